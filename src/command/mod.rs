@@ -1,0 +1,143 @@
+//! What each command does: the parts are made from the configuration and put together here.
+
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use log::LevelFilter;
+use time::OffsetDateTime;
+
+use crate::cli::{Cli, Command, Common};
+use crate::clock::Clock;
+use crate::config::values::{parse_instant, parse_instant_or_age};
+use crate::config::{Config, check};
+use crate::exit::{Because, Exit, Hint, fail};
+use crate::report::{self, Report};
+use crate::secret;
+
+/// Runs the command and says what went wrong, if anything did.
+pub(crate) fn dispatch(cli: &Cli) -> Exit {
+    let common = &cli.common;
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => LevelFilter::Warn,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    };
+    let clock = match common.now.as_deref().map(parse_instant).transpose() {
+        Ok(now) => now.map_or_else(Clock::of_the_machine, Clock::set_to),
+        Err(wrong) => {
+            report::early(&format!("--now: {wrong}"));
+            return Exit::Usage;
+        }
+    };
+    let report = match Report::start(level, common.log_format, clock) {
+        Ok(report) => report,
+        Err(error) => {
+            report::early(&crate::exit::line(&error));
+            return Exit::of(&error);
+        }
+    };
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, common, &report, clock),
+    };
+    result.unwrap_or_else(|error| {
+        report.error(&error);
+        Exit::of(&error)
+    })
+}
+
+/// Reads the configuration; each fault but the last is said at once.
+fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config> {
+    let from_env = || {
+        std::env::var_os("PROOFPULL_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    };
+    let path = common.config.clone().or_else(from_env);
+    let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
+    let what = || format!("reading the configuration {}", path.display());
+    let hint = "name it with --config, or write it: the README has a first one, examples/tap.toml all of it";
+    let file = std::fs::File::open(&path)
+        .with_context(what)
+        .exit(Exit::Config)
+        .hint(hint)?;
+    let text = std::io::read_to_string(&file)
+        .with_context(what)
+        .exit(Exit::Config)?;
+    let absolute = std::path::absolute(&path)
+        .with_context(what)
+        .exit(Exit::Config)?;
+    let base = absolute.parent().unwrap_or(Path::new("/"));
+    let config = check::check(&text, base, now).or_else(|faults| {
+        let mut errors = faults.into_iter().map(|fault| {
+            let place = format!("{}:{}:{}", path.display(), fault.line, fault.column);
+            anyhow!("{place}: {}", fault.message)
+                .context(Exit::Config)
+                .context(Hint(fault.hint))
+        });
+        let last = errors.next_back();
+        errors.for_each(|error| report.error(&error));
+        Err(last.unwrap_or_else(|| anyhow!("{}: refused", path.display()).context(Exit::Config)))
+    })?;
+    if config.holds_a_secret() {
+        secret::refuse_if_others_can_read(&file, &path)?;
+    }
+    Ok(config)
+}
+
+/// Where state is kept; it never depends on who runs the program.
+fn state_dir(common: &Common, config: &Config) -> PathBuf {
+    let from_env = || {
+        // systemd gives several, parted by colons; the first is the one
+        let all = std::env::var("STATE_DIRECTORY").ok()?;
+        all.split(':')
+            .next()
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from)
+    };
+    let dir = common
+        .state_dir
+        .clone()
+        .or_else(|| config.state_dir.clone())
+        .or_else(from_env);
+    dir.unwrap_or_else(|| PathBuf::from("/var/lib/proofpull"))
+}
+
+/// This machine's name, as far as it may stand in a record.
+fn host_name() -> String {
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let name = name.replace(
+        |c: char| c.is_whitespace() || c.is_control() || c == ':',
+        "-",
+    );
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+/// A time on the command line.
+fn time_argument(option: &str, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
+    let time = parse_instant_or_age(text, now).map_err(anyhow::Error::msg);
+    let time = time
+        .with_context(|| format!("reading {option}"))
+        .exit(Exit::Usage)?;
+    if time > now {
+        return fail(Exit::Usage, format!("{option} lies in the future"));
+    }
+    Ok(time)
+}
+
+/// The environment, for what may look it up.
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// How connections are made.
+fn network(config: &Config) -> Result<Arc<crate::connect::Network>> {
+    Ok(Arc::new(crate::connect::Network::new(&config.http, env)?))
+}

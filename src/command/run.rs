@@ -1,0 +1,377 @@
+//! `proofpull run SERVICE`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use time::{Duration, OffsetDateTime};
+
+use super::{host_name, load, network, state_dir, time_argument};
+use crate::cli::{Common, Run};
+use crate::clock::Clock;
+use crate::config::{Config, Settings};
+use crate::connect::Network;
+use crate::connect::tls::Trust;
+use crate::cycle::{Cycle, End};
+use crate::exit::{Because, Exit, fail};
+use crate::files::{self, Lock, Taken};
+use crate::http::Client;
+use crate::report::{self, Report, Summary, Tally};
+use crate::secret;
+use crate::service::{Kind, Service};
+use crate::sink::Sink;
+use crate::sink::devo::{self, Devo};
+use crate::sink::stdout::Stdout;
+use crate::source::tap::{self, RULE, Tap};
+use crate::state::{Opened, Range, Start, State};
+use crate::stop::{Reason, Stop};
+use crate::treat::Treat;
+use crate::window::{utc, whole_seconds};
+
+/// Where a first run starts when nothing else is said.
+const FIRST: Duration = Duration::hours(24);
+
+pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
+    let stop = Stop::on_signals()
+        .context("listening for signals")
+        .exit(Exit::Software)?;
+    let config = load(common, report, clock.now())?;
+    if common.now.is_some() {
+        refuse_beyond_loopback(&config, args)?;
+    }
+    let place = Place::new(&state_dir(common, &config), args);
+    files::make_dir(&place.dir)
+        .exit(Exit::CantCreate)
+        .hint("create it for the user who runs this, or set state_dir")?;
+    let _lock = lock(&place, args, &stop, clock)?;
+
+    let settings = config.settings(args.service.name);
+    let limit = args
+        .max_duration
+        .or((!place.is_backfill).then_some(settings.max_duration));
+    let stop = stop.after(limit);
+    let started = Instant::now();
+    let pulling_id = (clock.now().unix_timestamp_nanos() / 1_000_000).to_string();
+    let network = network(&config)?;
+
+    let (mut state, opened) = open_state(&place, args, &settings, clock.now())?;
+    let mut source = open_source(
+        args.service,
+        &config,
+        &settings,
+        &network,
+        &stop,
+        &state,
+        opened,
+    )?;
+    let mut tally = Tally::default();
+    let mut cycle = |sink: &mut dyn Sink, treat: &Treat, state: &mut State, tally: &mut Tally| {
+        Cycle {
+            source: &mut source,
+            sink,
+            treat,
+            state,
+            clock,
+            stop: &stop,
+            tally,
+        }
+        .run()
+    };
+    let end = if args.stdout {
+        cycle(
+            &mut Stdout::open()?,
+            &Treat::default(),
+            &mut state,
+            &mut tally,
+        )
+    } else {
+        let (mut sink, treat) = open_devo(
+            args.service,
+            &config,
+            &settings,
+            &network,
+            &stop,
+            &state,
+            clock,
+            &pulling_id,
+        )?;
+        cycle(&mut sink, &treat, &mut state, &mut tally)
+    };
+
+    let gaps = match &end {
+        Ok(_) => state.finish()?,
+        Err(_) => Vec::new(),
+    };
+    gaps.iter()
+        .for_each(|gap| log::warn!("{}", report::gap(gap)));
+    let behind = clock.now() - state.position().until;
+    report.end(&Summary {
+        name: config.name.clone().unwrap_or_else(host_name),
+        service: args.service.name,
+        outcome: outcome(&end),
+        tally,
+        gaps: gaps.len(),
+        behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
+        seconds: started.elapsed().as_secs_f64(),
+        peak_memory_bytes: report::peak_memory(),
+        pulling_id,
+    });
+    let end = end?;
+    let is_left = state
+        .range()
+        .is_some_and(|range| state.position().until < range.to);
+    Ok(match (gaps.is_empty(), is_left && end != End::CaughtUp) {
+        (_, true) => Exit::TempFail,
+        (false, false) => Exit::Gap,
+        (true, false) => Exit::Ok,
+    })
+}
+
+fn outcome(end: &Result<End>) -> &'static str {
+    match end {
+        Ok(End::CaughtUp) => "caught up",
+        Ok(End::Stopped(Reason::Signal)) => "stopped by a signal",
+        Ok(End::Stopped(Reason::Deadline)) => "stopped at max_duration",
+        Ok(End::Closed) => "stopped, standard output was closed",
+        Err(_) => "failed",
+    }
+}
+
+/// The files of a run.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    /// What their names begin with.
+    name: String,
+    /// The timer's state beside, when this is a backfill.
+    timer: PathBuf,
+    is_backfill: bool,
+}
+
+impl Place {
+    fn new(dir: &Path, args: &Run) -> Place {
+        let mut name = args.service.name.to_owned();
+        if args.stdout {
+            name += ".stdout";
+        }
+        let timer = dir.join(format!("{name}.json"));
+        let is_backfill = args.start_time.is_some();
+        if is_backfill {
+            name += ".backfill";
+        }
+        Place {
+            dir: dir.to_owned(),
+            name,
+            timer,
+            is_backfill,
+        }
+    }
+
+    fn file(&self, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", self.name))
+    }
+}
+
+fn lock(place: &Place, args: &Run, stop: &Stop, clock: Clock) -> Result<Lock> {
+    let holder = format!("pid {}, started {}", std::process::id(), utc(clock.now()));
+    let taken =
+        files::lock(&place.file("lock"), &holder, args.wait_lock, stop).exit(Exit::CantCreate);
+    match taken.hint("the state folder must be writable for the user who runs this")? {
+        Taken::Ours(lock) => Ok(lock),
+        Taken::Held(by) => {
+            let message = format!(
+                "running {}: another run of it is under way ({by})",
+                args.service.name
+            );
+            fail(Exit::TempFail, message).hint("let it finish; --wait-lock 10m waits for it")
+        }
+    }
+}
+
+fn open_state(
+    place: &Place,
+    args: &Run,
+    settings: &Settings,
+    now: OffsetDateTime,
+) -> Result<(State, Opened)> {
+    let path = place.file("json");
+    let name = args.service.name;
+    let start = match args.start_time.as_deref() {
+        Some(from) => {
+            let range = range(place, &path, args, from, now)?;
+            Start {
+                configured: None,
+                from: range.from,
+                range: Some(range),
+            }
+        }
+        None => {
+            let configured = settings.start_time;
+            Start {
+                configured,
+                from: configured.unwrap_or(now - FIRST),
+                range: None,
+            }
+        }
+    };
+    let memory = Duration::try_from(settings.look_back).unwrap_or(FIRST);
+    let (state, opened) = State::open(&path, name, &start, memory, now)?;
+    match (opened, place.is_backfill) {
+        (Opened::Restarted, false) => {
+            log::warn!(
+                "start_time was changed: {name} starts over from {}, what follows is delivered again",
+                utc(start.from)
+            );
+        }
+        (Opened::Restarted, true) => log::info!(
+            "another backfill than the one before: it starts at {}",
+            utc(start.from)
+        ),
+        _ => {}
+    }
+    Ok((state, opened))
+}
+
+/// The range of a backfill: that of the state if it is the same command, to go on with it.
+fn range(place: &Place, path: &Path, args: &Run, from: &str, now: OffsetDateTime) -> Result<Range> {
+    let words = [from.to_owned(), args.end_time.clone().unwrap_or_default()];
+    if let Some((range, until)) =
+        State::peek(path, args.service.name)?.and_then(|peek| Some((peek.range?, peek.until)))
+    {
+        if range.words == words && until < range.to {
+            log::info!(
+                "going on with the backfill from {} to {} at {}",
+                utc(range.from),
+                utc(range.to),
+                utc(until)
+            );
+            return Ok(range);
+        }
+    }
+    let from = whole_seconds(time_argument("--start-time", from, now)?);
+    let to = match args.end_time.as_deref() {
+        Some(to) => time_argument("--end-time", to, now)?,
+        None => State::peek(&place.timer, args.service.name)?.map_or(now, |peek| peek.until),
+    };
+    let to = whole_seconds(to).min(RULE.limit(now));
+    if to - from < RULE.shortest {
+        let message = format!("nothing to backfill between {} and {}", utc(from), utc(to));
+        return fail(Exit::Usage, message).hint(
+            "a backfill takes 30 seconds at least and ends a minute ago at the latest; without --end-time it ends at \
+             the saved position",
+        );
+    }
+    Ok(Range { words, from, to })
+}
+
+fn open_source(
+    service: &'static Service,
+    config: &Config,
+    settings: &Settings,
+    network: &Arc<Network>,
+    stop: &Stop,
+    state: &State,
+    opened: Opened,
+) -> Result<Tap> {
+    let Kind::Tap { path, array } = service.kind;
+    let Some(sign_in) = &config.tap else {
+        return fail(Exit::Config, format!("running {}: the configuration has no table [tap]", service.name))
+            .hint("set [tap] principal and secret; they are made in the TAP Dashboard under Settings, Connected Applications");
+    };
+    let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
+    let url = settings
+        .url
+        .clone()
+        .unwrap_or_else(|| sign_in.base_url.join(path));
+    let filter = |key, values: &[String]| {
+        values
+            .iter()
+            .map(|value| (key, value.clone()))
+            .collect::<Vec<_>>()
+    };
+    let mut filters = filter("threatType", &settings.threat_type);
+    filters.extend(filter("threatStatus", &settings.threat_status));
+    let authorization = secret.basic(&sign_in.principal);
+    Ok(Tap::new(tap::Options {
+        client: Client::new(Arc::clone(network), &url, stop)?,
+        url,
+        authorization,
+        secrets: vec![secret],
+        array,
+        filters,
+        position: state.position(),
+        fresh: opened != Opened::Known,
+        look_back: Duration::try_from(settings.look_back).unwrap_or(FIRST),
+        since: state.identities_since(),
+        end: state.range().map(|range| range.to),
+    }))
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is another part of what a delivery is made from"
+)]
+fn open_devo(
+    service: &Service,
+    config: &Config,
+    settings: &Settings,
+    network: &Arc<Network>,
+    stop: &Stop,
+    state: &State,
+    clock: Clock,
+    pulling_id: &str,
+) -> Result<(Devo, Treat)> {
+    let Some(to) = &config.devo else {
+        return fail(Exit::Config, "the configuration has no table [devo]")
+            .hint("set [devo] address, chain, cert and key, or look at events with --stdout");
+    };
+    let trust = Trust::receiver(
+        to.chain.as_deref(),
+        config.http.ca.as_deref(),
+        to.identity.as_ref(),
+    )?;
+    let sink = Devo::new(devo::Options {
+        network: Arc::clone(network),
+        trust,
+        address: to.address.clone(),
+        server_name: to
+            .server_name
+            .clone()
+            .unwrap_or_else(|| to.address.host.clone()),
+        hostname: to.hostname.clone().unwrap_or_else(host_name),
+        tag: settings
+            .tag
+            .clone()
+            .unwrap_or_else(|| service.tag.to_owned()),
+        known: state.receiver().cloned(),
+        clock,
+        stop: stop.clone(),
+    });
+    let id = to.pulling_id.then_some(("@devo_pulling_id", pulling_id));
+    let fields = to
+        .fields
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    Ok((sink, Treat::appending(id.into_iter().chain(fields))))
+}
+
+/// A set clock is for tests: it must never touch what is real.
+fn refuse_beyond_loopback(config: &Config, args: &Run) -> Result<()> {
+    let service = config.settings(args.service.name).url;
+    let urls = service
+        .iter()
+        .chain(config.tap.as_ref().map(|tap| &tap.base_url))
+        .all(crate::config::Url::is_loopback);
+    let receiver = config
+        .devo
+        .as_ref()
+        .is_none_or(|devo| devo.address.is_loopback());
+    if urls && receiver {
+        return Ok(());
+    }
+    fail(
+        Exit::Usage,
+        "--now is for tests on loopback addresses alone",
+    )
+}

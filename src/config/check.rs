@@ -1,0 +1,479 @@
+//! What each table of a configuration may hold, and the values that come of it.
+//!
+//! Pure: reads no file and no environment variable; relative paths count from the folder it is
+//! told. Everything that is wrong is collected. A new key is one line in the function of its
+//! table, and one in the type it belongs to.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+pub use super::Fault;
+use super::read::{Entry, Value, read};
+use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
+use super::walk::{Reader, Wrong, nearest, shown};
+use super::{Address, ClientIdentity, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url};
+use crate::service;
+
+/// What TAP takes as `threatType` and `threatStatus` (reference/proofpoint-apis.md).
+const THREAT_TYPES: [&str; 3] = ["url", "attachment", "messageText"];
+const THREAT_STATUSES: [&str; 3] = ["active", "cleared", "falsePositive"];
+
+/// The limits of durations, in seconds.
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
+
+/// The longest tag that Devo's own collectors accept (reference/devo-ingestion.md 1.26).
+const MAX_TAG: usize = 1024;
+
+/// The longest host name.
+const MAX_HOSTNAME: usize = 255;
+
+const PULLING_ID: &str = "@devo_pulling_id";
+const TAP: &str = "https://tap-api-v2.proofpoint.com";
+
+/// Reads a configuration. `base` is the folder that relative paths count from, `now` the time that
+/// no `start_time` may lie behind.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the text; never empty.
+pub fn check(text: &str, base: &Path, now: OffsetDateTime) -> Result<Config, Vec<Fault>> {
+    let (table, mut faults) = read(text);
+    let mut check = Check {
+        base,
+        now,
+        secret_inside: false,
+    };
+    let config = check.config(Reader::new(table, &mut faults));
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    if faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(faults)
+    }
+}
+
+struct Check<'a> {
+    base: &'a Path,
+    now: OffsetDateTime,
+    secret_inside: bool,
+}
+
+impl Check<'_> {
+    fn config(&mut self, mut top: Reader) -> Config {
+        let config = Config {
+            name: top.text("name", "acme", name),
+            state_dir: self.path(&mut top, "state_dir", "/var/lib/proofpull"),
+            devo: top.table("devo").and_then(|table| self.devo(table)),
+            tap: top.table("tap").and_then(|table| self.tap(table)),
+            http: top
+                .table("http")
+                .map(|table| self.http(table))
+                .unwrap_or_default(),
+            services: top
+                .table("services")
+                .map(|table| self.services(table))
+                .unwrap_or_default(),
+            // known when all the others are read
+            secret_inside: self.secret_inside,
+        };
+        top.close();
+        config
+    }
+
+    fn devo(&self, mut table: Reader) -> Option<Devo> {
+        table.need("address", "\"collector-us.devo.io:443\"");
+        let address = table.text("address", "collector-us.devo.io:443", address);
+        let chain = self.path(&mut table, "chain", "certs/chain.crt");
+        table.together("cert", "key");
+        let cert = self.path(&mut table, "cert", "certs/domain.crt");
+        let key = self.path(&mut table, "key", "certs/domain.key");
+        let server_name = table.text("server_name", "collector-us.devo.io", server_name);
+        let hostname = table.text("hostname", "mail-collector-1", hostname);
+        let pulling_id = table.boolean("pulling_id", true);
+        let fields = table
+            .table("fields")
+            .map(|table| fields(table, pulling_id))
+            .unwrap_or_default();
+        table.close();
+        let identity = cert
+            .zip(key)
+            .map(|(cert, key)| ClientIdentity { cert, key });
+        Some(Devo {
+            address: address?,
+            chain,
+            identity,
+            server_name,
+            hostname,
+            pulling_id,
+            fields,
+        })
+    }
+
+    fn tap(&mut self, mut table: Reader) -> Option<Tap> {
+        table.also_called(&[("username", "principal"), ("password", "secret")]);
+        let base_url = table
+            .text("base_url", TAP, base_url)
+            .or_else(|| Url::parse(TAP).ok());
+        table.need("principal", "\"the service principal\"");
+        let principal = table.text("principal", "the service principal", principal);
+        let secret = self.secret(&mut table, "secret", "tap.secret");
+        table.close();
+        Some(Tap {
+            base_url: base_url?,
+            principal: principal?,
+            secret: secret?,
+        })
+    }
+
+    fn http(&mut self, mut table: Reader) -> Http {
+        let usual = Http::default();
+        let http = Http {
+            proxy: table.text("proxy", "http://proxy.example:3128", proxy),
+            ca: self.path(&mut table, "ca", "corporate-ca.pem"),
+            timeout: duration(&mut table, "timeout", "60s", 1..=HOUR).unwrap_or(usual.timeout),
+        };
+        let password = http.proxy.as_ref().and_then(Url::userinfo);
+        self.secret_inside |= password.is_some_and(|(_, password)| !password.reveal().is_empty());
+        table.close();
+        http
+    }
+
+    fn services(&self, mut table: Reader) -> BTreeMap<&'static str, Settings> {
+        let names: Vec<&'static str> = service::SERVICES
+            .iter()
+            .map(|service| service.name)
+            .collect();
+        let mut services = BTreeMap::new();
+        for Entry { name, place, item } in table.rest() {
+            match service::find(&shown(&name)) {
+                _ if matches!(item.value, Value::Unreadable) => {}
+                Ok(service) => {
+                    let settings = table
+                        .open(service.name, item)
+                        .map(|table| self.settings(table));
+                    services.extend(settings.map(|settings| (service.name, settings)));
+                }
+                Err(said) => {
+                    let said = if table.is_quiet() {
+                        "has no such service".into()
+                    } else {
+                        said
+                    };
+                    let devo = service::SERVICES
+                        .iter()
+                        .find(|service| service.devo == name);
+                    let meant = devo
+                        .map(|service| service.name)
+                        .or_else(|| nearest(&name, &names));
+                    let hint = match meant {
+                        Some(meant) => format!("did you mean [services.{meant}]?"),
+                        None => "write one of these names behind services and a dot".into(),
+                    };
+                    table.fault(place, said, hint);
+                }
+            }
+        }
+        services
+    }
+
+    fn settings(&self, mut table: Reader) -> Settings {
+        let usual = Settings::default();
+        let settings = Settings {
+            start_time: self.start_time(&mut table),
+            tag: table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag),
+            url: table.text(
+                "url",
+                "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked",
+                service_url,
+            ),
+            look_back: duration(&mut table, "look_back", "45m", 0..=DAY).unwrap_or(usual.look_back),
+            max_duration: duration(&mut table, "max_duration", "10m", 1..=WEEK)
+                .unwrap_or(usual.max_duration),
+            threat_type: choices(&mut table, "threat_type", &THREAT_TYPES),
+            threat_status: choices(&mut table, "threat_status", &THREAT_STATUSES),
+        };
+        table.close();
+        settings
+    }
+
+    /// An instant in quotes or without; blank is absent, because templates write it so.
+    fn start_time(&self, table: &mut Reader) -> Option<OffsetDateTime> {
+        let (key, example) = ("start_time", "\"2026-01-01T00:00:00Z\"");
+        let read = |value| match value {
+            Value::Text(text) if text.trim().is_empty() => Ok(None),
+            Value::Text(text) | Value::Time(text) => match parse_instant(&text)? {
+                time if time > self.now => Err(Wrong::but(
+                    "lies in the future",
+                    "give a time that is past, or set this machine's clock",
+                )),
+                time => Ok(Some(time)),
+            },
+            other => Err(other.instead_of("a time such as 2026-01-01T00:00:00Z")),
+        };
+        table
+            .numbered("[SetupError 101] ", key, |table| {
+                table.value(key, example, read)
+            })
+            .flatten()
+    }
+
+    fn path(&self, table: &mut Reader, key: &'static str, example: &str) -> Option<PathBuf> {
+        table.text(key, example, |text| match text {
+            _ if text.contains(char::is_control) => {
+                Err("must be a path without control characters")
+            }
+            // only a shell knows it
+            _ if text.starts_with("~/") => Err("must be a path without ~"),
+            _ => Ok(self.base.join(text)),
+        })
+    }
+
+    /// A secret: where it is to be had, or the secret itself.
+    fn secret(&mut self, table: &mut Reader, key: &'static str, file: &str) -> Option<SecretRef> {
+        let example = format!("{{ file = {file:?} }}");
+        table.need(key, &example);
+        match table.take(key)? {
+            item if matches!(item.value, Value::Table(_)) => {
+                let place = item.place;
+                let mut inner = table.open(key, item)?;
+                inner.keep_quiet();
+                let kinds = ["file", "env", "credential"];
+                let given = kinds.iter().filter(|kind| inner.has(kind)).count();
+                let path = self.path(&mut inner, "file", file).map(SecretRef::File);
+                let env = inner
+                    .text("env", "TAP_SECRET", variable)
+                    .map(SecretRef::Env);
+                let credential = inner
+                    .text("credential", file, credential)
+                    .map(SecretRef::Credential);
+                if given > 1 || given == 0 && inner.is_done() {
+                    let said = "must hold one of file, env and credential";
+                    inner.fault(place, said.into(), format!("write {key} = {example}"));
+                }
+                inner.close();
+                path.or(env).or(credential)
+            }
+            item => {
+                let value =
+                    table.judge(key, &example, item, |value| match value {
+                        Value::Text(text) if text.trim().is_empty() => {
+                            Err(Wrong::from("must not be empty"))
+                        }
+                        Value::Text(text) if text.contains(char::is_control) => {
+                            Err("must be on one line".into())
+                        }
+                        Value::Text(text) => Ok(SecretRef::Plain(Plain(text))),
+                        other => Err(other
+                            .instead_of("a string, or a table such as { file = \"tap.secret\" }")),
+                    });
+                self.secret_inside |= value.is_some();
+                value
+            }
+        }
+    }
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    // it becomes a part of file names
+    match text.contains(|c: char| c.is_control() || c == '/') {
+        true => Err("must not have slashes or control characters"),
+        false => Ok(text.into()),
+    }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    let (host, port) = parse_host_and_port(text)?;
+    Ok(Address {
+        host,
+        port: port.ok_or("must end with a colon and a port")?,
+    })
+}
+
+fn server_name(text: &str) -> Result<String, &'static str> {
+    match is_host(text) {
+        true => Ok(text.into()),
+        false => Err("must be a DNS name or an IP address, without a port"),
+    }
+}
+
+/// The receiver takes the word before the tag as the host, unless it has a colon
+/// (reference/devo-ingestion.md 1.12).
+fn hostname(text: &str) -> Result<String, &'static str> {
+    match text.len() <= MAX_HOSTNAME
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b':')
+    {
+        true => Ok(text.into()),
+        false => Err("must be at most 255 ASCII characters without blanks and colons"),
+    }
+}
+
+/// Constant strings for each event, under any name but the one that the program writes itself.
+fn fields(mut table: Reader, pulling_id: bool) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for Entry { name, place, item } in table.rest() {
+        let at = item.place;
+        let said = match item.value {
+            Value::Unreadable => continue,
+            _ if name.is_empty() => "must not have an empty name in it".into(),
+            _ if name == PULLING_ID && pulling_id => {
+                let hint = format!(
+                    "take it out of fields, or set pulling_id = false in [devo] (it appends {PULLING_ID})"
+                );
+                table.fault(place, format!("{PULLING_ID} is appended already"), hint);
+                continue;
+            }
+            Value::Text(text) => {
+                fields.push((name, text));
+                continue;
+            }
+            other => format!("must hold strings, not {}", other.kind()),
+        };
+        table.fault(
+            at,
+            said,
+            "write fields = { \"@devo_environment\" = \"prod\" }".into(),
+        );
+    }
+    fields
+}
+
+/// Tags have two to six levels (reference/devo-ingestion.md 1.23, 1.24).
+fn tag(text: &str) -> Result<String, &'static str> {
+    let level = |level: &str| {
+        !level.is_empty()
+            && level
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let levels = text.split('.').count();
+    match (2..=6).contains(&levels) && text.split('.').all(level) && text.len() <= MAX_TAG {
+        true => Ok(text.into()),
+        false => {
+            Err("must be two to six levels of letters, digits, - and _, with dots between them")
+        }
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim_end_matches('/'))?;
+    match url.path().contains("/v2") {
+        true => Err("must be the address without /v2 and what follows, the program adds it".into()),
+        false => Ok(url),
+    }
+}
+
+fn service_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)?;
+    match url.path() {
+        "/" => Err("must be the whole address, with the path".into()),
+        _ => Ok(url),
+    }
+}
+
+fn proxy(text: &str) -> Result<Url, Wrong> {
+    let hint = "write proxy = \"http://[USER:PASSWORD@]HOST:PORT\", with : / @ # % in the password as %3A %2F %40 %23 %25";
+    Url::parse_proxy(text).map_err(|said| Wrong::but(said, hint))
+}
+
+/// HTTP Basic parts the user from the password at the first colon.
+fn principal(text: &str) -> Result<String, Wrong> {
+    let remedy =
+        "copy the service principal from the TAP dashboard: Settings, Connected Applications";
+    match text {
+        _ if text.contains(|c: char| c == ':' || c.is_control()) => Err(Wrong::but(
+            "must not have a colon or a control character",
+            remedy,
+        )),
+        _ if text.trim() != text => Err(Wrong::but("must not begin or end with a blank", remedy)),
+        _ => Ok(text.into()),
+    }
+}
+
+fn variable(text: &str) -> Result<String, &'static str> {
+    let fits = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match fits && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        true => Ok(text.into()),
+        false => Err("must be the name of an environment variable, of letters, digits and _"),
+    }
+}
+
+fn credential(text: &str) -> Result<String, &'static str> {
+    match text.contains(|c: char| c == '/' || c.is_control()) || text == "." || text == ".." {
+        true => Err("must be the name of a file in $CREDENTIALS_DIRECTORY, without a slash"),
+        false => Ok(text.into()),
+    }
+}
+
+fn duration(
+    table: &mut Reader,
+    key: &'static str,
+    example: &str,
+    span: RangeInclusive<u64>,
+) -> Option<Duration> {
+    table.text(key, example, |text| match parse_duration(text)? {
+        time if span.contains(&time.as_secs()) => Ok(time),
+        _ => Err(format!(
+            "must be from {} to {}",
+            in_words(*span.start()),
+            in_words(*span.end())
+        )),
+    })
+}
+
+/// A limit of a duration, as a person writes it.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        _ if seconds >= DAY => format!("{}d", seconds / DAY),
+        _ if seconds >= HOUR => format!("{}h", seconds / HOUR),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// A list of some of the words that an API knows; nothing is the same as no list.
+fn choices(table: &mut Reader, key: &'static str, words: &'static [&'static str]) -> Vec<String> {
+    let example = format!("[\"{}\"]", words.join("\", \""));
+    let Some(list) = table.value(key, &example, |value| match value {
+        Value::List(list) => Ok(list),
+        Value::Text(text) if words.contains(&&*text) => Err(Wrong::but(
+            "must be a list, not a string",
+            format!("write {key} = [{text:?}]"),
+        )),
+        other => Err(other.instead_of(&format!("a list such as {example}"))),
+    }) else {
+        return Vec::new();
+    };
+    let mut chosen: Vec<String> = Vec::new();
+    for item in list {
+        let wrong = match item.value {
+            Value::Text(text) if chosen.contains(&text) => {
+                Wrong::but("has a word twice", "keep one of the two")
+            }
+            Value::Text(text) if words.contains(&&*text) => {
+                chosen.push(text);
+                continue;
+            }
+            Value::Text(text) => match nearest(&text, words) {
+                Some(meant) => Wrong::but(
+                    "has a word that TAP does not know",
+                    format!("did you mean {meant:?}?"),
+                ),
+                None => "has a word that TAP does not know".into(),
+            },
+            other => format!("must be a list of strings, not of {}", other.kind()).into(),
+        };
+        table.complain(item.place, key, &example, wrong);
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests;

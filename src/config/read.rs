@@ -1,0 +1,402 @@
+//! TOML text to keys that know their place.
+//!
+//! The one file that names the crate `toml`; it knows none of our keys. What stands on a line with
+//! a syntax error is unreadable: it may have been misread, and then a name or a value may be a
+//! piece of a secret. For the same reason every syntax error is told in words of our own.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Fault;
+use crate::exit::Exit;
+
+/// Where something stands, both from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Place {
+    /// Says that something is wrong here.
+    pub(super) fn fault(self, message: impl Into<String>, hint: impl Into<String>) -> Fault {
+        let Place { line, column } = self;
+        Fault {
+            line,
+            column,
+            exit: Exit::Config,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// Whether a fault is told of this place.
+    pub(super) fn is_of(self, fault: &Fault) -> bool {
+        (self.line, self.column) == (fault.line, fault.column)
+    }
+}
+
+/// A value and its place. None of these can be printed, for they may hold a secret.
+pub(super) struct Item {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// A value as TOML knows them.
+pub(super) enum Value {
+    Text(String),
+    Number,
+    Boolean(bool),
+    /// A time without quotes, as it is written.
+    Time(String),
+    List(Vec<Item>),
+    Table(Table),
+    /// There is a syntax error in it or beside it, which is told already.
+    Unreadable,
+}
+
+/// A table, its keys in the order of the file.
+pub(super) struct Table {
+    pub(super) place: Place,
+    /// Whether a key that is not here is not in the text either.
+    pub(super) whole: bool,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// A key and what it is set to.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) item: Item,
+}
+
+impl Value {
+    /// What a person calls it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "a string",
+            Value::Number => "a number",
+            Value::Boolean(_) => "true or false",
+            Value::Time(_) => "a time",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+            Value::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Reads a text as TOML: what could be read, and every syntax error, at most one a line because
+/// the others on it mostly follow from the first.
+pub(super) fn read(text: &str) -> (Table, Vec<Fault>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut rest = text.to_owned();
+    let mut errors: Vec<(usize, &Saying)> = Vec::new();
+    let table = loop {
+        let (table, found) = DeTable::parse_recoverable(&rest);
+        let found: Vec<_> = found.iter().map(located).collect();
+        let (ends, others): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(_, said)| said.effect == Effect::Ends);
+        errors.extend(&ends);
+        // the crate reads nothing behind such a line, so it is taken out and the rest read again
+        let without = ends
+            .iter()
+            .fold(rest.clone(), |rest, (at, _)| blanked(&rest, *at));
+        if without == rest {
+            errors.extend(others);
+            let broken = errors
+                .iter()
+                .filter(|(_, said)| said.effect != Effect::None);
+            let breaks = broken.map(|(at, _)| *at).collect();
+            break Source { text, breaks }.table(table.into_inner(), 0..0);
+        }
+        rest = without;
+    };
+    errors.sort_by_key(|(at, _)| *at);
+    let mut faults: Vec<Fault> = Vec::new();
+    for (at, said) in errors {
+        let place = place(text, at);
+        if faults.last().is_none_or(|last| last.line != place.line) {
+            faults.push(place.fault(said.message, said.hint));
+        }
+    }
+    (table, faults)
+}
+
+fn place(text: &str, at: usize) -> Place {
+    let line = line(text, at..at);
+    let before = text.get(line.start..at).unwrap_or_default();
+    Place {
+        line: text[..line.start].matches('\n').count() + 1,
+        column: before.chars().count() + 1,
+    }
+}
+
+/// The whole lines on which a part of the text stands, without their last line end.
+fn line(text: &str, part: Range<usize>) -> Range<usize> {
+    let (before, after) = (
+        text.as_bytes().get(..part.start),
+        text.as_bytes().get(part.end..),
+    );
+    let is_end = |byte: &u8| *byte == b'\n';
+    let start = before
+        .and_then(|before| before.iter().rposition(is_end))
+        .map_or(0, |end| end + 1);
+    let length = after.and_then(|after| after.iter().position(is_end));
+    start..length.map_or(text.len(), |length| part.end + length)
+}
+
+/// The text with the line around an offset made blank, so that all else keeps its place.
+fn blanked(text: &str, at: usize) -> String {
+    let line = line(text, at..at);
+    [
+        &text[..line.start],
+        &" ".repeat(line.len()),
+        &text[line.end..],
+    ]
+    .concat()
+}
+
+/// The text, and where there are syntax errors in it.
+struct Source<'a> {
+    text: &'a str,
+    breaks: Vec<usize>,
+}
+
+impl Source<'_> {
+    fn table(&self, table: DeTable<'_>, span: Range<usize>) -> Table {
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let end = self
+            .text
+            .get(span.end..)
+            .and_then(|rest| rest.find("\n["))
+            .map(|length| span.end + length);
+        Table {
+            place: place(self.text, span.start),
+            whole: !self.is_broken(span.start..end.unwrap_or(self.text.len())),
+            entries: entries
+                .into_iter()
+                .map(|(key, item)| self.entry(key.span(), key.into_inner().into(), item))
+                .collect(),
+        }
+    }
+
+    fn entry(&self, key: Range<usize>, name: String, item: Spanned<DeValue<'_>>) -> Entry {
+        let both = key.start.min(item.span().start)..key.end.max(item.span().end);
+        let item = match self.is_broken(line(self.text, both)) {
+            true => Item {
+                place: place(self.text, item.span().start),
+                value: Value::Unreadable,
+            },
+            false => self.item(item),
+        };
+        Entry {
+            name,
+            place: place(self.text, key.start),
+            item,
+        }
+    }
+
+    fn item(&self, item: Spanned<DeValue<'_>>) -> Item {
+        let span = item.span();
+        let value = match item.into_inner() {
+            DeValue::String(text) => Value::Text(text.into()),
+            DeValue::Integer(_) | DeValue::Float(_) => Value::Number,
+            DeValue::Boolean(value) => Value::Boolean(value),
+            DeValue::Datetime(_) => {
+                Value::Time(self.text.get(span.clone()).unwrap_or_default().into())
+            }
+            DeValue::Array(list) => {
+                Value::List(list.into_iter().map(|item| self.item(item)).collect())
+            }
+            DeValue::Table(table) => Value::Table(self.table(table, span.clone())),
+        };
+        Item {
+            place: place(self.text, span.start),
+            value,
+        }
+    }
+
+    fn is_broken(&self, part: Range<usize>) -> bool {
+        self.breaks
+            .iter()
+            .any(|at| (part.start..=part.end).contains(at))
+    }
+}
+
+/// What a syntax error does to what can be read.
+#[derive(PartialEq)]
+enum Effect {
+    /// Nothing: it says that a key is there already.
+    None,
+    /// Its line may be misread.
+    Breaks,
+    /// The crate reads nothing behind it.
+    Ends,
+}
+
+/// How an error of the crate `toml` is told: if its message begins so, then in these words.
+struct Saying {
+    begins: &'static str,
+    effect: Effect,
+    message: &'static str,
+    hint: &'static str,
+}
+
+const fn broken(begins: &'static str, message: &'static str, hint: &'static str) -> Saying {
+    Saying {
+        begins,
+        effect: Effect::Breaks,
+        message,
+        hint,
+    }
+}
+
+const NO_VALUE: Saying = broken(
+    "",
+    "this key has no value",
+    "write KEY = VALUE on one line, or take the key out",
+);
+
+static SAYINGS: &[Saying] = &[
+    Saying {
+        begins: "duplicate key",
+        effect: Effect::None,
+        message: "this key or table stands here a second time",
+        hint: "keep one of the two",
+    },
+    Saying {
+        begins: "key with no value",
+        effect: Effect::Ends,
+        ..NO_VALUE
+    },
+    Saying {
+        begins: "missing value for key",
+        effect: Effect::Ends,
+        ..NO_VALUE
+    },
+    Saying {
+        begins: "missing value",
+        ..NO_VALUE
+    },
+    broken(
+        "string values must be quoted",
+        "text must stand in quotes",
+        "write it as KEY = \"TEXT\"",
+    ),
+    broken(
+        "missing opening quote",
+        "text must stand in quotes",
+        "put a quote before it as well",
+    ),
+    broken("invalid date", NO_TIME, QUOTE_IT),
+    broken("invalid time", NO_TIME, QUOTE_IT),
+    broken("invalid offset", NO_TIME, QUOTE_IT),
+    broken("invalid basic string", NO_STRING, CLOSE_IT),
+    broken("invalid literal string", NO_STRING, CLOSE_IT),
+    broken("invalid multi-line", NO_STRING, CLOSE_IT),
+    broken("missing escaped value", NO_ESCAPE, SINGLE_QUOTES),
+    broken("too few unicode value digits", NO_ESCAPE, SINGLE_QUOTES),
+    broken(
+        "unexpected key or value",
+        "there is more on this line than a key and its value",
+        NEW_LINE,
+    ),
+    broken(
+        "unexpected content",
+        "there is more on this line than a key and its value",
+        NEW_LINE,
+    ),
+    broken(
+        "unclosed array",
+        "a list or a header is not closed",
+        "end it with ], or ]] if it began with [[",
+    ),
+    broken(
+        "missing comma between array",
+        "there is no comma in a list, or no ] at its end",
+        "write [\"A\", \"B\"]",
+    ),
+    broken(
+        "extra comma in array",
+        "there is a comma too many in a list",
+        "write [\"A\", \"B\"]",
+    ),
+    broken(
+        "unclosed table",
+        "a table header is not closed",
+        "end it with ]",
+    ),
+    broken("unclosed inline table", NO_INLINE_TABLE, INLINE_TABLE),
+    broken(
+        "missing comma between key-value",
+        NO_INLINE_TABLE,
+        INLINE_TABLE,
+    ),
+    broken("missing assignment", NO_INLINE_TABLE, INLINE_TABLE),
+    broken("extra comma in inline", NO_INLINE_TABLE, INLINE_TABLE),
+    broken(
+        "unquoted keys cannot be empty",
+        "there is no key",
+        "write KEY = VALUE",
+    ),
+    broken(
+        "invalid unquoted key",
+        "a key has other characters than letters, digits, - and _",
+        "put the key in quotes",
+    ),
+    broken(
+        "carriage return",
+        "there is a carriage return inside a line",
+        "end lines with LF, or with CR and LF",
+    ),
+    broken(
+        "cannot extend value",
+        "a key with dots goes into something that is no table",
+        "put it into a table",
+    ),
+    broken(
+        "cannot recurse",
+        "lists or tables are nested too deeply",
+        "no key needs more than three levels",
+    ),
+    broken(
+        "recursion limit",
+        "lists or tables are nested too deeply",
+        "no key needs more than three levels",
+    ),
+];
+const NO_TIME: &str = "this is no time as TOML writes it";
+const QUOTE_IT: &str = "write it as KEY = \"2026-11-20T00:00:00Z\"";
+const NO_STRING: &str = "a string is not closed, or has a character that it must not have";
+const CLOSE_IT: &str = "end it with the quote that it began with, on the same line";
+const NO_ESCAPE: &str = "a backslash begins nothing that TOML knows";
+const SINGLE_QUOTES: &str =
+    "put the text in single quotes, in which a backslash is nothing special";
+const NEW_LINE: &str =
+    "put the next key on a line of its own; a quote inside a string needs a backslash before it";
+const NO_INLINE_TABLE: &str = "this is no table as it is written on one line";
+const INLINE_TABLE: &str = "write { KEY = VALUE, KEY = VALUE }";
+
+/// The end of the table: what it does not list.
+static OTHERWISE: Saying = broken(
+    "",
+    "this is not TOML",
+    "often a quote, a bracket or a = is missing here or on the line before; see toml.io",
+);
+
+/// An error of the crate, its message exchanged for one that quotes nothing.
+fn located(error: &toml::de::Error) -> (usize, &'static Saying) {
+    let span = error.span().unwrap_or_default();
+    let said = SAYINGS
+        .iter()
+        .find(|saying| error.message().starts_with(saying.begins))
+        .unwrap_or(&OTHERWISE);
+    match error.message().starts_with("string values must be quoted") && span.is_empty() {
+        true => (span.start, &NO_VALUE),
+        false => (span.start, said),
+    }
+}

@@ -1,0 +1,161 @@
+//! One bounded pull cycle: from a source to a sink, and what was confirmed into the state.
+//!
+//! The order of commitment lives in this file: prove both ends, read, drop what is known, treat,
+//! send, confirm, commit. It names no service and opens nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::clock::Clock;
+use crate::connect::Stopped;
+use crate::event::{Batch, Border, Record, Resume};
+use crate::report::Tally;
+use crate::sink::{Closed, Sink};
+use crate::source::{Source, Turn};
+use crate::state::State;
+use crate::stop::{Reason, Stop};
+use crate::treat::Treat;
+
+/// No event stays unconfirmed for longer than this, as long as the receiver confirms at once.
+const OLDEST: Duration = Duration::from_secs(5);
+
+/// How a cycle ended in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is left to read now.
+    CaughtUp,
+    /// At a signal, or at the end of the run's time.
+    Stopped(Reason),
+    /// Nobody takes any more.
+    Closed,
+}
+
+/// What a cycle works with.
+pub struct Cycle<'a> {
+    /// Where events come from.
+    pub source: &'a mut dyn Source,
+    /// Where they go.
+    pub sink: &'a mut dyn Sink,
+    /// What happens to them on the way.
+    pub treat: &'a Treat,
+    /// What is remembered.
+    pub state: &'a mut State,
+    /// The time.
+    pub clock: Clock,
+    /// What ends it early.
+    pub stop: &'a Stop,
+    /// What is counted.
+    pub tally: &'a mut Tally,
+}
+
+/// What was sent and is not confirmed yet.
+#[derive(Debug, Default)]
+struct Pending {
+    events: u64,
+    bytes: u64,
+    since: Option<Instant>,
+    /// The batch on its way out; its memory is used again.
+    out: Batch,
+}
+
+impl Cycle<'_> {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// Those of the source, the sink and the state. What was committed by then is complete.
+    pub fn run(&mut self) -> Result<End> {
+        match self.pull() {
+            Err(error) if error.is::<Closed>() => Ok(End::Closed),
+            Err(error) => match self.stop.reason() {
+                Some(reason) if Stopped::is_in(&error) => Ok(End::Stopped(reason)),
+                _ => Err(error),
+            },
+            Ok(()) => Ok(self.stop.reason().map_or(End::CaughtUp, End::Stopped)),
+        }
+    }
+
+    fn pull(&mut self) -> Result<()> {
+        self.state.prove()?;
+        self.sink.send(&Batch::default())?;
+        self.sink.confirm()?;
+        let mut pending = Pending::default();
+        loop {
+            let mut turn = Turn {
+                stop: self.stop,
+                now: self.clock.now(),
+                tally: self.tally,
+            };
+            match self.source.next(&mut turn) {
+                Ok(Some(batch)) => self.pass_on(&batch, &mut pending)?,
+                Ok(None) => return self.border(&mut pending, None),
+                Err(error) => {
+                    self.border(&mut pending, None)?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<()> {
+        pending.out.text.clear();
+        pending.out.records.clear();
+        for (event, record) in batch.iter() {
+            self.tally.received += 1;
+            if !self.state.seen.admit(record.identity, batch.asked) {
+                self.tally.duplicates += 1;
+                continue;
+            }
+            self.tally.late += u64::from(record.late);
+            self.treat.write(event, &mut pending.out.text);
+            let end = u32::try_from(pending.out.text.len())?;
+            pending.out.records.push(Record { end, ..*record });
+        }
+        if !pending.out.records.is_empty() {
+            self.send(pending)?;
+        }
+        let full = pending.bytes >= self.state.unconfirmed_limit();
+        let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
+        match &batch.border {
+            Some(Border::Resume(resume)) => self.border(pending, Some(resume)),
+            Some(Border::Here) => self.border(pending, None),
+            // before a source waits, it hands over an empty batch
+            None if full || old || batch.records.is_empty() => self.border(pending, None),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&mut self, pending: &mut Pending) -> Result<()> {
+        log::trace!("sending {} events", pending.out.records.len());
+        if let Err(error) = self.sink.send(&pending.out) {
+            return self.unconfirmed(error);
+        }
+        pending.events += pending.out.records.len() as u64;
+        pending.bytes += pending.out.text.len() as u64;
+        pending.since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Everything up to here is confirmed, then its identities are durable, then the position is.
+    fn border(&mut self, pending: &mut Pending, resume: Option<&Resume>) -> Result<()> {
+        if pending.since.take().is_some() {
+            if let Err(error) = self.sink.confirm() {
+                return self.unconfirmed(error);
+            }
+        } else if resume.is_none() {
+            return Ok(());
+        }
+        self.state.commit(resume, self.sink.receiver())?;
+        self.tally.delivered += std::mem::take(&mut pending.events);
+        self.tally.bytes += std::mem::take(&mut pending.bytes);
+        Ok(())
+    }
+
+    /// A transaction failed: the state stays where it was, but smaller ones may get through.
+    fn unconfirmed(&mut self, error: anyhow::Error) -> Result<()> {
+        if !error.is::<Closed>() && !Stopped::is_in(&error) {
+            self.state.halve_unconfirmed_limit()?;
+        }
+        Err(error)
+    }
+}

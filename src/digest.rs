@@ -1,0 +1,236 @@
+//! Hashing: from the fields or the canonical text of a record to its [`Digest`].
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::event::Digest;
+
+/// Collects the parts that identify an event, each with its length, so that no two lists of
+/// parts give the same bytes.
+#[derive(Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// A hasher for one kind of identity; other kinds never collide with it.
+    #[must_use]
+    pub fn of(kind: &str) -> Hasher {
+        let mut hasher = Hasher::default();
+        hasher.part(kind.as_bytes());
+        hasher
+    }
+
+    /// Adds one part.
+    pub fn part(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// The digest of all parts.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        let mut digest = Digest::default();
+        digest.copy_from_slice(&self.0.finalize()[..16]);
+        digest
+    }
+}
+
+/// The digest of the `ordinal`-th of equal records; the first is the record's own.
+#[must_use]
+pub fn ordinal(digest: Digest, ordinal: u32) -> Digest {
+    if ordinal == 0 {
+        return digest;
+    }
+    let mut hasher = Hasher::of("ordinal");
+    hasher.part(&digest);
+    hasher.part(&ordinal.to_le_bytes());
+    hasher.finish()
+}
+
+/// The digest of a record's canonical form: keys sorted, spacing dropped, the arrays under the
+/// keys `unordered` sorted. A record that is no JSON stands for its own bytes.
+#[must_use]
+pub fn canonical(record: &[u8], unordered: &[&str]) -> Digest {
+    let mut hasher = Hasher::of("canonical");
+    let text = std::str::from_utf8(record).ok();
+    match text.and_then(|text| canonical_text(text, unordered)) {
+        Some(text) => hasher.part(text.as_bytes()),
+        None => hasher.part(record),
+    }
+    hasher.finish()
+}
+
+fn canonical_text(record: &str, unordered: &[&str]) -> Option<String> {
+    let mut out = String::with_capacity(record.len());
+    write_canonical(record.trim(), unordered, 0, &mut out).ok()?;
+    Some(out)
+}
+
+/// As deep as `serde_json` reads; deeper records stand for their bytes.
+const MAX_DEPTH: usize = 128;
+
+/// Keeps the spelling of numbers and strings: `1.0` and `1` are two values, as in the evidence.
+fn write_canonical(
+    text: &str,
+    unordered: &[&str],
+    depth: usize,
+    out: &mut String,
+) -> serde_json::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(serde::de::Error::custom("too deep"));
+    }
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let Members(members) = serde_json::from_str(text)?;
+            out.push('{');
+            for (key, values) in members {
+                for value in values {
+                    out.push_str(&serde_json::to_string(&key)?);
+                    out.push(':');
+                    if unordered.contains(&key.as_ref()) && value.get().starts_with('[') {
+                        let mut elements = canonical_elements(value.get(), unordered, depth)?;
+                        elements.sort_unstable();
+                        write_array(&elements, out);
+                    } else {
+                        write_canonical(value.get(), unordered, depth + 1, out)?;
+                    }
+                    out.push(',');
+                }
+            }
+            out.push('}');
+        }
+        Some(b'[') => write_array(&canonical_elements(text, unordered, depth)?, out),
+        _ => out.push_str(serde_json::from_str::<&RawValue>(text)?.get()),
+    }
+    Ok(())
+}
+
+fn canonical_elements(
+    text: &str,
+    unordered: &[&str],
+    depth: usize,
+) -> serde_json::Result<Vec<String>> {
+    let Elements(elements) = serde_json::from_str(text)?;
+    let canonical = elements.into_iter().map(|element| {
+        let mut one = String::new();
+        write_canonical(element.get(), unordered, depth + 1, &mut one)?;
+        Ok(one)
+    });
+    canonical.collect()
+}
+
+fn write_array(elements: &[String], out: &mut String) {
+    out.push('[');
+    for element in elements {
+        out.push_str(element);
+        out.push(',');
+    }
+    out.push(']');
+}
+
+/// The members of an object, sorted by key; a key that stands twice keeps both values in order.
+struct Members<'a>(BTreeMap<Cow<'a, str>, Vec<&'a RawValue>>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::<_, Vec<_>>::new();
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.entry(key).or_default().push(value);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
+}
+
+/// A key; borrowed from the text where it holds no escape.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Seq;
+        impl<'de> Visitor<'de> for Seq {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(Seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(one: &str, other: &str) -> bool {
+        canonical(one.as_bytes(), &["parts"]) == canonical(other.as_bytes(), &["parts"])
+    }
+
+    #[test]
+    fn the_order_of_keys_and_of_unordered_arrays_and_spacing_do_not_matter() {
+        assert!(same(
+            r#"{"a":1,"b":[1,2]}"#,
+            "{ \"b\" : [1 , 2],\n \"a\":1 }"
+        ));
+        assert!(same(
+            r#"{"parts":[{"x":1,"y":2},{"x":3}]}"#,
+            r#"{"parts":[{"x":3},{"y":2,"x":1}]}"#
+        ));
+        assert!(same(r#"{"a":{"parts":[2,1]}}"#, r#"{"a":{"parts":[1,2]}}"#));
+        assert!(same(r#"{"\u0061":1}"#, r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn everything_else_does() {
+        assert!(!same(r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#));
+        assert!(!same(r#"{"a":1.0}"#, r#"{"a":1}"#));
+        assert!(!same(r#"{"a":"1"}"#, r#"{"a":1}"#));
+        assert!(!same(r#"{"a":1,"a":2}"#, r#"{"a":2,"a":1}"#));
+        assert!(!same(r#"{"parts":["a,b"]}"#, r#"{"parts":["a","b"]}"#));
+        assert!(!same("{broken", "{broken "));
+    }
+
+    #[test]
+    fn nesting_without_end_is_no_danger() {
+        let deep = "[".repeat(200_000) + &"]".repeat(200_000);
+        assert_eq!(
+            canonical(deep.as_bytes(), &[]),
+            canonical(deep.as_bytes(), &[])
+        );
+    }
+
+    #[test]
+    fn each_ordinal_has_a_digest_of_its_own() {
+        let first = canonical(b"{}", &[]);
+        assert_eq!(ordinal(first, 0), first);
+        assert_ne!(ordinal(first, 1), first);
+        assert_ne!(ordinal(first, 1), ordinal(first, 2));
+    }
+}

@@ -1,0 +1,114 @@
+//! What passes from a source through the cycle to a sink.
+
+use time::OffsetDateTime;
+
+/// What makes an event this event: equal identities are one event, delivered once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The service names its events: the digest of the fields that do.
+    Named(Digest),
+    /// It does not: the digest of the canonical record, which together with its ordinal among
+    /// equals in one window tells two real events from one that was read twice.
+    Canonical(Digest),
+}
+
+/// The first 16 bytes of a SHA-256.
+pub type Digest = [u8; 16];
+
+/// One event of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    /// Where its bytes end in the batch's text; they begin where those of the one before end.
+    pub end: u32,
+    /// What it is recognised by.
+    pub identity: Identity,
+    /// Whether it was created before the position from which this run went on.
+    pub late: bool,
+}
+
+/// Some events: their bytes one after the other, and where each ends, with its identity.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes of the records, as they came.
+    pub text: Vec<u8>,
+    /// The records, in the order of their bytes.
+    pub records: Vec<Record>,
+    /// What was asked for when these came.
+    pub asked: Asked,
+    /// Whether, and as what, everything up to here is to be confirmed and made durable.
+    pub border: Option<Border>,
+}
+
+impl Batch {
+    /// A batch without events that makes a position durable.
+    #[must_use]
+    pub fn resume(resume: Resume) -> Batch {
+        Batch {
+            border: Some(Border::Resume(resume)),
+            ..Batch::default()
+        }
+    }
+
+    /// Each record with its bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
+        let mut start = 0;
+        self.records.iter().map(move |record| {
+            let end = record.end as usize;
+            let bytes = &self.text[start..end];
+            start = end;
+            (bytes, record)
+        })
+    }
+}
+
+/// The question that a batch answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Counts the questions of a run, from 1; ordinals count anew in each.
+    pub number: u32,
+    /// The end of what was asked for, in whole hours since 1970, rounded up.
+    pub end_hour: u32,
+}
+
+/// Confirm and commit after this batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Border {
+    /// As it stands: identities, but no new position.
+    Here,
+    /// Everything before a position is now complete.
+    Resume(Resume),
+}
+
+/// From where the next run goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Before it everything is complete.
+    pub position: Position,
+    /// What the service no longer had, if this is the first window after it.
+    pub gap: Option<Gap>,
+}
+
+/// The time before which everything is complete and confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// That time, whole seconds, UTC.
+    pub until: OffsetDateTime,
+    /// The length of the next window in seconds, where one had to be halved.
+    pub length: Option<u32>,
+}
+
+/// A time whose events the service no longer keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Its start.
+    pub from: OffsetDateTime,
+    /// Its end.
+    pub to: OffsetDateTime,
+}
+
+/// Hours since 1970 up to `time`, rounded up.
+#[must_use]
+pub fn hour_after(time: OffsetDateTime) -> u32 {
+    let hours = (time.unix_timestamp() + 3599).div_euclid(3600);
+    u32::try_from(hours).unwrap_or(0)
+}

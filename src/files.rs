@@ -1,0 +1,209 @@
+//! The one way to write a file: new file, sync, rename, sync the directory; and to lock one.
+//!
+//! Files are 0600. When root runs the program, they get the owner of their folder, so that the
+//! unit's own user can still read them.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::stop::Stop;
+
+/// Makes the directory and those above it, for the owner alone.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("making {}", dir.display()))
+}
+
+/// Reads a file that may not be there yet.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Puts a file in the place of the one that is there, all or nothing, also when power fails.
+///
+/// # Errors
+/// When it cannot be written, synced or renamed; the old one is then as it was.
+pub fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let what = || format!("writing {}", path.display());
+    // a name that can be foreseen: what a killed run left behind is overwritten by the next
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    let file = new_file(OpenOptions::new().truncate(true), &beside, dir).with_context(what)?;
+    let mut out = std::io::BufWriter::with_capacity(64 * 1024, file);
+    write(&mut out).with_context(what)?;
+    let file = out
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .with_context(what)?;
+    file.sync_all()
+        .with_context(|| format!("syncing {}", beside.display()))?;
+    std::fs::rename(&beside, path).with_context(|| format!("replacing {}", path.display()))?;
+    sync_dir(dir)
+}
+
+/// Renames a file over another, durably.
+///
+/// # Errors
+/// When it cannot be renamed or the directory not be synced.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).with_context(|| format!("replacing {}", to.display()))?;
+    sync_dir(to.parent().unwrap_or(Path::new(".")))
+}
+
+/// Removes a file if it is there.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes at `offset`, where the good part of the file ends, and syncs. What was beyond is cut off.
+///
+/// # Errors
+/// When it cannot be written or synced.
+pub fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = new_file(&mut OpenOptions::new(), path, dir)
+        .with_context(|| format!("opening {}", path.display()))?;
+    let mut write = || {
+        file.set_len(offset)?;
+        file.seek(std::io::SeekFrom::Start(offset))?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+fn new_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
+    let file = options.write(true).create(true).mode(0o600).open(path)?;
+    let (ours, folder) = (file.metadata()?, std::fs::metadata(dir)?);
+    if ours.uid() == 0 && folder.uid() != 0 {
+        fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+    }
+    Ok(file)
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    let sync = || File::open(dir)?.sync_all();
+    sync().with_context(|| format!("syncing {}", dir.display()))
+}
+
+/// A lock held until it is dropped, or the process is gone.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// What became of taking a lock.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is ours.
+    Ours(Lock),
+    /// Somebody has it; what they wrote into it.
+    Held(String),
+}
+
+/// Takes a lock, waiting for it for as long as `wait` if somebody has it.
+///
+/// The kernel frees it when its holder dies, so none is ever stale. `holder` is written into the
+/// file for those who find it taken.
+///
+/// # Errors
+/// When the file cannot be opened or locked.
+pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Taken> {
+    let what = || format!("locking {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = new_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
+    let until = std::time::Instant::now() + wait;
+    loop {
+        // by full path: the standard library has methods of these names
+        match fs2::FileExt::try_lock_exclusive(&file) {
+            Ok(()) => break,
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
+            Err(error) => return Err(error).with_context(what),
+        }
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() || stop.reason().is_some() {
+            let mut held_by = String::new();
+            file.read_to_string(&mut held_by).with_context(what)?;
+            return Ok(Taken::Held(held_by.trim().to_owned()));
+        }
+        stop.sleep(left.min(Duration::from_millis(200)));
+    }
+    let mut write = || {
+        file.set_len(0)?;
+        file.write_all(holder.as_bytes())
+    };
+    write().with_context(what)?;
+    Ok(Taken::Ours(Lock { _file: file }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        replace(&path, |out| out.write_all(b"one")).unwrap();
+        let failed = replace(&path, |out| {
+            out.write_all(b"tw")?;
+            Err(std::io::Error::other("disk full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(read(&path).unwrap().unwrap(), b"one");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn writing_at_the_end_cuts_off_what_was_beyond_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        write_at_end(&path, 0, b"good torn").unwrap();
+        write_at_end(&path, 5, b"new").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"good new");
+    }
+
+    #[test]
+    fn a_lock_names_its_holder_to_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let take = || lock(&path, "pid 7", Duration::ZERO, &Stop::never()).unwrap();
+        let Taken::Ours(first) = take() else {
+            panic!("nobody has it")
+        };
+        assert!(matches!(take(), Taken::Held(holder) if holder == "pid 7"));
+        drop(first);
+        assert!(matches!(take(), Taken::Ours(_)));
+    }
+}

@@ -1,0 +1,427 @@
+//! HTTP requests over our own connections. The crate `ureq` is named here only.
+//!
+//! An answer is read as it comes; a moment without bytes gives the reader control back. What is
+//! limited is the silence, never the whole: a big answer may take its time.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, anyhow};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+
+use crate::config::{Address, Url};
+use crate::connect::tls::{Tls, Trust};
+use crate::connect::{Network, Patience, Stopped, Tcp, is_wait};
+use crate::exit::{Because, Exit};
+use crate::secret::Secret;
+use crate::stop::Stop;
+
+/// So much of an answer is taken from the connection at once.
+const READ: usize = 128 * 1024;
+
+/// Asks one server.
+#[derive(Debug)]
+pub struct Client {
+    agent: ureq::Agent,
+    waits: Arc<Waits>,
+}
+
+/// Shared with the connections: what ends a wait.
+#[derive(Debug)]
+struct Waits {
+    network: Arc<Network>,
+    trust: Option<Trust>,
+    stop: Stop,
+    /// Whether a moment of silence may be handed up: an answer's head must be read in one go.
+    in_body: AtomicBool,
+}
+
+/// An answer whose head has come.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The server's time.
+    pub date: Option<OffsetDateTime>,
+    /// `Retry-After`, as it was written.
+    pub retry_after: Option<String>,
+    body: ureq::BodyReader<'static>,
+    waits: Arc<Waits>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({})", self.status)
+    }
+}
+
+/// What reading on in an answer brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bytes {
+    /// So many, at the start of the buffer.
+    Some(usize),
+    /// None for a moment.
+    Waiting,
+    /// No more: the answer is whole, as far as HTTP can tell.
+    End,
+}
+
+/// A connection or an answer that ended before its time; asking again may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// No connection came about.
+    Unreached,
+    /// The server was silent for too long.
+    Silent,
+    /// The connection broke.
+    Cut,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+impl Client {
+    /// A client that ends its waits at `stop`.
+    ///
+    /// # Errors
+    /// When the roots to trust cannot be read.
+    pub fn new(network: Arc<Network>, server: &Url, stop: &Stop) -> Result<Client> {
+        let trust = if server.scheme_is_tls() {
+            Some(network.public_trust()?.clone())
+        } else {
+            None
+        };
+        let waits = Arc::new(Waits {
+            network,
+            trust,
+            stop: stop.clone(),
+            in_body: AtomicBool::new(false),
+        });
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("proofpull/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .input_buffer_size(READ)
+            .build();
+        let agent = ureq::Agent::with_parts(config, Dialer(Arc::clone(&waits)), Unresolved);
+        Ok(Client { agent, waits })
+    }
+
+    /// Asks for `url` with these parameters; the value of `authorization` is never shown.
+    ///
+    /// # Errors
+    /// With [`Dropped`] when no answer came; [`Stopped`] when the run is to end.
+    pub fn get(&self, url: &Url, query: &[(&str, &str)], authorization: &Secret) -> Result<Answer> {
+        self.waits.in_body.store(false, Ordering::Relaxed);
+        let request = self
+            .agent
+            .get(url.to_string())
+            .query_pairs(query.iter().copied());
+        let response = request
+            .header("Authorization", authorization.reveal())
+            .call();
+        let response = response
+            .map_err(dropped)
+            .with_context(|| format!("asking {url}"))?;
+        self.waits.in_body.store(true, Ordering::Relaxed);
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        Ok(Answer {
+            status: response.status().as_u16(),
+            date: header("date").and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()),
+            retry_after: header("retry-after").map(str::to_owned),
+            body: response.into_body().into_reader(),
+            waits: Arc::clone(&self.waits),
+        })
+    }
+}
+
+impl Answer {
+    /// Reads on, for a moment at most.
+    ///
+    /// # Errors
+    /// With [`Dropped`] when the answer was cut off; [`Stopped`] when the run is to end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes> {
+        match self.body.read(buffer) {
+            Ok(0) => Ok(Bytes::End),
+            Ok(count) => Ok(Bytes::Some(count)),
+            Err(error) => match innermost(error) {
+                Inner::Io(error) if is_wait(&error) && self.waits.stop.reason().is_some() => {
+                    Err(anyhow!(Stopped))
+                }
+                Inner::Io(error) if is_wait(&error) => Ok(Bytes::Waiting),
+                inner => Err(inner.explain(Dropped::Cut)).context("reading the answer"),
+            },
+        }
+    }
+
+    /// The start of the answer, for an error message.
+    pub fn beginning(&mut self, length: usize) -> String {
+        let mut text = vec![0; length * 4];
+        let mut filled = 0;
+        while filled < text.len() {
+            match self.read(&mut text[filled..]) {
+                Ok(Bytes::Some(count)) => filled += count,
+                Ok(Bytes::Waiting) => {}
+                Ok(Bytes::End) | Err(_) => break,
+            }
+        }
+        let text = String::from_utf8_lossy(&text[..filled]);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words
+            .join(" ")
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(length)
+            .collect()
+    }
+}
+
+/// An error of ours on its way through ureq.
+struct Carried(anyhow::Error);
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::exit::line(&self.0))
+    }
+}
+
+impl std::error::Error for Carried {}
+
+fn dropped(error: ureq::Error) -> anyhow::Error {
+    match error {
+        ureq::Error::Other(other) => match other.downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(other) => anyhow!(other)
+                .context(Dropped::Cut)
+                .context(Exit::Unavailable),
+        },
+        ureq::Error::Io(error) => innermost(error).explain(Dropped::Cut),
+        error => anyhow!(error)
+            .context(Dropped::Cut)
+            .context(Exit::Unavailable),
+    }
+}
+
+/// What lies under the layers of an error of reading.
+enum Inner {
+    Io(io::Error),
+    Ureq(ureq::Error),
+}
+
+fn innermost(error: io::Error) -> Inner {
+    if !error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<ureq::Error>())
+    {
+        return Inner::Io(error);
+    }
+    let kind = error.kind();
+    match error
+        .into_inner()
+        .map(|inner| inner.downcast::<ureq::Error>().map(|error| *error))
+    {
+        // the decompressor wraps whatever the connection said
+        Some(Ok(ureq::Error::Decompress(_, error))) => innermost(error),
+        Some(Ok(ureq::Error::Io(error))) => innermost(error),
+        Some(Ok(error)) => Inner::Ureq(error),
+        Some(Err(_)) | None => Inner::Io(kind.into()),
+    }
+}
+
+impl Inner {
+    fn explain(self, otherwise: Dropped) -> anyhow::Error {
+        let (error, how) = match self {
+            Inner::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Stopped>()) => {
+                return anyhow!(Stopped);
+            }
+            Inner::Io(error) if error.kind() == ErrorKind::TimedOut => {
+                (anyhow!(error), Dropped::Silent)
+            }
+            Inner::Io(error) => (anyhow!(error), otherwise),
+            Inner::Ureq(error) => (anyhow!(error), otherwise),
+        };
+        error.context(how).context(Exit::Unavailable)
+    }
+}
+
+#[derive(Debug)]
+struct Dialer(Arc<Waits>);
+
+impl Connector for Dialer {
+    type Out = Connection;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<Connection>, ureq::Error> {
+        let uri = details.uri;
+        let scheme = uri.scheme_str().unwrap_or("https");
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri
+            .port_u16()
+            .unwrap_or(if scheme == "http" { 80 } else { 443 });
+        let stream = self.0.open(
+            scheme,
+            &Address {
+                host: host.to_owned(),
+                port,
+            },
+        );
+        let stream = stream.map_err(|error| ureq::Error::Other(Box::new(Carried(error))))?;
+        Ok(Some(Connection {
+            stream,
+            buffers: LazyBuffers::new(
+                details.config.input_buffer_size(),
+                details.config.output_buffer_size(),
+            ),
+            patience: self.0.network.patience(&self.0.stop),
+            waits: Arc::clone(&self.0),
+        }))
+    }
+}
+
+impl Waits {
+    fn open(&self, scheme: &str, to: &Address) -> Result<Stream> {
+        let tcp =
+            self.network
+                .dial(to, scheme, &self.stop)
+                .map_err(|error| match Exit::of(&error) {
+                    Exit::Unavailable => error.context(Dropped::Unreached),
+                    _ => error,
+                })?;
+        let Some(trust) = &self.trust else {
+            return Ok(Stream::Plain(tcp));
+        };
+        let tls = Tls::handshake(tcp, trust, &to.host, self.network.patience(&self.stop));
+        Ok(Stream::Tls(Box::new(
+            tls.or_exit(Exit::Unavailable)
+                .with_context(|| format!("connecting to {to}"))?,
+        )))
+    }
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(Tcp),
+    Tls(Box<Tls>),
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: Stream,
+    buffers: LazyBuffers,
+    patience: Patience,
+    waits: Arc<Waits>,
+}
+
+impl Transport for Connection {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        let bytes = &self.buffers.output()[..amount];
+        self.patience.progress();
+        match &mut self.stream {
+            Stream::Tls(tls) => {
+                let written = tls.write_all(bytes, &mut self.patience);
+                written.map_err(|error| {
+                    ureq::Error::Other(Box::new(Carried(
+                        error.context(Dropped::Cut).context(Exit::Unavailable),
+                    )))
+                })
+            }
+            Stream::Plain(tcp) => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    match tcp.write(rest) {
+                        Ok(count) => rest = &rest[count..],
+                        Err(error) => self.patience.again(error)?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        self.patience.resume();
+        loop {
+            let free = self.buffers.input_append_buf();
+            let read = match &mut self.stream {
+                Stream::Plain(tcp) => tcp.read(free),
+                Stream::Tls(tls) => tls.read(free),
+            };
+            match read {
+                Ok(count) => {
+                    self.patience.progress();
+                    self.buffers.input_appended(count);
+                    return Ok(count > 0);
+                }
+                Err(error) => {
+                    let kind = error.kind();
+                    self.patience.again(error)?;
+                    if self.waits.in_body.load(Ordering::Relaxed) {
+                        self.patience.pause();
+                        return Err(ureq::Error::Io(kind.into()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        let open = match &mut self.stream {
+            Stream::Plain(tcp) => tcp.is_quiet(),
+            // an unasked record may be a ticket or a goodbye: a new connection costs less than a doubt
+            Stream::Tls(tls) => tls.tcp.is_quiet(),
+        };
+        self.patience.progress();
+        open
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+}
+
+/// Names are resolved where connections are made, which may be at the proxy.
+#[derive(Debug)]
+struct Unresolved;
+
+impl Resolver for Unresolved {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}

@@ -1,0 +1,417 @@
+//! Splits an answer into its records as its bytes arrive, whatever its size.
+//!
+//! The frame is one object; the records are the elements of the array under one of its keys.
+//! Only the frame is judged here: a record is delimited by its strings and brackets, and
+//! whether it is JSON inside is for others to say. Knows nothing of services or connections.
+
+use std::fmt;
+
+use memchr::memchr2;
+
+/// The longest record that is taken for one.
+pub const MAX_RECORD: usize = 64 * 1024 * 1024;
+/// The longest key that is compared with the one wanted; a longer one is not it.
+const MAX_KEY: usize = 256;
+
+/// Reads one answer.
+#[derive(Debug)]
+pub struct Splitter {
+    wanted: &'static str,
+    place: Place,
+    /// Brackets open inside of the value or record that is being read.
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    key: Vec<u8>,
+    found: bool,
+    bytes: u64,
+}
+
+/// Where in the frame the next byte stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start,
+    FirstKey,
+    NextKey,
+    Key,
+    Colon,
+    Value,
+    Passing,
+    AfterValue,
+    FirstRecord,
+    NextRecord,
+    Record,
+    AfterRecord,
+    End,
+}
+
+/// Why the frame of an answer cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broken {
+    /// It is empty.
+    Empty,
+    /// It ends too early.
+    CutOff,
+    /// It has no array under the key asked for.
+    Missing(&'static str),
+    /// It is not the JSON expected, from this byte on; with what was expected there.
+    NotJson(u64, &'static str),
+    /// A record is longer than [`MAX_RECORD`].
+    TooLong(u64),
+}
+
+impl std::error::Error for Broken {}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Empty => write!(f, "the answer is empty"),
+            Broken::CutOff => write!(f, "the answer was cut off"),
+            Broken::Missing(key) => write!(f, "the answer has no array {key:?}"),
+            Broken::NotJson(at, expected) => write!(
+                f,
+                "the answer is not the JSON expected: no {expected} at byte {at}"
+            ),
+            Broken::TooLong(at) => {
+                write!(
+                    f,
+                    "the answer has a record of more than {} MiB at byte {at}",
+                    MAX_RECORD >> 20
+                )
+            }
+        }
+    }
+}
+
+impl Splitter {
+    /// A splitter for an answer whose records stand in the array under the key `wanted`.
+    #[must_use]
+    pub fn new(wanted: &'static str) -> Splitter {
+        Splitter {
+            wanted,
+            place: Place::Start,
+            depth: 0,
+            in_string: false,
+            escaped: false,
+            key: Vec::new(),
+            found: false,
+            bytes: 0,
+        }
+    }
+
+    /// Takes the next bytes of the answer. Records are appended to `text`, and where each one
+    /// ends in it to `ends`; the last one may still be incomplete, and the next call goes on
+    /// with it, wherever in `text` the caller has moved it by then (but at its end).
+    ///
+    /// # Errors
+    /// [`Broken`] when the frame cannot be read. What stands before `ends` is good all the same.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        text: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<(), Broken> {
+        let mut at = 0;
+        let began = self.bytes;
+        while at < bytes.len() {
+            self.bytes = began + at as u64;
+            let rest = &bytes[at..];
+            at += match self.place {
+                Place::Record => self.record(rest, text, ends)?,
+                Place::Passing => self.skip(rest),
+                Place::Key => self.read_key(rest),
+                _ => self.frame(rest)?,
+            };
+        }
+        self.bytes = began + bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Says whether the answer was whole, once there are no more bytes.
+    ///
+    /// # Errors
+    /// [`Broken`] when it was not.
+    pub fn finish(&self) -> Result<(), Broken> {
+        match self.place {
+            Place::End if self.found => Ok(()),
+            Place::End => Err(Broken::Missing(self.wanted)),
+            Place::Start => Err(Broken::Empty),
+            _ => Err(Broken::CutOff),
+        }
+    }
+
+    /// Takes one byte of the frame, or a run of white space.
+    fn frame(&mut self, rest: &[u8]) -> Result<usize, Broken> {
+        let byte = rest[0];
+        if byte.is_ascii_whitespace() {
+            return Ok(rest
+                .iter()
+                .take_while(|byte| byte.is_ascii_whitespace())
+                .count());
+        }
+        self.place = match (self.place, byte) {
+            // a byte order mark, which some proxies leave in
+            (Place::Start, 0xef | 0xbb | 0xbf) if self.bytes < 3 => Place::Start,
+            (Place::Start, b'{') => Place::FirstKey,
+            (Place::FirstKey | Place::NextKey, b'"') => {
+                self.key.clear();
+                Place::Key
+            }
+            (Place::Colon, b':') => Place::Value,
+            (Place::Value, b'[') if self.is_wanted() => {
+                self.found = true;
+                Place::FirstRecord
+            }
+            (Place::Value, b',' | b'}' | b']' | b':') => return Err(self.unexpected()),
+            (Place::Value, _) => {
+                self.place = Place::Passing;
+                return Ok(0);
+            }
+            (Place::AfterValue, b',') => Place::NextKey,
+            (Place::FirstKey | Place::AfterValue, b'}') => Place::End,
+            (Place::FirstRecord | Place::AfterRecord, b']') => Place::AfterValue,
+            (Place::AfterRecord, b',') => Place::NextRecord,
+            (Place::FirstRecord | Place::NextRecord, byte)
+                if !matches!(byte, b',' | b'}' | b']' | b':') =>
+            {
+                self.place = Place::Record;
+                return Ok(0);
+            }
+            _ => return Err(self.unexpected()),
+        };
+        Ok(1)
+    }
+
+    fn unexpected(&self) -> Broken {
+        let expected = match self.place {
+            Place::Start => "object",
+            Place::FirstKey | Place::NextKey => "key",
+            Place::Colon => "colon",
+            Place::Value => "value",
+            Place::AfterValue => "comma or end of the object",
+            Place::FirstRecord | Place::NextRecord => "record",
+            Place::AfterRecord => "comma or end of the array",
+            _ => "end",
+        };
+        Broken::NotJson(self.bytes, expected)
+    }
+
+    /// A key with escapes is compared as what it means.
+    fn is_wanted(&self) -> bool {
+        if !self.key.contains(&b'\\') {
+            return self.key == self.wanted.as_bytes();
+        }
+        let quoted = [b"\"", self.key.as_slice(), b"\""].concat();
+        serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == self.wanted)
+    }
+
+    fn read_key(&mut self, rest: &[u8]) -> usize {
+        for (at, &byte) in rest.iter().enumerate() {
+            if byte == b'"' && !self.escaped {
+                self.place = Place::Colon;
+                return at + 1;
+            }
+            self.escaped = byte == b'\\' && !self.escaped;
+            if self.key.len() <= MAX_KEY {
+                self.key.push(byte);
+            }
+        }
+        rest.len()
+    }
+
+    fn record(
+        &mut self,
+        rest: &[u8],
+        text: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<usize, Broken> {
+        let (taken, ended) = self.pass(rest);
+        text.extend_from_slice(&rest[..taken]);
+        let start = ends.last().copied().unwrap_or(0);
+        if text.len() - start > MAX_RECORD {
+            return Err(Broken::TooLong(self.bytes));
+        }
+        if ended {
+            // white space after a number or a word is not of it
+            while text.len() > start && text[text.len() - 1].is_ascii_whitespace() {
+                text.pop();
+            }
+            ends.push(text.len());
+            self.place = Place::AfterRecord;
+        }
+        Ok(taken)
+    }
+
+    fn skip(&mut self, rest: &[u8]) -> usize {
+        let (taken, ended) = self.pass(rest);
+        if ended {
+            self.place = Place::AfterValue;
+        }
+        taken
+    }
+
+    /// Goes on through a value: how many of the bytes belong to it, and whether it ends there.
+    fn pass(&mut self, rest: &[u8]) -> (usize, bool) {
+        let mut at = 0;
+        while at < rest.len() {
+            if self.in_string {
+                if self.escaped {
+                    self.escaped = false;
+                    at += 1;
+                    continue;
+                }
+                let Some(found) = memchr2(b'"', b'\\', &rest[at..]) else {
+                    break;
+                };
+                self.escaped = rest[at + found] == b'\\';
+                self.in_string = self.escaped;
+                at += found + 1;
+                if !self.in_string && self.depth == 0 {
+                    return (at, true);
+                }
+                continue;
+            }
+            let matters = if self.depth > 0 { &INSIDE } else { &OUTSIDE };
+            let Some(found) = rest[at..].iter().position(|&byte| matters[byte as usize]) else {
+                break;
+            };
+            at += found;
+            match rest[at] {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                // what ends a number or a word belongs to the frame
+                _ if self.depth == 0 => return (at, true),
+                _ => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return (at + 1, true);
+                    }
+                }
+            }
+            at += 1;
+        }
+        (rest.len(), false)
+    }
+}
+
+/// The bytes that matter inside of brackets, outside of strings.
+static INSIDE: [bool; 256] = table(b"\"{}[]");
+/// Those that matter where no bracket is open.
+static OUTSIDE: [bool; 256] = table(b"\"{}[],");
+
+const fn table(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds the answer in pieces of one length; what came out, and how it ended.
+    fn split(answer: &[u8], piece: usize) -> (Vec<String>, Result<(), Broken>) {
+        let (mut text, mut ends) = (Vec::new(), Vec::new());
+        let mut splitter = Splitter::new("events");
+        let fed = answer
+            .chunks(piece)
+            .try_for_each(|bytes| splitter.feed(bytes, &mut text, &mut ends));
+        let mut start = 0;
+        let records = ends.iter().map(|&end| {
+            let record = String::from_utf8_lossy(&text[start..end]).into_owned();
+            start = end;
+            record
+        });
+        (records.collect(), fed.and_then(|()| splitter.finish()))
+    }
+
+    fn check(answer: &str, expected: &[&str], end: &Result<(), Broken>) {
+        for piece in [1, 2, 3, 7, 1000] {
+            let (records, ended) = split(answer.as_bytes(), piece);
+            assert_eq!(records, expected, "{answer} in pieces of {piece}");
+            assert_eq!(&ended, end, "{answer} in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        check(
+            r#"{"events":[{"a":"}]\"\\"},{"b":[1,{"c":[]}]}]}"#,
+            &[r#"{"a":"}]\"\\"}"#, r#"{"b":[1,{"c":[]}]}"#],
+            &Ok(()),
+        );
+        check(
+            "{\n \"events\" : [\n {\n\"a\" : 1\n} , {}\n]\n}\n",
+            &["{\n\"a\" : 1\n}", "{}"],
+            &Ok(()),
+        );
+        check(
+            r#"{"events":[1 ,"x",null,[2],true]}"#,
+            &["1", "\"x\"", "null", "[2]", "true"],
+            &Ok(()),
+        );
+        check("\u{feff}{\"events\":[]}", &[], &Ok(()));
+    }
+
+    #[test]
+    fn other_keys_are_passed_over_wherever_they_stand() {
+        check(
+            r#"{"x":{"events":[1]},"y":"events","z":3,"events":[{}],"w":[[]],"v":null}"#,
+            &["{}"],
+            &Ok(()),
+        );
+        check(r#"{"ev\u0065nts":[{}]}"#, &["{}"], &Ok(()));
+        check(r#"{"a":1,"b":-2.5e3,"events":[{}]}"#, &["{}"], &Ok(()));
+    }
+
+    #[test]
+    fn an_answer_without_the_array_is_not_an_empty_one() {
+        check("{}", &[], &Err(Broken::Missing("events")));
+        check(r#"{"events":null}"#, &[], &Err(Broken::Missing("events")));
+        check(
+            r#"{"events":{"a":[1]}}"#,
+            &[],
+            &Err(Broken::Missing("events")),
+        );
+        check("", &[], &Err(Broken::Empty));
+        check(" \n", &[], &Err(Broken::Empty));
+    }
+
+    #[test]
+    fn a_cut_is_seen_wherever_it_falls() {
+        let whole = r#"{"t":"x","events":[{"a":"\"]}"},7,{"b":[1]}],"u":[2]}"#;
+        for cut in 1..whole.len() {
+            let (_, ended) = split(&whole.as_bytes()[..cut], 5);
+            assert_eq!(ended, Err(Broken::CutOff), "cut at {cut}");
+        }
+        check(whole, &[r#"{"a":"\"]}"}"#, "7", r#"{"b":[1]}"#], &Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_and_its_place_named() {
+        check("<html></html>", &[], &Err(Broken::NotJson(0, "object")));
+        check(r#"["events"]"#, &[], &Err(Broken::NotJson(0, "object")));
+        check(
+            r#"{"events":[{}}"#,
+            &["{}"],
+            &Err(Broken::NotJson(13, "comma or end of the array")),
+        );
+        check(
+            r#"{"events":[{},]}"#,
+            &["{}"],
+            &Err(Broken::NotJson(14, "record")),
+        );
+        check(r#"{"events":[]} x"#, &[], &Err(Broken::NotJson(14, "end")));
+        check(r#"{"events" []}"#, &[], &Err(Broken::NotJson(10, "colon")));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_pass() {
+        let (records, ended) = split(b"{\"events\":[{\"a\":\"\xff\x00\n\"}]}", 2);
+        assert_eq!((records.len(), ended), (1, Ok(())));
+    }
+}

@@ -1,0 +1,348 @@
+//! What is said to people and programs, and the one place that prints: messages and the end line
+//! on standard error, as text or JSON, with priority prefixes when that is the journal.
+//!
+//! Only our own log target is shown: the HTTP crate prints credentials at trace.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use log::{Level, LevelFilter};
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::event::Gap;
+use crate::exit::{Exit, Hint, line};
+use crate::window::utc;
+
+/// What a run counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Windows that came to their end.
+    pub windows: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Events received.
+    pub received: u64,
+    /// Of them, those that were known and dropped.
+    pub duplicates: u64,
+    /// Of the new ones, those created before the position from which the run went on.
+    pub late: u64,
+    /// Of those received, those that are no JSON; they are delivered as they are.
+    pub unreadable: u64,
+    /// Events whose delivery was confirmed.
+    pub delivered: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Collector or tenant.
+    pub name: String,
+    /// The service.
+    pub service: &'static str,
+    /// In words: caught up, stopped at which limit, failed.
+    pub outcome: &'static str,
+    /// What was counted.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Gaps recorded in the state and now said.
+    pub gaps: usize,
+    /// How far the position is behind the present, in seconds.
+    pub behind_seconds: u64,
+    /// How long the run took, in seconds.
+    pub seconds: f64,
+    /// The highest memory use of the process so far, in bytes, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+    /// What `@devo_pulling_id` is in each event of the run.
+    #[serde(rename = "@devo_pulling_id")]
+    pub pulling_id: String,
+}
+
+/// Says things.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    format: Format,
+    level: LevelFilter,
+    journal: bool,
+    clock: Clock,
+}
+
+impl Report {
+    /// Starts to show messages up to `level`.
+    ///
+    /// # Errors
+    /// When messages are shown already.
+    pub fn start(level: LevelFilter, format: Format, clock: Clock) -> Result<Report> {
+        let report = Report {
+            format,
+            level,
+            journal: stderr_is_the_journal(),
+            clock,
+        };
+        let mut builder = env_logger::Builder::new();
+        builder
+            .filter(Some("proofpull"), level)
+            .write_style(env_logger::WriteStyle::Never);
+        builder.format(move |out, record| {
+            let message = report.render(record.level(), &record.args().to_string(), None);
+            writeln!(out, "{message}")
+        });
+        builder
+            .try_init()
+            .context("starting the log")
+            .context(Exit::Software)?;
+        Ok(report)
+    }
+
+    /// The line at the end of a run.
+    pub fn end(&self, summary: &Summary) {
+        if self.level >= LevelFilter::Info {
+            let object = serde_json::to_value(summary)
+                .ok()
+                .map(|summary| ("summary", summary));
+            say(&self.render(Level::Info, &text(summary), object));
+        }
+    }
+
+    /// An error: one line, and another for what a person can do about it.
+    pub fn error(&self, error: &anyhow::Error) {
+        let hint = error.downcast_ref::<Hint>().map(|Hint(hint)| hint.as_str());
+        let status = Exit::of(error);
+        match self.format {
+            Format::Text => {
+                let prefix = self.priority(Level::Error);
+                say(&format!("{prefix}proofpull: {}", one_line(&line(error))));
+                if let Some(hint) = hint {
+                    say(&format!("{prefix}hint: {}", one_line(hint)));
+                }
+            }
+            Format::Json => {
+                let more = serde_json::json!({ "hint": hint, "status": status as u8, "name": status.name() });
+                say(&self.render(Level::Error, &line(error), Some(("error", more))));
+            }
+        }
+    }
+
+    fn render(
+        &self,
+        level: Level,
+        message: &str,
+        more: Option<(&str, serde_json::Value)>,
+    ) -> String {
+        let word = if level == Level::Warn {
+            "warning"
+        } else {
+            level.as_str()
+        }
+        .to_ascii_lowercase();
+        match self.format {
+            Format::Text if self.journal => {
+                format!("{}{}", self.priority(level), one_line(message))
+            }
+            Format::Text => format!("{} {word}: {}", utc(self.clock.now()), one_line(message)),
+            Format::Json => {
+                let mut object = serde_json::json!({ "time": utc(self.clock.now()), "level": word, "message": message });
+                if let Some((key, value)) = more {
+                    object[key] = value;
+                }
+                object.to_string()
+            }
+        }
+    }
+
+    /// The prefix by which the journal knows a line's priority (sd-daemon(3)).
+    fn priority(&self, level: Level) -> &'static str {
+        match level {
+            _ if !self.journal => "",
+            Level::Error => "<3>",
+            Level::Warn => "<4>",
+            Level::Info => "<6>",
+            Level::Debug | Level::Trace => "<7>",
+        }
+    }
+}
+
+/// Help, version, or what is wrong with the arguments.
+pub fn usage(error: &clap::Error) {
+    // nobody is left to tell when even this cannot be printed
+    let _ = error.print();
+}
+
+/// Errors before it is known how they are wanted.
+pub fn early(message: &str) {
+    say(&format!("proofpull: {}", one_line(message)));
+}
+
+fn say(line: &str) {
+    // a closed standard error must not end a run
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// What comes from outside may hold line breaks.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn text(summary: &Summary) -> String {
+    let tally = &summary.tally;
+    let Tally {
+        windows,
+        requests,
+        received,
+        duplicates,
+        late,
+        delivered,
+        bytes,
+        ..
+    } = tally;
+    let rate = if summary.seconds > 0.0 {
+        *delivered as f64 / summary.seconds
+    } else {
+        0.0
+    };
+    let unreadable = match tally.unreadable {
+        0 => String::new(),
+        some => format!("{some} unreadable as JSON, "),
+    };
+    format!(
+        "{service}: {outcome}: {windows} windows, {requests} requests, {received} received, {duplicates} duplicates dropped, \
+         {unreadable}{late} late, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
+         {seconds:.1} s, @devo_pulling_id {pulling_id}",
+        service = summary.service,
+        outcome = summary.outcome,
+        gaps = summary.gaps,
+        behind = age(Duration::from_secs(summary.behind_seconds)),
+        seconds = summary.seconds,
+        pulling_id = summary.pulling_id,
+    )
+}
+
+/// A gap, in words.
+#[must_use]
+pub fn gap(gap: &Gap) -> String {
+    format!(
+        "gap: what lies between {} and {} was not collected: the service no longer kept it",
+        utc(gap.from),
+        utc(gap.to)
+    )
+}
+
+/// A length of time in its two largest units: `2d 3h`, `1m 5s`.
+#[must_use]
+pub fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let said: Vec<String> = units
+        .iter()
+        .skip_while(|(n, _)| *n == 0)
+        .take(2)
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if said.is_empty() {
+        "0s".to_owned()
+    } else {
+        said.join(" ")
+    }
+}
+
+/// The process's highest memory use (proc(5), `VmHWM`), in bytes.
+#[must_use]
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// systemd names the journal's socket by device and inode (systemd.exec(5), `$JOURNAL_STREAM`).
+fn stderr_is_the_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = std::io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(File::from);
+    let metadata = stderr.and_then(|stderr| stderr.metadata());
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_said_in_two_units() {
+        let table = [
+            (0, "0s"),
+            (59, "59s"),
+            (65, "1m 5s"),
+            (3600, "1h"),
+            (90_061, "1d 1h"),
+            (172_800, "2d"),
+        ];
+        for (seconds, said) in table {
+            assert_eq!(age(Duration::from_secs(seconds)), said);
+        }
+    }
+
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
+    }
+
+    #[test]
+    fn the_end_line_says_everything() {
+        let tally = Tally {
+            windows: 1,
+            requests: 2,
+            received: 9,
+            duplicates: 3,
+            late: 4,
+            unreadable: 0,
+            delivered: 6,
+            bytes: 600,
+        };
+        let summary = Summary {
+            name: "acme".into(),
+            service: "tap-clicks-blocked",
+            outcome: "caught up",
+            tally,
+            gaps: 0,
+            behind_seconds: 65,
+            seconds: 2.0,
+            peak_memory_bytes: None,
+            pulling_id: "17".into(),
+        };
+        assert_eq!(
+            text(&summary),
+            "tap-clicks-blocked: caught up: 1 windows, 2 requests, 9 received, 3 duplicates dropped, 4 late, 6 delivered, \
+             600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+        );
+    }
+}

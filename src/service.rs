@@ -1,0 +1,103 @@
+//! The table of services: one name for each, used on the command line, in the configuration, in
+//! the names of files and in the end line.
+
+/// How a service is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An event service of the TAP SIEM API: its path, and the key of the array in its answers.
+    Tap {
+        /// Path below the base URL.
+        path: &'static str,
+        /// The key under which the events stand.
+        array: &'static str,
+    },
+}
+
+/// One row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What a person calls it, everywhere.
+    pub name: &'static str,
+    /// What the Devo collectors call it.
+    pub devo: &'static str,
+    /// The Devo tag when none is configured.
+    pub tag: &'static str,
+    /// How it is read.
+    pub kind: Kind,
+}
+
+/// Every service the program knows.
+pub static SERVICES: [Service; 4] = [
+    Service {
+        name: "tap-clicks-blocked",
+        devo: "clicksBlocked",
+        tag: "mail.proofpoint.tapsiem_v2.clicksblocked",
+        kind: Kind::Tap {
+            path: "/v2/siem/clicks/blocked",
+            array: "clicksBlocked",
+        },
+    },
+    Service {
+        name: "tap-clicks-permitted",
+        devo: "clicksPermitted",
+        tag: "mail.proofpoint.tapsiem_v2.clickspermitted",
+        kind: Kind::Tap {
+            path: "/v2/siem/clicks/permitted",
+            array: "clicksPermitted",
+        },
+    },
+    Service {
+        name: "tap-messages-blocked",
+        devo: "messagesBlocked",
+        tag: "mail.proofpoint.tapsiem_v2.messagesblocked",
+        kind: Kind::Tap {
+            path: "/v2/siem/messages/blocked",
+            array: "messagesBlocked",
+        },
+    },
+    Service {
+        name: "tap-messages-delivered",
+        devo: "messagesDelivered",
+        tag: "mail.proofpoint.tapsiem_v2.messagesdelivered",
+        kind: Kind::Tap {
+            path: "/v2/siem/messages/delivered",
+            array: "messagesDelivered",
+        },
+    },
+];
+
+/// Finds a service by its name.
+///
+/// # Errors
+/// For another name, what to say about it: the Devo collectors' names lead to ours.
+pub fn find(name: &str) -> Result<&'static Service, String> {
+    if let Some(service) = SERVICES.iter().find(|service| service.name == name) {
+        return Ok(service);
+    }
+    if let Some(service) = SERVICES.iter().find(|service| service.devo == name) {
+        return Err(format!("{name} is called {} here", service.name));
+    }
+    let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
+    Err(format!(
+        "no service is called {name}; there are {}",
+        names.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_devo_name_is_refused_and_translated() {
+        assert_eq!(
+            find("clicksBlocked"),
+            Err("clicksBlocked is called tap-clicks-blocked here".into())
+        );
+        assert_eq!(
+            find("tap-clicks-blocked").map(|service| service.devo),
+            Ok("clicksBlocked")
+        );
+        assert!(find("tap").unwrap_err().contains("tap-messages-delivered"));
+    }
+}

@@ -1,0 +1,258 @@
+//! Confirmed delivery to Devo, which acknowledges nothing.
+//!
+//! A delivery is a transaction: a connection of its own whose end proves that the peer's program
+//! has read every byte. Records are written; then close_notify and the end of our half; then the
+//! peer's end of file is waited for. Anything else, and everything of the transaction counts as
+//! unsent. Why each step is needed stands in ARCHITECTURE.md, "Confirmed delivery".
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use time::OffsetDateTime;
+
+use super::Sink;
+use crate::clock::Clock;
+use crate::config::Address;
+use crate::connect::tls::{Heard, Tls, Trust};
+use crate::connect::{Network, Patience, Stopped, is_wait, kernel_view};
+use crate::event::Batch;
+use crate::exit::{Because, Exit};
+use crate::state::Receiver;
+use crate::stop::Stop;
+
+/// So many bytes are collected before they are written.
+const WRITE: usize = 256 * 1024;
+/// How often a connection is tried before the run gives up; nothing was sent by then.
+const ATTEMPTS: u32 = 3;
+
+/// The receiver, and the transaction that is open with it.
+#[derive(Debug)]
+pub struct Devo {
+    network: Arc<Network>,
+    trust: Trust,
+    address: Address,
+    server_name: String,
+    /// What stands between the date and the event: ` HOST TAG: `.
+    header: String,
+    clock: Clock,
+    stop: Stop,
+    says_goodbye: bool,
+    open: Option<Tls>,
+    lines: Vec<u8>,
+}
+
+/// What a Devo sink is made from.
+#[derive(Debug)]
+pub struct Options {
+    /// How to connect.
+    pub network: Arc<Network>,
+    /// Whom to trust, and who we are.
+    pub trust: Trust,
+    /// Where to.
+    pub address: Address,
+    /// The name to verify.
+    pub server_name: String,
+    /// The host in each record.
+    pub hostname: String,
+    /// The tag in each record.
+    pub tag: String,
+    /// What is remembered of the receiver.
+    pub known: Option<Receiver>,
+    /// For the date in each record.
+    pub clock: Clock,
+    /// Ends the attempts to connect.
+    pub stop: Stop,
+}
+
+impl Devo {
+    /// A sink without a connection yet.
+    #[must_use]
+    pub fn new(options: Options) -> Devo {
+        let known = options
+            .known
+            .filter(|known| known.address == options.address.to_string());
+        Devo {
+            network: options.network,
+            trust: options.trust,
+            server_name: options.server_name,
+            header: format!(" {} {}: ", options.hostname, options.tag),
+            clock: options.clock,
+            stop: options.stop,
+            says_goodbye: known.is_some_and(|known| known.says_goodbye),
+            address: options.address,
+            open: None,
+            lines: Vec::with_capacity(WRITE + WRITE / 4),
+        }
+    }
+
+    fn connect(&self) -> Result<Tls> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.try_to_connect() {
+                Ok(tls) => return Ok(tls),
+                Err(error) => error,
+            };
+            // what a certificate is about does not change by itself
+            let lasting = Exit::of(&error) != Exit::Unavailable || attempt == ATTEMPTS;
+            if lasting || Stopped::is_in(&error) {
+                return Err(error);
+            }
+            log::debug!("{}; trying again", crate::exit::line(&error));
+            self.stop.sleep(Duration::from_secs(1 << (attempt - 1)));
+            attempt += 1;
+        }
+    }
+
+    fn try_to_connect(&self) -> Result<Tls> {
+        let tcp = self.network.dial(&self.address, "https", &self.stop)?;
+        Tls::handshake(
+            tcp,
+            &self.trust,
+            &self.server_name,
+            self.network.patience(&self.stop),
+        )
+        .or_exit(Exit::Unavailable)
+        .with_context(|| format!("connecting to {}", self.address))
+    }
+
+    /// Steps 2 to 4 of the proof: see the module.
+    fn finish(&mut self, mut tls: Tls) -> Result<()> {
+        let mut patience = self.network.patience(&Stop::never());
+        expect_open(tls.listen()?)?;
+        tls.say_goodbye(&mut patience)?;
+        let ends = tls.tcp.ends().context("the connection is gone")?;
+        tls.tcp.shutdown_write().context("ending our half")?;
+        let goodbye = wait_for_the_end(&mut tls, &mut patience)?;
+        tls.tcp.pending_error()?;
+        // a peer that closed before it had our end answers our last bytes with a reset: wait
+        // until its kernel has acknowledged all, or that reset is here
+        while kernel_view(ends.0, ends.1)
+            .is_some_and(|view| !view.fin_acknowledged && view.unacknowledged > 0)
+        {
+            patience.again(io::ErrorKind::WouldBlock.into())?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        tls.tcp.pending_error()?;
+        if !goodbye && (self.says_goodbye || tls.tcp.through_proxy) {
+            let why = if tls.tcp.through_proxy {
+                "it may be the proxy's own"
+            } else {
+                "before, it always sent one"
+            };
+            return Err(anyhow!(
+                "an end of file without close_notify, which proves nothing: {why}"
+            ));
+        }
+        self.says_goodbye |= goodbye;
+        Ok(())
+    }
+}
+
+/// Reads until the peer's end of file; whether it said goodbye before.
+///
+/// The time limit is on no progress: while its kernel takes our bytes, the peer may be slow.
+fn wait_for_the_end(tls: &mut Tls, patience: &mut Patience) -> Result<bool> {
+    let mut goodbye = false;
+    let mut unacknowledged = u64::MAX;
+    loop {
+        match tls.hear() {
+            Ok(Heard::EndOfFile) => return Ok(goodbye),
+            Ok(Heard::Goodbye) => goodbye = true,
+            Ok(Heard::Nothing) => patience.progress(),
+            Err(error) => {
+                let error = error.downcast::<io::Error>()?;
+                if is_wait(&error) {
+                    let left = tls.tcp.kernel_view().map_or(0, |view| view.unacknowledged);
+                    if left < unacknowledged && unacknowledged != u64::MAX {
+                        patience.progress();
+                    }
+                    unacknowledged = left;
+                }
+                patience
+                    .again(error)
+                    .context("waiting until the receiver closes the connection")?;
+            }
+        }
+    }
+}
+
+fn expect_open(heard: Heard) -> Result<()> {
+    match heard {
+        Heard::Nothing => Ok(()),
+        Heard::Goodbye | Heard::EndOfFile => {
+            Err(anyhow!("the receiver closed the connection early"))
+        }
+    }
+}
+
+/// `<14>2026-01-10 12:00:00.000`: priority user.info, and the time of sending.
+fn write_date(now: OffsetDateTime, line: &mut String) {
+    let (date, clock) = (now.date(), now.time());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    let (hour, minute, second, milli) = clock.as_hms_milli();
+    // writing to a String cannot fail
+    let _ = write!(
+        line,
+        "<14>{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03}"
+    );
+}
+
+impl Sink for Devo {
+    fn send(&mut self, batch: &Batch) -> Result<()> {
+        let mut tls = match self.open.take() {
+            Some(tls) => tls,
+            None => self.connect()?,
+        };
+        let mut patience = self.network.patience(&Stop::never());
+        let mut head = String::new();
+        write_date(self.clock.now(), &mut head);
+        head.push_str(&self.header);
+        let mut write = |lines: &mut Vec<u8>| {
+            expect_open(tls.listen()?)?;
+            tls.write_all(lines, &mut patience)?;
+            lines.clear();
+            anyhow::Ok(())
+        };
+        let mut send = || {
+            for (event, _) in batch.iter() {
+                self.lines.extend_from_slice(head.as_bytes());
+                self.lines.extend_from_slice(event);
+                self.lines.push(b'\n');
+                if self.lines.len() >= WRITE {
+                    write(&mut self.lines)?;
+                }
+            }
+            write(&mut self.lines)
+        };
+        let sent = send();
+        self.lines.clear();
+        sent.or_exit(Exit::Io)
+            .with_context(|| format!("sending to {}", self.address))
+            .or_hint(UNSENT)?;
+        self.open = Some(tls);
+        Ok(())
+    }
+
+    fn confirm(&mut self) -> Result<()> {
+        let Some(tls) = self.open.take() else {
+            return Ok(());
+        };
+        self.finish(tls)
+            .or_exit(Exit::Io)
+            .with_context(|| format!("confirming the delivery to {}", self.address))
+            .or_hint(UNSENT)
+    }
+
+    fn receiver(&self) -> Option<Receiver> {
+        Some(Receiver {
+            address: self.address.to_string(),
+            says_goodbye: self.says_goodbye,
+        })
+    }
+}
+
+const UNSENT: &str = "what was not confirmed is sent again by the next run; if this goes on, look at the receiver, and at \
+                      firewalls and balancers on the way: each must pass on the end of a connection";

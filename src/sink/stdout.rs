@@ -1,0 +1,70 @@
+//! Events on standard output, one a line, for those who look.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+
+use super::{Closed, Sink};
+use crate::event::Batch;
+use crate::exit::{Because, Exit};
+use crate::state::Receiver;
+
+/// Standard output.
+#[derive(Debug)]
+pub struct Stdout {
+    out: File,
+    lines: Vec<u8>,
+}
+
+impl Stdout {
+    /// The process's own.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open() -> Result<Stdout> {
+        let out = std::io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("opening standard output")
+            .exit(Exit::Io)?;
+        Ok(Stdout {
+            out: File::from(out),
+            lines: Vec::new(),
+        })
+    }
+}
+
+impl Sink for Stdout {
+    fn send(&mut self, batch: &Batch) -> Result<()> {
+        self.lines.clear();
+        for (event, _) in batch.iter() {
+            self.lines.extend_from_slice(event);
+            self.lines.push(b'\n');
+        }
+        match self.out.write_all(&self.lines) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
+            result => result.context("writing to standard output").exit(Exit::Io),
+        }
+    }
+
+    fn confirm(&mut self) -> Result<()> {
+        match self.out.sync_data() {
+            // pipes and terminals cannot be synced; their reader has it, or it is in the kernel
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::InvalidInput | ErrorKind::Unsupported
+                ) =>
+            {
+                Ok(())
+            }
+            result => result.context("syncing standard output").exit(Exit::Io),
+        }
+    }
+
+    fn receiver(&self) -> Option<Receiver> {
+        None
+    }
+}

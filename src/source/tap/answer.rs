@@ -1,0 +1,144 @@
+//! What TAP's answers mean that are not events: HTTP statuses, and the texts of its 400s.
+
+use anyhow::anyhow;
+use time::Duration;
+
+use crate::exit::{Exit, Hint};
+use crate::http::Dropped;
+use crate::json_stream::Broken;
+
+/// So much of an answer is shown in an error, in characters.
+pub(super) const SHOWN: usize = 200;
+
+/// The error for an HTTP status other than 200.
+pub(super) fn refusal(status: u16, body: &str, retry_after: Option<&str>) -> anyhow::Error {
+    let number = if matches!(status, 401 | 403) {
+        "[SetupError 100]"
+    } else {
+        "[PullError 300]"
+    };
+    let body = if body.is_empty() { "(no text)" } else { body };
+    let error = anyhow!("{number} HTTP {status}: {body}");
+    let (exit, hint) = match status {
+        400 => (
+            Exit::Data,
+            "the service does not take this request: check threat_type and threat_status of the service, and this \
+             machine's clock; a new principal can take a while until its customer is known"
+                .to_owned(),
+        ),
+        401 => (
+            Exit::NoPerm,
+            "check [tap] principal and secret; they are made in the TAP Dashboard under Settings, Connected \
+             Applications, and the secret is shown there only once"
+                .to_owned(),
+        ),
+        403 => (
+            Exit::NoPerm,
+            "the credentials are known but may not read this: make new ones in the TAP Dashboard under Settings, \
+             Connected Applications, and check that the licence covers TAP"
+                .to_owned(),
+        ),
+        404 => (Exit::Data, "nothing is there: check [tap] base_url, and url of the service".to_owned()),
+        429 => {
+            let when = retry_after.map_or_else(
+                || "requests come back one by one, each 24 hours after it was made".to_owned(),
+                |after| format!("the service asks to come again after {after} (seconds, or a date)"),
+            );
+            (Exit::TempFail, format!("the quota of these credentials is spent: {when}; run less often, or share them with fewer programs"))
+        }
+        300..=399 => (Exit::Data, "it points elsewhere, as sign-in pages of proxies do: check base_url and [http] proxy".to_owned()),
+        500.. => (Exit::Unavailable, "the service has trouble; the next run asks again, for less at once".to_owned()),
+        _ => (Exit::Data, "this is no answer of the TAP API: check base_url and [http] proxy".to_owned()),
+    };
+    let error = error.context(exit).context(Hint(hint));
+    if status >= 500 {
+        error.context(Dropped::Cut)
+    } else {
+        error
+    }
+}
+
+/// The error for an answer whose frame cannot be read.
+pub(super) fn unreadable(broken: Broken) -> anyhow::Error {
+    let cut = broken == Broken::CutOff;
+    let hint = match broken {
+        Broken::CutOff => "the connection was cut; the next run asks again, for less at once",
+        Broken::TooLong(_) => "no event of TAP is that long: check base_url and [http] proxy",
+        Broken::Empty | Broken::Missing(_) | Broken::NotJson(..) => {
+            "this is not what the TAP API answers: check base_url, url and [http] proxy; nothing is lost, the next run asks again"
+        }
+    };
+    let error = anyhow!(broken).context(Hint(hint.to_owned()));
+    match cut {
+        true => error.context(Exit::Unavailable).context(Dropped::Cut),
+        false => error.context(Exit::Data),
+    }
+}
+
+/// How much the service keeps, where a 400 says so: `Requests for information up to 7.00d are
+/// accepted`.
+pub(super) fn kept(body: &str) -> Option<Duration> {
+    let (_, rest) = body.split_once("too far into the past")?;
+    let (_, rest) = rest.split_once("up to ")?;
+    let amount = rest.split_ascii_whitespace().next()?.trim_end_matches('.');
+    let digits = amount.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &amount[digits.len()..] {
+        "d" => 86_400.0,
+        "h" => 3600.0,
+        "m" => 60.0,
+        "s" => 1.0,
+        _ => return None,
+    };
+    let kept = digits
+        .parse::<f64>()
+        .ok()
+        .filter(|kept| (0.0..1000.0).contains(kept))?;
+    Some(Duration::seconds_f64(kept * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_keeps_is_read_from_its_text() {
+        let text = |kept| {
+            format!(
+                "The requested start time is too far into the past. Requests for information up to {kept} are accepted"
+            )
+        };
+        assert_eq!(kept(&text("7.00d")), Some(Duration::days(7)));
+        assert_eq!(kept(&text("0.50d")), Some(Duration::hours(12)));
+        assert_eq!(kept(&text("12h")), Some(Duration::hours(12)));
+        assert_eq!(kept(&text("many")), None);
+        assert_eq!(kept(&text("-1d")), None);
+        assert_eq!(kept("The requested interval is still current."), None);
+        assert_eq!(
+            kept("The sinceTime parameter gives a time too far into the past"),
+            None
+        );
+    }
+
+    #[test]
+    fn each_status_has_its_exit_and_a_hint() {
+        let table = [
+            (400, 65),
+            (401, 77),
+            (403, 77),
+            (404, 65),
+            (418, 65),
+            (429, 75),
+            (302, 65),
+            (500, 69),
+            (503, 69),
+        ];
+        for (status, exit) in table {
+            let error = refusal(status, "why", None);
+            assert_eq!(Exit::of(&error) as u8, exit, "{status}");
+            assert!(error.is::<Hint>(), "{status}");
+            assert_eq!(error.is::<Dropped>(), status >= 500, "{status}");
+        }
+        let line = crate::exit::line(&refusal(401, "no", None));
+        assert_eq!(line, "[SetupError 100] HTTP 401: no");
+    }
+}

@@ -1,0 +1,387 @@
+//! What makes a TAP event this event.
+//!
+//! - A message: `id`, `GUID`, recipients, and its threats (threat, status, campaign): one event a
+//!   recipient stays apart, a threat that is cleared later is a new event, and the order of
+//!   `messageParts`, which changes from answer to answer, does not matter.
+//! - A click: `id`, the threat's status and the campaign.
+//! - Where one of these is missing: the canonical record and its ordinal among equals.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::digest::{self, Hasher};
+use crate::event::{Digest, Identity};
+
+/// Which of the two kinds of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A message.
+    Message,
+    /// A click.
+    Click,
+}
+
+impl Kind {
+    /// The kind that stands in an array.
+    #[must_use]
+    pub fn of(array: &str) -> Kind {
+        if array.starts_with("clicks") {
+            Kind::Click
+        } else {
+            Kind::Message
+        }
+    }
+}
+
+/// What was found in a record.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// What it is recognised by.
+    pub identity: Identity,
+    /// Whether it is JSON.
+    pub readable: bool,
+    /// Its times; it was created at the latest of them.
+    times: Vec<Cow<'a, str>>,
+}
+
+impl Found<'_> {
+    /// Whether it was created before `time`, both as the service writes times.
+    #[must_use]
+    pub fn is_before(&self, time: &str) -> bool {
+        const SECONDS: usize = "2025-01-14T08:00:00".len();
+        let latest = self
+            .times
+            .iter()
+            .filter_map(|time| time.get(..SECONDS))
+            .max();
+        latest.is_some_and(|latest| latest < &time[..SECONDS])
+    }
+}
+
+/// Recognises a record.
+#[must_use]
+pub fn identify(kind: Kind, record: &[u8]) -> Found<'_> {
+    let read = match kind {
+        Kind::Message => serde_json::from_slice::<Message>(record)
+            .ok()
+            .map(Message::read),
+        Kind::Click => serde_json::from_slice::<Click>(record)
+            .ok()
+            .map(Click::read),
+    };
+    let is_json = read.is_some() || serde_json::from_slice::<IgnoredAny>(record).is_ok();
+    let readable = is_json && std::str::from_utf8(record).is_ok();
+    let (named, times) = read.unwrap_or_default();
+    // parts come in any order; nothing else of an event is known to change from answer to answer
+    let canonical = || Identity::Canonical(digest::canonical(record, &["messageParts"]));
+    Found {
+        identity: named.map_or_else(canonical, Identity::Named),
+        readable,
+        times,
+    }
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default, rename = "GUID")]
+    guid: Text<'a>,
+    #[serde(borrow, default)]
+    recipient: Texts<'a>,
+    #[serde(borrow, default, rename = "messageTime")]
+    time: Text<'a>,
+    #[serde(borrow, default, rename = "threatsInfoMap")]
+    threats: Option<Vec<Threat<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Threat<'a> {
+    #[serde(borrow, default, rename = "threatID")]
+    id: Text<'a>,
+    #[serde(borrow, default, rename = "threatStatus")]
+    status: Text<'a>,
+    #[serde(borrow, default, rename = "campaignID")]
+    campaign: Text<'a>,
+    #[serde(borrow, default, rename = "threatTime")]
+    time: Text<'a>,
+}
+
+impl<'a> Message<'a> {
+    fn read(mut self) -> (Option<Digest>, Vec<Cow<'a, str>>) {
+        let digest = self.digest();
+        let threats = self.threats.into_iter().flatten();
+        (
+            digest,
+            threats
+                .map(|threat| threat.time.0)
+                .chain([self.time.0])
+                .collect(),
+        )
+    }
+
+    fn digest(&mut self) -> Option<Digest> {
+        let threats = self.threats.as_mut()?;
+        if self.id.is_empty() || self.guid.is_empty() || self.recipient.0.iter().all(Text::is_empty)
+        {
+            return None;
+        }
+        let mut hasher = Hasher::of("tap message");
+        hasher.part(self.id.as_bytes());
+        hasher.part(self.guid.as_bytes());
+        self.recipient.0.sort_unstable();
+        self.recipient
+            .0
+            .iter()
+            .for_each(|recipient| hasher.part(recipient.as_bytes()));
+        threats.sort_unstable_by(|one, other| one.key().cmp(&other.key()));
+        hasher.part(b"threats");
+        for threat in threats {
+            threat
+                .key()
+                .into_iter()
+                .for_each(|part| hasher.part(part.as_bytes()));
+        }
+        Some(hasher.finish())
+    }
+}
+
+impl Threat<'_> {
+    fn key(&self) -> [&Text<'_>; 3] {
+        [&self.id, &self.status, &self.campaign]
+    }
+}
+
+#[derive(Deserialize)]
+struct Click<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default, rename = "threatStatus")]
+    status: Text<'a>,
+    /// Often empty or null, and filled in later.
+    #[serde(borrow, default, rename = "campaignId")]
+    campaign: Text<'a>,
+    #[serde(borrow, default, rename = "clickTime")]
+    time: Text<'a>,
+    #[serde(borrow, default, rename = "threatTime")]
+    threat_time: Text<'a>,
+}
+
+impl<'a> Click<'a> {
+    fn read(self) -> (Option<Digest>, Vec<Cow<'a, str>>) {
+        (self.digest(), vec![self.time.0, self.threat_time.0])
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        if self.id.is_empty() || self.status.is_empty() {
+            return None;
+        }
+        let mut hasher = Hasher::of("tap click");
+        [&self.id, &self.status, &self.campaign]
+            .into_iter()
+            .for_each(|part| hasher.part(part.as_bytes()));
+        Some(hasher.finish())
+    }
+}
+
+/// A string, borrowed where it holds no escape; null counts as empty.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// An array of strings, or one string as the document says.
+#[derive(Debug, Default)]
+struct Texts<'a>(Vec<Text<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct One;
+        impl<'de> Visitor<'de> for One {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or null")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Text::default())
+            }
+        }
+        deserializer.deserialize_any(One)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Many;
+        impl<'de> Visitor<'de> for Many {
+            type Value = Texts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of strings, a string or null")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Texts(vec![Text(Cow::Borrowed(text))]))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Texts(vec![Text(Cow::Owned(text.to_owned()))]))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Texts::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_any(Many)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &str = r#"{"GUID":"g","id":"i","recipient":["a@x"],"messageTime":"2025-01-14T08:12:05.000Z",
+        "messageParts":[{"md5":"1"},{"md5":null}],"threatsInfoMap":[
+        {"threatID":"t1","threatStatus":"active","campaignID":null,"threatTime":"2025-01-14T08:16:41.000Z"},
+        {"threatID":"t2","threatStatus":"active","campaignID":"c","threatTime":"2025-01-14T08:15:02.000Z"}]}"#;
+    const CLICK: &str = r#"{"campaignId":"","id":"i","threatStatus":"active","clickTime":"2025-01-14T09:41:18.000Z"}"#;
+
+    fn same(kind: Kind, record: &str, change: (&str, &str)) -> bool {
+        assert!(record.contains(change.0), "{}", change.0);
+        let changed = record.replace(change.0, change.1);
+        identify(kind, record.as_bytes()).identity == identify(kind, changed.as_bytes()).identity
+    }
+
+    #[test]
+    fn a_message_is_its_ids_recipients_and_threats() {
+        let named = |record: &str| {
+            matches!(
+                identify(Kind::Message, record.as_bytes()).identity,
+                Identity::Named(_)
+            )
+        };
+        assert!(named(MESSAGE));
+        for (change, is_same) in [
+            (
+                (r#"{"md5":"1"},{"md5":null}"#, r#"{"md5":null},{"md5":"1"}"#),
+                true,
+            ),
+            ((r#""a@x""#, r#""\u0061@x""#), true),
+            ((r#"["a@x"]"#, r#""a@x""#), true),
+            ((r#""a@x""#, r#""b@x""#), false),
+            ((r#""id":"i""#, r#""id":"j""#), false),
+            ((r#""GUID":"g""#, r#""GUID":"h""#), false),
+            (
+                (
+                    r#""t1","threatStatus":"active""#,
+                    r#""t1","threatStatus":"cleared""#,
+                ),
+                false,
+            ),
+            ((r#""campaignID":null"#, r#""campaignID":"c""#), false),
+            (
+                (
+                    r#""threatTime":"2025-01-14T08:16"#,
+                    r#""threatTime":"2025-01-14T08:17"#,
+                ),
+                true,
+            ),
+        ] {
+            assert_eq!(same(Kind::Message, MESSAGE, change), is_same, "{change:?}");
+        }
+        for (what, instead) in [
+            (r#""id":"i","#, ""),
+            (r#""GUID":"g""#, r#""GUID":null"#),
+            (r#""a@x""#, ""),
+            (r#""t1""#, "7"),
+        ] {
+            let record = MESSAGE.replacen(what, instead, 1);
+            assert!(!named(&record), "{record}");
+            assert!(
+                identify(Kind::Message, record.as_bytes()).readable,
+                "{record}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_order_of_threats_does_not_matter() {
+        let (one, other) = (r#"{"threatID":"a"}"#, r#"{"threatID":"b"}"#);
+        let record = |first: &str, second: &str| {
+            format!(
+                r#"{{"GUID":"g","id":"i","recipient":["x"],"threatsInfoMap":[{first},{second}]}}"#
+            )
+        };
+        let (one, other) = (record(one, other), record(other, one));
+        assert_eq!(
+            identify(Kind::Message, one.as_bytes()).identity,
+            identify(Kind::Message, other.as_bytes()).identity
+        );
+    }
+
+    #[test]
+    fn a_click_is_its_id_status_and_campaign() {
+        for (change, is_same) in [
+            ((r#""campaignId":"""#, r#""campaignId":null"#), true),
+            ((r#""campaignId":"","#, ""), true),
+            ((r#""campaignId":"""#, r#""campaignId":"c""#), false),
+            (("active", "cleared"), false),
+            ((r#""id":"i""#, r#""id":"j""#), false),
+            (("09:41:18", "09:41:19"), true),
+        ] {
+            assert_eq!(same(Kind::Click, CLICK, change), is_same, "{change:?}");
+        }
+        let without = CLICK.replace(r#""id":"i","#, "");
+        assert!(matches!(
+            identify(Kind::Click, without.as_bytes()).identity,
+            Identity::Canonical(_)
+        ));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_recognised_by_its_bytes() {
+        for record in [&b"{\"a\":tru}"[..], b"{\"id\":\"\xff\"}", b"7 7"] {
+            let found = identify(Kind::Message, record);
+            assert!(!found.readable, "{record:?}");
+            assert_eq!(found.identity, identify(Kind::Message, record).identity);
+        }
+        assert!(identify(Kind::Message, b"null").readable);
+    }
+
+    #[test]
+    fn an_event_was_created_at_the_latest_of_its_times() {
+        let found = identify(Kind::Message, MESSAGE.as_bytes());
+        assert!(found.is_before("2025-01-14T08:16:42Z"));
+        assert!(!found.is_before("2025-01-14T08:16:41Z"));
+        assert!(!identify(Kind::Message, b"{}").is_before("2025-01-14T08:16:41Z"));
+    }
+}

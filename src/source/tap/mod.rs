@@ -1,0 +1,438 @@
+//! The event services of the TAP SIEM API (Proofpoint's "SIEM API" document,
+//! <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/SIEM_API>).
+//!
+//! Windows that touch, each asked for in one request whose answer is split as it arrives. A
+//! window counts once its answer was whole. What is too much at once is asked for in halves.
+
+mod answer;
+mod identity;
+
+use std::time::{Duration as Wait, Instant};
+
+use anyhow::{Result, anyhow};
+use time::{Duration, OffsetDateTime};
+
+use super::{Source, Turn};
+use crate::config::Url;
+use crate::connect::Stopped;
+use crate::event::{Asked, Batch, Border, Gap, Position, Record, Resume, hour_after};
+use crate::exit::line;
+use crate::http::{Answer, Bytes, Client, Dropped};
+use crate::json_stream::Splitter;
+use crate::secret::Secret;
+use crate::window::{Rule, Window, utc, whole_seconds};
+pub use identity::{Kind, identify};
+
+/// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
+/// is left as headroom, since the edge moves while we work. A minute's distance from the present,
+/// since two clocks are never equal.
+pub const RULE: Rule = Rule {
+    shortest: Duration::seconds(30),
+    longest: HOUR,
+    keep: Duration::hours(7 * 24 - 1),
+    margin: Duration::seconds(60),
+};
+const HOUR: Duration = Duration::hours(1);
+/// A batch is handed over at about this size.
+const BATCH: usize = 1024 * 1024;
+/// Or after this time, if it holds anything.
+const PATIENCE: Wait = Wait::from_secs(2);
+/// So many failures one after the other end the run.
+const ATTEMPTS: u32 = 3;
+/// Clocks that are further apart than this deserve a word.
+const SKEW: Duration = Duration::seconds(60);
+
+/// What a TAP source is made from.
+#[derive(Debug)]
+pub struct Options {
+    /// Who asks.
+    pub client: Client,
+    /// What to ask.
+    pub url: Url,
+    /// HTTP Basic.
+    pub authorization: Secret,
+    /// What must not be shown of an answer.
+    pub secrets: Vec<Secret>,
+    /// The key of the array in the answer.
+    pub array: &'static str,
+    /// `threatType` and `threatStatus`, once for each value.
+    pub filters: Vec<(&'static str, String)>,
+    /// From where to go on.
+    pub position: Position,
+    /// Whether nothing was read before: then a start that is too old is no gap.
+    pub fresh: bool,
+    /// How much to read again before the position.
+    pub look_back: Duration,
+    /// But nothing before this time.
+    pub since: OffsetDateTime,
+    /// A backfill's end.
+    pub end: Option<OffsetDateTime>,
+}
+
+/// One event service of TAP.
+#[derive(Debug)]
+pub struct Tap {
+    options: Options,
+    rule: Rule,
+    kind: Kind,
+    /// Before it everything is complete.
+    until: OffsetDateTime,
+    /// Where the next window starts.
+    from: OffsetDateTime,
+    length: Duration,
+    /// Up to where this run reads.
+    target: Option<OffsetDateTime>,
+    /// How far the server's clock is ahead of ours.
+    ahead: Option<Duration>,
+    /// Before it, an event that is new came late.
+    late_before: Option<String>,
+    asked: u32,
+    reading: Option<Reading>,
+    /// Failures since the last window that came to its end.
+    failures: u32,
+    failed: Option<Failure>,
+}
+
+/// Why the last window did not come to its end.
+#[derive(Debug)]
+struct Failure {
+    error: anyhow::Error,
+    /// Whether asking again may help.
+    again: bool,
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+struct Reading {
+    window: Window,
+    asked: Asked,
+    answer: Answer,
+    splitter: Splitter,
+    /// The record that is not complete yet.
+    rest: Vec<u8>,
+    /// The server's time when it answered.
+    server: Option<OffsetDateTime>,
+}
+
+impl Tap {
+    /// A source that has asked for nothing yet.
+    #[must_use]
+    pub fn new(options: Options) -> Tap {
+        let Position { until, length } = options.position;
+        let look_back = if options.end.is_none() {
+            options.look_back
+        } else {
+            Duration::ZERO
+        };
+        Tap {
+            rule: RULE,
+            kind: Kind::of(options.array),
+            until,
+            from: (until - look_back).max(options.since.min(until)),
+            length: length.map_or(HOUR, |seconds| Duration::seconds(seconds.into())),
+            target: None,
+            ahead: None,
+            late_before: (!options.fresh && options.end.is_none()).then(|| utc(until)),
+            asked: 0,
+            reading: None,
+            failures: 0,
+            failed: None,
+            options,
+        }
+    }
+
+    /// The next window, if one is left.
+    fn plan(&mut self, now: OffsetDateTime) -> Option<Window> {
+        let now = self.ahead.map_or(now, |ahead| now.min(now + ahead));
+        let limit = self.rule.limit(now);
+        let end = self.options.end.map_or(limit, |end| end.min(limit));
+        // the run's end is fixed at its start; only a server whose clock is behind moves it back
+        let target = self.target.map_or(end, |target| target.min(limit));
+        self.target = Some(target);
+        let oldest = self.rule.oldest(now);
+        if self.from < oldest && self.until < oldest && self.options.fresh {
+            log::warn!(
+                "{} is older than the service keeps: starting at {}",
+                utc(self.until),
+                utc(oldest)
+            );
+            self.until = oldest;
+        }
+        self.from = self.from.max(oldest);
+        let next = self.rule.next(self.from, target, self.length);
+        next.or_else(|| {
+            self.options
+                .end
+                .filter(|end| *end == target)
+                .and_then(|end| self.rule.last(self.from, end))
+        })
+    }
+
+    fn ask(&mut self, window: Window, turn: &mut Turn) -> Result<Reading> {
+        let interval = window.to_string();
+        let mut query = vec![("format", "json"), ("interval", interval.as_str())];
+        query.extend(
+            self.options
+                .filters
+                .iter()
+                .map(|(key, value)| (*key, value.as_str())),
+        );
+        log::debug!("asking for {window}");
+        turn.tally.requests += 1;
+        let started = Instant::now();
+        let answer =
+            self.options
+                .client
+                .get(&self.options.url, &query, &self.options.authorization)?;
+        let arrived = turn.now + started.elapsed();
+        if let Some(date) = answer.date {
+            self.compare_clocks(date, arrived);
+        }
+        self.asked += 1;
+        let asked = Asked {
+            number: self.asked,
+            end_hour: hour_after(window.to),
+        };
+        let splitter = Splitter::new(self.options.array);
+        let server = answer.date;
+        Ok(Reading {
+            window,
+            asked,
+            answer,
+            splitter,
+            rest: Vec::new(),
+            server,
+        })
+    }
+
+    fn compare_clocks(&mut self, server: OffsetDateTime, ours: OffsetDateTime) {
+        let ahead = server - whole_seconds(ours);
+        if ahead.abs() > SKEW && self.ahead.is_none() {
+            let (by, how) = (
+                ahead.abs(),
+                if ahead.is_negative() {
+                    "ahead of"
+                } else {
+                    "behind"
+                },
+            );
+            log::warn!(
+                "this machine's clock is {by} {how} the service's: set it (timedatectl, chronyc)"
+            );
+        }
+        self.ahead = Some(ahead);
+    }
+
+    /// Takes on what an answer other than 200 means.
+    fn refused(&mut self, mut reading: Reading) -> Batch {
+        let body = reading.answer.beginning(answer::SHOWN);
+        let status = reading.answer.status;
+        if status == 400 && self.replan(&reading, &body) {
+            return Batch::default();
+        }
+        let secrets: Vec<&Secret> = self.options.secrets.iter().collect();
+        let body = crate::secret::mask(&body, &secrets);
+        let error = answer::refusal(status, &body, reading.answer.retry_after.as_deref());
+        let error = error.context(format!(
+            "asking {} for {}",
+            self.options.url, reading.window
+        ));
+        Batch {
+            border: Some(self.give_up(reading.window, error)),
+            ..Batch::default()
+        }
+    }
+
+    /// Whether a 400 only says that our idea of what may be asked for was wrong, and is now right.
+    fn replan(&mut self, reading: &Reading, body: &str) -> bool {
+        let before = (self.target, self.from);
+        if let Some(keep) = answer::kept(body) {
+            let keep = (keep - HOUR).max(self.rule.shortest);
+            if keep < self.rule.keep {
+                log::warn!("the service keeps only {}: asking for no more", keep + HOUR);
+                self.rule.keep = keep;
+            }
+        }
+        let now = reading.server.unwrap_or(reading.window.to);
+        let changed =
+            self.rule.oldest(now) > reading.window.from || self.rule.limit(now) < reading.window.to;
+        self.failures += 1;
+        changed && self.failures < ATTEMPTS && before == (self.target, self.from)
+    }
+
+    /// Reads on in an answer: some records, or the end of the window.
+    fn read_on(&mut self, mut reading: Reading, turn: &mut Turn) -> Batch {
+        let mut batch = Batch {
+            asked: reading.asked,
+            text: std::mem::take(&mut reading.rest),
+            ..Batch::default()
+        };
+        let mut ends = Vec::new();
+        let mut buffer = vec![0; 128 * 1024];
+        let started = Instant::now();
+        let outcome = loop {
+            if batch.text.len() >= BATCH && !ends.is_empty() || started.elapsed() >= PATIENCE {
+                break Ok(None);
+            }
+            if turn.stop.reason().is_some() {
+                break Err(anyhow!(Stopped));
+            }
+            match reading.answer.read(&mut buffer) {
+                Ok(Bytes::Some(count)) => {
+                    if let Err(broken) =
+                        reading
+                            .splitter
+                            .feed(&buffer[..count], &mut batch.text, &mut ends)
+                    {
+                        break Err(answer::unreadable(broken));
+                    }
+                }
+                Ok(Bytes::Waiting) => {}
+                Ok(Bytes::End) => {
+                    break reading
+                        .splitter
+                        .finish()
+                        .map(|()| Some(reading.window))
+                        .map_err(answer::unreadable);
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        let complete = ends.last().copied().unwrap_or(0);
+        reading.rest = batch.text.split_off(complete);
+        self.identify(&mut batch, &ends, turn);
+        batch.border = match outcome {
+            Ok(None) => {
+                self.reading = Some(reading);
+                None
+            }
+            Ok(Some(window)) => Some(Border::Resume(self.complete(window, reading.server, turn))),
+            Err(error) => {
+                let error = error.context(format!(
+                    "[PullError 301] reading what {} has for {}",
+                    self.options.url, reading.window
+                ));
+                Some(self.give_up(reading.window, error))
+            }
+        };
+        batch
+    }
+
+    fn identify(&self, batch: &mut Batch, ends: &[usize], turn: &mut Turn) {
+        let mut start = 0;
+        for &end in ends {
+            let found = identify(self.kind, &batch.text[start..end]);
+            turn.tally.unreadable += u64::from(!found.readable);
+            let late = self
+                .late_before
+                .as_ref()
+                .is_some_and(|before| found.is_before(before));
+            let end_here = u32::try_from(end).unwrap_or(u32::MAX);
+            batch.records.push(Record {
+                end: end_here,
+                identity: found.identity,
+                late,
+            });
+            start = end;
+        }
+    }
+
+    /// The window is complete, as far as the server's clock had come.
+    fn complete(
+        &mut self,
+        window: Window,
+        server: Option<OffsetDateTime>,
+        turn: &mut Turn,
+    ) -> Resume {
+        let to = server.map_or(window.to, |server| window.to.min(self.rule.limit(server)));
+        let gap = (window.from > self.until).then_some(Gap {
+            from: self.until,
+            to: window.from,
+        });
+        turn.tally.windows += 1;
+        self.failures = 0;
+        self.from = to.max(window.from);
+        self.until = self.until.max(to);
+        self.length = (self.length + self.length).min(self.rule.longest);
+        Resume {
+            position: self.position(),
+            gap,
+        }
+    }
+
+    fn position(&self) -> Position {
+        let length = (self.length < self.rule.longest).then_some(self.length.whole_seconds());
+        Position {
+            until: self.until,
+            length: length.and_then(|length| u32::try_from(length).ok()),
+        }
+    }
+
+    /// A window did not come to its end: half of it next time, in this run or the next.
+    fn give_up(&mut self, window: Window, error: anyhow::Error) -> Border {
+        let stopped = Stopped::is_in(&error);
+        let too_much = matches!(error.downcast_ref(), Some(Dropped::Silent | Dropped::Cut));
+        if stopped || too_much {
+            self.length = self.rule.half(window.length());
+        }
+        if !stopped {
+            self.failures += 1;
+            let again = error.is::<Dropped>();
+            self.failed = Some(Failure { error, again });
+        }
+        match stopped || too_much {
+            true => Border::Resume(Resume {
+                position: self.position(),
+                gap: None,
+            }),
+            false => Border::Here,
+        }
+    }
+
+    /// Waits before another attempt, if there is to be one.
+    fn recover(&mut self, turn: &Turn) -> Result<()> {
+        let Some(Failure { error, again }) = self.failed.take() else {
+            return Ok(());
+        };
+        if !again || self.failures >= ATTEMPTS {
+            return Err(error);
+        }
+        log::warn!(
+            "{}; asking again, for {} at most",
+            line(&error),
+            self.length
+        );
+        // 1 s, 2 s, ... and up to half as much again, so that many do not come back at once
+        let base = Wait::from_secs(1 << (self.failures - 1));
+        turn.stop
+            .sleep(base + base.mul_f64(f64::from(turn.now.nanosecond()) / 2e9));
+        Ok(())
+    }
+}
+
+impl Source for Tap {
+    fn next(&mut self, turn: &mut Turn) -> Result<Option<Batch>> {
+        if let Some(reading) = self.reading.take() {
+            return Ok(Some(self.read_on(reading, turn)));
+        }
+        self.recover(turn)?;
+        if turn.stop.reason().is_some() {
+            return Ok(None);
+        }
+        let Some(window) = self.plan(turn.now) else {
+            return Ok(None);
+        };
+        let batch = match self.ask(window, turn) {
+            Ok(reading) if reading.answer.status == 200 => self.read_on(reading, turn),
+            Ok(reading) => self.refused(reading),
+            Err(error) => {
+                let error = error.context(format!("[PullError 301] pulling {window}"));
+                Batch {
+                    border: Some(self.give_up(window, error)),
+                    ..Batch::default()
+                }
+            }
+        };
+        Ok(Some(batch))
+    }
+}

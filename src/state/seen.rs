@@ -1,0 +1,453 @@
+//! Which events were delivered already: their identities, in memory and in a file.
+//!
+//! In memory they take 24 bytes each: a sorted vector, and a small table of the newest that is
+//! folded into it from time to time. The file is a list of fixed records that only grows; the
+//! state file says up to where it counts, and what is beyond that is cut off. A checkpoint costs
+//! what is new, not what is known.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::digest;
+use crate::event::{Asked, Digest, Identity};
+use crate::exit::{Because, Exit};
+use crate::files;
+
+/// First record of a file: what it is.
+const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
+/// Length of a record: the hour as four bytes, little-endian, and the digest.
+const RECORD: usize = 20;
+/// So many new identities are folded into the sorted ones at once.
+const FOLD_AT: usize = 32 * 1024;
+
+/// The identities of what was delivered.
+#[derive(Debug)]
+pub struct Seen {
+    path: PathBuf,
+    known: Vec<Entry>,
+    recent: HashMap<Digest, Mark, BuildHasherDefault<FirstBytes>>,
+    /// Admitted since the last commit, as records of the file.
+    fresh: Vec<u8>,
+    /// How many bytes of the file count.
+    length: u64,
+    /// Of records that are equal in the window that is being read: the next ordinal.
+    repeats: HashMap<Digest, u32, BuildHasherDefault<FirstBytes>>,
+    window: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    digest: Digest,
+    mark: Mark,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// The end of the window in which it was first found, in hours since 1970.
+    hour: u32,
+    /// The number of the window of this run in which it was met last.
+    met: u32,
+}
+
+/// When an identity was met last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Met {
+    New,
+    Earlier,
+    InThisWindow,
+}
+
+/// Digests are evenly spread, so their first bytes are as good a hash as any.
+#[derive(Debug, Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // the length of the array is hashed as well, as eight bytes; the digest is longer
+        if let Some(first) = bytes.first_chunk::<8>().filter(|_| bytes.len() == 16) {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+}
+
+/// Where the identities of a state are, as its file says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extent {
+    /// Whether they are in the new file that a clean-up has written beside the old one.
+    pub beside: bool,
+    /// How many bytes of it count.
+    pub length: u64,
+}
+
+impl Extent {
+    /// No identities at all.
+    pub const NONE: Extent = Extent {
+        beside: false,
+        length: 0,
+    };
+}
+
+impl Seen {
+    /// Nothing known; the file at `path` begins anew at the next commit.
+    #[must_use]
+    pub fn empty(path: &Path) -> Seen {
+        Seen {
+            path: path.to_owned(),
+            known: Vec::new(),
+            recent: HashMap::default(),
+            fresh: Vec::new(),
+            length: 0,
+            repeats: HashMap::default(),
+            window: 0,
+        }
+    }
+
+    /// Reads the identities of the file at `path`, those before `oldest_hour` left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is shorter than the state says, or is something else.
+    pub fn load(path: &Path, extent: &Extent, oldest_hour: u32) -> Result<Seen> {
+        if extent.beside {
+            let beside = beside(path);
+            // a clean-up that was interrupted after the state had named its file
+            if beside.exists() {
+                files::rename(&beside, path).exit(Exit::CantCreate)?;
+            }
+        }
+        let mut seen = Seen::empty(path);
+        if extent.length == 0 {
+            return Ok(seen);
+        }
+        let what = || format!("reading {}", path.display());
+        let known = read_file(path, extent.length, oldest_hour).with_context(what).exit(Exit::Data).hint(
+            "restore this service's files together from a backup, or move them away: it then starts over, \
+             and what lies between is delivered again",
+        )?;
+        seen.length = extent.length;
+        seen.known = known;
+        seen.known.sort_unstable_by_key(|entry| entry.digest);
+        seen.known.dedup_by_key(|entry| entry.digest);
+        Ok(seen)
+    }
+
+    /// Whether an event is new; it is known from then on.
+    ///
+    /// Of records that are equal in one window, each has an ordinal of its own, counted from the
+    /// window's start and including those that are known.
+    pub fn admit(&mut self, identity: Identity, asked: Asked) -> bool {
+        if self.window != asked.number {
+            self.window = asked.number;
+            self.repeats.clear();
+        }
+        let canonical = match identity {
+            Identity::Named(digest) => return self.meet(digest, asked) == Met::New,
+            Identity::Canonical(digest) => digest,
+        };
+        let mut ordinal = self.repeats.get(&canonical).copied().unwrap_or(0);
+        loop {
+            match self.meet(digest::ordinal(canonical, ordinal), asked) {
+                Met::InThisWindow => ordinal += 1,
+                met => {
+                    if ordinal > 0 {
+                        self.repeats.insert(canonical, ordinal + 1);
+                    }
+                    return met == Met::New;
+                }
+            }
+        }
+    }
+
+    /// What was admitted since the last commit becomes durable.
+    ///
+    /// # Errors
+    /// When the file cannot be written; nothing is durable then.
+    pub fn commit(&mut self) -> Result<Extent> {
+        if !self.fresh.is_empty() {
+            if self.length == 0 {
+                self.fresh.splice(0..0, *MAGIC);
+            }
+            files::write_at_end(&self.path, self.length, &self.fresh).exit(Exit::CantCreate)?;
+            self.length += self.fresh.len() as u64;
+            self.fresh.clear();
+        }
+        Ok(Extent {
+            beside: false,
+            length: self.length,
+        })
+    }
+
+    /// How many identities are kept in memory.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.len() + self.recent.len()
+    }
+
+    /// Whether most of the file is of no use any more, so that a new one should take its place.
+    #[must_use]
+    pub fn is_mostly_expired(&self) -> bool {
+        const SMALL: u64 = 64 * 1024;
+        self.length > SMALL && self.length / RECORD as u64 > 2 * self.count() as u64
+    }
+
+    /// Writes what is kept, from `oldest_hour` on, to a new file beside. It counts once the state
+    /// names it; then [`Seen::take_new_file`].
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_new_file(&mut self, oldest_hour: u32) -> Result<Extent> {
+        self.fold();
+        self.known.retain(|entry| entry.mark.hour >= oldest_hour);
+        files::replace(&beside(&self.path), |out| {
+            out.write_all(MAGIC)?;
+            self.known
+                .iter()
+                .try_for_each(|entry| out.write_all(&record(entry.digest, entry.mark.hour)))
+        })
+        .exit(Exit::CantCreate)?;
+        Ok(Extent {
+            beside: true,
+            length: ((self.known.len() + 1) * RECORD) as u64,
+        })
+    }
+
+    /// Puts the new file in the place of the old one.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn take_new_file(&mut self, extent: &Extent) -> Result<Extent> {
+        files::rename(&beside(&self.path), &self.path).exit(Exit::CantCreate)?;
+        self.length = extent.length;
+        Ok(Extent {
+            beside: false,
+            length: self.length,
+        })
+    }
+
+    fn meet(&mut self, digest: Digest, asked: Asked) -> Met {
+        let mark = match self
+            .known
+            .binary_search_by(|entry| entry.digest.cmp(&digest))
+        {
+            Ok(at) => Some(&mut self.known[at].mark),
+            Err(_) => self.recent.get_mut(&digest),
+        };
+        if let Some(mark) = mark {
+            let met = if mark.met == asked.number {
+                Met::InThisWindow
+            } else {
+                Met::Earlier
+            };
+            mark.met = asked.number;
+            return met;
+        }
+        self.recent.insert(
+            digest,
+            Mark {
+                hour: asked.end_hour,
+                met: asked.number,
+            },
+        );
+        self.fresh
+            .extend_from_slice(&record(digest, asked.end_hour));
+        if self.recent.len() >= FOLD_AT {
+            self.fold();
+        }
+        Met::New
+    }
+
+    /// Merges the newest into the sorted ones, from the end, in place: no second vector.
+    fn fold(&mut self) {
+        let mut recent: Vec<Entry> = self
+            .recent
+            .drain()
+            .map(|(digest, mark)| Entry { digest, mark })
+            .collect();
+        recent.sort_unstable_by_key(|entry| entry.digest);
+        let (mut old, mut new) = (self.known.len(), recent.len());
+        self.known.reserve_exact(recent.len());
+        self.known.extend_from_slice(&recent);
+        while new > 0 {
+            let from_old = old > 0 && self.known[old - 1].digest > recent[new - 1].digest;
+            self.known[old + new - 1] = if from_old {
+                self.known[old - 1]
+            } else {
+                recent[new - 1]
+            };
+            if from_old { old -= 1 } else { new -= 1 }
+        }
+    }
+}
+
+/// Reads record by record: the file is never in memory as a whole.
+fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<Entry>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let there = file.get_ref().metadata()?.len();
+    let records = length / RECORD as u64;
+    ensure!(
+        there >= length && length == records * RECORD as u64,
+        "damaged: {there} bytes, {length} expected"
+    );
+    let mut bytes = [0; RECORD];
+    file.read_exact(&mut bytes)?;
+    ensure!(&bytes == MAGIC, "not a file of identities");
+    // what is not filled takes no memory
+    let mut known = Vec::with_capacity(usize::try_from(records)?);
+    for _ in 1..records {
+        file.read_exact(&mut bytes)?;
+        known.extend(Some(entry(&bytes)).filter(|entry| entry.mark.hour >= oldest_hour));
+    }
+    Ok(known)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("seen.next")
+}
+
+fn record(digest: Digest, hour: u32) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..4].copy_from_slice(&hour.to_le_bytes());
+    record[4..].copy_from_slice(&digest);
+    record
+}
+
+fn entry(record: &[u8; RECORD]) -> Entry {
+    let (mut hour, mut digest) = ([0; 4], Digest::default());
+    hour.copy_from_slice(&record[..4]);
+    digest.copy_from_slice(&record[4..]);
+    Entry {
+        digest,
+        mark: Mark {
+            hour: u32::from_le_bytes(hour),
+            met: 0,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Asked = Asked {
+        number: 1,
+        end_hour: 500,
+    };
+    const AGAIN: Asked = Asked {
+        number: 2,
+        end_hour: 501,
+    };
+
+    fn named(n: u32) -> Identity {
+        Identity::Named(digest::canonical(&n.to_le_bytes(), &[]))
+    }
+
+    fn canonical(n: u32) -> Identity {
+        Identity::Canonical(digest::canonical(&n.to_le_bytes(), &[]))
+    }
+
+    fn path() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.seen");
+        (dir, path)
+    }
+
+    #[test]
+    fn an_identity_is_new_once() {
+        let (_dir, path) = path();
+        let mut seen = Seen::empty(&path);
+        // more than are folded at once, in an order that is not theirs
+        for n in 0..100_000 {
+            assert!(seen.admit(named(n), WINDOW));
+        }
+        assert!((0..100_000).all(|n| !seen.admit(named(n), AGAIN)));
+        assert_eq!(seen.count(), 100_000);
+    }
+
+    #[test]
+    fn equal_records_of_one_window_are_several_events_and_are_found_again() {
+        let (_dir, path) = path();
+        let mut seen = Seen::empty(&path);
+        assert_eq!(
+            [1, 1, 2, 1].map(|n| seen.admit(canonical(n), WINDOW)),
+            [true; 4]
+        );
+        assert_eq!(
+            [2, 1, 1].map(|n| seen.admit(canonical(n), AGAIN)),
+            [false; 3]
+        );
+        let third = Asked { number: 3, ..AGAIN };
+        assert_eq!(
+            [1, 1, 1, 1].map(|n| seen.admit(canonical(n), third)),
+            [false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn what_was_committed_is_known_to_the_next_run_and_nothing_else() {
+        let (_dir, path) = path();
+        let mut seen = Seen::empty(&path);
+        seen.admit(named(1), WINDOW);
+        seen.admit(canonical(2), WINDOW);
+        let extent = seen.commit().unwrap();
+        seen.admit(named(3), WINDOW);
+        seen.commit().unwrap();
+        let mut seen = Seen::load(&path, &extent, 0).unwrap();
+        assert_eq!(
+            [named(1), canonical(2), named(3)].map(|identity| seen.admit(identity, WINDOW)),
+            [false, false, true]
+        );
+        // the torn end is overwritten
+        let extent = seen.commit().unwrap();
+        assert_eq!(Seen::load(&path, &extent, 0).unwrap().count(), 3);
+        assert_eq!(extent.length, 4 * RECORD as u64);
+    }
+
+    #[test]
+    fn a_shorter_or_foreign_file_is_refused() {
+        let (_dir, path) = path();
+        let mut seen = Seen::empty(&path);
+        seen.admit(named(1), WINDOW);
+        let Extent { length, beside } = seen.commit().unwrap();
+        for wrong in [length + 1, length + RECORD as u64, u64::MAX] {
+            let error = Seen::load(
+                &path,
+                &Extent {
+                    length: wrong,
+                    beside,
+                },
+                0,
+            )
+            .unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Data);
+        }
+        std::fs::write(&path, vec![b'x'; 40]).unwrap();
+        assert!(Seen::load(&path, &Extent { length: 40, beside }, 0).is_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(Seen::load(&path, &Extent { length, beside }, 0).is_err());
+    }
+
+    #[test]
+    fn a_clean_up_keeps_what_is_young_and_may_be_interrupted_anywhere() {
+        let (_dir, path) = path();
+        let mut seen = Seen::empty(&path);
+        seen.admit(named(1), WINDOW);
+        seen.admit(named(2), AGAIN);
+        let old = seen.commit().unwrap();
+        let new = seen.write_new_file(AGAIN.end_hour).unwrap();
+        assert_eq!(Seen::load(&path, &old, 0).unwrap().count(), 2);
+        // the state names it, but it was not yet renamed; after this load it is
+        assert_eq!(Seen::load(&path, &new, 0).unwrap().count(), 1);
+        let mut seen = Seen::load(&path, &new, 0).unwrap();
+        assert!(!seen.admit(named(2), WINDOW));
+        assert!(seen.admit(named(1), WINDOW));
+    }
+}

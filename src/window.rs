@@ -1,0 +1,198 @@
+//! Which time windows to ask a service for.
+//!
+//! Pure: given the position and the time, it answers the same for ever. Knows nothing of HTTP,
+//! files or any service.
+
+use time::{Duration, OffsetDateTime};
+
+/// What a service accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// The shortest window.
+    pub shortest: Duration,
+    /// The longest window.
+    pub longest: Duration,
+    /// How far back a window may start, headroom already taken off.
+    pub keep: Duration,
+    /// How far before the present a window must end.
+    pub margin: Duration,
+}
+
+/// A time to ask for: from its start up to, not including, its end; whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Its start.
+    pub from: OffsetDateTime,
+    /// Its end.
+    pub to: OffsetDateTime,
+}
+
+impl Window {
+    /// How long it is.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.to - self.from
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", utc(self.from), utc(self.to))
+    }
+}
+
+impl Rule {
+    /// The latest time that a window may reach when it is `now`: whole seconds.
+    #[must_use]
+    pub fn limit(&self, now: OffsetDateTime) -> OffsetDateTime {
+        whole_seconds(now - self.margin)
+    }
+
+    /// The earliest time that the service still has when it is `now`: whole seconds, rounded up.
+    #[must_use]
+    pub fn oldest(&self, now: OffsetDateTime) -> OffsetDateTime {
+        whole_seconds(now - self.keep + Duration::nanoseconds(999_999_999))
+    }
+
+    /// The next window of at most `length` from `from` on that ends by `limit`.
+    ///
+    /// Windows touch. A rest shorter than the service accepts is left for the next run: `None`.
+    #[must_use]
+    pub fn next(
+        &self,
+        from: OffsetDateTime,
+        limit: OffsetDateTime,
+        length: Duration,
+    ) -> Option<Window> {
+        let length = length.clamp(self.shortest, self.longest);
+        let window = Window {
+            from,
+            to: limit.min(from + length),
+        };
+        (window.length() >= self.shortest).then_some(window)
+    }
+
+    /// The last window of a closed range, for which no rest can be left: it starts earlier, in
+    /// what was read already, so that it is long enough.
+    #[must_use]
+    pub fn last(&self, from: OffsetDateTime, end: OffsetDateTime) -> Option<Window> {
+        (from < end).then(|| Window {
+            from: from.min(end - self.shortest),
+            to: end,
+        })
+    }
+
+    /// Half of a length that was too much, not under what the service accepts.
+    #[must_use]
+    pub fn half(&self, length: Duration) -> Duration {
+        Duration::seconds(length.whole_seconds() / 2).max(self.shortest)
+    }
+}
+
+/// A time as the services write it: `2025-01-14T08:00:00Z`.
+#[must_use]
+pub fn utc(time: OffsetDateTime) -> String {
+    let time = time.to_offset(time::UtcOffset::UTC);
+    let (date, clock) = (time.date(), time.time());
+    let (month, day) = (u8::from(date.month()), date.day());
+    format!(
+        "{:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        date.year(),
+        clock.hour(),
+        clock.minute(),
+        clock.second()
+    )
+}
+
+/// The time without its fraction of a second.
+#[must_use]
+pub fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
+    time - Duration::nanoseconds(i64::from(time.nanosecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const RULE: Rule = Rule {
+        shortest: Duration::seconds(30),
+        longest: Duration::hours(1),
+        keep: Duration::hours(167),
+        margin: Duration::seconds(60),
+    };
+    const NOON: OffsetDateTime = datetime!(2026-01-10 12:00:00.5 UTC);
+
+    fn check(from: OffsetDateTime, length: Duration, expected: &[&str]) {
+        let mut windows = Vec::new();
+        let mut from = from;
+        while let Some(window) = RULE.next(from, RULE.limit(NOON), length) {
+            from = window.to;
+            windows.push(window.to_string());
+        }
+        assert_eq!(windows, expected);
+    }
+
+    #[test]
+    fn windows_touch_and_stay_behind_the_present() {
+        let hour = Duration::hours(1);
+        check(
+            datetime!(2026-01-10 10:30:00 UTC),
+            hour,
+            &[
+                "2026-01-10T10:30:00Z/2026-01-10T11:30:00Z",
+                "2026-01-10T11:30:00Z/2026-01-10T11:59:00Z",
+            ],
+        );
+        check(
+            datetime!(2026-01-10 11:58:30 UTC),
+            hour,
+            &["2026-01-10T11:58:30Z/2026-01-10T11:59:00Z"],
+        );
+        check(datetime!(2026-01-10 11:58:31 UTC), hour, &[]);
+        check(datetime!(2026-01-10 13:00:00 UTC), hour, &[]);
+    }
+
+    #[test]
+    fn a_length_outside_of_what_is_accepted_is_brought_inside() {
+        check(
+            datetime!(2026-01-10 11:58:00 UTC),
+            Duration::ZERO,
+            &[
+                "2026-01-10T11:58:00Z/2026-01-10T11:58:30Z",
+                "2026-01-10T11:58:30Z/2026-01-10T11:59:00Z",
+            ],
+        );
+        check(
+            datetime!(2026-01-10 10:59:00 UTC),
+            Duration::hours(9),
+            &["2026-01-10T10:59:00Z/2026-01-10T11:59:00Z"],
+        );
+    }
+
+    #[test]
+    fn what_is_kept_counts_from_now_and_is_rounded_inwards() {
+        assert_eq!(utc(RULE.oldest(NOON)), "2026-01-03T13:00:01Z");
+        assert_eq!(utc(RULE.limit(NOON)), "2026-01-10T11:59:00Z");
+    }
+
+    #[test]
+    fn a_closed_range_leaves_no_rest() {
+        let end = datetime!(2026-01-10 09:00:00 UTC);
+        let window = RULE
+            .last(datetime!(2026-01-10 08:59:50 UTC), end)
+            .map(|window| window.to_string());
+        assert_eq!(
+            window.as_deref(),
+            Some("2026-01-10T08:59:30Z/2026-01-10T09:00:00Z")
+        );
+        assert_eq!(RULE.last(end, end), None);
+    }
+
+    #[test]
+    fn halves_end_at_the_shortest() {
+        let halves = [3600, 1800, 61, 59, 30]
+            .map(|length| RULE.half(Duration::seconds(length)).whole_seconds());
+        assert_eq!(halves, [1800, 900, 30, 30, 30]);
+    }
+}

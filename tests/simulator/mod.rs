@@ -1,0 +1,50 @@
+//! Proofpoint TAP and a Devo receiver on the loopback, as the reference says that they behave, and
+//! faults at any byte.
+//!
+//! Nothing here knows the program: it speaks through sockets alone, so the tests and the demo run
+//! the real binary against it. Ports are always free ones, chance is always seeded, and no thread
+//! holds up the end of a process.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each includer uses a part of it"
+)]
+
+mod certs;
+mod devo;
+mod http;
+mod listen;
+mod proxy;
+mod rng;
+pub mod sample;
+mod tap;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use certs::{Certs, OtherCa, Pair};
+pub use devo::{
+    Behaviour, ConnectionReport, Devo, Ended, Line, Options, Versions, host_of, tag_of,
+};
+pub use http::{Fault, Framing};
+pub use proxy::Proxy;
+pub use rng::Rng;
+pub use sample::{Body, Event, scenario};
+pub use tap::{PRINCIPAL, Request, SECRET, Style, Tap};
+
+/// Returns as soon as the condition holds.
+///
+/// # Panics
+/// With `what`, when it does not within a minute.
+pub fn wait_until(mut condition: impl FnMut() -> bool, what: &str) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "waited in vain for {what}"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
