@@ -199,13 +199,19 @@ const ENOUGH: usize = 4;
 
 /// Where a word stands in a text, and how long it is there.
 fn found(text: &[u8], word: &[u8], fold: fn(u8) -> u8) -> Vec<(usize, usize)> {
-    let length = |text: &[u8]| encoded_length(text, word, fold).or_else(|| plain_length(text, word, fold));
-    (0..text.len()).filter_map(|start| Some((start, length(&text[start..])?))).collect()
+    let length =
+        |text: &[u8]| encoded_length(text, word, fold).or_else(|| plain_length(text, word, fold));
+    (0..text.len())
+        .filter_map(|start| Some((start, length(&text[start..])?)))
+        .collect()
 }
 
 fn plain_length(text: &[u8], word: &[u8], fold: fn(u8) -> u8) -> Option<usize> {
     let length = text.len().min(word.len());
-    let same = text.iter().zip(word).all(|(byte, wanted)| fold(*byte) == *wanted);
+    let same = text
+        .iter()
+        .zip(word)
+        .all(|(byte, wanted)| fold(*byte) == *wanted);
     (same && (length == word.len() || length >= ENOUGH)).then_some(length)
 }
 
@@ -368,7 +374,11 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
         symlink("..2026", folder.path().join("..data")).unwrap();
         symlink("..data/secret", folder.path().join("secret")).unwrap();
-        let secret = read(&SecretRef::File(folder.path().join("secret")), "the secret of [tap]").unwrap();
+        let secret = read(
+            &SecretRef::File(folder.path().join("secret")),
+            "the secret of [tap]",
+        )
+        .unwrap();
         assert_eq!(secret.reveal(), "hunter2");
     }
 
@@ -407,7 +417,11 @@ mod tests {
 
     #[test]
     fn variables_and_credentials_are_read_where_they_are_set() {
-        let secret = read(&SecretRef::Env("CARGO_PKG_NAME".into()), "the secret of [tap]").unwrap();
+        let secret = read(
+            &SecretRef::Env("CARGO_PKG_NAME".into()),
+            "the secret of [tap]",
+        )
+        .unwrap();
         assert_eq!(secret.reveal(), env!("CARGO_PKG_NAME"));
         let missing = SecretRef::Env("PROOFPULL_TEST_NOT_SET".into());
         check_refused(

@@ -1,1 +1,20 @@
 //! End-to-end tests: the real program against the simulator.
+
+mod simulator;
+mod world;
+
+mod answers;
+mod backfill;
+mod certificates;
+mod command;
+mod complete;
+mod killed;
+mod network;
+mod order;
+mod receiver;
+mod record;
+mod secrets;
+mod state;
+mod stdout;
+mod tidy;
+mod windows;

@@ -407,7 +407,7 @@ pub enum SecretRef {
 pub struct Plain(String);
 
 impl Plain {
-    /// The secret itself, for `secret` alone.
+    /// The secret itself, for `secret` and for signing in to a proxy.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

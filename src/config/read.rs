@@ -4,6 +4,7 @@
 //! a syntax error is unreadable: it may have been misread, and then a name or a value may be a
 //! piece of a secret. For the same reason every syntax error is told in words of our own.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -95,29 +96,28 @@ pub(super) fn read(text: &str) -> (Table, Vec<Fault>) {
     let mut errors: Vec<(usize, &Saying)> = Vec::new();
     let table = loop {
         let (table, found) = DeTable::parse_recoverable(&rest);
-        let found: Vec<_> = found.iter().map(located).collect();
         let (ends, others): (Vec<_>, Vec<_>) = found
-            .into_iter()
+            .iter()
+            .map(located)
             .partition(|(_, said)| said.effect == Effect::Ends);
         errors.extend(&ends);
         // the crate reads nothing behind such a line, so it is taken out and the rest read again
-        let without = ends
-            .iter()
-            .fold(rest.clone(), |rest, (at, _)| blanked(&rest, *at));
+        let mut without = rest.clone();
+        for (at, _) in &ends {
+            let line = line(text, *at..*at);
+            without.replace_range(line.clone(), &" ".repeat(line.len()));
+        }
         if without == rest {
             errors.extend(others);
-            let broken = errors
-                .iter()
-                .filter(|(_, said)| said.effect != Effect::None);
-            let breaks = broken.map(|(at, _)| *at).collect();
-            break Source { text, breaks }.table(table.into_inner(), 0..0);
+            errors.sort_by_key(|(at, _)| *at);
+            break Source::new(text, &errors).table(table.into_inner(), 0..0);
         }
         rest = without;
     };
-    errors.sort_by_key(|(at, _)| *at);
+    let source = Source::new(text, &errors);
     let mut faults: Vec<Fault> = Vec::new();
     for (at, said) in errors {
-        let place = place(text, at);
+        let place = source.place(at);
         if faults.last().is_none_or(|last| last.line != place.line) {
             faults.push(place.fault(said.message, said.hint));
         }
@@ -125,77 +125,85 @@ pub(super) fn read(text: &str) -> (Table, Vec<Fault>) {
     (table, faults)
 }
 
-fn place(text: &str, at: usize) -> Place {
-    let line = line(text, at..at);
-    let before = text.get(line.start..at).unwrap_or_default();
-    Place {
-        line: text[..line.start].matches('\n').count() + 1,
-        column: before.chars().count() + 1,
-    }
-}
-
 /// The whole lines on which a part of the text stands, without their last line end.
 fn line(text: &str, part: Range<usize>) -> Range<usize> {
-    let (before, after) = (
-        text.as_bytes().get(..part.start),
-        text.as_bytes().get(part.end..),
-    );
     let is_end = |byte: &u8| *byte == b'\n';
-    let start = before
-        .and_then(|before| before.iter().rposition(is_end))
-        .map_or(0, |end| end + 1);
-    let length = after.and_then(|after| after.iter().position(is_end));
+    let before = text.as_bytes().get(..part.start).unwrap_or_default();
+    let after = text.as_bytes().get(part.end..).unwrap_or_default();
+    let start = before.iter().rposition(is_end).map_or(0, |end| end + 1);
+    let length = after.iter().position(is_end);
     start..length.map_or(text.len(), |length| part.end + length)
 }
 
-/// The text with the line around an offset made blank, so that all else keeps its place.
-fn blanked(text: &str, at: usize) -> String {
-    let line = line(text, at..at);
-    [
-        &text[..line.start],
-        &" ".repeat(line.len()),
-        &text[line.end..],
-    ]
-    .concat()
-}
-
-/// The text, and where there are syntax errors in it.
+/// The text, where its lines begin, and where there are syntax errors in it.
 struct Source<'a> {
     text: &'a str,
+    lines: Vec<usize>,
     breaks: Vec<usize>,
 }
 
 impl Source<'_> {
-    fn table(&self, table: DeTable<'_>, span: Range<usize>) -> Table {
-        let mut entries: Vec<_> = table.into_iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        let end = self
-            .text
-            .get(span.end..)
-            .and_then(|rest| rest.find("\n["))
-            .map(|length| span.end + length);
-        Table {
-            place: place(self.text, span.start),
-            whole: !self.is_broken(span.start..end.unwrap_or(self.text.len())),
-            entries: entries
-                .into_iter()
-                .map(|(key, item)| self.entry(key.span(), key.into_inner().into(), item))
-                .collect(),
+    fn new<'a>(text: &'a str, errors: &[(usize, &Saying)]) -> Source<'a> {
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1);
+        let breaks = errors
+            .iter()
+            .filter(|(_, said)| said.effect != Effect::None);
+        Source {
+            text,
+            lines: std::iter::once(0).chain(lines).collect(),
+            breaks: breaks.map(|(at, _)| *at).collect(),
         }
     }
 
-    fn entry(&self, key: Range<usize>, name: String, item: Spanned<DeValue<'_>>) -> Entry {
-        let both = key.start.min(item.span().start)..key.end.max(item.span().end);
+    fn place(&self, at: usize) -> Place {
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|line| self.lines.get(line));
+        let before = start
+            .and_then(|start| self.text.get(*start..at))
+            .unwrap_or_default();
+        Place {
+            line,
+            column: before.chars().count() + 1,
+        }
+    }
+
+    fn is_broken(&self, part: Range<usize>) -> bool {
+        let next = self.breaks.partition_point(|at| *at < part.start);
+        self.breaks.get(next).is_some_and(|at| *at <= part.end)
+    }
+
+    fn table(&self, table: DeTable<'_>, span: Range<usize>) -> Table {
+        let behind = self.text.get(span.end..).unwrap_or_default();
+        let end = behind
+            .find("\n[")
+            .map_or(self.text.len(), |length| span.end + length);
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let entries = entries
+            .into_iter()
+            .map(|(key, item)| self.entry(key, item))
+            .collect();
+        Table {
+            place: self.place(span.start),
+            whole: !self.is_broken(span.start..end),
+            entries,
+        }
+    }
+
+    fn entry(&self, key: Spanned<Cow<'_, str>>, item: Spanned<DeValue<'_>>) -> Entry {
+        let (key, name) = (key.span(), key.into_inner().into_owned());
+        let span = item.span();
+        let both = key.start.min(span.start)..key.end.max(span.end);
         let item = match self.is_broken(line(self.text, both)) {
             true => Item {
-                place: place(self.text, item.span().start),
+                place: self.place(span.start),
                 value: Value::Unreadable,
             },
             false => self.item(item),
         };
         Entry {
             name,
-            place: place(self.text, key.start),
+            place: self.place(key.start),
             item,
         }
     }
@@ -215,15 +223,9 @@ impl Source<'_> {
             DeValue::Table(table) => Value::Table(self.table(table, span.clone())),
         };
         Item {
-            place: place(self.text, span.start),
+            place: self.place(span.start),
             value,
         }
-    }
-
-    fn is_broken(&self, part: Range<usize>) -> bool {
-        self.breaks
-            .iter()
-            .any(|at| (part.start..=part.end).contains(at))
     }
 }
 

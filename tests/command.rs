@@ -1,0 +1,1 @@
+//! What is said, and how: arguments, the configuration, formats, quiet and verbose runs.

@@ -1,0 +1,1 @@
+//! Proxies, address families and the roots of TAP's own TLS.

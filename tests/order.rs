@@ -1,0 +1,1 @@
+//! The cycle broken at every step: nothing lost, repeats only between confirm and commit.

@@ -1,0 +1,1 @@
+//! A receiver that fails at every kind of place.

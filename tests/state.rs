@@ -1,0 +1,1 @@
+//! The state: torn, foreign, newer, unwritable, locked, and clocks that go wrong.

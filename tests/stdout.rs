@@ -1,0 +1,1 @@
+//! Events on standard output, with a state of their own.

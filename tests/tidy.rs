@@ -1,0 +1,1 @@
+//! The rules of the tree: floors, one crate a file, one place that prints, documents that are true.

@@ -1,0 +1,375 @@
+//! A whole world for one test: a simulated Proofpoint and receiver, a configuration, a state
+//! folder, and the real program run in it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+
+use crate::simulator::{Certs, Devo, Options, PRINCIPAL, Rng, SECRET, Tap, scenario};
+
+/// No run of the program in a test takes longer, even on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(240);
+
+/// The parts; tests change what they are about, and the configuration follows at the next run.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) certs: Certs,
+    pub(crate) tap: Tap,
+    pub(crate) devo: Devo,
+    /// The lines of each table of the configuration, without its header.
+    pub(crate) top: String,
+    pub(crate) devo_table: String,
+    pub(crate) tap_table: String,
+    pub(crate) http_table: String,
+    /// Lines for the table of every service.
+    pub(crate) service_table: String,
+    /// The environment of the program, besides `PATH`.
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let certs = dir.path().join("certs");
+        std::fs::create_dir(&certs).unwrap();
+        let certs = Certs::make(&certs);
+        World::of(dir, options, Tap::start(), certs)
+    }
+
+    pub(crate) fn of(dir: tempfile::TempDir, options: Options, tap: Tap, certs: Certs) -> World {
+        let devo = Devo::start(&certs, options);
+        let secret = dir.path().join("tap.secret");
+        write_private(&secret, SECRET);
+        World {
+            top: String::new(),
+            devo_table: format!(
+                "address = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\nhostname = \"test\"\n",
+                devo.address(),
+                certs.ca(),
+                certs.client_cert(),
+                certs.client_key(),
+            ),
+            tap_table: format!(
+                "base_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = {secret:?} }}\n",
+                tap.url()
+            ),
+            http_table: "timeout = \"20s\"\n".into(),
+            service_table: String::new(),
+            env: BTreeMap::new(),
+            dir,
+            certs,
+            tap,
+            devo,
+        }
+    }
+
+    /// Fills TAP with events of all four services, from `hours` ago to a minute ago, and lets the
+    /// program start there. Late ones are in the last 40 minutes, since `look_back` is 45.
+    pub(crate) fn fill(&mut self, rng: &mut Rng, hours: i64, per_hour: usize) {
+        let now = OffsetDateTime::now_utc();
+        let from = now - time::Duration::hours(hours);
+        let events = scenario(rng, from, now - time::Duration::seconds(90), per_hour);
+        let oldest_late = now - time::Duration::minutes(40);
+        self.tap
+            .add_all(events.into_iter().map(|(array, mut event)| {
+                event.late &= event.created > oldest_late;
+                (array, event)
+            }));
+        self.start_at(from);
+    }
+
+    /// Adds `start_time` to every service.
+    pub(crate) fn start_at(&mut self, time: OffsetDateTime) {
+        let time = proofpull::window::utc(time);
+        self.service_table += &format!("start_time = {time:?}\n");
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.dir.path().join("proofpull.toml")
+    }
+
+    /// Writes the configuration from its parts.
+    pub(crate) fn write_config(&self) -> PathBuf {
+        let mut text = format!("state_dir = {:?}\n{}\n", self.state_dir(), self.top);
+        for (table, lines) in [
+            ("devo", &self.devo_table),
+            ("tap", &self.tap_table),
+            ("http", &self.http_table),
+        ] {
+            if !lines.is_empty() {
+                text += &format!("[{table}]\n{lines}\n");
+            }
+        }
+        for service in &proofpull::service::SERVICES {
+            text += &format!("[services.{}]\n{}\n", service.name, self.service_table);
+        }
+        write_private(&self.config_path(), &text);
+        self.config_path()
+    }
+
+    /// `proofpull run SERVICE --config FILE`, ready for more arguments.
+    pub(crate) fn command(&self, service: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        command
+            .args(["run", service, "--config"])
+            .arg(self.write_config());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(&self.env);
+        command
+    }
+
+    pub(crate) fn start(&self, service: &str, more: &[&str]) -> Running {
+        Running::start(self.command(service).args(more))
+    }
+
+    pub(crate) fn run(&self, service: &str, more: &[&str]) -> Run {
+        self.start(service, more).wait()
+    }
+
+    /// The saved state of a service, or of what stands in the folder under another name.
+    pub(crate) fn state(&self, name: &str) -> serde_json::Value {
+        let path = self.state_dir().join(format!("{name}.json"));
+        serde_json::from_slice(
+            &std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        )
+        .unwrap()
+    }
+
+    /// Up to where a service is complete, as its state says.
+    pub(crate) fn position(&self, name: &str) -> String {
+        self.state(name)["position"]["until"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Every event of the service has arrived, and none that TAP never had; how many arrived more
+    /// often than they should.
+    pub(crate) fn assert_nothing_lost(&self, service: &str) -> usize {
+        let wanted = self.tap.serials(array(service));
+        let arrived = self.devo.counts_by_serial();
+        let lost: Vec<u64> = wanted
+            .iter()
+            .filter(|(serial, count)| arrived.get(serial).copied().unwrap_or(0) < **count)
+            .map(|(serial, _)| *serial)
+            .collect();
+        assert!(
+            lost.is_empty(),
+            "lost {} of {}: {:?}",
+            lost.len(),
+            wanted.len(),
+            &lost[..lost.len().min(20)]
+        );
+        let strange: Vec<&u64> = arrived
+            .keys()
+            .filter(|serial| !wanted.contains_key(serial))
+            .collect();
+        assert!(strange.is_empty(), "never in TAP: {strange:?}");
+        arrived
+            .iter()
+            .map(|(serial, count)| count - wanted[serial])
+            .sum()
+    }
+
+    /// Every event of the service has arrived, exactly once.
+    pub(crate) fn assert_exactly_once(&self, service: &str) {
+        let repeated = self.assert_nothing_lost(service);
+        assert_eq!(repeated, 0, "{repeated} arrived more than once");
+    }
+}
+
+/// The key of the array in which a service's events stand.
+pub(crate) fn array(service: &str) -> &'static str {
+    let proofpull::service::Kind::Tap { array, .. } =
+        proofpull::service::find(service).unwrap().kind;
+    array
+}
+
+/// Writes a file that nobody else may read.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A run under way; killed when it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Running {
+        let piped = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("the program starts");
+        let stdout = child.stdout.take().map(read_all);
+        let stderr = child.stderr.take().map(read_all);
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal by name, such as `TERM` or `KILL`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .stderr(Stdio::null())
+            .status();
+        assert!(sent.is_ok(), "kill is there");
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn wait(mut self) -> Run {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > DEADLINE {
+                self.child.kill().unwrap();
+                let stderr = self
+                    .stderr
+                    .take()
+                    .map(|reader| reader.join().unwrap())
+                    .unwrap_or_default();
+                panic!("a run did not end: {}", String::from_utf8_lossy(&stderr));
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let stdout = self
+            .stdout
+            .take()
+            .map(|reader| reader.join().unwrap())
+            .unwrap_or_default();
+        let stderr = self
+            .stderr
+            .take()
+            .map(|reader| reader.join().unwrap())
+            .unwrap_or_default();
+        Run {
+            status: status.code(),
+            stdout,
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // it may be over already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // a killed child ends its pipes in any way
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// What a run ended with.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Its status; `None` when a signal killed it.
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn assert_status(&self, status: i32) -> &Run {
+        assert_eq!(self.status, Some(status), "{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_says(&self, text: &str) -> &Run {
+        assert!(
+            self.stderr.contains(text),
+            "nothing says {text:?}:\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_never_says(&self, text: &str) -> &Run {
+        assert!(
+            !self.stderr.contains(text),
+            "something says {text:?}:\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    /// The number before a word of the end line, such as `duplicates` or `requests`.
+    #[track_caller]
+    pub(crate) fn count(&self, word: &str) -> u64 {
+        let words: Vec<&str> = self
+            .stderr
+            .lines()
+            .rev()
+            .find(|line| line.contains(" windows, "))
+            .unwrap_or_default()
+            .split(' ')
+            .collect();
+        let at = words
+            .iter()
+            .position(|found| found.trim_end_matches(',') == word);
+        let number = at.and_then(|at| words[at - 1].parse().ok());
+        number.unwrap_or_else(|| panic!("no number of {word}:\n{}", self.stderr))
+    }
+}
+
+/// How many rounds a loop of faults takes: all of them where `PROOFPULL_ALL_ROUNDS` is set, else 20.
+pub(crate) fn rounds(all: usize) -> usize {
+    if std::env::var_os("PROOFPULL_ALL_ROUNDS").is_some() {
+        all
+    } else {
+        all.min(20)
+    }
+}
+
+/// The seed of a test: `PROOFPULL_SEED`, or another each time; printed, which a failure shows.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("PROOFPULL_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(OffsetDateTime::now_utc().nanosecond()));
+    println!("PROOFPULL_SEED={seed}");
+    seed
+}
