@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
-use crate::config::SecretRef;
+use crate::config::{Plain, SecretRef};
 use crate::exit::{Because, Exit, fail};
 
 /// The largest secret; anything more is another file.
@@ -37,6 +37,12 @@ impl Secret {
             "Basic {}",
             STANDARD.encode(format!("{user}:{}", self.0))
         ))
+    }
+}
+
+impl From<&Plain> for Secret {
+    fn from(plain: &Plain) -> Secret {
+        Secret(plain.reveal().to_owned())
     }
 }
 

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::cli::{Cli, Command, Common};
 use crate::clock::Clock;
 use crate::config::values::{parse_instant, parse_instant_or_age};
-use crate::config::{Config, check};
+use crate::config::{Config, Fault, check};
 use crate::exit::{Because, Exit, Hint, fail};
 use crate::report::{self, Report};
 use crate::secret;
@@ -71,21 +71,30 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
         .with_context(what)
         .exit(Exit::Config)?;
     let base = absolute.parent().unwrap_or(Path::new("/"));
-    let config = check::check(&text, base, now).or_else(|faults| {
-        let mut errors = faults.into_iter().map(|fault| {
-            let place = format!("{}:{}:{}", path.display(), fault.line, fault.column);
-            anyhow!("{place}: {}", fault.message)
-                .context(Exit::Config)
-                .context(Hint(fault.hint))
-        });
-        let last = errors.next_back();
-        errors.for_each(|error| report.error(&error));
-        Err(last.unwrap_or_else(|| anyhow!("{}: refused", path.display()).context(Exit::Config)))
-    })?;
+    let config =
+        check::check(&text, base, now).map_err(|faults| all_but_last(faults, &path, report))?;
     if config.holds_a_secret() {
         secret::refuse_if_others_can_read(&file, &path)?;
     }
     Ok(config)
+}
+
+/// Says each fault but the last, which is the error that the program ends with.
+fn all_but_last(faults: Vec<Fault>, path: &Path, report: &Report) -> anyhow::Error {
+    /// A file that is something else would have as many as lines.
+    const SAID: usize = 50;
+    let left = faults.len().saturating_sub(SAID);
+    let errors = faults.into_iter().take(SAID).map(|fault| {
+        let error = anyhow!("{}:{fault}", path.display());
+        error.context(fault.exit).context(Hint(fault.hint))
+    });
+    let mut errors: Vec<anyhow::Error> = errors.collect();
+    if left > 0 {
+        errors.push(anyhow!("{}: and {left} more", path.display()).context(Exit::Config));
+    }
+    let last = errors.pop();
+    errors.iter().for_each(|error| report.error(error));
+    last.unwrap_or_else(|| anyhow!("{}: refused", path.display()).context(Exit::Config))
 }
 
 /// Where state is kept; it never depends on who runs the program.

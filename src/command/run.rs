@@ -24,7 +24,7 @@ use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
 use crate::source::tap::{self, RULE, Tap};
-use crate::state::{Opened, Range, Start, State};
+use crate::state::{Opened, Peek, Range, Start, State};
 use crate::stop::{Reason, Stop};
 use crate::treat::Treat;
 use crate::window::{utc, whole_seconds};
@@ -236,18 +236,20 @@ fn open_state(
 /// The range of a backfill: that of the state if it is the same command, to go on with it.
 fn range(place: &Place, path: &Path, args: &Run, from: &str, now: OffsetDateTime) -> Result<Range> {
     let words = [from.to_owned(), args.end_time.clone().unwrap_or_default()];
-    if let Some((range, until)) =
-        State::peek(path, args.service.name)?.and_then(|peek| Some((peek.range?, peek.until)))
+    let saved = State::peek(path, args.service.name)?;
+    if let Some(Peek {
+        until,
+        range: Some(range),
+    }) = saved
+        && range.words == words
+        && until < range.to
     {
-        if range.words == words && until < range.to {
-            log::info!(
-                "going on with the backfill from {} to {} at {}",
-                utc(range.from),
-                utc(range.to),
-                utc(until)
-            );
-            return Ok(range);
-        }
+        let (from, to) = (utc(range.from), utc(range.to));
+        log::info!(
+            "going on at {} with the backfill from {from} to {to}",
+            utc(until)
+        );
+        return Ok(range);
     }
     let from = whole_seconds(time_argument("--start-time", from, now)?);
     let to = match args.end_time.as_deref() {

@@ -18,7 +18,7 @@ use super::walk::{Reader, Wrong, nearest, shown};
 use super::{Address, ClientIdentity, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url};
 use crate::service;
 
-/// What TAP takes as `threatType` and `threatStatus` (reference/proofpoint-apis.md).
+/// What TAP takes as `threatType` and `threatStatus` (Proofpoint's SIEM API document).
 const THREAT_TYPES: [&str; 3] = ["url", "attachment", "messageText"];
 const THREAT_STATUSES: [&str; 3] = ["active", "cleared", "falsePositive"];
 
@@ -27,7 +27,7 @@ const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
 
-/// The longest tag that Devo's own collectors accept (reference/devo-ingestion.md 1.26).
+/// The longest tag that Devo's own collectors accept.
 const MAX_TAG: usize = 1024;
 
 /// The longest host name.
@@ -302,7 +302,7 @@ fn server_name(text: &str) -> Result<String, &'static str> {
 }
 
 /// The receiver takes the word before the tag as the host, unless it has a colon
-/// (reference/devo-ingestion.md 1.12).
+/// (as Scoja's parser does, the open relative of Devo's receiver).
 fn hostname(text: &str) -> Result<String, &'static str> {
     match text.len() <= MAX_HOSTNAME
         && text
@@ -344,7 +344,7 @@ fn fields(mut table: Reader, pulling_id: bool) -> Vec<(String, String)> {
     fields
 }
 
-/// Tags have two to six levels (reference/devo-ingestion.md 1.23, 1.24).
+/// Tags have two to six levels (Devo's documents, "About Devo tags").
 fn tag(text: &str) -> Result<String, &'static str> {
     let level = |level: &str| {
         !level.is_empty()

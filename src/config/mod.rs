@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod read;
+mod url;
 pub mod values;
 mod walk;
 
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+
+pub use url::Url;
 
 use crate::exit::Exit;
 
@@ -201,194 +204,6 @@ impl Default for Settings {
     }
 }
 
-/// An `http` or `https` address that was checked: a host, no user part, no query, no fragment, and
-/// plain `http` for loopback alone (a proxy may be plain anywhere). A proxy's may hold a password,
-/// so none is ever printed with its user part.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Url {
-    tls: bool,
-    user: Option<(String, Plain)>,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-impl Url {
-    /// Reads the address of a service or of a path on it.
-    ///
-    /// # Errors
-    /// What it must be instead, without a word of the text.
-    pub fn parse(text: &str) -> Result<Url, String> {
-        let url = Url::of(text)?;
-        if url.user.is_some() {
-            return Err("must not hold a user or a password".into());
-        }
-        if !url.tls && !url.is_loopback() {
-            return Err(
-                "must begin with https://, plain http:// is for loopback addresses alone".into(),
-            );
-        }
-        Ok(url)
-    }
-
-    /// Reads the address of a proxy, `http://[USER[:PASSWORD]@]HOST[:PORT]`, port 80 if none is
-    /// given. As everywhere with proxies the scheme may be missing.
-    ///
-    /// # Errors
-    /// What it must be instead, without a word of the text.
-    pub fn parse_proxy(text: &str) -> Result<Url, String> {
-        let url = match text.split_once("://") {
-            None => Url::of(&format!("http://{text}"))?,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Url::of(text)?,
-            Some(_) => {
-                return Err(
-                    "must begin with http://, proxies over TLS or SOCKS are not supported".into(),
-                );
-            }
-        };
-        match url.path.as_str() {
-            "" => Ok(url),
-            _ => Err("must have nothing behind its port".into()),
-        }
-    }
-
-    fn of(text: &str) -> Result<Url, String> {
-        if text.contains('#') {
-            return Err("must not have a fragment (#)".into());
-        }
-        let uri: http::Uri = text
-            .parse()
-            .map_err(|_| "must be an address with a scheme and a host, in ASCII, without blanks")?;
-        let tls = match uri.scheme_str() {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => true,
-            Some(scheme) if scheme.eq_ignore_ascii_case("http") => false,
-            _ => return Err("must begin with https://".into()),
-        };
-        if uri.query().is_some() {
-            return Err("must not have a query (?), the program adds its own".into());
-        }
-        let authority = uri.authority().map_or("", http::uri::Authority::as_str);
-        let (user, host) = match authority.rsplit_once('@') {
-            Some((user, host)) => (Some(user_and_password(user)?), host),
-            None => (None, authority),
-        };
-        let (host, port) = values::parse_host_and_port(host)?;
-        let port = port.unwrap_or(if tls { 443 } else { 80 });
-        let path = if uri.path() == "/" { "" } else { uri.path() };
-        Ok(Url {
-            tls,
-            user,
-            host,
-            port,
-            path: path.into(),
-        })
-    }
-
-    /// Whether it is spoken to over TLS.
-    #[must_use]
-    pub fn scheme_is_tls(&self) -> bool {
-        self.tls
-    }
-
-    /// Name or IP address, in small letters, without brackets.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port, that of the scheme if none was given.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The path, at least `/`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        if self.path.is_empty() {
-            "/"
-        } else {
-            &self.path
-        }
-    }
-
-    /// User and password of a proxy, with their percent signs resolved.
-    #[must_use]
-    pub fn userinfo(&self) -> Option<(String, Plain)> {
-        self.user.clone()
-    }
-
-    /// Whether it never leaves this machine: 127.0.0.0/8, `::1` or `localhost`.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
-    }
-
-    /// The address of a path below this one; the path begins with a slash.
-    #[must_use]
-    pub fn join(&self, path: &str) -> Url {
-        Url {
-            path: format!("{}{path}", self.path.trim_end_matches('/')),
-            ..self.clone()
-        }
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, usual) = if self.tls {
-            ("https", 443)
-        } else {
-            ("http", 80)
-        };
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        match self.port == usual {
-            true => write!(f, "{scheme}://{host}{}", self.path),
-            false => write!(f, "{scheme}://{host}:{}{}", self.port, self.path),
-        }
-    }
-}
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Url({self})")
-    }
-}
-
-/// `USER[:PASSWORD]` as it stands in an address.
-fn user_and_password(text: &str) -> Result<(String, Plain), String> {
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let read = |part| decoded(part).filter(|part| !part.contains(char::is_control));
-    match (read(user), read(password)) {
-        // HTTP Basic ends the user at the first colon
-        (Some(user), _) if user.is_empty() || user.contains(':') => {
-            Err("must have a user without a colon".into())
-        }
-        (Some(user), Some(password)) => Ok((user, Plain(password))),
-        _ => Err("must have a user and a password of text, percent-encoded".into()),
-    }
-}
-
-/// Percent signs resolved, if that gives text.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        let code = rest
-            .get(at + 1..at + 3)
-            .filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(code, 16).ok()?);
-        rest = &rest[at + 3..];
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).ok()
-}
-
 /// Where a secret is to be had.
 #[derive(Debug, Clone)]
 pub enum SecretRef {
@@ -407,7 +222,7 @@ pub enum SecretRef {
 pub struct Plain(String);
 
 impl Plain {
-    /// The secret itself, for `secret` and for signing in to a proxy.
+    /// The secret itself, for `secret` alone.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -417,117 +232,5 @@ impl Plain {
 impl fmt::Debug for Plain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Plain(..)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_knows_its_parts() {
-        let url = Url::parse("HTTPS://TAP.example:8443/v2/x").unwrap();
-        assert_eq!(
-            (url.scheme_is_tls(), url.host(), url.port(), url.path()),
-            (true, "tap.example", 8443, "/v2/x")
-        );
-        assert_eq!(url.to_string(), "https://tap.example:8443/v2/x");
-        let url = Url::parse("https://tap.example/").unwrap();
-        assert_eq!(
-            (url.port(), url.path(), url.to_string()),
-            (443, "/", "https://tap.example".into())
-        );
-        assert_eq!(url.join("/v2/y").to_string(), "https://tap.example/v2/y");
-        assert_eq!(
-            Url::parse("https://gw/p/").unwrap().join("/y").path(),
-            "/p/y"
-        );
-        let url = Url::parse("http://[::1]:8080/x").unwrap();
-        assert_eq!(
-            (url.host(), url.port(), url.to_string()),
-            ("::1", 8080, "http://[::1]:8080/x".into())
-        );
-    }
-
-    #[test]
-    fn an_address_is_over_tls_or_local_and_holds_nothing_but_host_and_path() {
-        for text in [
-            "http://127.8.9.1:1/",
-            "http://localhost/x",
-            "http://[::1]",
-            "http://[::ffff:127.0.0.1]",
-            "https://h",
-        ] {
-            assert!(Url::parse(text).is_ok(), "{text}");
-        }
-        for (text, said) in [
-            ("http://tap.example", "must begin with https://"),
-            ("http://localhost.example", "must begin with https://"),
-            ("http://128.0.0.1", "must begin with https://"),
-            ("ftp://h", "must begin with https://"),
-            ("tap.example", "must begin with https://"),
-            ("/v2", "must begin with https://"),
-            ("", "a scheme and a host"),
-            ("https://", "a scheme and a host"),
-            ("https://h/a b", "a scheme and a host"),
-            ("https://bücher.example", "a scheme and a host"),
-            ("https://u:hunter2@h/", "user or a password"),
-            ("https://h/?a=b", "query"),
-            ("https://h/#a", "fragment"),
-            ("https://h:99999/", "port"),
-            ("https://h:/", "port"),
-            ("https://-h/", "host name"),
-            ("https://[::g]/", "IPv6"),
-            ("https://[fe80::1%25eth0]/", "IPv6"),
-        ] {
-            let error = Url::parse(text).unwrap_err();
-            assert!(
-                error.contains(said) && !error.contains("hunter2"),
-                "{text}: {error}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_proxy_may_be_plain_and_hide_a_password() {
-        let proxy =
-            Url::parse_proxy("http://me%40here:hunter%322%3a%2f@proxy.example:3128/").unwrap();
-        let (user, password) = proxy.userinfo().unwrap();
-        assert_eq!(
-            (user.as_str(), password.reveal()),
-            ("me@here", "hunter22:/")
-        );
-        assert_eq!(
-            format!("{proxy} {proxy:?}"),
-            "http://proxy.example:3128 Url(http://proxy.example:3128)"
-        );
-        assert_eq!(
-            Url::parse_proxy("http://proxy").map(|url| (url.port(), url.userinfo().is_some())),
-            Ok((80, false))
-        );
-        assert_eq!(
-            Url::parse_proxy("me@10.0.0.1:3128").map(|url| url.to_string()),
-            Ok("http://10.0.0.1:3128".into())
-        );
-        for (text, said) in [
-            ("https://hunter2@proxy:3128", "not supported"),
-            ("socks5://proxy:1080", "not supported"),
-            ("http://proxy/hunter2", "nothing behind its port"),
-            ("http://me:hunter2#@proxy", "fragment"),
-            ("http://me:hunter2/@proxy", "port"),
-            ("http://me:hunter2%@proxy", "percent-encoded"),
-            ("http://me:hunter2%ff@proxy", "percent-encoded"),
-            ("http://me:hunter2%0a@proxy", "percent-encoded"),
-            ("http://me%3a:hunter2@proxy", "without a colon"),
-            ("http://@proxy", "without a colon"),
-            ("http://me:hunter2@", "a scheme and a host"),
-            ("", "a scheme and a host"),
-        ] {
-            let error = Url::parse_proxy(text).unwrap_err();
-            assert!(
-                error.contains(said) && !error.contains("hunter2"),
-                "{text}: {error}"
-            );
-        }
     }
 }

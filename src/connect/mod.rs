@@ -86,8 +86,8 @@ impl Network {
         let Some(proxy) = self.proxies.lookup(scheme, to) else {
             return tcp(to, self.timeout, stop).with_context(|| format!("connecting to {to}"));
         };
-        let through = || format!("connecting to {to} through the proxy {}", proxy.address());
-        let mut tcp = tcp(&proxy.address(), self.timeout, stop).with_context(through)?;
+        let through = || format!("connecting to {to} through the proxy {}", proxy.address);
+        let mut tcp = tcp(&proxy.address, self.timeout, stop).with_context(through)?;
         proxy
             .open_tunnel(&mut tcp, to, self.patience(stop))
             .with_context(through)?;

@@ -5,12 +5,11 @@
 use std::io::{Read, Write};
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
-use base64::Engine;
-
 use super::{Patience, Tcp};
-use crate::config::{Address, Plain, Url};
+use crate::config::{Address, Url};
 use crate::exit::{Because, Exit, fail};
+use crate::secret::Secret;
+use anyhow::{Context, Result, ensure};
 
 /// The proxies of a run.
 #[derive(Debug)]
@@ -21,10 +20,12 @@ pub struct Proxies {
 }
 
 /// One proxy.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Proxy {
-    address: Address,
-    credentials: Option<(String, Plain)>,
+    /// Where it listens.
+    pub address: Address,
+    /// The value of `Proxy-Authorization`.
+    authorization: Option<Secret>,
 }
 
 /// Longest answer to CONNECT.
@@ -50,8 +51,8 @@ impl Proxies {
                 &url.hint("set it to http://HOST:PORT, or unset it")?,
             )))
         };
-        let (http, https) = match configured.map(Proxy::from) {
-            Some(proxy) => (Some(proxy.clone()), Some(proxy)),
+        let (http, https) = match configured {
+            Some(url) => (Some(Proxy::from(url)), Some(Proxy::from(url))),
             None => (
                 first(&["http_proxy", "all_proxy", "ALL_PROXY"])?,
                 first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
@@ -86,34 +87,23 @@ impl Proxies {
 
 impl From<&Url> for Proxy {
     fn from(url: &Url) -> Proxy {
-        let address = Address {
-            host: url.host().to_owned(),
-            port: url.port(),
-        };
+        let login = url.userinfo();
         Proxy {
-            address,
-            credentials: url.userinfo(),
+            address: url.address().clone(),
+            authorization: login.map(|(user, password)| Secret::from(&password).basic(&user)),
         }
     }
 }
 
 impl Proxy {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> Address {
-        self.address.clone()
-    }
-
     /// Asks it for a tunnel to `to` on a new connection.
     ///
     /// # Errors
     /// When it refuses or says something else.
     pub fn open_tunnel(&self, tcp: &mut Tcp, to: &Address, mut patience: Patience) -> Result<()> {
         let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
-        if let Some((user, password)) = &self.credentials {
-            let pair = format!("{user}:{}", password.reveal());
-            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-            request += &format!("Proxy-Authorization: Basic {pair}\r\n");
+        if let Some(authorization) = &self.authorization {
+            request += &format!("Proxy-Authorization: {}\r\n", authorization.reveal());
         }
         request += "\r\n";
         tcp.write_all(request.as_bytes()).exit(Exit::Unavailable)?;
@@ -265,11 +255,11 @@ mod tests {
             port: 1,
         };
         assert_eq!(
-            proxies.lookup("https", &to).unwrap().address().to_string(),
+            proxies.lookup("https", &to).unwrap().address.to_string(),
             "first.example:8080"
         );
         assert_eq!(
-            proxies.lookup("http", &to).unwrap().address().to_string(),
+            proxies.lookup("http", &to).unwrap().address.to_string(),
             "first.example:8080"
         );
         assert!(!format!("{proxies:?}").contains("pass"));

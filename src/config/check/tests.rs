@@ -129,7 +129,10 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(tap.base_url.join("/v2/x").path(), "/gateway/v2/x");
     assert_eq!(tap.principal, "me");
     assert!(matches!(&tap.secret, SecretRef::Env(name) if name == "TAP_SECRET"));
-    assert_eq!(config.http.proxy.as_ref().map(Url::port), Some(3128));
+    assert_eq!(
+        config.http.proxy.as_ref().map(|proxy| proxy.address().port),
+        Some(3128)
+    );
     assert_eq!(
         config.http.ca.as_deref(),
         Some(Path::new("/etc/proofpull/ca.pem"))
