@@ -27,8 +27,17 @@ fn main() -> ExitCode {
     let certs = Certs::make(dir.path());
     let tap = Tap::start();
     tap.set_flood(EVENTS, EVENT_SIZE);
-    tap.set_style(Style { gzip: false, ..Style::default() });
-    let devo = Devo::start(&certs, Options { keep: false, ..Options::default() });
+    tap.set_style(Style {
+        gzip: false,
+        ..Style::default()
+    });
+    let devo = Devo::start(
+        &certs,
+        Options {
+            keep: false,
+            ..Options::default()
+        },
+    );
     let config = dir.path().join("proofpull.toml");
     let start = OffsetDateTime::now_utc() - Duration::from_secs(1800);
     let text = format!(
@@ -49,7 +58,13 @@ fn main() -> ExitCode {
     let before = children_cpu();
     let started = Instant::now();
     let output = Command::new(program)
-        .args(["run", "tap-messages-blocked", "--log-format", "json", "--config"])
+        .args([
+            "run",
+            "tap-messages-blocked",
+            "--log-format",
+            "json",
+            "--config",
+        ])
         .arg(&config)
         .stdout(Stdio::null())
         .output()
@@ -70,13 +85,31 @@ fn main() -> ExitCode {
     let promised = MEMORY + AN_IDENTITY * delivered;
     let size = std::fs::metadata(program).expect("the program").len();
     let megabytes = bytes as f64 / 1e6;
-    println!("events delivered        {delivered} of {EVENTS}, {megabytes:.0} MB, {} lines received", devo.count());
-    println!("wall                    {:.2} s, {:.0} MB/s", wall.as_secs_f64(), megabytes / wall.as_secs_f64());
-    println!("CPU, user and system    {:.2} s, {:.0} MB/s of one core", cpu.as_secs_f64(), megabytes / cpu.as_secs_f64());
-    println!("peak memory             {peak} bytes; promised {promised} (16 MiB and 24 bytes an identity)");
+    println!(
+        "events delivered        {delivered} of {EVENTS}, {megabytes:.0} MB, {} lines received",
+        devo.count()
+    );
+    println!(
+        "wall                    {:.2} s, {:.0} MB/s",
+        wall.as_secs_f64(),
+        megabytes / wall.as_secs_f64()
+    );
+    println!(
+        "CPU, user and system    {:.2} s, {:.0} MB/s of one core",
+        cpu.as_secs_f64(),
+        megabytes / cpu.as_secs_f64()
+    );
+    println!(
+        "peak memory             {peak} bytes; promised {promised} (16 MiB and 24 bytes an identity)"
+    );
     println!("size of the program     {size} bytes; promised {BINARY}");
-    let kept = peak <= promised && size <= BINARY && delivered == EVENTS && devo.count() as u64 == EVENTS;
-    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let kept =
+        peak <= promised && size <= BINARY && delivered == EVENTS && devo.count() as u64 == EVENTS;
+    if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn make_private(path: &std::path::Path) {
@@ -88,7 +121,15 @@ fn make_private(path: &std::path::Path) {
 fn children_cpu() -> Duration {
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string("/proc/self/stat").expect("proc");
-    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
-    let ticks: u32 = fields[13..15].iter().map(|field| field.parse::<u32>().expect("ticks")).sum();
+    let fields: Vec<&str> = stat
+        .rsplit_once(") ")
+        .expect("a name")
+        .1
+        .split(' ')
+        .collect();
+    let ticks: u32 = fields[13..15]
+        .iter()
+        .map(|field| field.parse::<u32>().expect("ticks"))
+        .sum();
     TICK * ticks
 }

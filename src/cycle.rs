@@ -98,8 +98,7 @@ impl Cycle<'_> {
     }
 
     fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<()> {
-        pending.out.text.clear();
-        pending.out.records.clear();
+        let limit = self.state.unconfirmed_limit();
         for (event, record) in batch.iter() {
             self.tally.received += 1;
             if !self.state.seen.admit(record.identity, batch.asked) {
@@ -110,29 +109,36 @@ impl Cycle<'_> {
             self.treat.write(event, &mut pending.out.text);
             let end = u32::try_from(pending.out.text.len())?;
             pending.out.records.push(Record { end, ..*record });
+            if pending.bytes + u64::from(end) >= limit {
+                self.send(pending)?;
+                self.border(pending, None)?;
+            }
         }
-        if !pending.out.records.is_empty() {
-            self.send(pending)?;
-        }
-        let full = pending.bytes >= self.state.unconfirmed_limit();
+        self.send(pending)?;
         let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
         match &batch.border {
             Some(Border::Resume(resume)) => self.border(pending, Some(resume)),
             Some(Border::Here) => self.border(pending, None),
             // before a source waits, it hands over an empty batch
-            None if full || old || batch.records.is_empty() => self.border(pending, None),
+            None if old || batch.records.is_empty() => self.border(pending, None),
             None => Ok(()),
         }
     }
 
     fn send(&mut self, pending: &mut Pending) -> Result<()> {
-        log::trace!("sending {} events", pending.out.records.len());
+        let Batch { text, records, .. } = &mut pending.out;
+        if records.is_empty() {
+            return Ok(());
+        }
+        log::trace!("sending {} events", records.len());
+        pending.events += records.len() as u64;
+        pending.bytes += text.len() as u64;
+        pending.since.get_or_insert_with(Instant::now);
         if let Err(error) = self.sink.send(&pending.out) {
             return self.unconfirmed(error);
         }
-        pending.events += pending.out.records.len() as u64;
-        pending.bytes += pending.out.text.len() as u64;
-        pending.since.get_or_insert_with(Instant::now);
+        pending.out.text.clear();
+        pending.out.records.clear();
         Ok(())
     }
 

@@ -95,6 +95,9 @@ pub fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
     let mut file = new_file(&mut OpenOptions::new(), path, dir)
         .with_context(|| format!("opening {}", path.display()))?;
     let mut write = || {
+        if file.metadata()?.len() < offset {
+            return Err(std::io::Error::other("it has become shorter"));
+        }
         file.set_len(offset)?;
         file.seek(std::io::SeekFrom::Start(offset))?;
         file.write_all(bytes)?;

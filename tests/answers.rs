@@ -1,1 +1,295 @@
-//! What each answer of TAP leads to: its status, its words, and nothing lost.
+//! Whatever TAP answers, and however that goes wrong, nothing is lost; each fault has its status,
+//! says what it is, and leaves the position where it was.
+
+use std::time::Duration as Wait;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use proofpull::window::utc;
+
+use crate::simulator::{Event, Fault, Framing, PRINCIPAL, Rng, SECRET, Style, sample};
+use crate::world::{World, ago, array, each};
+
+const SERVICE: &str = "tap-messages-blocked";
+const FRAMINGS: [Framing; 3] = [Framing::Length, Framing::Chunked, Framing::UntilClose];
+
+/// Two hours that end with the present, and twelve events in them.
+fn world() -> World {
+    let mut world = World::new();
+    world.start_at(ago(120));
+    world.add(SERVICE, ago(120), ago(3), 12);
+    world
+}
+
+#[test]
+fn an_answer_is_split_whatever_its_shape() {
+    let types = ["application/json", "text/plain", "text/html", "x"];
+    let style = |framing, shape: usize| Style {
+        gzip: shape & 1 > 0,
+        pretty: shape & 2 > 0,
+        array_first: shape & 4 > 0,
+        extra_keys: shape & 4 == 0,
+        shuffle_keys: true,
+        content_type: types[shape % 4],
+        framing,
+    };
+    let all = FRAMINGS.into_iter();
+    let all = all.flat_map(|framing| (0..8).map(move |shape| style(framing, shape)));
+    each(all.map(|style| (format!("{style:?}"), style)), |style| {
+        let world = world();
+        world.tap.set_style(style);
+        world.run(SERVICE, &[]).assert_status(0);
+        world.assert_exactly_once(SERVICE);
+        let again = world.run(SERVICE, &[]);
+        again.assert_status(0);
+        assert_eq!(again.count("delivered"), 0, "{}", again.stderr);
+        assert!(again.count("duplicates") > 0, "{}", again.stderr);
+    });
+}
+
+#[test]
+fn an_empty_array_moves_the_position() {
+    let mut world = World::new();
+    world.start_at(ago(120));
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_says("caught up");
+    assert_eq!((run.count("windows"), run.count("received")), (2, 0));
+    let last = world.tap.requests().pop().unwrap().interval().unwrap();
+    assert_eq!(world.position(SERVICE), utc(last.1));
+}
+
+/// Everything from the second window on goes wrong in this way, with this status. Nothing of an
+/// answer is shown that stands behind a `§`.
+fn check_lasting(fault: &Fault, status: i32, says: &[&str], hint: &str) {
+    let world = world();
+    let fault = fault.clone();
+    let script = move |_: &_, number| (number > 0).then(|| fault.clone());
+    world.tap.script(script);
+    let run = world.run(SERVICE, &[]);
+    run.assert_error(status, says, hint);
+    run.assert_never_says(SECRET).assert_never_says("§");
+    let requests = world.tap.requests();
+    assert!(requests.iter().all(|asked| asked.path == requests[0].path));
+    // what was done before is done, and no more
+    let first = requests[0].interval().unwrap();
+    assert_eq!(world.position(SERVICE), utc(first.1));
+    assert!(run.count("delivered") >= 5, "{}", run.stderr);
+
+    world.tap.no_script();
+    world.run(SERVICE, &[]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_refusal_has_a_status_a_number_a_hint_and_loses_nothing() {
+    let table = [
+        (204, 65, "[PullError 300]", "base_url"),
+        (302, 65, "[PullError 300]", "proxy"),
+        (400, 65, "[PullError 300]", "threat_type"),
+        (401, 77, "[SetupError 100]", "Connected Applications"),
+        (403, 77, "[SetupError 100]", "Connected Applications"),
+        (404, 65, "[PullError 300]", "base_url"),
+        (429, 75, "[PullError 300]", "after 4711"),
+        (500, 69, "[PullError 300]", "next run"),
+        (502, 69, "[PullError 300]", "next run"),
+        (503, 69, "[PullError 300]", "next run"),
+    ];
+    let shown = "A text of 20 letters".repeat(10);
+    let bodies = [String::new(), format!("{shown}§")];
+    let rows = table.into_iter().flat_map(|row| {
+        let with = |body: &String| {
+            (
+                format!("{} with {} bytes", row.0, body.len()),
+                (row, body.clone()),
+            )
+        };
+        bodies.iter().map(with).collect::<Vec<_>>()
+    });
+    each(rows, |((code, status, number, hint), body)| {
+        let fault = Fault::Status {
+            code,
+            headers: vec![
+                ("Location".into(), "/elsewhere".into()),
+                ("Retry-After".into(), "4711".into()),
+            ],
+            body: body.clone().into(),
+        };
+        let body = body.trim_end_matches('§');
+        check_lasting(
+            &fault,
+            status,
+            &[number, &format!("HTTP {code}: {body}")],
+            hint,
+        );
+    });
+    check_lasting(&Fault::status(429, ""), 75, &["HTTP 429"], "24 hours");
+}
+
+#[test]
+fn an_answer_that_repeats_the_secret_is_shown_without_it() {
+    let pair = BASE64_STANDARD.encode(format!("{PRINCIPAL}:{SECRET}"));
+    let body = format!("{SECRET} is wrong, or Basic {pair}, or {}", &SECRET[..12]);
+    let says = ["*** is wrong, or Basic ***, or"];
+    check_lasting(&Fault::status(401, &body), 77, &says, "");
+    check_lasting(&Fault::Body(body.into()), 65, &says, "");
+}
+
+#[test]
+fn an_answer_that_is_no_answer_is_status_65_and_shown() {
+    let page = format!("<html>{}§", "0123456789".repeat(20).split_off(6));
+    let rows = [
+        "",
+        "[]",
+        "[{}]",
+        "{}",
+        "null",
+        "{\"messagesBlocked\":null}",
+        "{\"messagesBlocked\":{}}",
+        "{\"clicksBlocked\":[]}",
+        "{\"messagesBlocked\":[,]}",
+        "{\"messagesBlocked\":[]]",
+        "{\"messagesBlocked\":[]}{}",
+        &page,
+    ];
+    each(rows.map(|row| (row.to_owned(), row)), |body| {
+        let shown = body.trim_end_matches('§');
+        let says = ["[PullError 301]", "HTTP 200", shown];
+        check_lasting(&Fault::Body(body.into()), 65, &says, "next run");
+    });
+}
+
+#[test]
+fn an_answer_that_breaks_off_for_good_is_status_69_and_loses_nothing() {
+    let rows = [
+        Fault::Reset,
+        Fault::Close,
+        Fault::CutBody { at: 1000 },
+        Fault::ResetBody { at: 1000 },
+        Fault::Body(b"{\"messagesBlocked\":[".into()),
+    ];
+    each(rows.map(|row| (format!("{row:?}"), row)), |fault| {
+        check_lasting(&fault, 69, &["[PullError 301]"], "");
+    });
+}
+
+/// The first answer to each hour goes wrong; the run asks again, and all is well.
+fn check_passing(fault: &Fault, style: Style, asks_again: bool) {
+    let mut world = world();
+    world.http_table = "timeout = \"1s\"\n".into();
+    world.tap.set_style(style);
+    let fault = fault.clone();
+    world
+        .tap
+        .script(move |_, number| (number == 1).then(|| fault.clone()));
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0);
+    assert_eq!(
+        run.stderr.contains("asking again"),
+        asks_again,
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.count("requests") > 2, asks_again, "{}", run.stderr);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn one_fault_is_overcome_in_the_run() {
+    let wait = Wait::from_secs(8);
+    let rows = [
+        Fault::status(500, ""),
+        Fault::status(502, "<html>"),
+        Fault::status(503, "later"),
+        Fault::Reset,
+        Fault::Close,
+        Fault::Stall { wait },
+        Fault::StallBody { at: 0, wait },
+        Fault::StallBody { at: 1000, wait },
+    ];
+    each(rows.map(|row| (format!("{row:?}"), row)), |fault| {
+        check_passing(&fault, Style::default(), true);
+    });
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_asked_for_again_wherever_it_was_cut() {
+    let mut rows = Vec::new();
+    for framing in FRAMINGS {
+        for (at, gzip) in [0, 1, 17, 300, 2000, usize::MAX]
+            .map(|at| [(at, false), (at, true)])
+            .concat()
+        {
+            // nothing at all, up to the end of the connection, is a whole answer and a wrong one
+            if at > 0 || framing != Framing::UntilClose {
+                let style = Style {
+                    framing,
+                    gzip,
+                    ..Style::default()
+                };
+                rows.push((Fault::CutBody { at }, style));
+                rows.push((Fault::ResetBody { at }, style));
+            }
+        }
+    }
+    let named = rows.into_iter().map(|row| (format!("{row:?}"), row));
+    each(named, |(fault, style)| {
+        let (Fault::CutBody { at } | Fault::ResetBody { at }) = fault else {
+            unreachable!()
+        };
+        let is_reset = matches!(fault, Fault::ResetBody { .. });
+        // at the very end nothing is missing but the last chunk, or the end of the connection
+        let is_whole = at == usize::MAX
+            && (style.framing == Framing::Length
+                || style.framing == Framing::UntilClose && !is_reset);
+        check_passing(&fault, style, !is_whole);
+    });
+}
+
+#[test]
+fn a_slow_answer_may_take_longer_than_the_longest_silence() {
+    let (piece, pause) = (1000, Wait::from_millis(200));
+    check_passing(&Fault::Slow { piece, pause }, Style::default(), false);
+}
+
+#[test]
+fn records_that_are_not_quite_json_arrive_and_are_counted() {
+    let mut world = World::new();
+    world.start_at(ago(120));
+    let good = || sample::message(&mut Rng::new(4), ago(60), 1, "a@corp.example");
+    let text = |serial: u64| {
+        String::from_utf8(good().text().into())
+            .unwrap()
+            .replace("serial.1", &format!("serial.{serial}"))
+    };
+    let subject = |serial, new: &[u8]| {
+        let text = text(serial);
+        let at = text.find("\"subject\":\"").unwrap() + "\"subject\":\"".len();
+        [&text.as_bytes()[..at], new, &text.as_bytes()[at..]].concat()
+    };
+    let bodies = [
+        (1, text(1).into_bytes()),
+        (2, subject(2, b"caf\xe9")),
+        (3, subject(3, b"raw\ttab\nline\x01")),
+        (4, text(4).replace("null", "NaN").into_bytes()),
+        (5, text(5).replace(":0.0", ":.0").into_bytes()),
+        (6, subject(6, &vec![b'x'; 3 << 20])),
+    ];
+    for (serial, body) in bodies {
+        world
+            .tap
+            .add(array(SERVICE), Event::new(ago(60 - serial), body));
+    }
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0);
+    assert_eq!(
+        (run.count("delivered"), run.count("unreadable")),
+        (6, 4),
+        "{}",
+        run.stderr
+    );
+    world.assert_exactly_once(SERVICE);
+    for _ in 0..4 {
+        // the order of their message parts is another in each answer
+        world.run(SERVICE, &[]).assert_status(0);
+    }
+    world.assert_exactly_once(SERVICE);
+}

@@ -1,1 +1,310 @@
 //! The rules of the tree: floors, one crate a file, one place that prints, documents that are true.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use proofpull::cli::Cli;
+use proofpull::service::SERVICES;
+
+/// The floors, from the lowest; within one, a module may use those before it.
+const FLOORS: [&[&str]; 6] = [
+    &[
+        "exit",
+        "clock",
+        "stop",
+        "service",
+        "event",
+        "digest",
+        "window",
+        "json_stream",
+        "treat",
+        "config",
+    ],
+    &["files", "secret", "connect"],
+    &["http", "state", "sink", "report"],
+    &["source"],
+    &["cycle"],
+    &["cli", "command"],
+];
+
+/// Outside crates, and the file or folder that names each.
+const CRATES: [(&str, &[&str]); 13] = [
+    ("base64", &["secret"]),
+    ("clap", &["cli", "lib", "report"]),
+    ("env_logger", &["report"]),
+    ("fs2", &["files"]),
+    ("gethostname", &["command"]),
+    ("http", &["config"]),
+    ("memchr", &["json_stream"]),
+    ("rustls", &["connect"]),
+    ("rustls_native_certs", &["connect"]),
+    ("sha2", &["digest"]),
+    ("signal_hook", &["stop"]),
+    ("toml", &["config"]),
+    ("ureq", &["http"]),
+];
+
+struct Source {
+    /// The module at the top: `sink` for `sink/devo.rs`.
+    module: String,
+    path: PathBuf,
+    /// Without comments and tests.
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("tests.rs")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+                let code: Vec<&str> = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"))
+                    .collect();
+                let inside = path.strip_prefix(&root).unwrap();
+                let module = inside
+                    .components()
+                    .next()
+                    .unwrap()
+                    .as_os_str()
+                    .to_string_lossy();
+                let module = module.trim_end_matches(".rs").to_owned();
+                sources.push(Source {
+                    module,
+                    code: code.join("\n"),
+                    path: inside.to_owned(),
+                });
+            }
+        }
+    }
+    assert!(sources.len() > 20, "the sources were not found");
+    sources
+}
+
+/// The words that follow `before` anywhere in the code.
+fn names_after(code: &str, before: &str) -> BTreeSet<String> {
+    let word = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
+    code.split(before)
+        .skip(1)
+        .map(word)
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+#[test]
+fn a_module_uses_lower_floors_and_its_own_only_where_the_other_comes_first() {
+    let order: Vec<&str> = FLOORS.concat();
+    for source in sources()
+        .iter()
+        .filter(|source| !matches!(source.module.as_str(), "lib" | "main"))
+    {
+        let own = order.iter().position(|module| *module == source.module);
+        let own = own.unwrap_or_else(|| panic!("{} is on no floor", source.path.display()));
+        for used in names_after(&source.code, "crate::") {
+            let Some(used_at) = order.iter().position(|module| *module == used) else {
+                continue;
+            };
+            assert!(
+                used_at <= own,
+                "{} must not use {used}",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_floors_are_those_that_the_documentation_shows() {
+    let lib = std::fs::read_to_string("src/lib.rs").unwrap();
+    for (floor, modules) in FLOORS.iter().enumerate() {
+        let shown = lib
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("//! {floor}  ")))
+            .expect("a floor");
+        assert_eq!(
+            shown.split_whitespace().collect::<BTreeSet<_>>(),
+            modules.iter().copied().collect()
+        );
+    }
+}
+
+#[test]
+fn an_outside_crate_is_named_in_one_place() {
+    for source in sources() {
+        for (name, homes) in CRATES {
+            let named = source
+                .code
+                .match_indices(&format!("{name}::"))
+                .any(|(at, _)| {
+                    let before = source.code[..at].chars().next_back();
+                    !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+                });
+            // our own module of that name is another thing
+            let ours = name == "http" && source.module == "http";
+            assert!(
+                !named || ours || homes.contains(&source.module.as_str()),
+                "{} names {name}",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn one_place_prints_and_nothing_ends_the_process() {
+    for source in sources() {
+        let place = source.path.display();
+        for word in [
+            "println!",
+            "eprintln!",
+            "print!(",
+            "eprint!(",
+            "dbg!",
+            "process::exit",
+            "process::abort",
+        ] {
+            assert!(!source.code.contains(word), "{place} has {word}");
+        }
+        let speaks = source.code.contains("io::stderr") || source.code.contains("io::stdout");
+        let may = source.module == "report" || source.path == Path::new("sink/stdout.rs");
+        assert!(!speaks || may, "{place} speaks");
+    }
+}
+
+#[test]
+fn the_wall_clock_is_read_in_one_place() {
+    for source in sources().iter().filter(|source| source.module != "clock") {
+        for word in ["now_utc", "SystemTime::now", "now_local"] {
+            assert!(
+                !source.code.contains(word),
+                "{} asks for the time",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_source_sees_no_state_no_sink_and_no_lock() {
+    for source in sources().iter().filter(|source| source.module == "source") {
+        for used in ["state", "sink", "files", "command"] {
+            assert!(
+                !names_after(&source.code, "crate::").contains(used),
+                "{} uses {used}",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_cycle_names_no_service() {
+    for source in sources().iter().filter(|source| source.module == "cycle") {
+        assert!(!source.code.contains("service") && !source.code.contains("tap"));
+    }
+}
+
+#[test]
+fn nothing_unwraps_and_no_lint_is_silenced_for_ever() {
+    for source in sources() {
+        for word in [
+            ".unwrap()",
+            ".expect(",
+            "panic!(",
+            "todo!",
+            "unimplemented!",
+            "unreachable!",
+            "#[allow(",
+        ] {
+            assert!(
+                !source.code.contains(word),
+                "{} has {word}",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_option_service_and_status() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let mut cli = Cli::command();
+    cli.build();
+    for command in cli
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+    {
+        assert!(
+            readme.contains(&format!("proofpull {}", command.get_name())),
+            "{}",
+            command.get_name()
+        );
+        let shown = command
+            .get_arguments()
+            .filter(|argument| !argument.is_hide_set());
+        for option in shown
+            .filter_map(|argument| argument.get_long())
+            .filter(|option| *option != "help")
+        {
+            let short = matches!(option, "verbose" | "quiet");
+            let as_written = if short {
+                format!("`-{}`", &option[..1])
+            } else {
+                format!("`--{option}")
+            };
+            assert!(
+                readme.contains(&as_written),
+                "{as_written} is not in the README"
+            );
+        }
+    }
+    for service in &SERVICES {
+        assert!(
+            readme.contains(&format!("| `{}` |", service.name)),
+            "{}",
+            service.name
+        );
+        assert!(readme.contains(service.tag), "{}", service.tag);
+    }
+    for status in [
+        "0", "2", "3", "65", "69", "70", "73", "74", "75", "77", "78",
+    ] {
+        assert!(
+            readme
+                .lines()
+                .any(|line| line.starts_with(&format!("| {status} |"))),
+            "{status} is not in the README"
+        );
+    }
+}
+
+#[test]
+fn what_the_readme_links_to_is_there() {
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = std::fs::read_to_string(document).unwrap();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            assert!(
+                link.starts_with("https://") || Path::new(link).exists(),
+                "{document} links to {link}"
+            );
+        }
+    }
+}

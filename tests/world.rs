@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use crate::simulator::{Certs, Devo, Options, PRINCIPAL, Rng, SECRET, Tap, scenario};
+use crate::simulator::{
+    Certs, Devo, Ended, Event, Options, PRINCIPAL, Rng, SECRET, Tap, sample, scenario, wait_until,
+};
 
 /// No run of the program in a test takes longer, even on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -372,4 +374,112 @@ pub(crate) fn seed() -> u64 {
     let seed = given.unwrap_or_else(|| u64::from(OffsetDateTime::now_utc().nanosecond()));
     println!("PROOFPULL_SEED={seed}");
     seed
+}
+
+/// Runs named cases side by side: what they do is mostly to wait.
+pub(crate) fn each<T: Send>(
+    cases: impl IntoIterator<Item = (String, T)>,
+    check: impl Fn(T) + Sync,
+) {
+    thread::scope(|scope| {
+        let check = &check;
+        for (name, case) in cases {
+            // a panic says the name of its thread
+            let named = thread::Builder::new().name(name);
+            named.spawn_scoped(scope, move || check(case)).unwrap();
+        }
+    });
+}
+
+/// A whole second some minutes ago.
+pub(crate) fn ago(minutes: i64) -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc().truncate_to_second();
+    now - time::Duration::minutes(minutes)
+}
+
+impl World {
+    /// Puts `count` events of a service into TAP, evenly over the time from `from` up to `to`.
+    pub(crate) fn add(&self, service: &str, from: OffsetDateTime, to: OffsetDateTime, count: i32) {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        for number in 0..count {
+            let created = from + (to - from) * number / count;
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            let make = match array(service).starts_with("clicks") {
+                true => sample::click,
+                false => sample::message,
+            };
+            let body = make(
+                &mut Rng::new(serial),
+                created,
+                serial,
+                "someone@corp.example",
+            );
+            self.tap.add(array(service), Event::new(created, body));
+        }
+    }
+}
+
+impl Run {
+    /// The error is one line that says all of this, and a hint follows that says the last.
+    #[track_caller]
+    pub(crate) fn assert_error(&self, status: i32, line: &[&str], hint: &str) -> &Run {
+        self.assert_status(status);
+        let mut lines = self.stderr.lines().rev();
+        let told = lines.next().unwrap_or_default();
+        assert!(
+            told.starts_with("hint: ") && told.contains(hint),
+            "no hint at the end says {hint:?}:\n{}",
+            self.stderr
+        );
+        let error = lines.next().unwrap_or_default();
+        let says = |text: &&str| error.contains(*text);
+        assert!(
+            error.starts_with("proofpull: ") && line.iter().all(says),
+            "no error says {line:?}:\n{}",
+            self.stderr
+        );
+        self
+    }
+}
+
+impl World {
+    /// A world whose receiver is set up with certificates of its own.
+    pub(crate) fn with_certs(options: impl FnOnce(&Certs) -> Options) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let certs = dir.path().join("certs");
+        std::fs::create_dir(&certs).unwrap();
+        let certs = Certs::make(&certs);
+        let options = options(&certs);
+        World::of(dir, options, Tap::start(), certs)
+    }
+
+    /// How many events came by the newest connection, once all have ended: after a run that failed
+    /// or was killed no more than these may come again.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        let over = || {
+            let connections = self.devo.connections();
+            connections
+                .iter()
+                .all(|connection| connection.ended != Ended::StillOpen)
+        };
+        wait_until(over, "the end of the connections");
+        let newest = self.devo.connections().into_iter().last();
+        newest.map_or(0, |connection| connection.lines)
+    }
+}
+
+/// Plays `rounds(all)` rounds, eight side by side, each with a chance of its own.
+pub(crate) fn play(all: usize, round: impl Fn(&mut Rng) + Sync) {
+    const LANES: usize = 8;
+    let seed = seed();
+    let lanes = (0..LANES).map(|lane| (format!("lane {lane}"), lane));
+    each(lanes, |lane| {
+        for number in (lane..rounds(all)).step_by(LANES) {
+            let rng = Rng::new(seed.wrapping_add(number as u64));
+            each([(format!("round {number}"), rng)], |mut rng| {
+                round(&mut rng)
+            });
+        }
+    });
 }

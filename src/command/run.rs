@@ -55,16 +55,8 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     let pulling_id = (clock.now().unix_timestamp_nanos() / 1_000_000).to_string();
     let network = network(&config)?;
 
-    let (mut state, opened) = open_state(&place, args, &settings, clock.now())?;
-    let mut source = open_source(
-        args.service,
-        &config,
-        &settings,
-        &network,
-        &stop,
-        &state,
-        opened,
-    )?;
+    let mut state = open_state(&place, args, &settings, clock.now())?;
+    let mut source = open_source(args.service, &config, &settings, &network, &stop, &state)?;
     let mut tally = Tally::default();
     let mut cycle = |sink: &mut dyn Sink, treat: &Treat, state: &mut State, tally: &mut Tally| {
         Cycle {
@@ -194,7 +186,7 @@ fn open_state(
     args: &Run,
     settings: &Settings,
     now: OffsetDateTime,
-) -> Result<(State, Opened)> {
+) -> Result<State> {
     let path = place.file("json");
     let name = args.service.name;
     let start = match args.start_time.as_deref() {
@@ -230,7 +222,7 @@ fn open_state(
         ),
         _ => {}
     }
-    Ok((state, opened))
+    Ok(state)
 }
 
 /// The range of a backfill: that of the state if it is the same command, to go on with it.
@@ -274,7 +266,6 @@ fn open_source(
     network: &Arc<Network>,
     stop: &Stop,
     state: &State,
-    opened: Opened,
 ) -> Result<Tap> {
     let Kind::Tap { path, array } = service.kind;
     let Some(sign_in) = &config.tap else {
@@ -303,7 +294,7 @@ fn open_source(
         array,
         filters,
         position: state.position(),
-        fresh: opened != Opened::Known,
+        fresh: state.is_fresh(),
         look_back: Duration::try_from(settings.look_back).unwrap_or(FIRST),
         since: state.identities_since(),
         end: state.range().map(|range| range.to),

@@ -248,6 +248,12 @@ impl State {
         self.saved.identities_since
     }
 
+    /// Whether nothing was ever confirmed.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.saved.position.until == self.saved.identities_since
+    }
+
     /// The range of a backfill.
     #[must_use]
     pub fn range(&self) -> Option<&Range> {
@@ -291,8 +297,6 @@ impl State {
                     to,
                     said: false,
                 });
-                // what is gone cannot be read again, and what is before it is long past
-                self.saved.identities_since = self.saved.identities_since.max(from);
             }
         }
         if receiver.is_some() {

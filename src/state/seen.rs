@@ -196,7 +196,10 @@ impl Seen {
     #[must_use]
     pub fn is_mostly_expired(&self) -> bool {
         const SMALL: u64 = 64 * 1024;
-        self.length > SMALL && self.length / RECORD as u64 > 2 * self.count() as u64
+        let all_is_committed = self.fresh.is_empty();
+        all_is_committed
+            && self.length > SMALL
+            && self.length / RECORD as u64 > 2 * self.count() as u64
     }
 
     /// Writes what is kept, from `oldest_hour` on, to a new file beside. It counts once the state
