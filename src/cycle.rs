@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::clock::Clock;
 use crate::connect::Stopped;
 use crate::event::{Batch, Border, Record, Resume};
+use crate::exit::Exit;
 use crate::report::Tally;
 use crate::sink::{Closed, Sink};
 use crate::source::{Source, Turn};
@@ -159,7 +160,8 @@ impl Cycle<'_> {
 
     /// A transaction failed: the state stays where it was, but smaller ones may get through.
     fn unconfirmed(&mut self, error: anyhow::Error) -> Result<()> {
-        if !error.is::<Closed>() && !Stopped::is_in(&error) {
+        // where not even a connection came about, smaller ones would not have helped
+        if Exit::of(&error) == Exit::Io {
             self.state.halve_unconfirmed_limit()?;
         }
         Err(error)

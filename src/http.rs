@@ -28,6 +28,9 @@ use crate::stop::Stop;
 /// So much of an answer is taken from the connection at once.
 const READ: usize = 128 * 1024;
 
+/// So much of the start of an answer is kept, in bytes.
+const START: usize = 1024;
+
 /// Asks one server.
 #[derive(Debug)]
 pub struct Client {
@@ -54,6 +57,8 @@ pub struct Answer {
     /// `Retry-After`, as it was written.
     pub retry_after: Option<String>,
     body: ureq::BodyReader<'static>,
+    /// The first bytes of the body that were read.
+    start: Vec<u8>,
     waits: Arc<Waits>,
 }
 
@@ -149,6 +154,7 @@ impl Client {
             date: header("date").and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()),
             retry_after: header("retry-after").map(str::to_owned),
             body: response.into_body().into_reader(),
+            start: Vec::new(),
             waits: Arc::clone(&self.waits),
         })
     }
@@ -162,7 +168,11 @@ impl Answer {
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes> {
         match self.body.read(buffer) {
             Ok(0) => Ok(Bytes::End),
-            Ok(count) => Ok(Bytes::Some(count)),
+            Ok(count) => {
+                let wanted = START.saturating_sub(self.start.len());
+                self.start.extend_from_slice(&buffer[..count.min(wanted)]);
+                Ok(Bytes::Some(count))
+            }
             Err(error) => match innermost(error) {
                 Inner::Io(error) if is_wait(&error) && self.waits.stop.reason().is_some() => {
                     Err(anyhow!(Stopped))
@@ -173,24 +183,22 @@ impl Answer {
         }
     }
 
-    /// The start of the answer, for an error message.
-    pub fn beginning(&mut self, length: usize) -> String {
-        let mut text = vec![0; length * 4];
-        let mut filled = 0;
-        while filled < text.len() {
-            match self.read(&mut text[filled..]) {
-                Ok(Bytes::Some(count)) => filled += count,
-                Ok(Bytes::Waiting) => {}
+    /// The first characters of the body, for an error message; reads on if need be.
+    pub fn beginning(&mut self, characters: usize) -> String {
+        let mut buffer = [0; START];
+        while self.start.len() < START {
+            match self.read(&mut buffer) {
+                Ok(Bytes::Some(_) | Bytes::Waiting) => {}
                 Ok(Bytes::End) | Err(_) => break,
             }
         }
-        let text = String::from_utf8_lossy(&text[..filled]);
+        let text = String::from_utf8_lossy(&self.start);
         let words: Vec<&str> = text.split_whitespace().collect();
-        words
-            .join(" ")
+        let printable = words.join(" ");
+        printable
             .chars()
             .filter(|c| !c.is_control())
-            .take(length)
+            .take(characters)
             .collect()
     }
 }
@@ -216,14 +224,10 @@ fn dropped(error: ureq::Error) -> anyhow::Error {
     match error {
         ureq::Error::Other(other) => match other.downcast::<Carried>() {
             Ok(carried) => carried.0,
-            Err(other) => anyhow!(other)
-                .context(Dropped::Cut)
-                .context(Exit::Unavailable),
+            Err(other) => Inner::Ureq(ureq::Error::Other(other)).explain(Dropped::Cut),
         },
         ureq::Error::Io(error) => innermost(error).explain(Dropped::Cut),
-        error => anyhow!(error)
-            .context(Dropped::Cut)
-            .context(Exit::Unavailable),
+        error => Inner::Ureq(error).explain(Dropped::Cut),
     }
 }
 
@@ -265,7 +269,16 @@ impl Inner {
             Inner::Io(error) => (anyhow!(error), otherwise),
             Inner::Ureq(error) => (anyhow!(error), otherwise),
         };
-        error.context(how).context(Exit::Unavailable)
+        let hint = match how {
+            Dropped::Silent => {
+                "the service took longer than [http] timeout; the next run asks for less at once"
+            }
+            Dropped::Unreached | Dropped::Cut => {
+                "the service, or something on the way to it, dropped the connection; the next run asks again, for less at once"
+            }
+        };
+        let error = error.context(how).context(Exit::Unavailable);
+        error.context(crate::exit::Hint(hint.to_owned()))
     }
 }
 

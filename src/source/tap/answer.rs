@@ -17,7 +17,6 @@ pub(super) fn refusal(status: u16, body: &str, retry_after: Option<&str>) -> any
     } else {
         "[PullError 300]"
     };
-    let body = if body.is_empty() { "(no text)" } else { body };
     let error = anyhow!("{number} HTTP {status}: {body}");
     let (exit, hint) = match status {
         400 => (
@@ -58,8 +57,8 @@ pub(super) fn refusal(status: u16, body: &str, retry_after: Option<&str>) -> any
     }
 }
 
-/// The error for an answer whose frame cannot be read.
-pub(super) fn unreadable(broken: Broken) -> anyhow::Error {
+/// The error for an answer whose frame cannot be read, and begins like this.
+pub(super) fn unreadable(broken: Broken, body: &str) -> anyhow::Error {
     let cut = broken == Broken::CutOff;
     let hint = match broken {
         Broken::CutOff => "the connection was cut; the next run asks again, for less at once",
@@ -71,7 +70,9 @@ pub(super) fn unreadable(broken: Broken) -> anyhow::Error {
     let error = anyhow!(broken).context(Hint(hint.to_owned()));
     match cut {
         true => error.context(Exit::Unavailable).context(Dropped::Cut),
-        false => error.context(Exit::Data),
+        false => error
+            .context(format!("HTTP 200: {body}"))
+            .context(Exit::Data),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::event::{Asked, Batch, Border, Gap, Position, Record, Resume, hour_aft
 use crate::exit::line;
 use crate::http::{Answer, Bytes, Client, Dropped};
 use crate::json_stream::Splitter;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::window::{Rule, Window, utc, whole_seconds};
 pub use identity::{Kind, identify};
 
@@ -225,13 +225,11 @@ impl Tap {
 
     /// Takes on what an answer other than 200 means.
     fn refused(&mut self, mut reading: Reading) -> Batch {
-        let body = reading.answer.beginning(answer::SHOWN);
+        let body = self.shown(&mut reading.answer);
         let status = reading.answer.status;
         if status == 400 && self.replan(&reading, &body) {
             return Batch::default();
         }
-        let secrets: Vec<&Secret> = self.options.secrets.iter().collect();
-        let body = crate::secret::mask(&body, &secrets);
         let error = answer::refusal(status, &body, reading.answer.retry_after.as_deref());
         let error = error.context(format!(
             "asking {} for {}",
@@ -240,6 +238,15 @@ impl Tap {
         Batch {
             border: Some(self.give_up(reading.window, error)),
             ..Batch::default()
+        }
+    }
+
+    /// The start of an answer, for people.
+    fn shown(&self, answer: &mut Answer) -> String {
+        let secrets: Vec<&Secret> = self.options.secrets.iter().collect();
+        match answer.beginning(answer::SHOWN) {
+            body if body.is_empty() => "(no text)".to_owned(),
+            body => secret::mask(&body, &secrets),
         }
     }
 
@@ -277,25 +284,21 @@ impl Tap {
             if turn.stop.reason().is_some() {
                 break Err(anyhow!(Stopped));
             }
-            match reading.answer.read(&mut buffer) {
-                Ok(Bytes::Some(count)) => {
-                    if let Err(broken) =
-                        reading
-                            .splitter
-                            .feed(&buffer[..count], &mut batch.text, &mut ends)
-                    {
-                        break Err(answer::unreadable(broken));
-                    }
-                }
-                Ok(Bytes::Waiting) => {}
-                Ok(Bytes::End) => {
-                    break reading
-                        .splitter
-                        .finish()
-                        .map(|()| Some(reading.window))
-                        .map_err(answer::unreadable);
-                }
+            let Reading {
+                answer, splitter, ..
+            } = &mut reading;
+            let read = match answer.read(&mut buffer) {
+                Ok(Bytes::Some(count)) => splitter
+                    .feed(&buffer[..count], &mut batch.text, &mut ends)
+                    .map(|()| false),
+                Ok(Bytes::Waiting) => Ok(false),
+                Ok(Bytes::End) => splitter.finish().map(|()| true),
                 Err(error) => break Err(error),
+            };
+            match read {
+                Ok(false) => {}
+                Ok(true) => break Ok(Some(reading.window)),
+                Err(broken) => break Err(answer::unreadable(broken, &self.shown(answer))),
             }
         };
         let complete = ends.last().copied().unwrap_or(0);
