@@ -186,9 +186,12 @@ impl Answer {
     /// The first characters of the body, for an error message; reads on if need be.
     pub fn beginning(&mut self, characters: usize) -> String {
         let mut buffer = [0; START];
-        while self.start.len() < START {
+        // what is to be shown is not worth a long wait
+        let mut moments = 20;
+        while self.start.len() < START && moments > 0 {
             match self.read(&mut buffer) {
-                Ok(Bytes::Some(_) | Bytes::Waiting) => {}
+                Ok(Bytes::Some(_)) => {}
+                Ok(Bytes::Waiting) => moments -= 1,
                 Ok(Bytes::End) | Err(_) => break,
             }
         }

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_recognised_by_its_bytes() {
+    fn what_cannot_be_read_is_recognised_all_the_same() {
         for record in [&b"{\"a\":tru}"[..], b"{\"id\":\"\xff\"}", b"7 7"] {
             let found = identify(Kind::Message, record);
             assert!(!found.readable, "{record:?}");
