@@ -349,12 +349,18 @@ mod tests {
         end_hour: 501,
     };
 
+    fn digest(n: u32) -> Digest {
+        let mut hasher = digest::Hasher::of("test");
+        hasher.part(&n.to_le_bytes());
+        hasher.finish()
+    }
+
     fn named(n: u32) -> Identity {
-        Identity::Named(digest::canonical(&n.to_le_bytes(), &[]))
+        Identity::Named(digest(n))
     }
 
     fn canonical(n: u32) -> Identity {
-        Identity::Canonical(digest::canonical(&n.to_le_bytes(), &[]))
+        Identity::Canonical(digest(n))
     }
 
     fn path() -> (tempfile::TempDir, PathBuf) {
