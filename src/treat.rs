@@ -26,9 +26,11 @@ impl Treat {
 
     /// Adds a record to a batch on its way out.
     pub fn write(&self, record: &[u8], out: &mut Vec<u8>) {
-        let text = String::from_utf8_lossy(record);
         let start = out.len();
-        write_in_one_line(text.as_bytes(), out);
+        match std::str::from_utf8(record) {
+            Ok(_) => write_in_one_line(record, out),
+            Err(_) => write_in_one_line(String::from_utf8_lossy(record).as_bytes(), out),
+        }
         if self.append.is_empty() || out[start..].last() != Some(&b'}') {
             return;
         }

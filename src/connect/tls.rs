@@ -2,19 +2,20 @@
 //!
 //! Always verified. The crate `rustls` is named here only.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
 use super::{Patience, Tcp, is_wait};
 use crate::config::ClientIdentity;
-use crate::exit::{Because, Exit, fail};
+use crate::exit::{Because, Exit, Hint, fail};
 use crate::secret;
 
 /// How much is encrypted before it is written, at least.
@@ -66,8 +67,14 @@ impl Trust {
         let Some(ClientIdentity { cert, key }) = identity else {
             return Ok(Trust(Arc::new(builder.with_no_client_auth())));
         };
+        let chain = certificates(cert)
+            .hint("[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----")?;
+        let private = private_key(key).or_hint(
+            "[devo] cert and key: it must be PEM, without a passphrase: PRIVATE KEY, RSA PRIVATE \
+             KEY or EC PRIVATE KEY",
+        )?;
         let config = builder
-            .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+            .with_client_auth_cert(chain, private)
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => anyhow!("the key {} does not fit the certificate", key.display()),
                 other => anyhow!(other),
@@ -94,45 +101,42 @@ fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
-    for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .with_context(|| format!("using the CA {}", path.display()))
-            .exit(Exit::Config)?;
+    const HINT: &str = "[devo] chain and [http] ca name PEM files of CA certificates: \
+                        -----BEGIN CERTIFICATE-----";
+    let what = || format!("using the CA {}", path.display());
+    for certificate in certificates(path).hint(HINT)? {
+        let added = roots.add(certificate).with_context(what);
+        added.exit(Exit::Config).hint(HINT)?;
     }
     Ok(())
 }
 
+/// The errors of the parser may hold a line of the file, so none is shown.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let text = read(path)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let what = || format!("reading the certificate {}", path.display());
-    let all = all.with_context(what).exit(Exit::Config)?;
-    if all.is_empty() {
-        return fail(Exit::Config, "it holds none")
-            .with_context(what)
-            .hint("it must be PEM: -----BEGIN CERTIFICATE-----");
-    }
-    Ok(all)
+    let read = || -> Result<Vec<_>> {
+        let all: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect();
+        all.ok()
+            .filter(|all| !all.is_empty())
+            .context("it holds none")
+    };
+    read()
+        .with_context(|| format!("reading the certificate {}", path.display()))
+        .exit(Exit::Config)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let what = || format!("reading the key {}", path.display());
     let file = File::open(path).with_context(what).exit(Exit::Config)?;
     secret::refuse_if_others_can_read(&file, path)?;
-    // the crate's error may not say what the file holds; its kind is enough
-    PrivateKeyDer::from_pem_slice(&read(path)?)
+    let mut text = Vec::new();
+    (&file)
+        .read_to_end(&mut text)
+        .with_context(what)
+        .exit(Exit::Config)?;
+    PrivateKeyDer::from_pem_slice(&text)
         .map_err(|_| anyhow!("it holds none"))
         .with_context(what)
-        .exit(Exit::Config)
-        .hint(
-            "it must be PEM, without a passphrase: PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY",
-        )
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .with_context(|| format!("reading {}", path.display()))
         .exit(Exit::Config)
 }
 
@@ -173,32 +177,27 @@ impl Tls {
             tcp,
             goodbye: false,
         };
-        while tls.session.is_handshaking() {
-            if tls.session.wants_write() {
-                tls.write_out(&mut patience).context("TLS handshake")?;
+        tls.shake_hands(&mut patience)
+            .with_context(|| format!("TLS handshake with {name}"))
+            .or_exit(Exit::Unavailable)
+            .or_hint("check that this port speaks TLS, and that the peer takes our certificate")?;
+        Ok(tls)
+    }
+
+    fn shake_hands(&mut self, patience: &mut Patience) -> Result<()> {
+        while self.session.is_handshaking() {
+            if self.session.wants_write() {
+                self.write_out(patience)?;
                 continue;
             }
-            match tls.session.read_tls(&mut tls.tcp) {
-                Ok(0) => {
-                    return fail(
-                        Exit::Unavailable,
-                        "TLS handshake: the peer closed the connection",
-                    )
-                    .hint(
-                        "check that this port speaks TLS, and that the peer takes our certificate",
-                    );
-                }
+            match self.session.read_tls(&mut self.tcp) {
+                Ok(0) => bail!("the peer closed the connection"),
                 Ok(_) => patience.progress(),
-                Err(error) => patience
-                    .again(error)
-                    .context("TLS handshake")
-                    .exit(Exit::Unavailable)?,
+                Err(error) => patience.again(error)?,
             }
-            tls.process()
-                .with_context(|| format!("TLS handshake with {name}"))?;
+            self.process()?;
         }
-        tls.write_out(&mut patience).context("TLS handshake")?;
-        Ok(tls)
+        self.write_out(patience)
     }
 
     /// Writes all of it.
@@ -311,6 +310,16 @@ impl Read for Tls {
     }
 }
 
+/// In an error: what a certificate or a protocol is about does not change by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict;
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
 /// What an error of TLS means, and what a person can do about it.
 fn explain(error: rustls::Error) -> anyhow::Error {
     use rustls::Error as E;
@@ -383,7 +392,6 @@ fn explain(error: rustls::Error) -> anyhow::Error {
         ),
         _ => return anyhow!(error),
     };
-    anyhow!(error)
-        .context(exit)
-        .context(crate::exit::Hint(hint.to_owned()))
+    let error = anyhow!(error).context(exit).context(Verdict);
+    error.context(Hint(hint.to_owned()))
 }

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use time::OffsetDateTime;
@@ -16,8 +16,8 @@ use time::OffsetDateTime;
 use super::Sink;
 use crate::clock::Clock;
 use crate::config::Address;
-use crate::connect::tls::{Heard, Tls, Trust};
-use crate::connect::{Network, Patience, Stopped, is_wait, kernel_view};
+use crate::connect::tls::{Heard, Tls, Trust, Verdict};
+use crate::connect::{KernelView, Network, Patience, Stopped, is_wait, kernel_view};
 use crate::event::Batch;
 use crate::exit::{Because, Exit};
 use crate::state::Receiver;
@@ -27,6 +27,13 @@ use crate::stop::Stop;
 const WRITE: usize = 256 * 1024;
 /// How often a connection is tried before the run gives up; nothing was sent by then.
 const ATTEMPTS: u32 = 3;
+/// A peer that closes early, after what it has read so far, has done so by this time after its
+/// kernel had our last byte.
+const SETTLE: Duration = Duration::from_millis(20);
+/// Most peers close at our goodbye alone, within this time.
+const MOMENT: Duration = Duration::from_millis(100);
+/// A reset comes right behind the end of file of a peer that left bytes unread.
+const BEHIND: Duration = Duration::from_millis(5);
 
 /// The receiver, and the transaction that is open with it.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Devo {
     stop: Stop,
     says_goodbye: bool,
     open: Option<Tls>,
+    /// Whether anything was sent in it.
+    sent: bool,
     lines: Vec<u8>,
 }
 
@@ -84,6 +93,7 @@ impl Devo {
             says_goodbye: known.is_some_and(|known| known.says_goodbye),
             address: options.address,
             open: None,
+            sent: false,
             lines: Vec::with_capacity(WRITE + WRITE / 4),
         }
     }
@@ -95,9 +105,8 @@ impl Devo {
                 Ok(tls) => return Ok(tls),
                 Err(error) => error,
             };
-            // what a certificate is about does not change by itself
-            let lasting = Exit::of(&error) != Exit::Unavailable || attempt == ATTEMPTS;
-            if lasting || Stopped::is_in(&error) {
+            let lasting = error.is::<Verdict>() || Exit::of(&error) != Exit::Unavailable;
+            if lasting || attempt == ATTEMPTS || Stopped::is_in(&error) {
                 return Err(error);
             }
             log::debug!("{}; trying again", crate::exit::line(&error));
@@ -118,64 +127,108 @@ impl Devo {
         .with_context(|| format!("connecting to {}", self.address))
     }
 
-    /// Steps 2 to 4 of the proof: see the module.
+    /// Steps 2 to 5 of the proof: see the module.
     fn finish(&mut self, mut tls: Tls) -> Result<()> {
         let mut patience = self.network.patience(&Stop::never());
+        if self.sent {
+            settle(&mut tls, &mut patience)?;
+        }
         expect_open(tls.listen()?)?;
         tls.say_goodbye(&mut patience)?;
         let ends = tls.tcp.ends().context("the connection is gone")?;
+        let mut peer = Peer::default();
+        // while our half is open, a reset behind the peer's end of file can be seen
+        let limit = Instant::now() + MOMENT;
+        while !peer.has_ended && Instant::now() < limit {
+            peer.hear(&mut tls, &mut patience)?;
+        }
+        if peer.has_ended {
+            std::thread::sleep(BEHIND);
+            tls.tcp.pending_error()?;
+        }
         tls.tcp.shutdown_write().context("ending our half")?;
-        let goodbye = wait_for_the_end(&mut tls, &mut patience)?;
+        while !peer.has_ended {
+            peer.hear(&mut tls, &mut patience)
+                .context("waiting until the receiver closes the connection")?;
+        }
         tls.tcp.pending_error()?;
-        // a peer that closed before it had our end answers our last bytes with a reset: wait
-        // until its kernel has acknowledged all, or that reset is here
-        while kernel_view(ends.0, ends.1)
-            .is_some_and(|view| !view.fin_acknowledged && view.unacknowledged > 0)
-        {
+        // and a reset that answers our last bytes may still be on its way, until all is acknowledged
+        let is_open = |view: KernelView| !view.fin_acknowledged && view.unacknowledged > 0;
+        while kernel_view(ends.0, ends.1).is_some_and(is_open) {
             patience.again(io::ErrorKind::WouldBlock.into())?;
             std::thread::sleep(Duration::from_millis(1));
         }
         tls.tcp.pending_error()?;
-        if !goodbye && (self.says_goodbye || tls.tcp.through_proxy) {
-            let why = if tls.tcp.through_proxy {
-                "it may be the proxy's own"
-            } else {
-                "before, it always sent one"
+        if !peer.said_goodbye && (self.says_goodbye || tls.tcp.through_proxy) {
+            let why = match tls.tcp.through_proxy {
+                true => "it may be the proxy's own",
+                false => "before, it always sent one",
             };
             return Err(anyhow!(
                 "an end of file without close_notify, which proves nothing: {why}"
             ));
         }
-        self.says_goodbye |= goodbye;
+        self.says_goodbye |= peer.said_goodbye;
         Ok(())
     }
 }
 
-/// Reads until the peer's end of file; whether it said goodbye before.
-///
-/// The time limit is on no progress: while its kernel takes our bytes, the peer may be slow.
-fn wait_for_the_end(tls: &mut Tls, patience: &mut Patience) -> Result<bool> {
-    let mut goodbye = false;
-    let mut unacknowledged = u64::MAX;
-    loop {
+/// Waits until the peer's kernel has everything and its program has had the time to close early:
+/// that must come before our goodbye, or it would look like the answer to it.
+fn settle(tls: &mut Tls, patience: &mut Patience) -> Result<()> {
+    let mut left = Unacknowledged::default();
+    let mut pause = Duration::from_millis(1);
+    while left.shrink(tls, patience) > 0 {
+        expect_open(tls.listen()?)?;
+        patience.again(io::ErrorKind::WouldBlock.into())?;
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(MOMENT);
+    }
+    std::thread::sleep(SETTLE);
+    Ok(())
+}
+
+/// What the peer has said since our goodbye.
+#[derive(Debug, Default)]
+struct Peer {
+    said_goodbye: bool,
+    has_ended: bool,
+    left: Unacknowledged,
+}
+
+impl Peer {
+    /// Listens for a moment.
+    ///
+    /// The time limit is on no progress: while its kernel takes our bytes, the peer may be slow.
+    fn hear(&mut self, tls: &mut Tls, patience: &mut Patience) -> Result<()> {
         match tls.hear() {
-            Ok(Heard::EndOfFile) => return Ok(goodbye),
-            Ok(Heard::Goodbye) => goodbye = true,
+            Ok(Heard::EndOfFile) => self.has_ended = true,
+            Ok(Heard::Goodbye) => self.said_goodbye = true,
             Ok(Heard::Nothing) => patience.progress(),
             Err(error) => {
                 let error = error.downcast::<io::Error>()?;
                 if is_wait(&error) {
-                    let left = tls.tcp.kernel_view().map_or(0, |view| view.unacknowledged);
-                    if left < unacknowledged && unacknowledged != u64::MAX {
-                        patience.progress();
-                    }
-                    unacknowledged = left;
+                    self.left.shrink(tls, patience);
                 }
-                patience
-                    .again(error)
-                    .context("waiting until the receiver closes the connection")?;
+                patience.again(error)?;
             }
         }
+        Ok(())
+    }
+}
+
+/// How many bytes the peer's kernel had not acknowledged when it was last asked.
+#[derive(Debug, Default)]
+struct Unacknowledged(Option<u64>);
+
+impl Unacknowledged {
+    /// Asks again; fewer are progress.
+    fn shrink(&mut self, tls: &Tls, patience: &mut Patience) -> u64 {
+        let left = tls.tcp.kernel_view().map_or(0, |view| view.unacknowledged);
+        if self.0.replace(left).is_some_and(|before| left < before) {
+            patience.progress();
+        }
+        left
     }
 }
 
@@ -204,8 +257,12 @@ impl Sink for Devo {
     fn send(&mut self, batch: &Batch) -> Result<()> {
         let mut tls = match self.open.take() {
             Some(tls) => tls,
-            None => self.connect()?,
+            None => {
+                self.sent = false;
+                self.connect()?
+            }
         };
+        self.sent |= !batch.records.is_empty();
         let mut patience = self.network.patience(&Stop::never());
         let mut head = String::new();
         write_date(self.clock.now(), &mut head);

@@ -17,6 +17,9 @@ use crate::files;
 use crate::window::whole_seconds;
 use seen::{Extent, Seen};
 
+/// What to do when something cannot be written.
+const ROOM: &str =
+    "the state folder must exist, be writable for the user who runs this, and have room";
 /// The version of the file that this program writes.
 const VERSION: u32 = 1;
 /// Identities are kept at least this long behind the position.
@@ -350,7 +353,7 @@ impl State {
             out.write_all(b"\n")
         })
         .exit(Exit::CantCreate)
-        .hint("the state folder must exist, be writable for the user who runs this, and have room")
+        .hint(ROOM)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::event::{Asked, Digest, Identity};
 use crate::exit::{Because, Exit};
 use crate::files;
 
+use super::ROOM;
+
 /// First record of a file: what it is.
 const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
 /// Length of a record: the hour as four bytes, little-endian, and the digest.
@@ -121,7 +123,9 @@ impl Seen {
             let beside = beside(path);
             // a clean-up that was interrupted after the state had named its file
             if beside.exists() {
-                files::rename(&beside, path).exit(Exit::CantCreate)?;
+                files::rename(&beside, path)
+                    .exit(Exit::CantCreate)
+                    .hint(ROOM)?;
             }
         }
         let mut seen = Seen::empty(path);
@@ -176,7 +180,9 @@ impl Seen {
             if self.length == 0 {
                 self.fresh.splice(0..0, *MAGIC);
             }
-            files::write_at_end(&self.path, self.length, &self.fresh).exit(Exit::CantCreate)?;
+            files::write_at_end(&self.path, self.length, &self.fresh)
+                .exit(Exit::CantCreate)
+                .hint(ROOM)?;
             self.length += self.fresh.len() as u64;
             self.fresh.clear();
         }
@@ -216,7 +222,8 @@ impl Seen {
                 .iter()
                 .try_for_each(|entry| out.write_all(&record(entry.digest, entry.mark.hour)))
         })
-        .exit(Exit::CantCreate)?;
+        .exit(Exit::CantCreate)
+        .hint(ROOM)?;
         Ok(Extent {
             beside: true,
             length: ((self.known.len() + 1) * RECORD) as u64,
@@ -228,7 +235,9 @@ impl Seen {
     /// # Errors
     /// When it cannot be renamed.
     pub fn take_new_file(&mut self, extent: &Extent) -> Result<Extent> {
-        files::rename(&beside(&self.path), &self.path).exit(Exit::CantCreate)?;
+        files::rename(&beside(&self.path), &self.path)
+            .exit(Exit::CantCreate)
+            .hint(ROOM)?;
         self.length = extent.length;
         Ok(Extent {
             beside: false,

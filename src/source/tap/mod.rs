@@ -34,10 +34,12 @@ pub const RULE: Rule = Rule {
 };
 const HOUR: Duration = Duration::hours(1);
 /// A batch is handed over at about this size.
-const BATCH: usize = 1024 * 1024;
+const BATCH: usize = 512 * 1024;
+/// So much of an answer is read at once.
+const READ: usize = 128 * 1024;
 /// Or after this time, if it holds anything.
 const PATIENCE: Wait = Wait::from_secs(2);
-/// So many failures one after the other end the run.
+/// So many failures of the same question, one after the other, end the run.
 const ATTEMPTS: u32 = 3;
 /// Clocks that are further apart than this deserve a word.
 const SKEW: Duration = Duration::seconds(60);
@@ -88,7 +90,7 @@ pub struct Tap {
     late_before: Option<String>,
     asked: u32,
     reading: Option<Reading>,
-    /// Failures since the last window that came to its end.
+    /// Failures of the same question since the last window that came to its end.
     failures: u32,
     failed: Option<Failure>,
 }
@@ -143,13 +145,13 @@ impl Tap {
 
     /// The next window, if one is left.
     fn plan(&mut self, now: OffsetDateTime) -> Option<Window> {
-        let now = self.ahead.map_or(now, |ahead| now.min(now + ahead));
-        let limit = self.rule.limit(now);
+        let server = self.ahead.map_or(now, |ahead| now + ahead);
+        let limit = self.rule.limit(now.min(server));
         let end = self.options.end.map_or(limit, |end| end.min(limit));
         // the run's end is fixed at its start; only a server whose clock is behind moves it back
         let target = self.target.map_or(end, |target| target.min(limit));
         self.target = Some(target);
-        let oldest = self.rule.oldest(now);
+        let oldest = self.rule.oldest(server);
         if self.from < oldest && self.until < oldest && self.options.fresh {
             log::warn!(
                 "{} is older than the service keeps: starting at {}",
@@ -275,7 +277,8 @@ impl Tap {
             ..Batch::default()
         };
         let mut ends = Vec::new();
-        let mut buffer = vec![0; 128 * 1024];
+        batch.text.reserve(BATCH + READ);
+        let mut buffer = vec![0; READ];
         let started = Instant::now();
         let outcome = loop {
             if batch.text.len() >= BATCH && !ends.is_empty() || started.elapsed() >= PATIENCE {
@@ -379,7 +382,9 @@ impl Tap {
             self.length = self.rule.half(window.length());
         }
         if !stopped {
-            self.failures += 1;
+            // half as much is another question: only the same one again counts
+            let is_halved = too_much && window.length() > self.rule.shortest;
+            self.failures += u32::from(!is_halved);
             let again = error.is::<Dropped>();
             self.failed = Some(Failure { error, again });
         }
@@ -406,7 +411,7 @@ impl Tap {
             self.length
         );
         // 1 s, 2 s, ... and up to half as much again, so that many do not come back at once
-        let base = Wait::from_secs(1 << (self.failures - 1));
+        let base = Wait::from_secs(1 << self.failures.saturating_sub(1));
         turn.stop
             .sleep(base + base.mul_f64(f64::from(turn.now.nanosecond()) / 2e9));
         Ok(())
