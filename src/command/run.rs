@@ -47,48 +47,26 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     let _lock = lock(&place, args, &stop, clock)?;
 
     let settings = config.settings(args.service.name);
-    let limit = args
-        .max_duration
-        .or((!place.is_backfill).then_some(settings.max_duration));
-    let stop = stop.after(limit);
-    let started = Instant::now();
-    let pulling_id = (clock.now().unix_timestamp_nanos() / 1_000_000).to_string();
-    let network = network(&config)?;
-
-    let mut state = open_state(&place, args, &settings, clock.now())?;
-    let mut source = open_source(args.service, &config, &settings, &network, &stop, &state)?;
-    let mut tally = Tally::default();
-    let mut cycle = |sink: &mut dyn Sink, treat: &Treat, state: &mut State, tally: &mut Tally| {
-        Cycle {
-            source: &mut source,
-            sink,
-            treat,
-            state,
-            clock,
-            stop: &stop,
-            tally,
-        }
-        .run()
+    let usual = (!place.is_backfill).then_some(settings.max_duration);
+    let job = Job {
+        service: args.service,
+        config: &config,
+        network: network(&config)?,
+        stop: stop.after(args.max_duration.or(usual)),
+        clock,
+        pulling_id: (clock.now().unix_timestamp_nanos() / 1_000_000).to_string(),
+        started: Instant::now(),
+        settings,
     };
+    let mut state = open_state(&place, args, &job.settings, clock.now())?;
+    let mut source = job.source(&state)?;
+    let mut tally = Tally::default();
     let end = if args.stdout {
-        cycle(
-            &mut Stdout::open()?,
-            &Treat::default(),
-            &mut state,
-            &mut tally,
-        )
+        let (mut sink, treat) = (Stdout::open()?, Treat::default());
+        job.cycle(&mut source, &mut sink, &treat, &mut state, &mut tally)
     } else {
-        let (mut sink, treat) = open_devo(
-            args.service,
-            &config,
-            &settings,
-            &network,
-            &stop,
-            &state,
-            clock,
-            &pulling_id,
-        )?;
-        cycle(&mut sink, &treat, &mut state, &mut tally)
+        let (mut sink, treat) = job.devo(&state)?;
+        job.cycle(&mut source, &mut sink, &treat, &mut state, &mut tally)
     };
 
     let gaps = match &end {
@@ -97,25 +75,13 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     };
     gaps.iter()
         .for_each(|gap| log::warn!("{}", report::gap(gap)));
-    let behind = clock.now() - state.position().until;
-    report.end(&Summary {
-        name: config.name.clone().unwrap_or_else(host_name),
-        service: args.service.name,
-        outcome: outcome(&end),
-        tally,
-        gaps: gaps.len(),
-        behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
-        seconds: started.elapsed().as_secs_f64(),
-        peak_memory_bytes: report::peak_memory(),
-        pulling_id,
-    });
+    report.end(&job.summary(outcome(&end), tally, gaps.len(), &state));
     let end = end?;
-    let is_left = state
-        .range()
-        .is_some_and(|range| state.position().until < range.to);
+    let until = state.position().until;
+    let is_left = state.range().is_some_and(|range| until < range.to);
     Ok(match (gaps.is_empty(), is_left && end != End::CaughtUp) {
-        (_, true) => Exit::TempFail,
-        (false, false) => Exit::Gap,
+        (false, _) => Exit::Gap,
+        (true, true) => Exit::TempFail,
         (true, false) => Exit::Ok,
     })
 }
@@ -259,94 +225,117 @@ fn range(place: &Place, path: &Path, args: &Run, from: &str, now: OffsetDateTime
     Ok(Range { words, from, to })
 }
 
-fn open_source(
+/// What the parts of a run are made from.
+struct Job<'a> {
     service: &'static Service,
-    config: &Config,
-    settings: &Settings,
-    network: &Arc<Network>,
-    stop: &Stop,
-    state: &State,
-) -> Result<Tap> {
-    let Kind::Tap { path, array } = service.kind;
-    let Some(sign_in) = &config.tap else {
-        return fail(Exit::Config, format!("running {}: the configuration has no table [tap]", service.name))
-            .hint("set [tap] principal and secret; they are made in the TAP Dashboard under Settings, Connected Applications");
-    };
-    let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
-    let url = settings
-        .url
-        .clone()
-        .unwrap_or_else(|| sign_in.base_url.join(path));
-    let filter = |key, values: &[String]| {
-        values
-            .iter()
-            .map(|value| (key, value.clone()))
-            .collect::<Vec<_>>()
-    };
-    let mut filters = filter("threatType", &settings.threat_type);
-    filters.extend(filter("threatStatus", &settings.threat_status));
-    let authorization = secret.basic(&sign_in.principal);
-    Ok(Tap::new(tap::Options {
-        client: Client::new(Arc::clone(network), &url, stop)?,
-        url,
-        authorization,
-        secrets: vec![secret],
-        array,
-        filters,
-        position: state.position(),
-        fresh: state.is_fresh(),
-        look_back: Duration::try_from(settings.look_back).unwrap_or(FIRST),
-        since: state.identities_since(),
-        end: state.range().map(|range| range.to),
-    }))
+    config: &'a Config,
+    settings: Settings,
+    network: Arc<Network>,
+    stop: Stop,
+    clock: Clock,
+    pulling_id: String,
+    started: Instant,
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is another part of what a delivery is made from"
-)]
-fn open_devo(
-    service: &Service,
-    config: &Config,
-    settings: &Settings,
-    network: &Arc<Network>,
-    stop: &Stop,
-    state: &State,
-    clock: Clock,
-    pulling_id: &str,
-) -> Result<(Devo, Treat)> {
-    let Some(to) = &config.devo else {
-        return fail(Exit::Config, "the configuration has no table [devo]")
-            .hint("set [devo] address, chain, cert and key, or look at events with --stdout");
-    };
-    let trust = Trust::receiver(
-        to.chain.as_deref(),
-        config.http.ca.as_deref(),
-        to.identity.as_ref(),
-    )?;
-    let sink = Devo::new(devo::Options {
-        network: Arc::clone(network),
-        trust,
-        address: to.address.clone(),
-        server_name: to
-            .server_name
-            .clone()
-            .unwrap_or_else(|| to.address.host.clone()),
-        hostname: to.hostname.clone().unwrap_or_else(host_name),
-        tag: settings
-            .tag
-            .clone()
-            .unwrap_or_else(|| service.tag.to_owned()),
-        known: state.receiver().cloned(),
-        clock,
-        stop: stop.clone(),
-    });
-    let id = to.pulling_id.then_some(("@devo_pulling_id", pulling_id));
-    let fields = to
-        .fields
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()));
-    Ok((sink, Treat::appending(id.into_iter().chain(fields))))
+impl Job<'_> {
+    fn source(&self, state: &State) -> Result<Tap> {
+        let Kind::Tap { path, array } = self.service.kind;
+        let Some(sign_in) = &self.config.tap else {
+            let message = format!(
+                "running {}: the configuration has no table [tap]",
+                self.service.name
+            );
+            return fail(Exit::Config, message).hint(
+                "set [tap] principal and secret; they are made in the TAP Dashboard under \
+                 Settings, Connected Applications",
+            );
+        };
+        let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
+        let built_in = || sign_in.base_url.join(path);
+        let url = self.settings.url.clone().unwrap_or_else(built_in);
+        let types = self.settings.threat_type.iter();
+        let types = types.map(|value| ("threatType", value.clone()));
+        let statuses = self.settings.threat_status.iter();
+        let statuses = statuses.map(|value| ("threatStatus", value.clone()));
+        Ok(Tap::new(tap::Options {
+            client: Client::new(Arc::clone(&self.network), &url, &self.stop)?,
+            url,
+            authorization: secret.basic(&sign_in.principal),
+            secrets: vec![secret],
+            array,
+            filters: types.chain(statuses).collect(),
+            position: state.position(),
+            fresh: state.is_fresh(),
+            look_back: self.settings.look_back.try_into().unwrap_or(FIRST),
+            since: state.identities_since(),
+            end: state.range().map(|range| range.to),
+        }))
+    }
+
+    fn devo(&self, state: &State) -> Result<(Devo, Treat)> {
+        let Some(to) = &self.config.devo else {
+            return fail(Exit::Config, "the configuration has no table [devo]")
+                .hint("set [devo] address, chain, cert and key, or look at events with --stdout");
+        };
+        let ca = self.config.http.ca.as_deref();
+        let trust = Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?;
+        let own_tag = || self.service.tag.to_owned();
+        let sink = Devo::new(devo::Options {
+            network: Arc::clone(&self.network),
+            trust,
+            address: to.address.clone(),
+            server_name: to
+                .server_name
+                .clone()
+                .unwrap_or_else(|| to.address.host.clone()),
+            hostname: to.hostname.clone().unwrap_or_else(host_name),
+            tag: self.settings.tag.clone().unwrap_or_else(own_tag),
+            known: state.receiver().cloned(),
+            clock: self.clock,
+            stop: self.stop.clone(),
+        });
+        let id = ("@devo_pulling_id", self.pulling_id.as_str());
+        let id = to.pulling_id.then_some(id).into_iter();
+        let fields = to.fields.iter();
+        let fields = fields.map(|(key, value)| (key.as_str(), value.as_str()));
+        Ok((sink, Treat::appending(id.chain(fields))))
+    }
+
+    fn cycle(
+        &self,
+        source: &mut Tap,
+        sink: &mut dyn Sink,
+        treat: &Treat,
+        state: &mut State,
+        tally: &mut Tally,
+    ) -> Result<End> {
+        let (clock, stop) = (self.clock, &self.stop);
+        let mut cycle = Cycle {
+            source,
+            sink,
+            treat,
+            state,
+            clock,
+            stop,
+            tally,
+        };
+        cycle.run()
+    }
+
+    fn summary(&self, outcome: &'static str, tally: Tally, gaps: usize, state: &State) -> Summary {
+        let behind = self.clock.now() - state.position().until;
+        Summary {
+            name: self.config.name.clone().unwrap_or_else(host_name),
+            service: self.service.name,
+            outcome,
+            tally,
+            gaps,
+            behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
+            seconds: self.started.elapsed().as_secs_f64(),
+            peak_memory_bytes: report::peak_memory(),
+            pulling_id: self.pulling_id.clone(),
+        }
+    }
 }
 
 /// A set clock is for tests: it must never touch what is real.

@@ -180,7 +180,10 @@ impl Tls {
         tls.shake_hands(&mut patience)
             .with_context(|| format!("TLS handshake with {name}"))
             .or_exit(Exit::Unavailable)
-            .or_hint("check that this port speaks TLS, and that the peer takes our certificate")?;
+            .or_hint(
+                "check that this port speaks TLS, and that the peer takes our certificate; \
+                 [http] timeout is how long it may be silent",
+            )?;
         Ok(tls)
     }
 

@@ -1,6 +1,6 @@
 //! Events on standard output, one a line, for those who look.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 
