@@ -43,10 +43,21 @@ impl Sink for Stdout {
             self.lines.extend_from_slice(event);
             self.lines.push(b'\n');
         }
-        match self.out.write_all(&self.lines) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
-            result => result.context("writing to standard output").exit(Exit::Io),
+        let file = self.out.metadata().ok().filter(Metadata::is_file);
+        let Err(error) = self.out.write_all(&self.lines) else {
+            return Ok(());
+        };
+        if error.kind() == ErrorKind::BrokenPipe {
+            return Err(Closed.into());
         }
+        if let Some(file) = file {
+            // half a line would spoil the first of the next run; if this fails, it is there
+            let _ = self.out.set_len(file.len());
+        }
+        Err(error)
+            .context("writing to standard output")
+            .exit(Exit::Io)
+            .hint("make room, or write elsewhere; what was not written comes with the next run")
     }
 
     fn confirm(&mut self) -> Result<()> {
