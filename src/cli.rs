@@ -11,7 +11,12 @@ use crate::service::{self, Service};
 
 /// Collects Proofpoint logs, completely and without doubles, and delivers them to Devo.
 #[derive(Debug, Parser)]
-#[command(name = "proofpull", version, max_term_width = 100, after_help = AFTER)]
+#[command(
+    name = "proofpull",
+    version,
+    max_term_width = 100,
+    after_help = AFTER
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,6 +35,7 @@ pub(crate) enum Command {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// The configuration [default: $PROOFPULL_CONFIG, else /etc/proofpull/config.toml]
     #[arg(long, value_name = "FILE", global = true)]

@@ -177,10 +177,22 @@ impl Report {
     }
 }
 
-/// Help, version, or what is wrong with the arguments.
+/// Help or version as it is; what is wrong with the arguments as any other error.
 pub fn usage(error: &clap::Error) {
-    // nobody is left to tell when even this cannot be printed
-    let _ = error.print();
+    let help = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || error.kind() == help {
+        // nobody is left to tell when even this cannot be printed
+        let _ = error.print();
+        return;
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let said = text
+        .split("\n\n")
+        .take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let words: Vec<&str> = said.flat_map(str::split_whitespace).collect();
+    early(&format!("reading the arguments: {}", words.join(" ")));
+    say("hint: proofpull --help and proofpull run --help say what there is");
 }
 
 /// Errors before it is known how they are wanted.
