@@ -93,8 +93,18 @@ pub struct Resume {
 pub struct Position {
     /// That time, whole seconds, UTC.
     pub until: OffsetDateTime,
-    /// The length of the next window in seconds, where one had to be halved.
-    pub length: Option<u32>,
+    /// Where a window had to be halved: how to go on.
+    pub narrow: Option<Narrow>,
+}
+
+/// A place that did not come through in one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Narrow {
+    /// The length of the next window, in seconds.
+    pub seconds: u32,
+    /// Windows do not grow again before this time, where the place ends: re-reading before it
+    /// must not bring back what was too much.
+    pub until: OffsetDateTime,
 }
 
 /// A time whose events the service no longer keeps.

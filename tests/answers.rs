@@ -60,7 +60,11 @@ fn an_empty_array_moves_the_position() {
 /// Everything from the second window on goes wrong in this way, with this status. Nothing of an
 /// answer is shown that stands behind a `§`.
 fn check_lasting(fault: &Fault, status: i32, says: &[&str], hint: &str) {
-    let world = world();
+    let mut world = World::new();
+    // the second window is too short to be halved often
+    world.start_at(ago(62));
+    world.add(SERVICE, ago(62), ago(2), 6);
+    world.add(SERVICE, ago(2), ago(1), 2);
     let fault = fault.clone();
     let script = move |_: &_, number| (number > 0).then(|| fault.clone());
     world.tap.script(script);
@@ -72,7 +76,7 @@ fn check_lasting(fault: &Fault, status: i32, says: &[&str], hint: &str) {
     // what was done before is done, and no more
     let first = requests[0].interval().unwrap();
     assert_eq!(world.position(SERVICE), utc(first.1));
-    assert!(run.count("delivered") >= 5, "{}", run.stderr);
+    assert!(run.count("delivered") >= 6, "{}", run.stderr);
 
     world.tap.no_script();
     world.run(SERVICE, &[]).assert_status(0);
@@ -102,7 +106,10 @@ fn a_refusal_has_a_status_a_number_a_hint_and_loses_nothing() {
                 (row, body.clone()),
             )
         };
-        bodies.iter().map(with).collect::<Vec<_>>()
+        bodies[..if row.0 == 204 { 1 } else { 2 }]
+            .iter()
+            .map(with)
+            .collect::<Vec<_>>()
     });
     each(rows, |((code, status, number, hint), body)| {
         let fault = Fault::Status {
@@ -172,7 +179,7 @@ fn an_answer_that_breaks_off_for_good_is_status_69_and_loses_nothing() {
 }
 
 /// The first answer to each hour goes wrong; the run asks again, and all is well.
-fn check_passing(fault: &Fault, style: Style, asks_again: bool) {
+fn check_passing(fault: &Fault, style: Style, asks_again: Option<bool>) {
     let mut world = world();
     world.http_table = "timeout = \"1s\"\n".into();
     world.tap.set_style(style);
@@ -182,13 +189,9 @@ fn check_passing(fault: &Fault, style: Style, asks_again: bool) {
         .script(move |_, number| (number == 1).then(|| fault.clone()));
     let run = world.run(SERVICE, &[]);
     run.assert_status(0);
-    assert_eq!(
-        run.stderr.contains("asking again"),
-        asks_again,
-        "{}",
-        run.stderr
-    );
-    assert_eq!(run.count("requests") > 2, asks_again, "{}", run.stderr);
+    if let Some(again) = asks_again {
+        assert_eq!(run.count("requests") > 2, again, "{}", run.stderr);
+    }
     world.assert_exactly_once(SERVICE);
 }
 
@@ -206,7 +209,7 @@ fn one_fault_is_overcome_in_the_run() {
         Fault::StallBody { at: 1000, wait },
     ];
     each(rows.map(|row| (format!("{row:?}"), row)), |fault| {
-        check_passing(&fault, Style::default(), true);
+        check_passing(&fault, Style::default(), Some(true));
     });
 }
 
@@ -235,30 +238,35 @@ fn a_body_that_is_cut_off_is_asked_for_again_wherever_it_was_cut() {
         let (Fault::CutBody { at } | Fault::ResetBody { at }) = fault else {
             unreachable!()
         };
-        let is_reset = matches!(fault, Fault::ResetBody { .. });
-        // at the very end nothing is missing but the last chunk, or the end of the connection
-        let is_whole = at == usize::MAX
-            && (style.framing == Framing::Length
-                || style.framing == Framing::UntilClose && !is_reset);
-        check_passing(&fault, style, !is_whole);
+        // at the very end nothing is missing but the last chunk; what a reset still takes with it, is chance
+        let asks_again = match (at, style.framing, &fault) {
+            (usize::MAX, Framing::Length | Framing::UntilClose, Fault::CutBody { .. }) => {
+                Some(false)
+            }
+            (usize::MAX, _, Fault::ResetBody { .. }) => None,
+            _ => Some(true),
+        };
+        check_passing(&fault, style, asks_again);
     });
 }
 
 #[test]
 fn a_slow_answer_may_take_longer_than_the_longest_silence() {
     let (piece, pause) = (1000, Wait::from_millis(200));
-    check_passing(&Fault::Slow { piece, pause }, Style::default(), false);
+    check_passing(&Fault::Slow { piece, pause }, Style::default(), Some(false));
 }
 
 #[test]
 fn records_that_are_not_quite_json_arrive_and_are_counted() {
     let mut world = World::new();
     world.start_at(ago(120));
-    let good = || sample::message(&mut Rng::new(4), ago(60), 1, "a@corp.example");
-    let text = |serial: u64| {
-        String::from_utf8(good().text().into())
+    let text = |serial| {
+        let body = |seed| sample::message(&mut Rng::new(seed), ago(20), serial, "a@corp.example");
+        let mut bodies = (0..).map(|seed| String::from_utf8(body(seed).text().into()).unwrap());
+        // with parts enough for another order in each answer
+        bodies
+            .find(|text| text.matches("sandboxStatus").count() == 3)
             .unwrap()
-            .replace("serial.1", &format!("serial.{serial}"))
     };
     let subject = |serial, new: &[u8]| {
         let text = text(serial);
@@ -266,17 +274,15 @@ fn records_that_are_not_quite_json_arrive_and_are_counted() {
         [&text.as_bytes()[..at], new, &text.as_bytes()[at..]].concat()
     };
     let bodies = [
-        (1, text(1).into_bytes()),
-        (2, subject(2, b"caf\xe9")),
-        (3, subject(3, b"raw\ttab\nline\x01")),
-        (4, text(4).replace("null", "NaN").into_bytes()),
-        (5, text(5).replace(":0.0", ":.0").into_bytes()),
-        (6, subject(6, &vec![b'x'; 3 << 20])),
+        text(1).into_bytes(),
+        subject(2, b"caf\xe9"),
+        subject(3, b"raw\ttab\nline\x01"),
+        text(4).replace("null", "NaN").into_bytes(),
+        text(5).replace(":0.0", ":.0").into_bytes(),
+        subject(6, &vec![b'x'; 3 << 20]),
     ];
-    for (serial, body) in bodies {
-        world
-            .tap
-            .add(array(SERVICE), Event::new(ago(60 - serial), body));
+    for body in bodies {
+        world.tap.add(array(SERVICE), Event::new(ago(20), body));
     }
     let run = world.run(SERVICE, &[]);
     run.assert_status(0);
@@ -288,7 +294,6 @@ fn records_that_are_not_quite_json_arrive_and_are_counted() {
     );
     world.assert_exactly_once(SERVICE);
     for _ in 0..4 {
-        // the order of their message parts is another in each answer
         world.run(SERVICE, &[]).assert_status(0);
     }
     world.assert_exactly_once(SERVICE);

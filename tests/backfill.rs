@@ -1,1 +1,299 @@
-//! Backfills stand beside the timer's state and go on where they were stopped.
+//! A backfill: a range of its own, beside the timer's state, that goes on where it was stopped.
+
+use std::fs;
+
+use proofpull::window::utc;
+use time::{Date, Duration, OffsetDateTime};
+
+use crate::simulator::{Fault, wait_until};
+use crate::world::{Run, World, ago, each, hold};
+
+const SERVICE: &str = "tap-messages-blocked";
+
+/// An event a minute, from so many minutes ago up to three minutes ago.
+fn world(minutes: i64) -> World {
+    let world = World::new();
+    world.add(
+        SERVICE,
+        ago(minutes),
+        ago(3),
+        i32::try_from(minutes - 3).unwrap(),
+    );
+    world
+}
+
+fn backfill(world: &World, words: &[&str]) -> Run {
+    world.tap.forget_requests();
+    world.run(SERVICE, words)
+}
+
+/// Start of the first and end of the last window that was asked for.
+fn asked(world: &World) -> (OffsetDateTime, OffsetDateTime) {
+    let requests = world.tap.requests();
+    let windows: Vec<_> = requests
+        .iter()
+        .filter_map(|asked| asked.interval())
+        .collect();
+    (windows[0].0, windows[windows.len() - 1].1)
+}
+
+fn state_files(world: &World, name: &str) -> Vec<Vec<u8>> {
+    let file = |extension| world.state_dir().join(format!("{name}.{extension}"));
+    ["json", "seen"]
+        .map(|extension| fs::read(file(extension)).unwrap())
+        .into()
+}
+
+#[test]
+fn a_range_is_told_by_instants_dates_and_ages_and_leaves_the_timer_alone() {
+    let mut world = world(40 * 60);
+    world.start_at(ago(30));
+    world.run(SERVICE, &[]).assert_status(0);
+    let timer = state_files(&world, SERVICE);
+
+    let (from, to) = (ago(10 * 60), ago(7 * 60));
+    let local = |time: OffsetDateTime| {
+        let hours = time::UtcOffset::from_hms(-3, 0, 0).unwrap();
+        let text = time.to_offset(hours).to_string();
+        text[..19].to_owned() + "-0300"
+    };
+    let today = OffsetDateTime::now_utc().date();
+    let yesterday: Date = today.previous_day().unwrap();
+    let midnight = |date: Date| date.midnight().assume_utc();
+    let noon = midnight(yesterday) + Duration::hours(12);
+    let table = [
+        ((from, to), [utc(from), utc(to)]),
+        ((from, to), [local(from), local(to)]),
+        ((from, to), ["10h".into(), "7h".into()]),
+        ((from, to), ["10h".into(), "6h60m".into()]),
+        (
+            (midnight(yesterday), noon),
+            [yesterday.to_string(), utc(noon)],
+        ),
+    ];
+    for ((from, to), words) in table {
+        world.devo.clear();
+        let arguments = ["--start-time", &words[0], "--end-time", &words[1]];
+        backfill(&world, &arguments).assert_status(0);
+        let (start, end) = asked(&world);
+        let slow = Duration::seconds(90);
+        assert!(
+            (Duration::ZERO..slow).contains(&(start - from)),
+            "{words:?}: {start}"
+        );
+        assert!(
+            (Duration::ZERO..slow).contains(&(end - to)),
+            "{words:?}: {end}"
+        );
+        let minutes = (end - start).whole_minutes();
+        // the day before may have been before the first event
+        let old = (ago(40 * 60) - start).max(Duration::ZERO).whole_minutes();
+        let count = i64::try_from(world.devo.count()).unwrap();
+        assert!((count - (minutes - old)).abs() <= 1, "{count} in {words:?}");
+        assert!(
+            world
+                .devo
+                .counts_by_serial()
+                .values()
+                .all(|&count| count == 1)
+        );
+        assert_eq!(state_files(&world, SERVICE), timer);
+    }
+    let state = world.state(&format!("{SERVICE}.backfill"));
+    assert_eq!(state["position"]["until"], state["range"]["to"]);
+
+    // the timer's run knows nothing of it
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0);
+    assert_eq!(run.count("delivered"), 0);
+}
+
+#[test]
+fn a_backfill_ends_at_the_saved_position_or_now() {
+    let mut world = world(300);
+    backfill(&world, &["--start-time", "5h"]).assert_status(0);
+    let (_, end) = asked(&world);
+    assert!((ago(2)..=ago(1)).contains(&end), "{end}");
+    world.assert_exactly_once(SERVICE);
+
+    let held = Duration::minutes(100);
+    world.start_at(ago(200));
+    let then = utc(OffsetDateTime::now_utc() - held);
+    world.tap.set_clock_offset(-held);
+    world.run(SERVICE, &["--now", &then]).assert_status(0);
+    world.tap.set_clock_offset(Duration::ZERO);
+    let run = backfill(&world, &["--start-time", "4h"]);
+    run.assert_status(0);
+    assert_eq!(utc(asked(&world).1), world.position(SERVICE));
+}
+
+/// Stopped at its third window by `stop`; the same command again brings the rest.
+fn check_stopped(more: &[&str], stop: impl Fn(&crate::world::Running), status: Option<i32>) {
+    let world = world(300);
+    let words = [&["--start-time", "5h"], more].concat();
+    let wait = std::time::Duration::from_secs(600);
+    world
+        .tap
+        .script(move |_, number| (number >= 2).then_some(Fault::Stall { wait }));
+    let run = world.start(SERVICE, &words);
+    wait_until(|| world.tap.requests().len() == 3, "the third request");
+    stop(&run);
+    let run = run.wait();
+    assert_eq!(run.status, status, "{}", run.stderr);
+    let until = asked(&world).0 + Duration::hours(2);
+    let name = format!("{SERVICE}.backfill");
+    assert_eq!(world.position(&name), utc(until));
+
+    world.tap.no_script();
+    let run = backfill(&world, &["--start-time", "5h"]);
+    run.assert_status(0).assert_says("going on");
+    assert_eq!(asked(&world).0, until);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn the_same_command_goes_on_where_it_was_stopped() {
+    let cases = [
+        ("TERM", Some(75)),
+        ("INT", Some(75)),
+        ("KILL", None),
+        ("--max-duration", Some(75)),
+    ];
+    each(
+        cases.map(|case| (case.0.to_owned(), case)),
+        |(how, status)| match how {
+            "--max-duration" => check_stopped(&[how, "2s"], |_| {}, status),
+            signal => check_stopped(&[], |run| run.signal(signal), status),
+        },
+    );
+}
+
+#[test]
+fn a_failed_backfill_goes_on_too() {
+    let world = world(300);
+    world
+        .tap
+        .script(|_, number| (number > 1).then(|| Fault::status(401, "")));
+    backfill(&world, &["--start-time", "5h"]).assert_status(77);
+    world.tap.no_script();
+    backfill(&world, &["--start-time", "5h"])
+        .assert_status(0)
+        .assert_says("going on");
+    assert_eq!(world.tap.requests().len(), 3);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_backfill_runs_beside_the_timer_but_not_beside_another() {
+    let mut world = world(300);
+    world.start_at(ago(30));
+    let held = hold(&world.tap, 0);
+    let backfill = world.start(SERVICE, &["--start-time", "5h"]);
+    held.wait();
+    let pid = format!("pid {}", backfill.pid());
+    let second = world.run(SERVICE, &["--start-time", "1h"]);
+    second.assert_error(75, &[SERVICE, &pid], "--wait-lock");
+    // a script holds up everybody, so the timer's run is known by its lock and its request
+    let timer = world.start(SERVICE, &[]);
+    let lock = world.state_dir().join(format!("{SERVICE}.lock"));
+    let pid = format!("pid {}", timer.pid());
+    let has_it = || fs::read_to_string(&lock).is_ok_and(|text| text.contains(&pid));
+    wait_until(has_it, "the timer's run");
+    drop(held);
+    timer.wait().assert_status(0);
+    backfill.wait().assert_status(0);
+    // each has its own identities: what both read, came twice
+    let repeated = world.assert_nothing_lost(SERVICE);
+    assert!((26..=30).contains(&repeated), "{repeated}");
+}
+
+#[test]
+fn a_range_of_any_length_is_covered_to_its_ends_once() {
+    let seconds = [
+        30, 31, 59, 60, 3599, 3600, 3601, 3629, 3630, 7200, 7229, 9000,
+    ];
+    each(
+        seconds.map(|length| (format!("{length} s"), length)),
+        |length| {
+            let world = World::new();
+            let (from, to) = (ago(300), ago(300) + Duration::seconds(length));
+            let step = if length < 100 { 1 } else { 10 };
+            let count = i32::try_from((length + 120) / step).unwrap();
+            let minute = Duration::MINUTE;
+            world.add(
+                SERVICE,
+                from - minute,
+                from - minute + Duration::seconds(step) * count,
+                count,
+            );
+            let words = ["--start-time", &utc(from), "--end-time", &utc(to)];
+            backfill(&world, &words).assert_status(0);
+            assert_eq!(asked(&world), (from, to));
+            for request in world.tap.requests() {
+                let (start, end) = request.interval().unwrap();
+                assert!((Duration::seconds(30)..=Duration::HOUR).contains(&(end - start)));
+                assert!(start >= from);
+            }
+            let arrived = world.devo.counts_by_serial();
+            assert!(arrived.values().all(|&count| count == 1));
+            // from the first second on, up to but not including the last
+            let expected = usize::try_from((length + step - 1) / step).unwrap();
+            assert_eq!(arrived.len(), expected);
+            // and then there is nothing more to do
+            backfill(&world, &words).assert_status(0);
+            assert_eq!(world.tap.requests().len(), 0);
+        },
+    );
+}
+
+#[test]
+fn wrong_ranges_are_status_2_and_say_why() {
+    let world = world(10);
+    let tomorrow = utc(ago(-24 * 60));
+    let table: &[(&[&str], &str)] = &[
+        (&["--end-time", "1h"], "--start-time"),
+        (&["--start-time", &tomorrow], "future"),
+        (&["--start-time", "2h", "--end-time", &tomorrow], "future"),
+        (
+            &["--start-time", "1h", "--end-time", "2h"],
+            "nothing to backfill",
+        ),
+        (
+            &["--start-time", "1h", "--end-time", "1h"],
+            "nothing to backfill",
+        ),
+        (&["--start-time", "20s"], "nothing to backfill"),
+        (&["--start-time", "yesterday"], "such as 3d"),
+        (&["--start-time", ""], "such as 3d"),
+        (&["--start-time", "-1h"], ""),
+        (&["--start-time", "2026-01-01T00:00:00"], "time zone"),
+        (&["--start-time", "2h", "--end-time", "later"], "--end-time"),
+        (
+            &["--start-time", "2h", "--max-duration", "soon"],
+            "--max-duration",
+        ),
+    ];
+    for (words, says) in table {
+        let run = world.run(SERVICE, words);
+        assert_eq!(run.status, Some(2), "{words:?}: {}", run.stderr);
+        run.assert_says(says);
+    }
+    assert_eq!(world.tap.requests().len(), 0);
+}
+
+#[test]
+fn a_start_that_is_older_than_kept_is_moved_up_with_a_warning() {
+    let world = World::new();
+    let old = ago(7 * 24 * 60 - 50);
+    world.add(SERVICE, old, old + Duration::hours(3), 10);
+    let end = utc(old + Duration::hours(4));
+    let run = backfill(&world, &["--start-time", "30d", "--end-time", &end]);
+    run.assert_status(0)
+        .assert_says("warning")
+        .assert_says("older than");
+    let oldest = ago(7 * 24 * 60 - 60);
+    assert!((asked(&world).0 - oldest).abs() < Duration::minutes(3));
+    assert_eq!(world.devo.count(), 9);
+    let state = world.state(&format!("{SERVICE}.backfill"));
+    assert_eq!(state["gaps"].as_array().unwrap().len(), 0);
+}

@@ -1,1 +1,334 @@
-//! Who the receiver is and who we are: versions, key formats, and errors that say what to do.
+//! Mutual TLS: keys of every form, the name is verified, and each error says what is wrong with
+//! which certificate, and what to do.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::simulator::{Certs, Options, Pair, Versions};
+use crate::world::{Run, World, ago, each, write_private};
+
+const SERVICE: &str = "tap-clicks-blocked";
+
+/// A receiver of this kind, and one event for it.
+fn world(receiver: impl FnOnce(&Certs) -> Options) -> World {
+    let mut world = World::with_certs(receiver);
+    world.start_at(ago(10));
+    world.add(SERVICE, ago(5), ago(4), 1);
+    world
+}
+
+fn usual(_: &Certs) -> Options {
+    Options::default()
+}
+
+fn speaking(versions: Versions) -> Options {
+    Options {
+        versions,
+        ..Options::default()
+    }
+}
+
+fn showing(server: Pair) -> Options {
+    Options {
+        server: Some(server),
+        ..Options::default()
+    }
+}
+
+fn unset(world: &mut World, key: &str) {
+    let lines = world.devo_table.split_inclusive('\n');
+    let other = |line: &&str| !line.starts_with(&format!("{key} = "));
+    world.devo_table = lines.filter(other).collect();
+}
+
+fn set(world: &mut World, key: &str, value: impl AsRef<Path>) {
+    unset(world, key);
+    world.devo_table += &format!("{key} = {:?}\n", value.as_ref());
+}
+
+fn set_client(world: &mut World, Pair { cert, key }: &Pair) {
+    set(world, "cert", cert);
+    set(world, "key", key);
+}
+
+/// Runs it, saying all it can; that is nothing of what stands in any file of keys or certificates.
+fn run(world: &World) -> Run {
+    let run = world.run(SERVICE, &["-vv"]);
+    assert!(run.stdout.is_empty());
+    for file in fs::read_dir(world.certs.ca().parent().unwrap()).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("-----"));
+        for line in lines {
+            run.assert_never_says(line);
+        }
+    }
+    run
+}
+
+fn check_delivers(world: &World) {
+    run(world).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn client_keys_of_every_form_are_taken() {
+    let forms = |certs: &Certs| {
+        [
+            (certs.client_cert(), certs.client_key()),
+            (certs.client_cert(), certs.client_sec1_key()),
+            (certs.client_rsa_cert(), certs.client_rsa_key()),
+            (certs.client_rsa_cert(), certs.client_rsa_pkcs1_key()),
+        ]
+    };
+    let versions = [Versions::Tls12, Versions::Tls13];
+    let all = (0..8).map(|n| (versions[n / 4], n % 4));
+    each(all.map(|case| (format!("{case:?}"), case)), |case| {
+        let (versions, form) = case;
+        let mut world = world(|_| speaking(versions));
+        let (cert, key) = forms(&world.certs)[form].clone();
+        set_client(&mut world, &Pair { cert, key });
+        check_delivers(&world);
+        let connections = world.devo.connections();
+        assert!(connections.len() >= 2);
+        assert!(connections.iter().all(|one| one.client_certificate));
+    });
+}
+
+#[test]
+fn the_server_is_trusted_by_the_chain_or_else_by_the_roots_of_the_system() {
+    let mut world = world(usual);
+    unset(&mut world, "chain");
+    let ca = world.certs.ca();
+    world.http_table = format!("ca = {ca:?}\n");
+    check_delivers(&world);
+
+    world.http_table.clear();
+    let roots = ca.to_str().unwrap().to_owned();
+    world.env.insert("SSL_CERT_FILE".into(), roots);
+    check_delivers(&world);
+
+    // a chain is all that is trusted then, and may hold several
+    let other = world.certs.other_ca().ca;
+    set(&mut world, "chain", &other);
+    run(&world).assert_error(69, &["UnknownIssuer"], "check [devo] chain");
+    let both = [&other, &ca].map(|path| fs::read_to_string(path).unwrap());
+    let path = ca.with_file_name("both.pem");
+    write_private(&path, &both.concat());
+    set(&mut world, "chain", path);
+    check_delivers(&world);
+}
+
+#[test]
+fn the_name_of_the_address_is_verified_or_the_one_that_is_set() {
+    let mut world = world(|certs| showing(certs.server_for("collector.example")));
+    let wrong = ["localhost", "not valid for name", "collector.example"];
+    run(&world).assert_error(69, &wrong, "set [devo] server_name");
+    set(&mut world, "server_name", "collector.example");
+    check_delivers(&world);
+    let asked_for = world.devo.connections().pop().unwrap().server_name;
+    assert_eq!(asked_for.as_deref(), Some("collector.example"));
+    set(&mut world, "server_name", "other.example");
+    let wrong = ["localhost", "\"other.example\"", "collector.example"];
+    run(&world).assert_error(69, &wrong, "set [devo] server_name");
+}
+
+#[test]
+fn an_address_without_a_name_is_verified_too() {
+    let mut good = world(usual);
+    let address = good.devo.ip_address();
+    set(&mut good, "address", address);
+    check_delivers(&good);
+    let mut bad = world(|certs| showing(certs.server_for("127.0.0.2")));
+    let address = bad.devo.ip_address();
+    set(&mut bad, "address", address);
+    run(&bad).assert_error(69, &["not valid for name"], "for another name");
+}
+
+#[test]
+fn a_receiver_that_asks_for_no_certificate_needs_none() {
+    let mut world = world(|_| Options {
+        client_auth: false,
+        ..Options::default()
+    });
+    check_delivers(&world);
+    unset(&mut world, "cert");
+    unset(&mut world, "key");
+    check_delivers(&world);
+}
+
+/// A name, the receiver, what is changed, the status, what the error says, and the hint.
+type Case = (
+    &'static str,
+    fn(&Certs) -> Options,
+    fn(&mut World),
+    i32,
+    &'static [&'static str],
+    &'static str,
+);
+
+fn tls12(_: &Certs) -> Options {
+    speaking(Versions::Tls12)
+}
+
+fn tls13(_: &Certs) -> Options {
+    speaking(Versions::Tls13)
+}
+
+fn as_expired(world: &mut World) {
+    let client = world.certs.expired_client();
+    set_client(world, &client);
+}
+
+fn as_stranger(world: &mut World) {
+    let client = world.certs.stranger_client();
+    set_client(world, &client);
+}
+
+fn as_nobody(world: &mut World) {
+    unset(world, "cert");
+    unset(world, "key");
+}
+
+const EXPIRED: &str = "our certificate has expired: download a new one";
+const STRANGER: &str = "does not know who signed our certificate";
+const NOBODY: &str = "wants a client certificate: set [devo] cert and key";
+const CASES: [Case; 10] = [
+    (
+        "the server's has expired",
+        |certs| showing(certs.expired_server()),
+        |_| {},
+        69,
+        &["localhost", "expired"],
+        "the server's certificate has expired: its owner must renew it",
+    ),
+    (
+        "the server's is of another CA",
+        |certs| showing(certs.other_ca().server),
+        |_| {},
+        69,
+        &["localhost", "UnknownIssuer"],
+        "signed by a CA that is not trusted here",
+    ),
+    (
+        "the server's is for another name",
+        |certs| showing(certs.server_for("other.example")),
+        |_| {},
+        69,
+        &["localhost", "other.example"],
+        "for another name: check the address, or set [devo] server_name",
+    ),
+    (
+        "ours has expired, 1.2",
+        tls12,
+        as_expired,
+        77,
+        &["localhost", "CertificateExpired"],
+        EXPIRED,
+    ),
+    (
+        "ours has expired, 1.3",
+        tls13,
+        as_expired,
+        77,
+        &["localhost", "CertificateExpired"],
+        EXPIRED,
+    ),
+    (
+        "ours is a stranger's, 1.2",
+        tls12,
+        as_stranger,
+        77,
+        &["localhost", "UnknownCA"],
+        STRANGER,
+    ),
+    (
+        "ours is a stranger's, 1.3",
+        tls13,
+        as_stranger,
+        77,
+        &["localhost", "UnknownCA"],
+        STRANGER,
+    ),
+    (
+        "we have none, 1.2",
+        tls12,
+        as_nobody,
+        77,
+        &["localhost", "CertificateRequired"],
+        NOBODY,
+    ),
+    (
+        "we have none, 1.3",
+        tls13,
+        as_nobody,
+        77,
+        &["localhost", "CertificateRequired"],
+        NOBODY,
+    ),
+    (
+        "others can read the key",
+        usual,
+        |world| {
+            fs::set_permissions(world.certs.client_key(), Permissions::from_mode(0o644)).unwrap();
+        },
+        77,
+        &["client.key", "others can read it (mode 0644)"],
+        "chmod 640",
+    ),
+];
+
+#[test]
+fn each_refusal_says_what_is_wrong_with_which_certificate_and_what_to_do() {
+    each(CASES.map(|case| (case.0.to_owned(), case)), |case| {
+        let (_, receiver, change, status, says, hint) = case;
+        let mut world = world(receiver);
+        change(&mut world);
+        check_refused(&world, status, says, hint);
+    });
+}
+
+const PAIR: &str = "must be the two files of one download";
+const NO_CERT: &str = "[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----";
+const NO_KEY: &str = "[devo] cert and key: it must be PEM, without a passphrase";
+const NO_CHAIN: &str = "[devo] chain and [http] ca name PEM files of CA certificates";
+
+/// A key of `[devo]`, the wrong file it names, what the error says of it, and the hint.
+const FILES: [(&str, &str, &str, &str); 12] = [
+    ("key", "lone.key", "does not fit", PAIR),
+    ("key", "client-rsa.key", "does not fit", PAIR),
+    ("key", "client.pem", "holds none", NO_KEY),
+    ("key", "garbage.pem", "holds none", NO_KEY),
+    ("key", "missing.key", "No such file", NO_KEY),
+    ("cert", "client.key", "holds none", NO_CERT),
+    ("cert", "garbage.pem", "holds none", NO_CERT),
+    ("cert", "missing.pem", "No such file", NO_CERT),
+    ("chain", "client.key", "holds none", NO_CHAIN),
+    ("chain", "garbage.pem", "holds none", NO_CHAIN),
+    ("chain", "nothing.pem", "using the CA", NO_CHAIN),
+    ("chain", "missing.pem", "No such file", NO_CHAIN),
+];
+
+#[test]
+fn each_wrong_file_is_named_with_what_is_wrong_and_what_to_do() {
+    const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0IG9mIG91cnMgdGhhdCBpcyBubyBrZXk\n";
+    const NOTHING: &str =
+        "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";
+    let named = FILES.map(|case| (format!("{case:?}"), case));
+    each(named, |(key, name, says, hint)| {
+        let mut world = world(usual);
+        world.certs.lone_key();
+        let path = |name| world.certs.ca().with_file_name(name);
+        write_private(&path("garbage.pem"), GARBAGE);
+        write_private(&path("nothing.pem"), NOTHING);
+        let path = path(name);
+        set(&mut world, key, path);
+        check_refused(&world, 78, &[name, says], hint);
+    });
+}
+
+fn check_refused(world: &World, status: i32, says: &[&str], hint: &str) {
+    run(world).assert_error(status, says, hint);
+    assert!(world.tap.requests().is_empty());
+    assert_eq!(world.devo.count(), 0);
+}

@@ -1,1 +1,458 @@
-//! What is said, and how: arguments, the configuration, formats, quiet and verbose runs.
+//! The command line, the configuration as a person writes it, and what is said, to whom and how.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use proofpull::window::utc;
+use serde_json::Value;
+
+use crate::simulator::Fault;
+use crate::world::{Run, Running, World, ago, write_private};
+
+const SERVICE: &str = "tap-messages-blocked";
+
+/// Two hours with ten events.
+fn world() -> World {
+    let mut world = World::new();
+    world.start_at(ago(120));
+    world.add(SERVICE, ago(120), ago(3), 10);
+    world
+}
+
+/// The program with these words alone, in an environment of its own.
+fn program(words: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    Running::start(command.args(words).env_clear()).wait()
+}
+
+#[test]
+fn wrong_words_are_status_2_and_an_error_with_a_hint() {
+    let table: &[(&[&str], &str)] = &[
+        (&["fetch"], "fetch"),
+        (&["run", "clicksBlocked"], "called tap-clicks-blocked here"),
+        (
+            &["run", "clicksPermitted"],
+            "called tap-clicks-permitted here",
+        ),
+        (
+            &["run", "messagesBlocked"],
+            "called tap-messages-blocked here",
+        ),
+        (
+            &["run", "messagesDelivered"],
+            "called tap-messages-delivered here",
+        ),
+        (&["run", "tap-messages"], "tap-messages-delivered"),
+        (&["run", "tap-threats"], "no service is called tap-threats"),
+        (&["run", "pod-message"], "no service is called pod-message"),
+        (&["run", SERVICE, SERVICE], SERVICE),
+        (&["run", SERVICE, "--no-such-option"], "--no-such-option"),
+        (&["run", SERVICE, "-q", "-v"], "--quiet"),
+        (&["run", SERVICE, "--max-duration", "5"], "unit"),
+        (&["run", SERVICE, "--wait-lock", "soon"], "such as 45m"),
+        (&["run", SERVICE, "--log-format", "xml"], "text, json"),
+        (&["run", SERVICE, "--end-time", "1h"], "--start-time"),
+    ];
+    for (words, says) in table {
+        let run = program(words);
+        assert_eq!(run.stdout, b"", "{words:?}");
+        run.assert_error(2, &[says], "--help");
+        assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
+    }
+    for words in [&[][..], &["run"]] {
+        let run = program(words);
+        run.assert_status(2);
+        assert_eq!(run.stdout, b"");
+    }
+    let run = program(&["run", SERVICE, "--now", "late"]);
+    run.assert_status(2).assert_says("--now");
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let table: &[(&[&str], &[&str])] = &[
+        (&["--version"], &["proofpull 0."]),
+        (
+            &["--help"],
+            &["run", "--config", "--state-dir", "77 noperm", "78 config"],
+        ),
+        (&["-h"], &["run"]),
+        (&["help"], &["run"]),
+        (
+            &["run", "--help"],
+            &[
+                "--start-time",
+                "--end-time",
+                "--stdout",
+                "--max-duration",
+                "--wait-lock",
+                SERVICE,
+            ],
+        ),
+    ];
+    for (words, says) in table {
+        let run = program(words);
+        run.assert_status(0);
+        let text = String::from_utf8(run.stdout).unwrap();
+        assert!(
+            says.iter().all(|word| text.contains(word)),
+            "{words:?}: {text}"
+        );
+        assert_eq!(run.stderr, "");
+        assert!(!text.contains("--now"), "{text}");
+    }
+}
+
+/// Writes this configuration; its place.
+fn write(world: &World, text: &str) -> String {
+    let path = world.dir.path().join("other.toml");
+    write_private(&path, text);
+    path.display().to_string()
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_status_78() {
+    let world = world();
+    let missing = world.dir.path().join("none.toml").display().to_string();
+    let folder = world.dir.path().display().to_string();
+    let bytes = world.dir.path().join("bytes.toml");
+    fs::write(&bytes, b"name = \"\xff\"").unwrap();
+    let bytes = bytes.display().to_string();
+    for path in [&missing, &folder, &bytes] {
+        let run = program(&["run", SERVICE, "--config", path]);
+        run.assert_error(78, &[path], "");
+        assert_eq!(run.stdout, b"");
+    }
+    let run = program(&["run", SERVICE, "--config", &missing]);
+    run.assert_error(78, &["No such file"], "--config");
+    if !Path::new("/etc/proofpull/config.toml").exists() {
+        program(&["run", SERVICE]).assert_error(78, &["/etc/proofpull/config.toml"], "--config");
+    }
+}
+
+#[test]
+fn every_fault_of_a_configuration_is_told_with_its_place_and_a_hint() {
+    let world = world();
+    let text = "nam = \"x\"\n[devo]\naddress = \"collector\"\n  kye = \"é\"; x\n\n[http]\ntimeout = 60\n\
+                [services.messagesBlocked]\n[services.tap-clicks-blocked]\nlook_back = \"2d\"\ntag = \"a\"\n";
+    let path = write(&world, text);
+    let run = program(&["run", SERVICE, "--config", &path]);
+    run.assert_status(78);
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    let places = ["1:1", "3:11", "4:", "7:11", "8:11", "10:13", "11:7"];
+    assert_eq!(lines.len(), places.len() * 2, "{}", run.stderr);
+    for (two, place) in lines.chunks(2).zip(places) {
+        let start = format!("proofpull: {path}:{place}");
+        assert!(two[0].starts_with(&start), "{start}:\n{}", run.stderr);
+        assert!(two[1].starts_with("hint: "), "{}", run.stderr);
+    }
+    run.assert_says("did you mean \"name\"")
+        .assert_says("did you mean [services.tap-messages-blocked]");
+
+    let run = program(&["run", SERVICE, "--config", &path, "--log-format", "json"]);
+    let lines: Vec<Value> = objects(&run.stderr);
+    assert_eq!(lines.len(), places.len());
+    assert!(lines.iter().all(|line| line["error"]["status"] == 78));
+}
+
+#[test]
+fn a_table_that_a_run_needs_is_missed_before_anything_is_done() {
+    for (table, hint) in [("devo", "--stdout"), ("tap", "Connected Applications")] {
+        let mut world = world();
+        match table {
+            "devo" => world.devo_table.clear(),
+            _ => world.tap_table.clear(),
+        }
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(78, &[&format!("[{table}]")], hint);
+        assert_eq!(
+            (world.tap.requests().len(), world.devo.connections().len()),
+            (0, 0)
+        );
+    }
+}
+
+#[test]
+fn a_start_time_is_a_time_that_is_past_or_blank() {
+    let tomorrow = utc(ago(-24 * 60));
+    for (line, says) in [
+        (format!("start_time = {tomorrow:?}"), "future"),
+        (format!("start_time = {tomorrow}"), "future"),
+        ("start_time = \"yesterday\"".into(), "must be a time"),
+        ("start_time = \"2026-01-01T00:00:00\"".into(), "time zone"),
+        ("start_time = 17".into(), "must be a time"),
+    ] {
+        let mut world = world();
+        world.service_table = line;
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(78, &["[SetupError 101]", "start_time", says], "");
+        assert_eq!(world.tap.requests().len(), 0);
+    }
+    let mut world = world();
+    world.service_table = "start_time = \" \"".into();
+    world.run(SERVICE, &[]).assert_status(0);
+    // without one, the last day
+    assert_eq!(world.tap.requests().len(), 24);
+}
+
+#[test]
+fn a_clock_may_be_set_for_loopback_addresses_alone() {
+    let now = utc(ago(0));
+    for (table, from, to) in [
+        ("tap", "http://127.0.0.1:", "https://tap.example:"),
+        ("devo", "localhost:", "devo.example:"),
+        (
+            "service",
+            "start_time",
+            "url = \"https://tap.example/v2\"\nstart_time",
+        ),
+    ] {
+        let mut world = world();
+        match table {
+            "tap" => world.tap_table = world.tap_table.replace(from, to),
+            "devo" => world.devo_table = world.devo_table.replace(from, to),
+            _ => world.service_table = world.service_table.replace(from, to),
+        }
+        let run = world.run(SERVICE, &["--now", &now]);
+        run.assert_status(2).assert_says("loopback");
+        assert!(!world.state_dir().exists());
+    }
+    world().run(SERVICE, &["--now", &now]).assert_status(0);
+}
+
+#[test]
+fn as_much_is_said_as_was_asked_for() {
+    let run = world().run(SERVICE, &["-q"]);
+    run.assert_status(0);
+    assert_eq!((run.stderr.as_str(), run.stdout), ("", Vec::new()));
+
+    let run = world().run(SERVICE, &[]);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    let words = [
+        "info: tap-messages-blocked: caught up: 2 windows, 2 requests, 10 received, ",
+        "0 duplicates dropped, 0 late, 10 delivered, ",
+        " bytes, ",
+        " events/s, 0 gaps, 1m",
+        " behind, ",
+        " s, @devo_pulling_id 1",
+    ];
+    words.iter().for_each(|words| {
+        run.assert_says(words);
+    });
+
+    for verbose in ["-v", "-vv", "--verbose"] {
+        let world = world();
+        let run = world.run(SERVICE, &[verbose]);
+        run.assert_status(0);
+        for request in world.tap.requests() {
+            let window = request.param("interval").unwrap().to_owned();
+            let about = |line: &&str| line.contains(&window);
+            assert_eq!(
+                run.stderr.lines().filter(about).count(),
+                1,
+                "{}",
+                run.stderr
+            );
+        }
+    }
+    // quiet is not silent
+    let mut old = world();
+    old.service_table.clear();
+    old.start_at(ago(20 * 24 * 60));
+    let run = old.run(SERVICE, &["-q"]);
+    run.assert_status(0).assert_says("warning");
+    assert_eq!(run.stderr.lines().count(), 1);
+    let world = world();
+    world.tap.script(|_, _| Some(Fault::status(401, "")));
+    world.run(SERVICE, &["-q"]).assert_error(77, &["401"], "");
+}
+
+/// Every line is an object with time, level and message.
+fn objects(stderr: &str) -> Vec<Value> {
+    let parse = |line: &str| {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        for key in ["time", "level", "message"] {
+            assert!(object[key].is_string(), "no {key}: {line}");
+        }
+        object
+    };
+    stderr.lines().map(parse).collect()
+}
+
+#[test]
+fn as_json_every_line_is_an_object_and_the_last_one_counts() {
+    let world = world();
+    let run = world.run(SERVICE, &["--log-format", "json", "-vv"]);
+    run.assert_status(0);
+    let lines = objects(&run.stderr);
+    assert!(lines.len() > 3);
+    assert!(lines.iter().any(|line| line["level"] == "debug"));
+    let last = &lines[lines.len() - 1];
+    assert_eq!(last["level"], "info");
+    let summary = &last["summary"];
+    for (key, count) in [
+        ("windows", 2),
+        ("requests", 2),
+        ("received", 10),
+        ("duplicates", 0),
+        ("late", 0),
+        ("unreadable", 0),
+        ("delivered", 10),
+        ("gaps", 0),
+    ] {
+        assert_eq!(summary[key], count, "{key} in {summary}");
+    }
+    assert_eq!(summary["service"], SERVICE);
+    assert_eq!(summary["outcome"], "caught up");
+    assert!(summary["bytes"].as_u64() > Some(10_000));
+    assert!(summary["@devo_pulling_id"].is_string());
+    assert!((60..300).contains(&summary["behind_seconds"].as_i64().unwrap()));
+
+    world
+        .tap
+        .script(|_, _| Some(Fault::status(403, "no\nentry \u{1b}[31m")));
+    let run = world.run(SERVICE, &["--log-format", "json"]);
+    run.assert_status(77);
+    let lines = objects(&run.stderr);
+    assert_eq!(lines[lines.len() - 2]["summary"]["outcome"], "failed");
+    let last = &lines[lines.len() - 1];
+    assert_eq!(last["level"], "error");
+    assert_eq!(last["error"]["status"], 77);
+    assert_eq!(last["error"]["name"], "noperm");
+    assert!(
+        last["error"]["hint"]
+            .as_str()
+            .unwrap()
+            .contains("TAP Dashboard")
+    );
+    assert!(
+        last["message"]
+            .as_str()
+            .unwrap()
+            .contains("[SetupError 100] HTTP 403: no entry")
+    );
+}
+
+/// What is said to a file that is, or is not, what `$JOURNAL_STREAM` names.
+fn said_to_a_file(world: &mut World, words: &[&str], is_the_journal: bool) -> String {
+    let path = world.dir.path().join("stderr");
+    let file = File::create(&path).unwrap();
+    let about = file.metadata().unwrap();
+    let inode = about.ino() + u64::from(!is_the_journal);
+    let stream = format!("{}:{inode}", about.dev());
+    world.env.insert("JOURNAL_STREAM".into(), stream);
+    let mut command = world.command(SERVICE);
+    let child = command
+        .args(words)
+        .stderr(file)
+        .stdout(Stdio::null())
+        .spawn();
+    Running::of(child.unwrap()).wait();
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_journal_gets_priorities_instead_of_times() {
+    let mut world = world();
+    world.service_table.clear();
+    world.start_at(ago(8 * 24 * 60));
+    let text = said_to_a_file(&mut world, &["-vv"], true);
+    for (start, count) in [("<4>", 1), ("<6>", 1)] {
+        let with = text.lines().filter(|line| line.starts_with(start));
+        assert_eq!(with.count(), count, "{text}");
+    }
+    assert!(text.lines().filter(|line| line.starts_with("<7>")).count() > 100);
+    let year = utc(ago(0))[..5].to_owned();
+    // no time and no word for the level of its own
+    let own = [" warning: ", " info: ", " debug: ", " trace: "];
+    assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
+    assert!(!own.iter().any(|word| text.contains(word)), "{text}");
+
+    world.tap.script(|_, _| Some(Fault::status(401, "")));
+    let text = said_to_a_file(&mut world, &["-q"], true);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("<3>proofpull: ") && lines[1].starts_with("<3>hint: "),
+        "{text}"
+    );
+    let text = said_to_a_file(&mut world, &[], false);
+    assert!(text.starts_with(&year) && !text.contains("<3>"), "{text}");
+}
+
+#[test]
+fn the_configuration_is_named_by_an_option_or_the_environment() {
+    let world = world();
+    let path = world.write_config().display().to_string();
+    let run = |config: &[&str], variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        command.args(["run", SERVICE]).args(config).env_clear();
+        Running::start(command.env("PROOFPULL_CONFIG", variable)).wait()
+    };
+    run(&[], &path).assert_status(0);
+    run(&["--config", &path], "/no/such/file").assert_status(0);
+    run(&[], "/no/such/file").assert_error(78, &["/no/such/file"], "--config");
+    if !Path::new("/etc/proofpull/config.toml").exists() {
+        run(&[], "").assert_error(78, &["/etc/proofpull/config.toml"], "--config");
+    }
+}
+
+#[test]
+fn the_state_folder_is_that_of_the_option_the_configuration_or_the_unit() {
+    let mut world = world();
+    let dir = |name: &str| world.dir.path().join(name).display().to_string();
+    let (option, unit) = (dir("by-option"), dir("by-unit"));
+    let both = format!("{unit}:{}", dir("second"));
+    let without = write(
+        &world,
+        &fs::read_to_string(world.write_config())
+            .unwrap()
+            .replacen("state_dir", "# ", 1),
+    );
+    world.env.insert("STATE_DIRECTORY".into(), both);
+    let made = |place: &str| Path::new(place).join(format!("{SERVICE}.json")).exists();
+
+    world
+        .run(SERVICE, &["--state-dir", &option])
+        .assert_status(0);
+    assert!(made(&option) && !world.state_dir().exists() && !made(&unit));
+    world.run(SERVICE, &[]).assert_status(0);
+    assert!(made(&world.state_dir().display().to_string()) && !made(&unit));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    command
+        .args(["run", SERVICE, "--config", &without])
+        .env_clear()
+        .envs(&world.env);
+    Running::start(&mut command).wait().assert_status(0);
+    assert!(made(&unit));
+}
+
+#[test]
+fn a_relative_path_counts_from_the_configuration() {
+    let mut world = world();
+    let dir = world.dir.path().display().to_string() + "/";
+    for table in [&mut world.devo_table, &mut world.tap_table] {
+        assert!(table.contains(&dir));
+        *table = table.replace(&dir, "");
+    }
+    let text = fs::read_to_string(world.write_config()).unwrap();
+    write_private(&world.config_path(), &text.replace(&dir, "./"));
+    let name = world.config_path();
+    let name = Path::new(name.file_name().unwrap());
+    let elsewhere = world.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    // from another folder, and with a relative name of the configuration itself
+    for (folder, config) in [
+        (elsewhere.as_path(), Path::new("..").join(name)),
+        (Path::new("/"), world.config_path()),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        command.args(["run", SERVICE, "--config"]).arg(config);
+        Running::start(command.current_dir(folder).env_clear())
+            .wait()
+            .assert_status(0);
+    }
+    assert!(world.state_dir().join(format!("{SERVICE}.json")).exists());
+    world.assert_exactly_once(SERVICE);
+}

@@ -1,1 +1,255 @@
-//! A run that is killed loses nothing; one that is asked to stop ends in good order.
+//! Killed at any instruction, stopped by a signal or at the end of its time: the next run goes on
+//! without a hole.
+
+use std::thread::sleep;
+use std::time::{Duration as Wait, Instant};
+
+use crate::simulator::{Behaviour, Ended, Fault, Rng, Style, wait_until};
+use crate::world::{Run, Running, World, ago, each, play, seed};
+
+const SERVICE: &str = "tap-messages-blocked";
+
+/// Three hours of events, none of them late; TAP and the receiver may be silent for long.
+fn filled(rng: &mut Rng) -> World {
+    let mut world = World::new();
+    world.fill(rng, 3, 40);
+    world.tap.release_late();
+    world.tap.set_style(Style {
+        gzip: false,
+        ..Style::default()
+    });
+    world.http_table = "timeout = \"120s\"\n".into();
+    world
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_nothing_and_repeats_one_border_at_most() {
+    let world = filled(&mut Rng::new(seed()));
+    let started = Instant::now();
+    world.run(SERVICE, &[]).assert_status(0);
+    // eight worlds on few cores are slower than one
+    let typical = started.elapsed() * 4;
+    let events = world.devo.count();
+    play(200, |rng| {
+        let world = filled(rng);
+        let mut unconfirmed = 0;
+        for _ in 0..1 + rng.below(3) {
+            let mut run = world.start(SERVICE, &[]);
+            let (asked, connected) = (world.tap.requests().len(), world.devo.connections().len());
+            match rng.below(4) {
+                0 => sleep(typical.mul_f64(rng.below(1000) as f64 / 1000.0)),
+                1 => {
+                    let count = world.devo.count() + rng.below(events);
+                    reached(&mut run, || world.devo.count() >= count);
+                }
+                2 => {
+                    let count = asked + 1 + rng.below(4);
+                    reached(&mut run, || world.tap.requests().len() >= count);
+                }
+                _ => {
+                    let count = connected + 1 + rng.below(4);
+                    reached(&mut run, || world.devo.connections().len() >= count);
+                }
+            }
+            sleep(Wait::from_micros(rng.bits() % 3000));
+            let over = run.is_over();
+            drop(run);
+            if !over {
+                unconfirmed += world.unconfirmed();
+            }
+        }
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(0).assert_says("caught up");
+        let repeated = world.assert_nothing_lost(SERVICE);
+        assert!(
+            repeated <= unconfirmed,
+            "{repeated} came again, {unconfirmed} were unconfirmed"
+        );
+    });
+}
+
+/// Returns as soon as it is so, or the run is over.
+fn reached(run: &mut Running, mut so: impl FnMut() -> bool) {
+    while !so() && !run.is_over() {
+        sleep(Wait::from_micros(200));
+    }
+}
+
+struct Case {
+    name: &'static str,
+    /// What TAP does.
+    fault: Option<Fault>,
+    /// What the receiver does with the connection of a number; 0 is the proof.
+    receiver: fn(usize) -> Behaviour,
+    /// When the signal comes.
+    when: fn(&World) -> bool,
+}
+
+const LONG: Wait = Wait::from_secs(60);
+
+fn cases() -> Vec<Case> {
+    let normal: fn(usize) -> Behaviour = |_| Behaviour::Normal;
+    let some_came: fn(&World) -> bool = |world| world.devo.count() > 0;
+    let asked: fn(&World) -> bool = |world| !world.tap.requests().is_empty();
+    let stall = |at| Fault::StallBody { at, wait: LONG };
+    let slow = |piece, pause| Fault::Slow {
+        piece,
+        pause: Wait::from_millis(pause),
+    };
+    let case = |name, fault, receiver, when| Case {
+        name,
+        fault,
+        receiver,
+        when,
+    };
+    vec![
+        case(
+            "in a stalled answer",
+            Some(stall(30_000)),
+            normal,
+            some_came,
+        ),
+        case("before any event", Some(stall(10)), normal, asked),
+        case("in a slow answer", Some(slow(500, 50)), normal, some_came),
+        case(
+            "before the answer",
+            Some(Fault::Stall { wait: LONG }),
+            normal,
+            asked,
+        ),
+        case(
+            "between attempts",
+            Some(Fault::status(503, "")),
+            normal,
+            asked,
+        ),
+        case(
+            "in the first handshake",
+            None,
+            |_| Behaviour::Silent,
+            |world| world.devo.connections().len() == 1,
+        ),
+        case(
+            "in a later handshake",
+            None,
+            |number| match number {
+                2 => Behaviour::Silent,
+                _ => Behaviour::Normal,
+            },
+            |world| world.devo.connections().len() == 3,
+        ),
+        case(
+            "before the confirmation",
+            None,
+            |_| Behaviour::Slow {
+                read: 1_000_000,
+                pause: Wait::ZERO,
+                hold: Wait::from_millis(1500),
+            },
+            |world| {
+                let connections = world.devo.connections();
+                let data = connections.get(1);
+                data.is_some_and(|data| data.ended == Ended::Goodbye)
+            },
+        ),
+        case(
+            "in a slow delivery",
+            None,
+            |_| Behaviour::Slow {
+                read: 1000,
+                pause: Wait::from_millis(20),
+                hold: Wait::ZERO,
+            },
+            some_came,
+        ),
+    ]
+}
+
+#[test]
+fn a_signal_ends_it_in_good_order_wherever_it_waits() {
+    let seed = seed();
+    let signals = ["TERM", "INT"].map(|signal| cases().into_iter().map(move |case| (signal, case)));
+    let all = signals.into_iter().flatten();
+    let named = all.map(|(signal, case)| (format!("{signal} {}", case.name), (signal, case)));
+    each(named, |(signal, case)| {
+        let world = filled(&mut Rng::new(seed));
+        let Case {
+            fault,
+            receiver,
+            when,
+            ..
+        } = case;
+        world.tap.script(move |_, _| fault.clone());
+        world.devo.behave(receiver);
+        let run = world.start(SERVICE, &[]);
+        wait_until(|| when(&world), "the moment");
+        run.signal(signal);
+        let signalled = Instant::now();
+        let run = run.wait();
+        assert!(signalled.elapsed() < LONG / 3, "{:?}", signalled.elapsed());
+        check_end(&run, "stopped by a signal");
+        check_the_rest(&world);
+    });
+}
+
+#[test]
+fn the_end_of_its_time_ends_it_in_good_order() {
+    let seed = seed();
+    let stall = Fault::Stall {
+        wait: Wait::from_millis(400),
+    };
+    let slow = Fault::Slow {
+        piece: 1000,
+        pause: Wait::from_millis(40),
+    };
+    let faults = [("between answers", stall), ("in an answer", slow)];
+    let faults = faults.map(|(name, fault)| (name.to_owned(), fault));
+    each(faults, |fault| {
+        let mut world = filled(&mut Rng::new(seed));
+        world.tap.script(move |_, _| Some(fault.clone()));
+        let run = world.run(SERVICE, &["--max-duration", "1s"]);
+        check_end(&run, "stopped at max_duration");
+        let before = world.service_table.clone();
+        world.service_table += "max_duration = \"1s\"\n";
+        let run = world.run(SERVICE, &[]);
+        check_end(&run, "stopped at max_duration");
+        world.service_table = before;
+        check_the_rest(&world);
+    });
+}
+
+fn check_end(run: &Run, how: &str) {
+    run.assert_status(0);
+    let last = run.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(how), "{}", run.stderr);
+}
+
+/// The next run finds the rest, and repeats nothing.
+fn check_the_rest(world: &World) {
+    world.tap.no_script();
+    world.devo.behave(|_| Behaviour::Normal);
+    let run = world.run(SERVICE, &[]);
+    check_end(&run, "caught up");
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn what_was_read_and_not_sent_is_not_taken_for_known_by_a_clean_up() {
+    let mut world = World::new();
+    world.start_at(ago(26 * 60));
+    // so many that most identities have expired at the next run, which cleans up at its end
+    world.add(SERVICE, ago(26 * 60), ago(50), 5000);
+    world.run(SERVICE, &[]).assert_status(0);
+    world.add(SERVICE, ago(40), ago(5), 20);
+    let proof = world.devo.connections().len();
+    world.devo.behave(move |number| match number == proof {
+        true => Behaviour::Normal,
+        false => Behaviour::Silent,
+    });
+    let run = world.start(SERVICE, &[]);
+    let opened = || world.devo.connections().len() == proof + 2;
+    wait_until(opened, "the connection for the new events");
+    run.signal("TERM");
+    check_end(&run.wait(), "stopped by a signal");
+    check_the_rest(&world);
+}

@@ -1,68 +1,399 @@
-//! Whatever the receiver does, nothing is lost.
+//! Whatever the receiver does, nothing is lost, and nothing comes again but what it did not confirm.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration as Wait, Instant};
 
-use crate::simulator::{Behaviour, Options, Rng, Versions};
-use crate::world::{World, play};
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+
+use crate::simulator::{
+    Behaviour, Ended, Fault, Line, Options, Rng, Style, Versions, sample, scenario, wait_until,
+};
+use crate::world::{World, ago, array, each, play, seed};
 
 const SERVICE: &str = "tap-messages-delivered";
+const MIB: usize = 1024 * 1024;
 
-fn world(rng: &mut Rng) -> World {
-    let versions = *rng.pick(&[Versions::Tls12, Versions::Tls13]);
-    let mut world = World::with(Options {
-        versions,
-        tickets: rng.chance(50),
-        ..Options::default()
-    });
+/// Two hours of events: two windows of about 130 kB. Nothing is late, nobody waits for long.
+fn filled(options: Options, rng: &mut Rng) -> World {
+    let mut world = World::with(options);
     world.fill(rng, 2, 60);
     world.tap.release_late();
     world.http_table = "timeout = \"2s\"\n".into();
     world
 }
 
-fn healed(world: &World) -> usize {
-    let mut unconfirmed = 0;
-    for _ in 0..30 {
+/// Answers of four thousand events, 8 MB: more than what two kernels hold between the programs.
+fn flooded(rng: &mut Rng) -> World {
+    let mut world = filled(speaking(rng), rng);
+    world.tap.set_flood(4000, 2000);
+    world.http_table = "timeout = \"20s\"\n".into();
+    world
+}
+
+fn speaking(rng: &mut Rng) -> Options {
+    Options {
+        versions: *rng.pick(&[Versions::Tls12, Versions::Tls13]),
+        tickets: rng.chance(50),
+        receive_buffer: Some(64 * 1024),
+        ..Options::default()
+    }
+}
+
+/// The next connections behave like these, those after them as they should.
+fn behave(world: &World, behaviours: impl IntoIterator<Item = Behaviour>) {
+    let mut rest: Vec<_> = behaviours.into_iter().collect();
+    // what a failure shows
+    println!("{}: {rest:?}", world.devo.address());
+    rest.reverse();
+    let next = move |_| rest.pop().unwrap_or(Behaviour::Normal);
+    world.devo.behave(next);
+}
+
+/// Runs again and again, as a timer does, until a run succeeds: nothing is lost, and no more comes
+/// again than what the last connections of failed runs had brought. Returns the statuses.
+fn check(world: &World, behaviours: impl IntoIterator<Item = Behaviour>) -> Vec<i32> {
+    behave(world, behaviours);
+    let (mut statuses, mut unconfirmed) = (Vec::new(), 0);
+    while statuses.last() != Some(&0) {
+        assert!(statuses.len() < 20, "it never succeeds: {statuses:?}");
         let run = world.run(SERVICE, &[]);
-        println!("{}", run.stderr);
-        match run.status {
-            Some(0) => return unconfirmed,
-            Some(69 | 74) => unconfirmed += world.unconfirmed(),
-            _ => panic!("{run:?}"),
+        let status = run.status.expect("nobody kills it");
+        assert!([0, 69, 74].contains(&status), "{}", run.stderr);
+        statuses.push(status);
+        if status != 0 {
+            unconfirmed += world.unconfirmed();
         }
     }
-    panic!("never healed");
+    let repeated = match world.tap.flooded() {
+        0 => world.assert_nothing_lost(SERVICE),
+        flooded => {
+            let arrived = world.devo.counts_by_serial();
+            assert!(arrived.keys().copied().eq(0..flooded), "lost some");
+            world.devo.count() - arrived.len()
+        }
+    };
+    assert!(
+        repeated <= unconfirmed,
+        "{repeated} came again, {unconfirmed} were unconfirmed"
+    );
+    statuses
 }
 
-fn x(rng: &mut Rng, b: Behaviour) {
-    let world = world(rng);
-    world.devo.behave(move |n| if n == 1 { b.clone() } else { Behaviour::Normal });
-    let allowed = healed(&world);
-    println!("{:?}", world.devo.connections());
-    let wanted = world.tap.serials("messagesDelivered").values().sum::<usize>();
-    let got = world.devo.counts_by_serial().values().sum::<usize>();
-    println!("wanted {wanted} got {got} allowed {allowed}");
-    let rep = world.assert_nothing_lost(SERVICE);
-    assert!(rep <= allowed);
+#[test]
+fn every_way_to_speak_tls_delivers_exactly_once() {
+    let versions = [Versions::Tls12, Versions::Tls13];
+    let ways = versions.map(|versions| [true, false].map(|tickets| (versions, tickets)));
+    let ways = ways.into_iter().flatten();
+    each(ways.map(|way| (format!("{way:?}"), way)), |way| {
+        let (versions, tickets) = way;
+        let options = Options {
+            versions,
+            tickets,
+            ..Options::default()
+        };
+        let world = filled(options, &mut Rng::new(seed()));
+        check(&world, []);
+        world.assert_exactly_once(SERVICE);
+        let connections = world.devo.connections();
+        assert!(connections.len() >= 3, "{connections:?}");
+        for connection in connections {
+            let wanted = match versions {
+                Versions::Tls12 => rustls::ProtocolVersion::TLSv1_2,
+                _ => rustls::ProtocolVersion::TLSv1_3,
+            };
+            assert_eq!(connection.tls_version, Some(wanted));
+            assert!(connection.goodbye_received && connection.ended == Ended::Goodbye);
+        }
+    });
 }
 
 #[test]
-fn resets() {
-    play(200, |rng| { let n = rng.below(140_000); x(rng, Behaviour::ResetAfter(n)) });
+fn a_reset_after_any_byte_loses_nothing() {
+    play(200, |rng| {
+        let world = filled(speaking(rng), rng);
+        let (good, after) = (rng.below(3), rng.below(140_000));
+        let wait = Wait::from_millis(rng.bits() % 50);
+        let bad = match rng.chance(50) {
+            true => Behaviour::ResetAfter(after),
+            false => Behaviour::StopThenReset { after, wait },
+        };
+        let good = vec![Behaviour::Normal; good];
+        check(&world, good.into_iter().chain([bad]));
+    });
 }
+
 #[test]
-fn stops() {
-    play(200, |rng| { let n = rng.below(140_000); x(rng, Behaviour::StopThenReset{after: n, wait: Duration::from_millis(50)}) });
+fn an_early_close_in_good_order_is_no_confirmation() {
+    let mut rng = Rng::new(seed());
+    for after in [0, 1, rng.below(MIB), rng.below(MIB)] {
+        let closes = [
+            Behaviour::CloseAfter(after),
+            Behaviour::CloseAfterAndDrain(after),
+        ];
+        for close in closes {
+            let world = flooded(&mut rng);
+            let statuses = check(&world, [Behaviour::Normal, close]);
+            assert_eq!(statuses, [74, 0], "after {after} bytes");
+        }
+    }
 }
+
 #[test]
-fn closes() {
-    play(200, |rng| { let n = rng.below(80_000); x(rng, Behaviour::CloseAfter(n)) });
+fn an_early_close_that_crosses_our_last_bytes_loses_nothing() {
+    play(200, |rng| {
+        let world = filled(speaking(rng), rng);
+        let after = rng.below(130_000);
+        let close = match rng.chance(50) {
+            true => Behaviour::CloseAfter(after),
+            false => Behaviour::CloseAfterAndDrain(after),
+        };
+        check(&world, [Behaviour::Normal, close]);
+    });
 }
+
 #[test]
-fn closes_late() {
-    play(200, |rng| { let n = 80_000 + rng.below(50_000); x(rng, Behaviour::CloseAfter(n)) });
+fn a_receiver_of_any_moods_gets_everything() {
+    play(200, |rng| {
+        let mut world = filled(speaking(rng), rng);
+        world.http_table = "timeout = \"1s\"\n".into();
+        let moods: Vec<Behaviour> = (0..1 + rng.below(6)).map(|_| mood(rng)).collect();
+        check(&world, moods);
+    });
 }
+
+fn mood(rng: &mut Rng) -> Behaviour {
+    let bytes = rng.below(140_000);
+    let some = |rng: &mut Rng, most: u64| Wait::from_millis(rng.bits() % most);
+    match rng.below(12) {
+        0 => Behaviour::Refuse,
+        1 => Behaviour::Silent,
+        2 => Behaviour::CutHandshake,
+        3 => Behaviour::NeverClose,
+        4 => Behaviour::NoGoodbye,
+        5 => Behaviour::CloseAfter(bytes),
+        6 => Behaviour::StopThenReset {
+            after: bytes,
+            wait: some(rng, 300),
+        },
+        7 => Behaviour::Slow {
+            read: bytes + 10_000,
+            pause: some(rng, 30),
+            hold: some(rng, 300),
+        },
+        8 => Behaviour::Normal,
+        _ => Behaviour::ResetAfter(bytes),
+    }
+}
+
 #[test]
-fn drains() {
-    play(200, |rng| { let n = rng.below(80_000); x(rng, Behaviour::CloseAfterAndDrain(n)) });
+fn what_arrives_is_what_tap_has_whatever_happened_on_the_way() {
+    let rng = &mut Rng::new(seed());
+    let mut world = World::new();
+    let from = OffsetDateTime::now_utc() - Duration::hours(2);
+    let events = scenario(rng, from, ago(2), 60);
+    let wanted: BTreeMap<u64, Value> = (events.iter())
+        .filter(|(name, _)| *name == array(SERVICE))
+        .map(|(_, event)| {
+            let text = event.body.text();
+            (sample::serial_of(text).unwrap(), sorted(text))
+        })
+        .collect();
+    world.tap.add_all(events);
+    world.tap.release_late();
+    world.start_at(from);
+    world.devo_table += "pulling_id = false\n";
+    let after = rng.below(100_000);
+    let bad = [
+        Behaviour::Normal,
+        Behaviour::ResetAfter(after),
+        Behaviour::Normal,
+        Behaviour::ResetAfter(after + 1),
+    ];
+    check(&world, bad);
+    for line in world.devo.lines() {
+        let serial = sample::serial_of(&line).unwrap();
+        assert_eq!(sorted(Line::of(&line).json), wanted[&serial]);
+    }
+}
+
+/// An event whose message parts stand in one order.
+fn sorted(event: &[u8]) -> Value {
+    let mut event: Value = serde_json::from_slice(event).unwrap();
+    if let Some(parts) = event["messageParts"].as_array_mut() {
+        parts.sort_by_key(ToString::to_string);
+    }
+    event
+}
+
+#[test]
+fn a_receiver_that_reads_slowly_and_closes_late_is_no_dead_one() {
+    let rng = &mut Rng::new(seed());
+    let options = Options {
+        receive_buffer: Some(16 * 1024),
+        ..speaking(rng)
+    };
+    let world = filled(options, rng);
+    // reading takes longer than the longest silence
+    let slow = Behaviour::Slow {
+        read: 2000,
+        pause: Wait::from_millis(50),
+        hold: Wait::from_millis(500),
+    };
+    assert_eq!(check(&world, [Behaviour::Normal, slow]), [0]);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_receiver_that_never_closes_is_sent_no_more_events() {
+    let mut world = filled(Options::default(), &mut Rng::new(seed()));
+    world.http_table = "timeout = \"1s\"\n".into();
+    behave(&world, [Behaviour::Normal, Behaviour::NeverClose]);
+    let run = world.run(SERVICE, &[]);
+    let said = [
+        "confirming the delivery to localhost",
+        "until the receiver closes",
+    ];
+    run.assert_error(74, &said, "each must pass on the end of a connection");
+    let unconfirmed = world.unconfirmed();
+    assert!(unconfirmed > 0);
+
+    world.tap.forget_requests();
+    let before = world.devo.count();
+    world.devo.behave(|_| Behaviour::NeverClose);
+    for _ in 0..2 {
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(74, &said, "each must pass on the end of a connection");
+    }
+    assert_eq!(world.devo.count(), before);
+    assert!(world.tap.requests().is_empty());
+
+    behave(&world, []);
+    world.run(SERVICE, &[]).assert_status(0);
+    assert!(world.assert_nothing_lost(SERVICE) <= unconfirmed);
+}
+
+#[test]
+fn an_end_without_goodbye_counts_until_the_receiver_has_once_said_one() {
+    let world = filled(Options::default(), &mut Rng::new(seed()));
+    let run = |behaviour: Behaviour| {
+        world.devo.behave(move |_| behaviour.clone());
+        world.run(SERVICE, &[])
+    };
+    let says = || world.state(SERVICE)["receiver"]["says_goodbye"].clone();
+    run(Behaviour::NoGoodbye).assert_status(0);
+    assert_eq!(says(), false);
+    run(Behaviour::Normal).assert_status(0);
+    assert_eq!(says(), true);
+    world.tap.forget_requests();
+    let said = ["confirming", "without close_notify"];
+    run(Behaviour::NoGoodbye).assert_error(74, &said, "sent again by the next run");
+    assert!(world.tap.requests().is_empty());
+    run(Behaviour::Normal).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_receiver_that_refuses_our_certificate_by_an_alert_is_status_77() {
+    each(
+        [Versions::Tls12, Versions::Tls13].map(|v| (format!("{v:?}"), v)),
+        |versions| {
+            let mut world = World::with_certs(|certs| Options {
+                client_ca: Some(certs.other_ca().ca),
+                versions,
+                ..Options::default()
+            });
+            world.fill(&mut Rng::new(seed()), 1, 10);
+            let run = world.run(SERVICE, &[]);
+            run.assert_error(77, &["localhost", "UnknownCA"], "[devo] cert");
+            assert!(world.tap.requests().is_empty());
+        },
+    );
+}
+
+#[test]
+fn after_a_failed_confirmation_less_may_be_unconfirmed_for_some_runs() {
+    let mut world = filled(Options::default(), &mut Rng::new(seed()));
+    world.http_table = "timeout = \"1s\"\n".into();
+    let limit = || world.state(SERVICE)["unconfirmed_limit"].as_u64().unwrap() / 1024 / 1024;
+    for (good, left) in [(false, 32), (false, 16), (true, 32), (true, 64), (true, 64)] {
+        let bad = [Behaviour::Normal, Behaviour::NeverClose];
+        behave(&world, bad.into_iter().filter(|_| !good));
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(if good { 0 } else { 74 });
+        assert_eq!(limit(), left);
+    }
+    world.assert_nothing_lost(SERVICE);
+}
+
+#[test]
+fn no_more_than_64_mib_are_unconfirmed_at_once() {
+    let mut world = World::with(Options {
+        keep: false,
+        ..Options::default()
+    });
+    world.start_at(ago(61));
+    world.tap.set_flood(35_000, 2000);
+    world.run(SERVICE, &[]).assert_status(0);
+    assert_eq!(world.devo.count(), 35_000);
+    let sizes: Vec<usize> = (world.devo.connections().iter())
+        .map(|connection| connection.bytes)
+        .collect();
+    let [0, first, rest @ ..] = sizes.as_slice() else {
+        panic!("{sizes:?}");
+    };
+    // and a batch of 1 MiB, and what stands before each event in its line
+    assert!(
+        (64 * MIB..70 * MIB).contains(first) && !rest.is_empty(),
+        "{sizes:?}"
+    );
+}
+
+/// Another world, whose TAP's answers are not compressed, so that bytes are events at once.
+fn plain(fault: impl Fn(usize) -> Option<Fault> + Send + 'static) -> World {
+    let mut world = filled(Options::default(), &mut Rng::new(seed()));
+    world.http_table = "timeout = \"120s\"\n".into();
+    world.tap.set_style(Style {
+        gzip: false,
+        ..Style::default()
+    });
+    world.tap.script(move |_, number| fault(number));
+    world
+}
+
+#[test]
+fn events_before_a_stall_are_confirmed_and_known_before_their_answer_is_whole() {
+    const STALL: Wait = Wait::from_secs(60);
+    let (at, wait) = (70_000, STALL);
+    let world = plain(move |_| Some(Fault::StallBody { at, wait }));
+    let started = Instant::now();
+    let run = world.start(SERVICE, &[]);
+    let confirmed = || {
+        let connections = world.devo.connections();
+        let data = connections.get(1);
+        data.is_some_and(|data| data.ended == Ended::Goodbye && data.lines > 10)
+    };
+    wait_until(confirmed, "a confirmation");
+    let known = || world.state(SERVICE)["identities"]["length"] != 0;
+    wait_until(known, "the identities");
+    let position = world.position(SERVICE);
+    assert!(world.service_table.contains(&position), "at {position}");
+    assert!(started.elapsed() < STALL, "no longer in the stall");
+
+    run.signal("TERM");
+    run.wait().assert_status(0);
+    world.tap.no_script();
+    world.run(SERVICE, &[]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn an_answer_that_trickles_in_is_confirmed_every_few_seconds() {
+    let (piece, pause) = (1500, Wait::from_millis(100));
+    let world = plain(move |number| (number == 0).then_some(Fault::Slow { piece, pause }));
+    world.run(SERVICE, &[]).assert_status(0);
+    let connections = world.devo.connections();
+    let transactions = connections.iter().filter(|one| one.lines > 0).count();
+    assert!(transactions > 2, "{transactions} for two windows");
+    world.assert_exactly_once(SERVICE);
 }

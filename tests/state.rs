@@ -1,1 +1,262 @@
-//! The state: torn, foreign, newer, unwritable, locked, and clocks that go wrong.
+//! What is remembered: refused where it cannot be understood, proven to be writable before anything
+//! is asked for, and one run at a time.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::world::{Mounted, Run, Running, World, ago, hold};
+
+const SERVICE: &str = "tap-messages-delivered";
+
+/// Two hours with 20 events.
+fn world() -> World {
+    let mut world = World::new();
+    world.start_at(ago(120));
+    world.add(SERVICE, ago(120), ago(3), 20);
+    world
+}
+
+/// The same after a run, with ten late events more.
+fn known() -> World {
+    let world = world();
+    world.run(SERVICE, &[]).assert_status(0);
+    world.add(SERVICE, ago(40), ago(3), 10);
+    world.tap.forget_requests();
+    world
+}
+
+fn file(world: &World, extension: &str) -> PathBuf {
+    world.state_dir().join(format!("{SERVICE}.{extension}"))
+}
+
+#[track_caller]
+fn assert_nothing_asked(world: &World) {
+    assert_eq!(world.tap.requests().len(), 0, "something was asked for");
+}
+
+/// A damaged file is refused, nothing is asked for, and both files stay as they are.
+fn check_refused(extension: &str, name: &str, damage: impl Fn(&World, Vec<u8>) -> Vec<u8>) {
+    println!("{extension}: {name}");
+    let world = known();
+    let files = ["json", "seen"].map(|extension| file(&world, extension));
+    let whole = files.clone().map(|path| fs::read(path).unwrap());
+    let at = usize::from(extension == "seen");
+    fs::write(&files[at], damage(&world, whole[at].clone())).unwrap();
+    let read = || files.clone().map(|path| fs::read(path).unwrap());
+    let damaged = read();
+
+    let path = files[at].display().to_string();
+    world.run(SERVICE, &[]).assert_error(65, &[&path], "");
+    assert_nothing_asked(&world);
+    assert_eq!(read(), damaged);
+
+    for (path, bytes) in files.iter().zip(whole) {
+        fs::write(path, bytes).unwrap();
+    }
+    world.run(SERVICE, &[]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_state_that_cannot_be_understood_is_refused() {
+    check_refused("json", "empty", |_, _| Vec::new());
+    check_refused("json", "torn", |_, bytes| bytes[..bytes.len() / 2].into());
+    check_refused("json", "garbage", |_, _| b"\x00\xff rubbish".into());
+    check_refused("json", "another type", |_, _| b"[]".into());
+    check_refused("json", "no version", |_, _| b"{}".into());
+    check_refused("json", "newer", |_, bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replace("\"version\": 1", "\"version\": 99").into()
+    });
+    check_refused("json", "something more", |_, bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replacen('{', "{\"more\": 1,", 1).into()
+    });
+    check_refused("json", "of another service", |world, _| {
+        world.run("tap-clicks-blocked", &[]).assert_status(0);
+        world.tap.forget_requests();
+        fs::read(world.state_dir().join("tap-clicks-blocked.json")).unwrap()
+    });
+}
+
+#[test]
+fn the_refusal_of_a_state_says_the_way_out() {
+    let world = known();
+    fs::write(file(&world, "json"), "{").unwrap();
+    let run = world.run(SERVICE, &[]);
+    run.assert_error(65, &["damaged"], "start_time");
+    fs::write(file(&world, "json"), "{\"version\": 2}").unwrap();
+    let run = world.run(SERVICE, &[]);
+    run.assert_error(65, &["version 2"], "newer program");
+    // and the way out leads out
+    for extension in ["json", "seen"] {
+        fs::rename(
+            file(&world, extension),
+            file(&world, extension).with_extension("old"),
+        )
+        .unwrap();
+    }
+    world.run(SERVICE, &[]).assert_status(0);
+    world.assert_nothing_lost(SERVICE);
+}
+
+#[test]
+fn identities_that_are_not_all_there_are_refused() {
+    check_refused("seen", "empty", |_, _| Vec::new());
+    check_refused("seen", "too short", |_, bytes| {
+        bytes[..bytes.len() - 1].into()
+    });
+    check_refused("seen", "foreign", |_, bytes| {
+        bytes.iter().rev().copied().collect()
+    });
+    let world = known();
+    fs::remove_file(file(&world, "seen")).unwrap();
+    world
+        .run(SERVICE, &[])
+        .assert_error(65, &[".seen"], "backup");
+    assert_nothing_asked(&world);
+}
+
+#[test]
+fn what_a_killed_run_left_behind_does_no_harm() {
+    let world = known();
+    let mut seen = fs::read(file(&world, "seen")).unwrap();
+    seen.extend_from_slice(b"a record that was torn, and more than one of them");
+    fs::write(file(&world, "seen"), seen).unwrap();
+    fs::write(file(&world, "json.new"), "{\"version\": 1, \"serv").unwrap();
+    fs::write(file(&world, "seen.next"), "torn").unwrap();
+    fs::write(
+        file(&world, "lock"),
+        "pid 1, started long ago, and never ended",
+    )
+    .unwrap();
+    for _ in 0..2 {
+        world.run(SERVICE, &[]).assert_status(0);
+        world.assert_exactly_once(SERVICE);
+    }
+    assert!(!file(&world, "json.new").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_status_73_and_nothing_is_asked_for() {
+    let world = world();
+    fs::write(world.state_dir(), "a file").unwrap();
+    let run = world.run(SERVICE, &[]);
+    run.assert_error(73, &[&world.state_dir().display().to_string()], "state_dir");
+    assert_nothing_asked(&world);
+    assert_eq!(world.devo.connections().len(), 0);
+    fs::remove_file(world.state_dir()).unwrap();
+    world.run(SERVICE, &[]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_folder_that_is_read_only_is_status_73_and_nothing_is_asked_for() {
+    let world = known();
+    let dir = world.state_dir().display().to_string();
+    let command = world.command(SERVICE);
+    let script =
+        "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit 99; exec \"$@\"";
+    // in a name space of its own: others keep the folder as it is
+    let mut inside = Command::new("unshare");
+    inside.args(["-m", "sh", "-c", script, &dir]);
+    inside.arg(command.get_program()).args(command.get_args());
+    let run = Running::start(&mut inside).wait();
+    if run.status == Some(99) || run.stderr.contains("unshare") {
+        println!("skipped: nothing may be mounted here");
+        return;
+    }
+    run.assert_error(73, &["state"], "writable");
+    assert_nothing_asked(&world);
+    world.run(SERVICE, &[]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_full_disk_is_status_73_and_nothing_is_lost() {
+    // so many pages left, and whether the state itself can still be written
+    for pages in [0, 1, 2, 3] {
+        let world = world();
+        let Some(disk) = Mounted::small(&world.state_dir()) else {
+            return;
+        };
+        world.run(SERVICE, &[]).assert_status(0);
+        world.add(SERVICE, ago(40), ago(3), 1000);
+        world.tap.forget_requests();
+        let filling = disk.fill(pages);
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(73, &["No space left on device"], "room");
+        if pages == 0 {
+            assert_nothing_asked(&world);
+        }
+        fs::remove_file(filling).unwrap();
+        world.run(SERVICE, &[]).assert_status(0);
+        let repeated = world.assert_nothing_lost(SERVICE);
+        assert!(repeated <= 1000, "{repeated}");
+    }
+}
+
+#[test]
+fn a_second_run_finds_out_who_runs_and_can_wait() {
+    let world = world();
+    let held = hold(&world.tap, 0);
+    let first = world.start(SERVICE, &[]);
+    held.wait();
+    let pid = format!("pid {}, started 20", first.pid());
+    let second = world.run(SERVICE, &[]);
+    second.assert_error(75, &[SERVICE, &pid], "--wait-lock");
+    let second = world.run(SERVICE, &["--wait-lock", "1s"]);
+    second.assert_error(75, &[SERVICE, &pid], "--wait-lock");
+    let mut waiting = world.start(SERVICE, &["--wait-lock", "4m"]);
+    assert!(!waiting.is_over());
+    drop(held);
+    first.wait().assert_status(0);
+    waiting.wait().assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+fn metadata(world: &World) -> Vec<(String, fs::Metadata)> {
+    let entries = fs::read_dir(world.state_dir()).unwrap();
+    let named = entries.map(|entry| {
+        let entry = entry.unwrap();
+        (
+            entry.file_name().into_string().unwrap(),
+            entry.metadata().unwrap(),
+        )
+    });
+    named.collect()
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    let world = known();
+    let files = metadata(&world);
+    assert!(files.len() >= 3, "{files:?}");
+    for (name, about) in files {
+        assert_eq!(about.mode() & 0o7777, 0o600, "{name}");
+    }
+    let folder = fs::metadata(world.state_dir()).unwrap();
+    assert_eq!(folder.mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn files_that_root_makes_belong_to_the_owner_of_the_folder() {
+    let world = world();
+    fs::create_dir(world.state_dir()).unwrap();
+    if chown(world.state_dir(), Some(12345), Some(12346)).is_err() {
+        println!("skipped: only root gives files away");
+        return;
+    }
+    let check = |run: Run| {
+        run.assert_status(0);
+        for (name, about) in metadata(&world) {
+            assert_eq!((about.uid(), about.gid()), (12345, 12346), "{name}");
+        }
+    };
+    check(world.run(SERVICE, &[]));
+    check(world.run(SERVICE, &["--start-time", "2h"]));
+    check(world.run(SERVICE, &["--stdout"]));
+    assert!(metadata(&world).len() >= 9);
+}

@@ -1,1 +1,365 @@
-//! Which windows are asked for: halved, too old, read again, with clocks that differ.
+//! The windows that are asked for: touching, never in the future, halved where they are too much;
+//! and what becomes of what is too old, of a changed start, and of clocks that are wrong.
+
+use std::time::Duration as Wait;
+
+use proofpull::window::utc;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use crate::simulator::{Event, Fault, Request, Rng, sample};
+use crate::world::{Run, World, ago, array, each};
+
+const SERVICE: &str = "tap-clicks-permitted";
+const DAY: Duration = Duration::DAY;
+const HOUR: Duration = Duration::HOUR;
+
+/// A run when it is this time for the program; TAP has a clock of its own.
+fn run_at(world: &World, now: OffsetDateTime) -> Run {
+    world.run(SERVICE, &["--now", &utc(now)])
+}
+
+/// A run when it is this time for everybody.
+fn run_together_at(world: &World, now: OffsetDateTime) -> Run {
+    world.tap.forget_requests();
+    world.tap.set_clock_offset(now - OffsetDateTime::now_utc());
+    run_at(world, now)
+}
+
+fn now() -> OffsetDateTime {
+    ago(0)
+}
+
+fn position(world: &World) -> OffsetDateTime {
+    OffsetDateTime::parse(&world.position(SERVICE), &Rfc3339).unwrap()
+}
+
+fn window(request: &Request) -> (OffsetDateTime, OffsetDateTime) {
+    request.interval().expect("an interval")
+}
+
+fn gaps(world: &World) -> Vec<serde_json::Value> {
+    world.state(SERVICE)["gaps"].as_array().unwrap().clone()
+}
+
+#[test]
+fn windows_touch_and_are_asked_for_as_tap_takes_them() {
+    let mut world = World::new();
+    world.start_at(ago(200));
+    world.service_table +=
+        "threat_type = [\"url\", \"attachment\"]\nthreat_status = [\"active\"]\n";
+    world.run(SERVICE, &[]).assert_status(0);
+    let requests = world.tap.requests();
+    let mut from = ago(200);
+    for request in &requests {
+        let (start, end) = window(request);
+        let interval = format!("{}/{}", utc(start), utc(end));
+        let expected = [
+            ("format", "json"),
+            ("interval", &interval),
+            ("threatType", "url"),
+            ("threatType", "attachment"),
+            ("threatStatus", "active"),
+        ];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(request.query, expected);
+        assert!(
+            (start - from).abs() <= Duration::SECOND,
+            "{start} after {from}"
+        );
+        assert!((Duration::seconds(30)..=HOUR).contains(&(end - start)));
+        assert!(
+            end <= request.at - Duration::seconds(60),
+            "{end} at {}",
+            request.at
+        );
+        from = end;
+    }
+    assert_eq!(requests.len(), 4);
+    assert_eq!(position(&world), from);
+    assert!(from >= ago(3));
+}
+
+#[test]
+fn late_events_arrive_once_at_one_request_a_run_over_hours() {
+    let mut world = World::new();
+    let mut rng = Rng::new(crate::world::seed());
+    let start = ago(5 * 60);
+    world.start_at(start);
+    for minute in 0..180 {
+        let created = start + Duration::minutes(minute);
+        let body = sample::click(&mut rng, created, minute as u64, "someone@corp.example");
+        let body = if rng.chance(20) {
+            body.without_id()
+        } else {
+            body
+        };
+        let late = Duration::seconds(rng.below(40 * 60) as i64);
+        let event = Event::new(created, body).visible_from(created + late);
+        // two of the same second, without a name, are two
+        let twins = rng.chance(10) && event.body == event.body.without_id();
+        world.tap.add(array(SERVICE), event.clone());
+        if twins {
+            world.tap.add(array(SERVICE), event);
+        }
+    }
+    for (number, minute) in (10..240).step_by(10).enumerate() {
+        // an API that counts the very end of a window to it shows events in two windows
+        world.tap.set_end_inclusive(number % 2 > 0);
+        let run = run_together_at(&world, start + Duration::minutes(minute));
+        run.assert_status(0).assert_never_says("warning");
+        assert_eq!(run.count("requests"), 1, "{}", run.stderr);
+    }
+    world.assert_exactly_once(SERVICE);
+}
+
+/// A burst of so many seconds, a minute into the second of two hours; no window that has any of
+/// it works, but those of at most `works` seconds. Returns how many runs it took.
+fn check_burst(fault: &Fault, seconds: i64, works: i64, words: &[&str]) -> usize {
+    let mut world = World::new();
+    let start = ago(122);
+    world.start_at(start);
+    world.http_table = "timeout = \"1s\"\n".into();
+    world.add(SERVICE, start, ago(3), 60);
+    let from = start + HOUR + Duration::MINUTE;
+    let to = from + Duration::seconds(seconds);
+    world.add(SERVICE, from, to, 40);
+    let fault = fault.clone();
+    world.tap.script(move |request, _| {
+        let (start, end) = window(request);
+        let hit = start < to && end > from && end - start > Duration::seconds(works);
+        hit.then(|| fault.clone())
+    });
+    let mut said = String::new();
+    let mut runs = 0;
+    while !said.contains("caught up") {
+        assert!(runs < 10, "it never gets through:\n{said}");
+        let run = world.run(SERVICE, words);
+        assert!(matches!(run.status, Some(0 | 69)), "{}", run.stderr);
+        said += &run.stderr;
+        runs += 1;
+    }
+    world.assert_exactly_once(SERVICE);
+    // and the windows grow again
+    let requests = world.tap.requests();
+    let good = requests.iter().filter(|request| request.status == 200);
+    let good: Vec<Duration> = good
+        .map(|request| window(request).1 - window(request).0)
+        .collect();
+    let grows = |two: &[Duration]| two[1] == two[0] * 2;
+    assert!(good.windows(2).any(grows), "{good:?}");
+    runs
+}
+
+#[test]
+fn a_window_that_is_too_much_is_halved() {
+    let wait = Wait::from_secs(30);
+    let faults = [
+        Fault::status(503, "busy"),
+        Fault::status(504, ""),
+        Fault::Stall { wait },
+        Fault::StallBody { at: 400, wait },
+        Fault::CutBody { at: 400 },
+        Fault::ResetBody { at: 400 },
+    ];
+    each(faults.map(|fault| (format!("{fault:?}"), fault)), |fault| {
+        assert!(check_burst(&fault, 240, 450, &[]) <= 2);
+    });
+}
+
+#[test]
+fn a_burst_gets_through_over_several_short_runs() {
+    let runs = check_burst(&Fault::status(503, ""), 50, 30, &["--max-duration", "3s"]);
+    assert!(runs > 1);
+}
+
+#[test]
+fn what_tap_no_longer_keeps_is_a_gap_and_said_once() {
+    let mut world = World::new();
+    let old = now() - DAY * 9;
+    world.start_at(old - HOUR);
+    world.add(SERVICE, old - HOUR, old - Duration::minutes(2), 5);
+    run_together_at(&world, old).assert_status(0);
+    let before = position(&world);
+
+    world.add(SERVICE, now() - DAY * 6, ago(3), 50);
+    world.tap.set_clock_offset(Duration::ZERO);
+    world.tap.forget_requests();
+    // a run that fails says its failure, the next one says the gap
+    world
+        .tap
+        .script(|_, number| (number > 3).then(|| Fault::status(401, "")));
+    world.run(SERVICE, &[]).assert_status(77);
+    let first = window(&world.tap.requests()[0]).0;
+    let expected = serde_json::json!({ "from": utc(before), "to": utc(first), "said": false });
+    assert_eq!(gaps(&world), [expected]);
+    let edge: OffsetDateTime = now() - DAY * 7 + HOUR;
+    assert!(
+        (first - edge).abs() < Duration::minutes(4),
+        "{first}, {edge}"
+    );
+
+    world.tap.no_script();
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(3);
+    let said = format!("between {} and {}", utc(before), utc(first));
+    run.assert_says(&said).assert_says("1 gaps");
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_never_says("between");
+    assert_eq!(gaps(&world)[0]["said"], true);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn how_much_tap_keeps_is_read_from_its_refusal() {
+    let mut world = World::new();
+    world.tap.set_keep(Duration::hours(12));
+    world.start_at(now() - DAY);
+    world.add(SERVICE, now() - Duration::hours(10), ago(3), 30);
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_says("12h");
+    let requests = world.tap.requests();
+    assert_eq!(
+        requests.iter().filter(|asked| asked.status == 400).count(),
+        1
+    );
+    assert!(requests.len() <= 13, "{}", requests.len());
+    assert_eq!(gaps(&world).len(), 0, "a start that is moved up is no gap");
+    world.assert_exactly_once(SERVICE);
+
+    // the same for a position that became too old
+    let later = now() + DAY;
+    let before = position(&world);
+    run_together_at(&world, later).assert_status(3);
+    let gap = &gaps(&world)[0];
+    assert_eq!(gap["from"], utc(before));
+    let edge = utc(later - Duration::hours(11));
+    assert!(
+        gap["to"].as_str().unwrap()[..15] >= edge[..15],
+        "{gap}, {edge}"
+    );
+    run_together_at(&world, later).assert_status(0);
+}
+
+#[test]
+fn a_start_that_is_older_than_kept_is_moved_up_and_is_no_gap() {
+    for fails_first in [false, true] {
+        let mut world = World::new();
+        world.start_at(now() - DAY * 30);
+        world.add(SERVICE, now() - DAY * 6, ago(3), 20);
+        if fails_first {
+            world.tap.script(|_, _| Some(Fault::status(401, "")));
+            world.run(SERVICE, &[]).assert_status(77);
+            world.tap.no_script();
+        }
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(0);
+        if !fails_first {
+            run.assert_says("warning").assert_says("older than");
+        }
+        assert_eq!(gaps(&world).len(), 0);
+        world.assert_exactly_once(SERVICE);
+    }
+}
+
+#[test]
+fn another_start_time_starts_over_and_says_so_and_the_same_does_not() {
+    let mut world = World::new();
+    let start = ago(180);
+    world.add(SERVICE, ago(170), ago(3), 30);
+    let mut run_with = |start_time: &str| {
+        world.service_table = start_time.to_owned();
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(0);
+        (run.count("delivered"), run.stderr.contains("starts over"))
+    };
+    let utc_plus_two = time::UtcOffset::from_hms(2, 0, 0).unwrap();
+    let local = start.to_offset(utc_plus_two).format(&Rfc3339).unwrap();
+    let line = |time: &str| format!("start_time = {time:?}\n");
+    let written = line(&utc(start));
+    assert_eq!(run_with(&written), (30, false));
+    for same in [
+        line(&local),
+        line(&utc(start).replace('T', " ")),
+        line(&local.replace("02:00", "0200")),
+        format!("start_time = {}\n", utc(start)),
+        "start_time = \"\"\n".into(),
+        String::new(),
+        written.clone(),
+    ] {
+        assert_eq!(run_with(&same), (0, false), "{same}");
+    }
+    let later = utc(ago(90));
+    let (delivered, said) = run_with(&line(&later));
+    assert!((14..=16).contains(&delivered) && said, "{delivered}");
+    assert_eq!(run_with(&line(&later.replace('T', " "))).0, 0);
+    assert_eq!(run_with(&written), (30, true));
+}
+
+/// Our clock is wrong by `ours` and TAP's by `theirs`; later both are right. Nothing is lost, nothing
+/// comes twice, and no position is ever later than TAP's time.
+fn check_clocks(ours: Duration, theirs: Duration, says: &str) {
+    let mut world = World::new();
+    world.start_at(ago(30) + ours.min(theirs).min(Duration::ZERO));
+    for (minute, wrong) in [(0, 1_i32), (10, 1), (20, 0), (30, 0)] {
+        let right = now() + Duration::minutes(minute);
+        let (ours, server) = (right + ours * wrong, right + theirs * wrong);
+        let created = server.min(right) - Duration::minutes(10);
+        world.add(SERVICE, created - Duration::minutes(20), created, 10);
+        world
+            .tap
+            .set_clock_offset(server - OffsetDateTime::now_utc());
+        let run = run_at(&world, ours);
+        run.assert_status(0);
+        match wrong {
+            0 => run.assert_never_says("warning"),
+            _ => run.assert_says("warning").assert_says(says),
+        };
+        // a slow start of the program is its clock's, too
+        let margin = Duration::seconds(50);
+        assert!(
+            position(&world) <= ours.min(server) - margin,
+            "{}",
+            run.stderr
+        );
+    }
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_clock_that_is_ahead_loses_nothing() {
+    check_clocks(HOUR * 3, Duration::ZERO, "clock is 3h ahead of");
+    check_clocks(Duration::minutes(2), Duration::ZERO, "ahead of");
+    check_clocks(Duration::ZERO, -HOUR * 3, "clock is 3h ahead of");
+}
+
+#[test]
+fn a_clock_that_is_behind_loses_nothing() {
+    check_clocks(-HOUR * 3, Duration::ZERO, "clock is 3h behind");
+    check_clocks(Duration::ZERO, HOUR * 3, "clock is 3h behind");
+}
+
+#[test]
+fn a_clock_that_is_behind_does_not_hide_what_tap_no_longer_keeps() {
+    let mut world = World::new();
+    world.start_at(now() - DAY * 8);
+    world.add(SERVICE, now() - DAY * 6, ago(200), 20);
+    let run = run_at(&world, now() - HOUR * 3);
+    run.assert_status(0).assert_says("behind");
+    run_at(&world, now()).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_saved_position_in_the_future_is_an_error_and_nothing_is_asked() {
+    let mut world = World::new();
+    world.start_at(ago(60));
+    run_together_at(&world, now() + HOUR).assert_status(0);
+    let path = world.state_dir().join(format!("{SERVICE}.json"));
+    let before = std::fs::read(&path).unwrap();
+    world.tap.forget_requests();
+    let run = run_at(&world, now());
+    run.assert_error(65, &["lies in the future"], "clock");
+    assert_eq!(world.tap.requests().len(), 0);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -482,4 +483,83 @@ pub(crate) fn play(all: usize, round: impl Fn(&mut Rng) + Sync) {
             });
         }
     });
+}
+
+/// A file system of its own, unmounted when it is dropped.
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// One of 64 KiB in an empty folder; `None`, and said, where mounting is not allowed.
+    pub(crate) fn small(dir: &Path) -> Option<Mounted> {
+        std::fs::create_dir_all(dir).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k,mode=700", "none"]);
+        let mounted = mount.arg(dir).stderr(Stdio::null()).status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Mounted(dir.to_owned()));
+        }
+        println!("skipped: nothing may be mounted here");
+        None
+    }
+
+    /// Leaves room for so many pages; returns the file that takes all the other.
+    pub(crate) fn fill(&self, pages_left: u64) -> PathBuf {
+        let path = self.0.join("filling");
+        let mut file = std::fs::File::create(&path).unwrap();
+        let written = std::io::copy(&mut std::io::repeat(0), &mut file);
+        assert!(written.is_err(), "it is full");
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - pages_left * 4096).unwrap();
+        path
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // the test that failed may have left a run behind
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+impl Running {
+    /// One that was started otherwise; what is not piped cannot be read.
+    pub(crate) fn of(mut child: Child) -> Running {
+        let stdout = child.stdout.take().map(read_all);
+        let stderr = child.stderr.take().map(read_all);
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+/// Makes a script that holds up the request with this number until it is let go.
+pub(crate) fn hold(tap: &Tap, number: usize) -> Held {
+    let held = Held(std::sync::Arc::default());
+    let gate = held.0.clone();
+    tap.script(move |_, asked| {
+        if asked == number {
+            gate.0.store(true, SeqCst);
+            wait_until(|| gate.1.load(SeqCst), "the test to let a request go");
+        }
+        None
+    });
+    held
+}
+
+/// A request that is held up; let go when dropped.
+pub(crate) struct Held(std::sync::Arc<(AtomicBool, AtomicBool)>);
+
+impl Held {
+    /// Returns once it is there.
+    pub(crate) fn wait(&self) {
+        wait_until(|| self.0.0.load(SeqCst), "a request");
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.1.store(true, SeqCst);
+    }
 }

@@ -66,7 +66,8 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
         .hint(hint)?;
     let text = std::io::read_to_string(&file)
         .with_context(what)
-        .exit(Exit::Config)?;
+        .exit(Exit::Config)
+        .hint(hint)?;
     let absolute = std::path::absolute(&path)
         .with_context(what)
         .exit(Exit::Config)?;

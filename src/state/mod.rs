@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Gap, Position, Resume, hour_after};
+use crate::event::{Gap, Narrow, Position, Resume, hour_after};
 use crate::exit::{Because, Exit, fail};
 use crate::files;
 use crate::window::whole_seconds;
@@ -69,7 +69,15 @@ struct SavedPosition {
     #[serde(with = "time::serde::rfc3339")]
     until: OffsetDateTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    length: Option<u32>,
+    narrow: Option<SavedNarrow>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedNarrow {
+    seconds: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    until: OffsetDateTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,7 +228,7 @@ impl State {
             range: start.range.clone(),
             position: SavedPosition {
                 until: from,
-                length: None,
+                narrow: None,
             },
             identities_since: from,
             identities: Extent::NONE,
@@ -239,9 +247,14 @@ impl State {
     /// From where to go on.
     #[must_use]
     pub fn position(&self) -> Position {
+        let SavedPosition { until, narrow } = &self.saved.position;
+        let narrow = narrow.as_ref().map(|narrow| Narrow {
+            seconds: narrow.seconds,
+            until: narrow.until,
+        });
         Position {
-            until: self.saved.position.until,
-            length: self.saved.position.length,
+            until: *until,
+            narrow,
         }
     }
 
@@ -290,9 +303,13 @@ impl State {
     pub fn commit(&mut self, resume: Option<&Resume>, receiver: Option<Receiver>) -> Result<()> {
         self.saved.identities = self.seen.commit()?;
         if let Some(Resume { position, gap }) = resume {
+            let narrow = position.narrow.map(|narrow| SavedNarrow {
+                seconds: narrow.seconds,
+                until: narrow.until,
+            });
             self.saved.position = SavedPosition {
                 until: position.until,
-                length: position.length,
+                narrow,
             };
             if let Some(Gap { from, to }) = *gap {
                 self.saved.gaps.push(SavedGap {

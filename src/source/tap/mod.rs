@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use super::{Source, Turn};
 use crate::config::Url;
 use crate::connect::Stopped;
-use crate::event::{Asked, Batch, Border, Gap, Position, Record, Resume, hour_after};
+use crate::event::{Asked, Batch, Border, Gap, Narrow, Position, Record, Resume, hour_after};
 use crate::exit::line;
 use crate::http::{Answer, Bytes, Client, Dropped};
 use crate::json_stream::Splitter;
@@ -82,6 +82,8 @@ pub struct Tap {
     /// Where the next window starts.
     from: OffsetDateTime,
     length: Duration,
+    /// Before it, windows do not grow again.
+    narrow_until: OffsetDateTime,
     /// Up to where this run reads.
     target: Option<OffsetDateTime>,
     /// How far the server's clock is ahead of ours.
@@ -120,7 +122,7 @@ impl Tap {
     /// A source that has asked for nothing yet.
     #[must_use]
     pub fn new(options: Options) -> Tap {
-        let Position { until, length } = options.position;
+        let Position { until, narrow } = options.position;
         let look_back = if options.end.is_none() {
             options.look_back
         } else {
@@ -131,7 +133,8 @@ impl Tap {
             kind: Kind::of(options.array),
             until,
             from: (until - look_back).max(options.since.min(until)),
-            length: length.map_or(HOUR, |seconds| Duration::seconds(seconds.into())),
+            length: narrow.map_or(HOUR, |narrow| Duration::seconds(narrow.seconds.into())),
+            narrow_until: narrow.map_or(until, |narrow| narrow.until),
             target: None,
             ahead: None,
             late_before: (!options.fresh && options.end.is_none()).then(|| utc(until)),
@@ -359,7 +362,9 @@ impl Tap {
         self.failures = 0;
         self.from = to.max(window.from);
         self.until = self.until.max(to);
-        self.length = (self.length + self.length).min(self.rule.longest);
+        if to >= self.narrow_until {
+            self.length = (self.length + self.length).min(self.rule.longest);
+        }
         Resume {
             position: self.position(),
             gap,
@@ -367,10 +372,13 @@ impl Tap {
     }
 
     fn position(&self) -> Position {
-        let length = (self.length < self.rule.longest).then_some(self.length.whole_seconds());
+        let narrow = (self.length < self.rule.longest).then(|| Narrow {
+            seconds: u32::try_from(self.length.whole_seconds()).unwrap_or(u32::MAX),
+            until: self.narrow_until,
+        });
         Position {
             until: self.until,
-            length: length.and_then(|length| u32::try_from(length).ok()),
+            narrow,
         }
     }
 
@@ -380,6 +388,7 @@ impl Tap {
         let too_much = matches!(error.downcast_ref(), Some(Dropped::Silent | Dropped::Cut));
         if stopped || too_much {
             self.length = self.rule.half(window.length());
+            self.narrow_until = window.to;
         }
         if !stopped {
             // half as much is another question: only the same one again counts
