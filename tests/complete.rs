@@ -1,8 +1,6 @@
 //! Every event arrives, and arrives once, whatever TAP does to the order and the time of things.
 
-use time::{Duration, OffsetDateTime};
-
-use crate::simulator::{Rng, sample};
+use crate::simulator::Rng;
 use crate::world::{World, array, seed};
 
 fn check_exactly_once(service: &str) {

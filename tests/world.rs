@@ -479,7 +479,7 @@ pub(crate) fn play(all: usize, round: impl Fn(&mut Rng) + Sync) {
         for number in (lane..rounds(all)).step_by(LANES) {
             let rng = Rng::new(seed.wrapping_add(number as u64));
             each([(format!("round {number}"), rng)], |mut rng| {
-                round(&mut rng)
+                round(&mut rng);
             });
         }
     });
