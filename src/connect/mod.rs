@@ -316,7 +316,7 @@ impl Patience {
     }
 }
 
-/// Whether an error of a socket only says that nothing has come within a [`STEP`].
+/// Whether an error of a socket only says that nothing has come within the moment that a call waits.
 #[must_use]
 pub fn is_wait(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
