@@ -1,7 +1,9 @@
 //! Ways to TAP and to Devo: proxies, TLS, addresses of both families, and ends that do not answer.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::simulator::{Behaviour, Certs, Options, Proxy, Tap};
 use crate::world::{Run, Running, World, ago, each};
@@ -170,7 +172,7 @@ fn the_environment_names_proxies_and_exceptions() {
 
 #[test]
 fn a_proxy_that_fails_is_named() {
-    let closed = closed_port();
+    let (_held, closed) = closed_port();
     let proxy = Proxy::start();
     let through = format!("through the proxy {closed}");
     // nobody listens there; or the proxy answers, but cannot reach the other end
@@ -271,19 +273,23 @@ fn the_next_address_of_a_name_is_tried_when_one_refuses() {
     world.assert_exactly_once(SERVICE);
 }
 
-/// A port of the loopback where nobody listens.
-fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+/// A port of the loopback where nobody listens, and nobody else can as long as it is held.
+fn closed_port() -> (Socket, String) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address.to_string())
 }
 
 #[test]
 fn an_end_that_cannot_be_reached_is_status_69_and_says_what_to_do() {
+    let (_held, closed) = closed_port();
     // connections come about, and nobody ever answers
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let table = [
-        ("refused", closed_port(), ["nothing listens there"; 2]),
+        ("refused", closed, ["nothing listens there"; 2]),
         (
             "no such name",
             "proofpull.invalid:443".into(),
