@@ -52,11 +52,7 @@ fn a_range_is_told_by_instants_dates_and_ages_and_leaves_the_timer_alone() {
     let timer = state_files(&world, SERVICE);
 
     let (from, to) = (ago(10 * 60), ago(7 * 60));
-    let local = |time: OffsetDateTime| {
-        let hours = time::UtcOffset::from_hms(-3, 0, 0).unwrap();
-        let text = time.to_offset(hours).to_string();
-        text[..19].to_owned() + "-0300"
-    };
+    let local = |time: OffsetDateTime| utc(time - Duration::hours(3)).replace('Z', "-0300");
     let today = OffsetDateTime::now_utc().date();
     let yesterday: Date = today.previous_day().unwrap();
     let midnight = |date: Date| date.midnight().assume_utc();

@@ -305,7 +305,7 @@ fn an_end_that_cannot_be_reached_is_status_69_and_says_what_to_do() {
         let mut world = World::new();
         // a window too short to be halved often
         world.start_at(ago(2));
-        set(&mut world.http_table, "timeout", "1s");
+        set(&mut world.http_table, "timeout", "2s");
         let says = if end == "tap" {
             let tls = if address.contains("invalid") { "s" } else { "" };
             set(

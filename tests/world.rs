@@ -377,19 +377,23 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// Runs named cases side by side: what they do is mostly to wait.
+/// Runs named cases side by side, some at a time: what they do is mostly to wait.
 pub(crate) fn each<T: Send>(
     cases: impl IntoIterator<Item = (String, T)>,
     check: impl Fn(T) + Sync,
 ) {
-    thread::scope(|scope| {
-        let check = &check;
-        for (name, case) in cases {
-            // a panic says the name of its thread
-            let named = thread::Builder::new().name(name);
-            named.spawn_scoped(scope, move || check(case)).unwrap();
-        }
-    });
+    const AT_ONCE: usize = 32;
+    let mut cases = cases.into_iter().peekable();
+    while cases.peek().is_some() {
+        thread::scope(|scope| {
+            let check = &check;
+            for (name, case) in cases.by_ref().take(AT_ONCE) {
+                // a panic says the name of its thread
+                let named = thread::Builder::new().name(name);
+                named.spawn_scoped(scope, move || check(case)).unwrap();
+            }
+        });
+    }
 }
 
 /// A whole second some minutes ago.
