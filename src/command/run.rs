@@ -16,14 +16,12 @@ use crate::connect::tls::Trust;
 use crate::cycle::{Cycle, End};
 use crate::exit::{Because, Exit, fail};
 use crate::files::{self, Lock, Taken};
-use crate::http::Client;
 use crate::report::{self, Report, Summary, Tally};
-use crate::secret;
-use crate::service::{Kind, Service};
+use crate::service::Service;
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
-use crate::source::tap::{self, RULE, Tap};
+use crate::source::{self, Opening, Source};
 use crate::state::{Opened, Peek, Range, Start, State};
 use crate::stop::{Reason, Stop};
 use crate::treat::Treat;
@@ -46,7 +44,7 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
         .hint("create it for the user who runs this, or set state_dir")?;
     let _lock = lock(&place, args, &stop, clock)?;
 
-    let settings = config.settings(args.service.name);
+    let settings = config.settings(args.service);
     let usual = (!place.is_backfill).then_some(settings.max_duration);
     let job = Job {
         service: args.service,
@@ -63,10 +61,10 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     let mut tally = Tally::default();
     let end = if args.stdout {
         let (mut sink, treat) = (Stdout::open()?, Treat::default());
-        job.cycle(&mut source, &mut sink, &treat, &mut state, &mut tally)
+        job.cycle(source.as_mut(), &mut sink, &treat, &mut state, &mut tally)
     } else {
         let (mut sink, treat) = job.devo(&state)?;
-        job.cycle(&mut source, &mut sink, &treat, &mut state, &mut tally)
+        job.cycle(source.as_mut(), &mut sink, &treat, &mut state, &mut tally)
     };
 
     let gaps = match &end {
@@ -214,8 +212,9 @@ fn range(place: &Place, path: &Path, args: &Run, from: &str, now: OffsetDateTime
         Some(to) => time_argument("--end-time", to, now)?,
         None => State::peek(&place.timer, args.service.name)?.map_or(now, |peek| peek.until),
     };
-    let to = whole_seconds(to).min(RULE.limit(now));
-    if to - from < RULE.shortest {
+    let rule = source::rule(args.service);
+    let to = whole_seconds(to).min(rule.limit(now));
+    if to - from < rule.shortest {
         let message = format!("nothing to backfill between {} and {}", utc(from), utc(to));
         return fail(Exit::Usage, message).hint(
             "a backfill takes 30 seconds at least and ends a minute ago at the latest; without --end-time it ends at \
@@ -238,38 +237,18 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn source(&self, state: &State) -> Result<Tap> {
-        let Kind::Tap { path, array } = self.service.kind;
-        let Some(sign_in) = &self.config.tap else {
-            let message = format!(
-                "running {}: the configuration has no table [tap]",
-                self.service.name
-            );
-            return fail(Exit::Config, message).hint(
-                "set [tap] principal and secret; they are made in the TAP Dashboard under \
-                 Settings, Connected Applications",
-            );
-        };
-        let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
-        let built_in = || sign_in.base_url.join(path);
-        let url = self.settings.url.clone().unwrap_or_else(built_in);
-        let types = self.settings.threat_type.iter();
-        let types = types.map(|value| ("threatType", value.clone()));
-        let statuses = self.settings.threat_status.iter();
-        let statuses = statuses.map(|value| ("threatStatus", value.clone()));
-        Ok(Tap::new(tap::Options {
-            client: Client::new(Arc::clone(&self.network), &url, &self.stop)?,
-            url,
-            authorization: secret.basic(&sign_in.principal),
-            secrets: vec![secret],
-            array,
-            filters: types.chain(statuses).collect(),
+    fn source(&self, state: &State) -> Result<Box<dyn Source>> {
+        source::open(&Opening {
+            service: self.service,
+            config: self.config,
+            settings: &self.settings,
+            network: &self.network,
+            stop: &self.stop,
             position: state.position(),
             fresh: state.is_fresh(),
-            look_back: self.settings.look_back.try_into().unwrap_or(FIRST),
             since: state.identities_since(),
             end: state.range().map(|range| range.to),
-        }))
+        })
     }
 
     fn devo(&self, state: &State) -> Result<(Devo, Treat)> {
@@ -303,7 +282,7 @@ impl Job<'_> {
 
     fn cycle(
         &self,
-        source: &mut Tap,
+        source: &mut dyn Source,
         sink: &mut dyn Sink,
         treat: &Treat,
         state: &mut State,
@@ -340,7 +319,7 @@ impl Job<'_> {
 
 /// A set clock is for tests: it must never touch what is real.
 fn refuse_beyond_loopback(config: &Config, args: &Run) -> Result<()> {
-    let service = config.settings(args.service.name).url;
+    let service = config.settings(args.service).url;
     let urls = service
         .iter()
         .chain(config.tap.as_ref().map(|tap| &tap.base_url))

@@ -16,7 +16,7 @@ use super::read::{Entry, Value, read};
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
 use super::{Address, ClientIdentity, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url};
-use crate::service;
+use crate::service::{self, Kind};
 
 /// What TAP takes as `threatType` and `threatStatus` (Proofpoint's SIEM API document).
 const THREAT_TYPES: [&str; 3] = ["url", "attachment", "messageText"];
@@ -155,7 +155,7 @@ impl Check<'_> {
                 Ok(service) => {
                     let settings = table
                         .open(service.name, item)
-                        .map(|table| self.settings(table));
+                        .map(|table| self.settings(table, service.kind));
                     services.extend(settings.map(|settings| (service.name, settings)));
                 }
                 Err(said) => {
@@ -181,8 +181,8 @@ impl Check<'_> {
         services
     }
 
-    fn settings(&self, mut table: Reader) -> Settings {
-        let usual = Settings::default();
+    fn settings(&self, mut table: Reader, kind: Kind) -> Settings {
+        let usual = Settings::of(kind);
         let settings = Settings {
             start_time: self.start_time(&mut table),
             tag: table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag),

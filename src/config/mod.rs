@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 pub use url::Url;
 
 use crate::exit::Exit;
+use crate::service::{Kind, Service};
 
 /// One thing that is wrong: where it stands, what it is, what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +67,9 @@ pub struct Config {
 impl Config {
     /// The settings of a service: its table's, or the defaults.
     #[must_use]
-    pub fn settings(&self, service: &str) -> Settings {
-        self.services.get(service).cloned().unwrap_or_default()
+    pub fn settings(&self, service: &Service) -> Settings {
+        let own = self.services.get(service.name).cloned();
+        own.unwrap_or_else(|| Settings::of(service.kind))
     }
 
     /// Whether a secret stands in the text itself, the proxy's password included, so that nobody
@@ -190,16 +192,20 @@ pub struct Settings {
     pub threat_status: Vec<String>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            start_time: None,
-            tag: None,
-            url: None,
-            look_back: Duration::from_secs(45 * 60),
-            max_duration: Duration::from_secs(10 * 60),
-            threat_type: Vec::new(),
-            threat_status: Vec::new(),
+impl Settings {
+    /// The defaults for a kind of service.
+    #[must_use]
+    pub fn of(kind: Kind) -> Settings {
+        match kind {
+            Kind::Tap { .. } => Settings {
+                start_time: None,
+                tag: None,
+                url: None,
+                look_back: Duration::from_secs(45 * 60),
+                max_duration: Duration::from_secs(10 * 60),
+                threat_type: Vec::new(),
+                threat_status: Vec::new(),
+            },
         }
     }
 }

@@ -3,12 +3,18 @@
 
 pub mod tap;
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use crate::event::Batch;
+use crate::config::{Config, Settings};
+use crate::connect::Network;
+use crate::event::{Batch, Position};
 use crate::report::Tally;
+use crate::service::{Kind, Service};
 use crate::stop::Stop;
+use crate::window::Rule;
 
 /// What a source gets for its turn.
 #[derive(Debug)]
@@ -29,4 +35,45 @@ pub trait Source {
     /// # Errors
     /// When reading on is of no use in this run. What was handed over stays good.
     fn next(&mut self, turn: &mut Turn) -> Result<Option<Batch>>;
+}
+
+/// What a source is opened with: what to read, how, and from where to go on.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// What to read.
+    pub service: &'static Service,
+    /// Where sign-in and addresses stand.
+    pub config: &'a Config,
+    /// The service's own settings.
+    pub settings: &'a Settings,
+    /// How to connect.
+    pub network: &'a Arc<Network>,
+    /// Ends its waits.
+    pub stop: &'a Stop,
+    /// Before it everything is complete.
+    pub position: Position,
+    /// Whether nothing was read before: then a start that is too old is no gap.
+    pub fresh: bool,
+    /// No re-reading goes before this time.
+    pub since: OffsetDateTime,
+    /// A backfill's end.
+    pub end: Option<OffsetDateTime>,
+}
+
+/// Opens the source of a service; nothing is asked for yet.
+///
+/// # Errors
+/// When the configuration does not say how to sign in, or a secret cannot be read.
+pub fn open(opening: &Opening<'_>) -> Result<Box<dyn Source>> {
+    match opening.service.kind {
+        Kind::Tap { path, array } => Ok(Box::new(tap::open(opening, path, array)?)),
+    }
+}
+
+/// What the API of a service accepts to be asked for.
+#[must_use]
+pub fn rule(service: &Service) -> Rule {
+    match service.kind {
+        Kind::Tap { .. } => tap::RULE,
+    }
 }

@@ -7,12 +7,17 @@ use time::macros::datetime;
 
 use super::*;
 use crate::exit::Exit;
+use crate::service::{Service, find};
 
 const NOW: OffsetDateTime = datetime!(2026-11-27 12:00 UTC);
 const EXAMPLE: &str = include_str!("../../../examples/tap.toml");
 
 fn read(text: &str) -> Result<Config, Vec<Fault>> {
     check(text, Path::new("/etc/proofpull"), NOW)
+}
+
+fn service(name: &str) -> &'static Service {
+    find(name).unwrap()
 }
 
 fn good(text: &str) -> Config {
@@ -138,7 +143,7 @@ fn everything_that_can_be_said_is_understood() {
         Some(Path::new("/etc/proofpull/ca.pem"))
     );
     assert_eq!(config.http.timeout, Duration::from_secs(3600));
-    let settings = config.settings("tap-clicks-blocked");
+    let settings = config.settings(service("tap-clicks-blocked"));
     assert_eq!(settings.start_time, Some(datetime!(2026-11-20 07:00 UTC)));
     assert_eq!(settings.tag.as_deref(), Some("my.app.tap_clicks.a-b"));
     assert_eq!(
@@ -155,7 +160,7 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(settings.threat_type, ["messageText", "url"]);
     assert!(settings.threat_status.is_empty());
     assert_eq!(
-        config.settings("tap-messages-blocked").look_back,
+        config.settings(service("tap-messages-blocked")).look_back,
         Duration::from_secs(45 * 60)
     );
     assert!(!config.holds_a_secret());
@@ -167,7 +172,7 @@ fn a_start_time_may_be_written_in_many_ways() {
         let config = good(&format!(
             "[services.tap-clicks-blocked]\nstart_time = {value}"
         ));
-        config.settings("tap-clicks-blocked").start_time
+        config.settings(service("tap-clicks-blocked")).start_time
     };
     let seven = Some(datetime!(2026-11-20 07:00 UTC));
     for value in [
@@ -1095,7 +1100,10 @@ fn the_example_is_accepted_with_and_without_its_comments() {
             && devo.fields.is_empty())
     );
     let all = good(&example_with_all_keys());
-    let (shown, usual) = (all.settings("tap-clicks-blocked"), Settings::default());
+    let (shown, usual) = (
+        all.settings(service("tap-clicks-blocked")),
+        Settings::of(service("tap-clicks-blocked").kind),
+    );
     assert_eq!(
         (shown.look_back, shown.max_duration),
         (usual.look_back, usual.max_duration)

@@ -7,16 +7,17 @@
 mod answer;
 mod identity;
 
+use std::sync::Arc;
 use std::time::{Duration as Wait, Instant};
 
 use anyhow::{Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
-use super::{Source, Turn};
+use super::{Opening, Source, Turn};
 use crate::config::Url;
 use crate::connect::Stopped;
 use crate::event::{Asked, Batch, Border, Gap, Narrow, Position, Record, Resume, hour_after};
-use crate::exit::line;
+use crate::exit::{Because, Exit, fail, line};
 use crate::http::{Answer, Bytes, Client, Dropped};
 use crate::json_stream::Splitter;
 use crate::secret::{self, Secret};
@@ -44,31 +45,68 @@ const ATTEMPTS: u32 = 3;
 /// Clocks that are further apart than this deserve a word.
 const SKEW: Duration = Duration::seconds(60);
 
-/// What a TAP source is made from.
+/// A TAP source as it was configured.
 #[derive(Debug)]
-pub struct Options {
-    /// Who asks.
-    pub client: Client,
-    /// What to ask.
-    pub url: Url,
+struct Options {
+    client: Client,
+    url: Url,
     /// HTTP Basic.
-    pub authorization: Secret,
+    authorization: Secret,
     /// What must not be shown of an answer.
-    pub secrets: Vec<Secret>,
+    secrets: Vec<Secret>,
     /// The key of the array in the answer.
-    pub array: &'static str,
+    array: &'static str,
     /// `threatType` and `threatStatus`, once for each value.
-    pub filters: Vec<(&'static str, String)>,
-    /// From where to go on.
-    pub position: Position,
+    filters: Vec<(&'static str, String)>,
     /// Whether nothing was read before: then a start that is too old is no gap.
-    pub fresh: bool,
-    /// How much to read again before the position.
-    pub look_back: Duration,
-    /// But nothing before this time.
-    pub since: OffsetDateTime,
+    fresh: bool,
     /// A backfill's end.
-    pub end: Option<OffsetDateTime>,
+    end: Option<OffsetDateTime>,
+}
+
+/// Opens an event service: its `path` below the base URL, the `array` in its answers.
+///
+/// # Errors
+/// When `[tap]` is missing, or its secret cannot be read.
+pub(super) fn open(opening: &Opening<'_>, path: &str, array: &'static str) -> Result<Tap> {
+    let Some(sign_in) = &opening.config.tap else {
+        let message = format!(
+            "running {}: the configuration has no table [tap]",
+            opening.service.name
+        );
+        return fail(Exit::Config, message).hint(
+            "set [tap] principal and secret; they are made in the TAP Dashboard under Settings, \
+             Connected Applications",
+        );
+    };
+    let settings = opening.settings;
+    let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
+    let built_in = || sign_in.base_url.join(path);
+    let url = settings.url.clone().unwrap_or_else(built_in);
+    let types = settings.threat_type.iter();
+    let types = types.map(|value| ("threatType", value.clone()));
+    let statuses = settings.threat_status.iter();
+    let statuses = statuses.map(|value| ("threatStatus", value.clone()));
+    let options = Options {
+        client: Client::new(Arc::clone(opening.network), &url, opening.stop)?,
+        url,
+        authorization: secret.basic(&sign_in.principal),
+        secrets: vec![secret],
+        array,
+        filters: types.chain(statuses).collect(),
+        fresh: opening.fresh,
+        end: opening.end,
+    };
+    let look_back = match opening.end {
+        None => Duration::try_from(settings.look_back).unwrap_or(HOUR),
+        Some(_) => Duration::ZERO,
+    };
+    Ok(Tap::new(
+        options,
+        opening.position,
+        look_back,
+        opening.since,
+    ))
 }
 
 /// One event service of TAP.
@@ -119,20 +157,20 @@ struct Reading {
 }
 
 impl Tap {
-    /// A source that has asked for nothing yet.
-    #[must_use]
-    pub fn new(options: Options) -> Tap {
-        let Position { until, narrow } = options.position;
-        let look_back = if options.end.is_none() {
-            options.look_back
-        } else {
-            Duration::ZERO
-        };
+    /// A source that has asked for nothing yet; it reads again `look_back` before the position, but
+    /// nothing before `since`.
+    fn new(
+        options: Options,
+        position: Position,
+        look_back: Duration,
+        since: OffsetDateTime,
+    ) -> Tap {
+        let Position { until, narrow } = position;
         Tap {
             rule: RULE,
             kind: Kind::of(options.array),
             until,
-            from: (until - look_back).max(options.since.min(until)),
+            from: (until - look_back).max(since.min(until)),
             length: narrow.map_or(HOUR, |narrow| Duration::seconds(narrow.seconds.into())),
             narrow_until: narrow.map_or(until, |narrow| narrow.until),
             target: None,
