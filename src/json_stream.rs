@@ -414,4 +414,76 @@ mod tests {
         let (records, ended) = split(b"{\"events\":[{\"a\":\"\xff\x00\n\"}]}", 2);
         assert_eq!((records.len(), ended), (1, Ok(())));
     }
+
+    mod any {
+        use super::*;
+        use proptest::prelude::*;
+        use serde_json::{Value, json};
+
+        /// A JSON value of up to three levels, with every kind of character in its strings.
+        fn value() -> impl Strategy<Value = Value> {
+            let leaf = prop_oneof![
+                Just(Value::Null),
+                any::<bool>().prop_map(Value::from),
+                any::<f64>().prop_map(Value::from),
+                any::<String>().prop_map(Value::from),
+                r#"[\\"{}\[\],:\n ]{0,12}"#.prop_map(Value::from),
+            ];
+            leaf.prop_recursive(3, 24, 6, |inner| {
+                let key = prop_oneof![any::<String>(), Just("events".to_owned())];
+                prop_oneof![
+                    prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                    prop::collection::btree_map(key, inner, 0..6)
+                        .prop_map(|map| map.into_iter().collect()),
+                ]
+            })
+        }
+
+        /// An answer with other members around the array, and the records as they stand in it.
+        fn answer() -> impl Strategy<Value = (String, Vec<String>)> {
+            let members = || prop::collection::vec(("[a-d]", value()), 0..4);
+            let records = prop::collection::vec((value(), any::<bool>()), 0..8);
+            (members(), records, members(), "[ \n\t]{0,3}").prop_map(
+                |(before, records, after, gap)| {
+                    let spelt = |(record, pretty): (Value, bool)| match pretty {
+                        true => serde_json::to_string_pretty(&record).unwrap(),
+                        false => record.to_string(),
+                    };
+                    let records: Vec<String> = records.into_iter().map(spelt).collect();
+                    let member = |(key, value)| format!("{}{gap}:{value}", json!(key));
+                    let between = format!("{gap},{gap}");
+                    let array = format!("\"events\":[{gap}{}{gap}]", records.join(&between));
+                    let members = before.into_iter().map(member);
+                    let members = members.chain([array]).collect::<Vec<_>>();
+                    let after: Vec<String> = after.into_iter().map(member).collect();
+                    let text = [members, after].concat().join(&between);
+                    (format!("{gap}{{{text}{gap}}}{gap}"), records)
+                },
+            )
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+            #[test]
+            fn an_answer_gives_its_records_however_it_is_cut(
+                (answer, records) in answer(),
+                pieces in prop::collection::vec(1_usize..40, 1..20),
+            ) {
+                let (mut text, mut ends) = (Vec::new(), Vec::new());
+                let mut splitter = Splitter::new("events");
+                let (mut rest, mut pieces) = (answer.as_bytes(), pieces.iter().cycle());
+                while !rest.is_empty() {
+                    let length = pieces.next().map_or(1, |piece| rest.len().min(*piece));
+                    let (piece, left) = rest.split_at(length);
+                    splitter.feed(piece, &mut text, &mut ends).unwrap();
+                    rest = left;
+                }
+                prop_assert_eq!(splitter.finish(), Ok(()));
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                let split: Vec<&[u8]> = starts.zip(&ends).map(|(start, end)| &text[start..*end]).collect();
+                prop_assert_eq!(split, records.iter().map(String::as_bytes).collect::<Vec<_>>());
+            }
+        }
+    }
 }

@@ -195,4 +195,41 @@ mod tests {
             .map(|length| RULE.half(Duration::seconds(length)).whole_seconds());
         assert_eq!(halves, [1800, 900, 30, 30, 30]);
     }
+
+    mod any {
+        use super::*;
+        use proptest::prelude::*;
+
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+            #[test]
+            fn windows_cover_touch_and_obey_the_limits(
+                back in 0_i64..8 * 86_400_000,
+                look_back in 0_i64..86_400,
+                length in 0_i64..90_000,
+                clock in 0_i64..86_400_000_000,
+            ) {
+                let now = NOON + Duration::microseconds(clock);
+                let position = whole_seconds(now - Duration::milliseconds(back));
+                let start = (position - Duration::seconds(look_back)).max(RULE.oldest(now));
+                let (limit, length) = (RULE.limit(now), Duration::seconds(length));
+                let mut at = start;
+                while let Some(window) = RULE.next(at, limit, length) {
+                    prop_assert_eq!(window.from, at, "they touch");
+                    prop_assert!((RULE.shortest..=RULE.longest).contains(&window.length()));
+                    prop_assert!(window.to <= now - RULE.margin);
+                    prop_assert!(window.from >= now - RULE.keep);
+                    prop_assert_eq!((window.from.nanosecond(), window.to.nanosecond()), (0, 0));
+                    at = window.to;
+                }
+                prop_assert!(limit - at < RULE.shortest, "the rest is too short to be asked for");
+                if let Some(last) = RULE.last(at, limit) {
+                    prop_assert_eq!(last.to, limit);
+                    prop_assert!(last.from <= at && last.length() >= RULE.shortest);
+                    prop_assert!(last.length() < RULE.shortest * 2);
+                }
+            }
+        }
+    }
 }

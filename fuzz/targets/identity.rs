@@ -1,0 +1,36 @@
+//! A record of any bytes has an identity, the same one each time, and the same one when spacing is
+//! put around it; what is treated for sending is one line.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use proofpull::event::Identity;
+use proofpull::source::tap::{Kind, identify};
+use proofpull::treat::Treat;
+
+fn bytes(identity: Identity) -> (bool, [u8; 16]) {
+    match identity {
+        Identity::Named(digest) => (true, digest),
+        Identity::Canonical(digest) => (false, digest),
+    }
+}
+
+fuzz_target!(|record: &[u8]| {
+    for kind in [Kind::Message, Kind::Click] {
+        let found = identify(kind, record);
+        let again = identify(kind, record);
+        assert_eq!(bytes(found.identity), bytes(again.identity));
+        if found.readable {
+            let spaced = [b" \n", record, b"\t"].concat();
+            let spaced = identify(kind, &spaced);
+            assert_eq!(bytes(found.identity), bytes(spaced.identity));
+        }
+    }
+    let mut out = Vec::new();
+    Treat::appending([("@id", "7")]).write(record, &mut out);
+    assert!(!out.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)));
+    assert!(std::str::from_utf8(&out).is_ok());
+    if serde_json::from_slice::<serde_json::Value>(record).is_ok() {
+        assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+    }
+});

@@ -1,0 +1,57 @@
+//! A file of identities of any bytes, and any length that the state may say: loaded or refused, and
+//! what was loaded goes on.
+
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use proofpull::event::{Asked, Identity};
+use proofpull::exit::Exit;
+use proofpull::state::seen::{Extent, Seen};
+use tempfile::TempDir;
+
+static DIR: LazyLock<TempDir> = LazyLock::new(|| {
+    let memory = PathBuf::from("/dev/shm");
+    tempfile::tempdir_in(if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    })
+    .unwrap()
+});
+
+fuzz_target!(|input: (u64, bool, u32, &[u8])| {
+    let (length, beside, oldest_hour, bytes) = input;
+    let path = DIR.path().join("x.seen");
+    // half of the time a file that begins as it should
+    let mut file = if length % 2 == 0 {
+        b"proofpull seen v1  \n".to_vec()
+    } else {
+        Vec::new()
+    };
+    file.extend_from_slice(bytes);
+    std::fs::write(&path, &file).unwrap();
+    // mostly a length that fits
+    let length = if length % 3 == 0 {
+        length
+    } else {
+        file.len() as u64 / 20 * 20
+    };
+    match Seen::load(&path, &Extent { beside, length }, oldest_hour) {
+        Err(error) => assert_eq!(Exit::of(&error), Exit::Data, "{error:?}"),
+        Ok(mut seen) => {
+            let count = seen.count();
+            let digest = [7; 16];
+            let asked = Asked {
+                number: 1,
+                end_hour: u32::MAX,
+            };
+            let fresh = seen.admit(Identity::Named(digest), asked);
+            let extent = seen.commit().unwrap();
+            let again = Seen::load(&path, &extent, oldest_hour).unwrap();
+            assert_eq!(again.count(), count + usize::from(fresh));
+        }
+    }
+});

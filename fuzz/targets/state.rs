@@ -1,0 +1,50 @@
+//! A state file of any bytes is a state or an error with a status and a hint; what opens can be
+//! written and opens again at the same place.
+
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use proofpull::exit::{Exit, Hint};
+use proofpull::state::{Start, State};
+use tempfile::TempDir;
+use time::Duration;
+use time::macros::datetime;
+
+static DIR: LazyLock<TempDir> = LazyLock::new(|| {
+    let memory = PathBuf::from("/dev/shm");
+    tempfile::tempdir_in(if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    })
+    .unwrap()
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let path = DIR.path().join("tap-clicks-blocked.json");
+    std::fs::write(&path, bytes).unwrap();
+    let now = datetime!(2026-11-27 12:00 UTC);
+    let start = Start {
+        configured: None,
+        range: None,
+        from: now - Duration::hours(24),
+    };
+    let open = || State::open(&path, "tap-clicks-blocked", &start, Duration::hours(1), now);
+    match open() {
+        Err(error) => {
+            assert_eq!(Exit::of(&error), Exit::Data, "{error:?}");
+            assert!(error.downcast_ref::<Hint>().is_some(), "{error:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "it was touched");
+        }
+        Ok((mut state, _)) => {
+            state.prove().unwrap();
+            state.finish().unwrap();
+            let (again, _) = open().unwrap();
+            assert_eq!(again.position(), state.position());
+            assert_eq!(again.receiver(), state.receiver());
+        }
+    }
+});
