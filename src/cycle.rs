@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::connect::Stopped;
 use crate::event::{Batch, Border, Record, Resume};
 use crate::exit::Exit;
+use crate::quota::Quota;
 use crate::report::Tally;
 use crate::sink::{Closed, Sink};
 use crate::source::{Source, Turn};
@@ -48,6 +49,8 @@ pub struct Cycle<'a> {
     pub stop: &'a Stop,
     /// What is counted.
     pub tally: &'a mut Tally,
+    /// How many requests may be made.
+    pub quota: &'a mut dyn Quota,
 }
 
 /// What was sent and is not confirmed yet.
@@ -86,6 +89,7 @@ impl Cycle<'_> {
                 stop: self.stop,
                 now: self.clock.now(),
                 tally: self.tally,
+                quota: self.quota,
             };
             match self.source.next(&mut turn) {
                 Ok(Some(batch)) => self.pass_on(&batch, &mut pending)?,

@@ -147,6 +147,8 @@ pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Ta
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = new_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
     let until = std::time::Instant::now() + wait;
+    // some locks are held for a moment only, others for a whole run
+    let mut step = Duration::from_millis(2);
     loop {
         // by full path: the standard library has methods of these names
         match fs2::FileExt::try_lock_exclusive(&file) {
@@ -160,7 +162,8 @@ pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Ta
             file.read_to_string(&mut held_by).with_context(what)?;
             return Ok(Taken::Held(held_by.trim().to_owned()));
         }
-        stop.sleep(left.min(Duration::from_millis(200)));
+        stop.sleep(left.min(step));
+        step = (step * 2).min(Duration::from_millis(200));
     }
     let mut write = || {
         file.set_len(0)?;

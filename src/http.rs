@@ -96,6 +96,16 @@ impl fmt::Display for Dropped {
     }
 }
 
+/// No connection came about, so that the request never left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsent;
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
 impl Client {
     /// A client that ends its waits at `stop`.
     ///
@@ -129,7 +139,8 @@ impl Client {
     /// Asks for `url` with these parameters; the value of `authorization` is never shown.
     ///
     /// # Errors
-    /// With [`Dropped`] when no answer came; [`Stopped`] when the run is to end.
+    /// With [`Dropped`] when no answer came; with [`Unsent`] when there was no connection to ask by;
+    /// [`Stopped`] when the run is to end.
     pub fn get(&self, url: &Url, query: &[(&str, &str)], authorization: &Secret) -> Result<Answer> {
         self.waits.in_body.store(false, Ordering::Relaxed);
         let request = self
@@ -309,7 +320,8 @@ impl Connector for Dialer {
                 port,
             },
         );
-        let stream = stream.map_err(|error| ureq::Error::Other(Box::new(Carried(error))))?;
+        let stream =
+            stream.map_err(|error| ureq::Error::Other(Box::new(Carried(error.context(Unsent)))))?;
         Ok(Some(Connection {
             stream,
             buffers: LazyBuffers::new(

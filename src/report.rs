@@ -60,6 +60,8 @@ pub struct Summary {
     /// What was counted.
     #[serde(flatten)]
     pub tally: Tally,
+    /// How many requests are left by the limit that is nearest, once one was booked.
+    pub requests_left: Option<u32>,
     /// Gaps recorded in the state and now said.
     pub gaps: usize,
     /// How far the position is behind the present, in seconds.
@@ -229,12 +231,16 @@ fn text(summary: &Summary) -> String {
     } else {
         0.0
     };
+    let left = match summary.requests_left {
+        Some(left) => format!(" ({left} left)"),
+        None => String::new(),
+    };
     let unreadable = match tally.unreadable {
         0 => String::new(),
         some => format!("{some} unreadable as JSON, "),
     };
     format!(
-        "{service}: {outcome}: {windows} windows, {requests} requests, {received} received, {duplicates} duplicates dropped, \
+        "{service}: {outcome}: {windows} windows, {requests} requests{left}, {received} received, {duplicates} duplicates dropped, \
          {unreadable}{late} late, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
          {seconds:.1} s, @devo_pulling_id {pulling_id}",
         service = summary.service,
@@ -345,6 +351,7 @@ mod tests {
             service: "tap-clicks-blocked",
             outcome: "caught up",
             tally,
+            requests_left: Some(218),
             gaps: 0,
             behind_seconds: 65,
             seconds: 2.0,
@@ -353,7 +360,7 @@ mod tests {
         };
         assert_eq!(
             text(&summary),
-            "tap-clicks-blocked: caught up: 1 windows, 2 requests, 9 received, 3 duplicates dropped, 4 late, 6 delivered, \
+            "tap-clicks-blocked: caught up: 1 windows, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late, 6 delivered, \
              600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
         );
     }

@@ -92,7 +92,6 @@ fn a_refusal_has_a_status_a_number_a_hint_and_loses_nothing() {
         (401, 77, "[SetupError 100]", "Connected Applications"),
         (403, 77, "[SetupError 100]", "Connected Applications"),
         (404, 65, "[PullError 300]", "base_url"),
-        (429, 75, "[PullError 300]", "after 4711"),
         (500, 69, "[PullError 300]", "next run"),
         (502, 69, "[PullError 300]", "next run"),
         (503, 69, "[PullError 300]", "next run"),
@@ -128,7 +127,6 @@ fn a_refusal_has_a_status_a_number_a_hint_and_loses_nothing() {
             hint,
         );
     });
-    check_lasting(&Fault::status(429, ""), 75, &["HTTP 429"], "24 hours");
 }
 
 #[test]

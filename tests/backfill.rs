@@ -158,7 +158,7 @@ fn the_same_command_goes_on_where_it_was_stopped() {
     each(
         cases.map(|case| (case.0.to_owned(), case)),
         |(how, status)| match how {
-            "--max-duration" => check_stopped(&[how, "2s"], |_| {}, status),
+            "--max-duration" => check_stopped(&[how, "5s"], |_| {}, status),
             signal => check_stopped(&[], |run| run.signal(signal), status),
         },
     );

@@ -231,7 +231,7 @@ fn as_much_is_said_as_was_asked_for() {
     let run = world().run(SERVICE, &[]);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     let words = [
-        "info: tap-messages-blocked: caught up: 2 windows, 2 requests, 10 received, ",
+        "info: tap-messages-blocked: caught up: 2 windows, 2 requests (218 left), 10 received, ",
         "0 duplicates dropped, 0 late, 10 delivered, ",
         " bytes, ",
         " events/s, 0 gaps, 1m",

@@ -11,6 +11,7 @@ mod complete;
 mod killed;
 mod network;
 mod order;
+mod quota;
 mod receiver;
 mod record;
 mod secrets;

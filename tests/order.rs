@@ -166,7 +166,7 @@ fn heal(world: &mut World) {
 }
 
 /// An address where nobody listens, and nobody else can begin to.
-fn nobody() -> String {
+pub(crate) fn nobody() -> String {
     static BOUND: OnceLock<Socket> = OnceLock::new();
     let bind = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

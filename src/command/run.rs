@@ -16,12 +16,14 @@ use crate::connect::tls::Trust;
 use crate::cycle::{Cycle, End};
 use crate::exit::{Because, Exit, fail};
 use crate::files::{self, Lock, Taken};
+use crate::quota::{RESERVE, Spent, Terms};
 use crate::report::{self, Report, Summary, Tally};
 use crate::service::Service;
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
 use crate::source::{self, Opening, Source};
+use crate::state::quota::Ledger;
 use crate::state::{Opened, Peek, Range, Start, State};
 use crate::stop::{Reason, Stop};
 use crate::treat::Treat;
@@ -58,23 +60,43 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     };
     let mut state = open_state(&place, args, &job.settings, clock.now())?;
     let mut source = job.source(&state)?;
+    let mut ledger = job.ledger(&place)?;
     let mut tally = Tally::default();
-    let end = if args.stdout {
-        let (mut sink, treat) = (Stdout::open()?, Treat::default());
-        job.cycle(source.as_mut(), &mut sink, &treat, &mut state, &mut tally)
+    let (mut sink, treat): (Box<dyn Sink>, Treat) = if args.stdout {
+        (Box::new(Stdout::open()?), Treat::default())
     } else {
-        let (mut sink, treat) = job.devo(&state)?;
-        job.cycle(source.as_mut(), &mut sink, &treat, &mut state, &mut tally)
+        let (sink, treat) = job.devo(&state)?;
+        (Box::new(sink), treat)
     };
+    let mut cycle = Cycle {
+        source: source.as_mut(),
+        sink: sink.as_mut(),
+        treat: &treat,
+        state: &mut state,
+        clock,
+        stop: &job.stop,
+        tally: &mut tally,
+        quota: &mut ledger,
+    };
+    let end = cycle.run();
 
-    let gaps = match &end {
-        Ok(_) => state.finish()?,
-        Err(_) => Vec::new(),
+    let gaps = match is_good(&end) {
+        true => state.finish()?,
+        false => Vec::new(),
     };
     gaps.iter()
         .for_each(|gap| log::warn!("{}", report::gap(gap)));
-    report.end(&job.summary(outcome(&end), tally, gaps.len(), &state));
-    let end = end?;
+    report.end(&Summary {
+        requests_left: ledger.left(),
+        ..job.summary(outcome(&end), tally, gaps.len(), &state)
+    });
+    let end = match end {
+        Err(spent) if !gaps.is_empty() && is_spent(&spent) => {
+            report.error(&spent);
+            return Ok(Exit::Gap);
+        }
+        end => end?,
+    };
     let until = state.position().until;
     let is_left = state.range().is_some_and(|range| until < range.to);
     Ok(match (gaps.is_empty(), is_left && end != End::CaughtUp) {
@@ -84,12 +106,23 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     })
 }
 
+/// Whether the run did all that it could and may.
+fn is_good(end: &Result<End>) -> bool {
+    end.as_ref().map_or_else(is_spent, |_| true)
+}
+
+/// Whether it ended where the quota did.
+fn is_spent(error: &anyhow::Error) -> bool {
+    error.is::<Spent>()
+}
+
 fn outcome(end: &Result<End>) -> &'static str {
     match end {
         Ok(End::CaughtUp) => "caught up",
         Ok(End::Stopped(Reason::Signal)) => "stopped by a signal",
         Ok(End::Stopped(Reason::Deadline)) => "stopped at max_duration",
         Ok(End::Closed) => "stopped, standard output was closed",
+        Err(error) if is_spent(error) => "stopped, the quota is spent",
         Err(_) => "failed",
     }
 }
@@ -280,25 +313,16 @@ impl Job<'_> {
         Ok((sink, Treat::appending(id.chain(fields))))
     }
 
-    fn cycle(
-        &self,
-        source: &mut dyn Source,
-        sink: &mut dyn Sink,
-        treat: &Treat,
-        state: &mut State,
-        tally: &mut Tally,
-    ) -> Result<End> {
-        let (clock, stop) = (self.clock, &self.stop);
-        let mut cycle = Cycle {
-            source,
-            sink,
-            treat,
-            state,
-            clock,
-            stop,
-            tally,
+    /// Where requests are booked; a backfill leaves some to the timer's runs.
+    fn ledger(&self, place: &Place) -> Result<Ledger> {
+        let account = source::account(self.service, self.config)?;
+        let terms = Terms {
+            service: self.service.name,
+            pool: account.pool,
+            own: self.settings.requests.clone(),
+            held_back: if place.is_backfill { RESERVE } else { 0 },
         };
-        cycle.run()
+        Ok(Ledger::of(account.name, &place.dir, terms, &self.stop))
     }
 
     fn summary(&self, outcome: &'static str, tally: Tally, gaps: usize, state: &State) -> Summary {
@@ -308,6 +332,7 @@ impl Job<'_> {
             service: self.service.name,
             outcome,
             tally,
+            requests_left: None,
             gaps,
             behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
             seconds: self.started.elapsed().as_secs_f64(),

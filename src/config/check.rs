@@ -16,6 +16,7 @@ use super::read::{Entry, Value, read};
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
 use super::{Address, ClientIdentity, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url};
+use crate::quota::Limit;
 use crate::service::{self, Kind};
 
 /// What TAP takes as `threatType` and `threatStatus` (Proofpoint's SIEM API document).
@@ -26,6 +27,9 @@ const THREAT_STATUSES: [&str; 3] = ["active", "cleared", "falsePositive"];
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
+
+/// The largest number of requests that Devo's own collectors accept as a limit.
+const MAX_REQUESTS: u32 = 9_999_999;
 
 /// The longest tag that Devo's own collectors accept.
 const MAX_TAG: usize = 1024;
@@ -194,6 +198,7 @@ impl Check<'_> {
             look_back: duration(&mut table, "look_back", "45m", 0..=DAY).unwrap_or(usual.look_back),
             max_duration: duration(&mut table, "max_duration", "10m", 1..=WEEK)
                 .unwrap_or(usual.max_duration),
+            requests: limits(&mut table, "requests").unwrap_or(usual.requests),
             threat_type: choices(&mut table, "threat_type", &THREAT_TYPES),
             threat_status: choices(&mut table, "threat_status", &THREAT_STATUSES),
         };
@@ -436,6 +441,44 @@ fn in_words(seconds: u64) -> String {
         _ if seconds >= HOUR => format!("{}h", seconds / HOUR),
         _ => format!("{seconds}s"),
     }
+}
+
+/// A list of limits of requests; an empty one is none.
+fn limits(table: &mut Reader, key: &'static str) -> Option<Vec<Limit>> {
+    const EXAMPLE: &str = "[{ period = \"1d\", at_most = 220 }]";
+    let list = table.value(key, EXAMPLE, |value| match value {
+        Value::List(list) => Ok(list),
+        other => Err(other.instead_of(&format!("a list such as {EXAMPLE}"))),
+    })?;
+    let mut limits = Vec::new();
+    for item in list {
+        if !matches!(item.value, Value::Table(_) | Value::Unreadable) {
+            let said = format!("must be a list of tables, not of {}", item.value.kind());
+            table.complain(item.place, key, EXAMPLE, said.into());
+            continue;
+        }
+        let Some(mut table) = table.open(key, item) else {
+            continue;
+        };
+        table.need("period", "\"1d\"");
+        table.need("at_most", "220");
+        let period = duration(&mut table, "period", "1d", 1..=30 * DAY);
+        let at_most = table.value("at_most", "220", |value| match value {
+            Value::Number(Some(number)) => u32::try_from(number)
+                .ok()
+                .filter(|number| (1..=MAX_REQUESTS).contains(number))
+                .ok_or_else(|| Wrong::from(format!("must be from 1 to {MAX_REQUESTS}"))),
+            other => Err(other.instead_of("a whole number such as 220")),
+        });
+        table.close();
+        let period = period.and_then(|period| time::Duration::try_from(period).ok());
+        limits.extend(
+            at_most
+                .zip(period)
+                .map(|(at_most, period)| Limit { at_most, period }),
+        );
+    }
+    Some(limits)
 }
 
 /// A list of some of the words that an API knows; nothing is the same as no list.

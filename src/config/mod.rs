@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 pub use url::Url;
 
 use crate::exit::Exit;
+use crate::quota::Limit;
 use crate::service::{Kind, Service};
 
 /// One thing that is wrong: where it stands, what it is, what to do about it.
@@ -186,6 +187,8 @@ pub struct Settings {
     pub look_back: Duration,
     /// The run's time.
     pub max_duration: Duration,
+    /// TAP: how many requests may be made, besides what the credentials allow; all of these hold.
+    pub requests: Vec<Limit>,
     /// TAP: `threatType` values, as the API takes them.
     pub threat_type: Vec<String>,
     /// TAP: `threatStatus` values, as the API takes them.
@@ -203,6 +206,7 @@ impl Settings {
                 url: None,
                 look_back: Duration::from_secs(45 * 60),
                 max_duration: Duration::from_secs(10 * 60),
+                requests: vec![Limit::a_day(220)],
                 threat_type: Vec::new(),
                 threat_status: Vec::new(),
             },

@@ -48,7 +48,8 @@ pub(super) struct Item {
 /// A value as TOML knows them.
 pub(super) enum Value {
     Text(String),
-    Number,
+    /// A whole number; `None` for any other.
+    Number(Option<i64>),
     Boolean(bool),
     /// A time without quotes, as it is written.
     Time(String),
@@ -78,7 +79,7 @@ impl Value {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Text(_) => "a string",
-            Value::Number => "a number",
+            Value::Number(_) => "a number",
             Value::Boolean(_) => "true or false",
             Value::Time(_) => "a time",
             Value::List(_) => "a list",
@@ -212,7 +213,10 @@ impl Source<'_> {
         let span = item.span();
         let value = match item.into_inner() {
             DeValue::String(text) => Value::Text(text.into()),
-            DeValue::Integer(_) | DeValue::Float(_) => Value::Number,
+            DeValue::Integer(number) => {
+                Value::Number(i64::from_str_radix(number.as_str(), number.radix()).ok())
+            }
+            DeValue::Float(_) => Value::Number(None),
             DeValue::Boolean(value) => Value::Boolean(value),
             DeValue::Datetime(_) => {
                 Value::Time(self.text.get(span.clone()).unwrap_or_default().into())

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::config::{Config, Settings};
 use crate::connect::Network;
 use crate::event::{Batch, Position};
+use crate::quota::{Pool, Quota};
 use crate::report::Tally;
 use crate::service::{Kind, Service};
 use crate::stop::Stop;
@@ -25,6 +26,8 @@ pub struct Turn<'a> {
     pub now: OffsetDateTime,
     /// Where to count.
     pub tally: &'a mut Tally,
+    /// Where to book each request before it is made.
+    pub quota: &'a mut dyn Quota,
 }
 
 /// Something that gives events.
@@ -75,5 +78,27 @@ pub fn open(opening: &Opening<'_>) -> Result<Box<dyn Source>> {
 pub fn rule(service: &Service) -> Rule {
     match service.kind {
         Kind::Tap { .. } => tap::RULE,
+    }
+}
+
+/// Whose quota a service's requests count in.
+#[derive(Debug, Clone, Copy)]
+pub struct Account<'a> {
+    /// What the service counts by, such as the principal; different for each API.
+    pub name: &'a str,
+    /// What this service shares with others of the account.
+    pub pool: &'static Pool,
+}
+
+/// The account of a service, as configured.
+///
+/// # Errors
+/// When the configuration does not say how to sign in.
+pub fn account<'a>(service: &Service, config: &'a Config) -> Result<Account<'a>> {
+    match service.kind {
+        Kind::Tap { array, .. } => Ok(Account {
+            name: &tap::sign_in(service, config)?.principal,
+            pool: tap::pool(array),
+        }),
     }
 }

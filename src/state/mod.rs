@@ -3,6 +3,7 @@
 //! A commit writes the identities first and the position second, each synced. What cannot be
 //! understood is refused; the program never starts over in silence.
 
+pub mod quota;
 pub mod seen;
 
 use std::path::{Path, PathBuf};

@@ -103,6 +103,7 @@ fn everything_that_can_be_said_is_understood() {
         url = "https://gw.example/v2/siem/clicks/blocked"
         look_back = "0s"
         max_duration = "7d"
+        requests = [{ period = "1h", at_most = 1 }, { at_most = 9_999_999, period = "30d" }]
         threat_type = ["messageText", "url"]
         threat_status = []
         "#,
@@ -157,6 +158,8 @@ fn everything_that_can_be_said_is_understood() {
         ),
         (0, 7 * 86_400)
     );
+    let limits: Vec<_> = settings.requests.iter().map(ToString::to_string).collect();
+    assert_eq!(limits, ["1 requests in 1h", "9999999 requests in 30d"]);
     assert_eq!(settings.threat_type, ["messageText", "url"]);
     assert!(settings.threat_status.is_empty());
     assert_eq!(
@@ -803,6 +806,103 @@ fn services_are_checked() {
         &of("has no key start_time_in_utc"),
         "did you mean \"start_time\"?",
     );
+}
+
+#[test]
+fn limits_of_requests_are_numbers_in_periods() {
+    let config = good("[services.tap-clicks-blocked]\nrequests = []");
+    let limits = |config: &Config, name| config.settings(service(name)).requests;
+    assert_eq!(limits(&config, "tap-clicks-blocked"), []);
+    let usual = limits(&config, "tap-messages-blocked");
+    assert_eq!(usual, [Limit::a_day(220)]);
+    let config = good("[[services.tap-clicks-blocked.requests]]\nperiod = '1d'\nat_most = 0xdc\n");
+    assert_eq!(limits(&config, "tap-clicks-blocked"), usual);
+
+    let example = "write requests = [{ period = \"1d\", at_most = 220 }]";
+    let list = "requests must be a list such as";
+    for (value, column, said, hint) in [
+        ("220", 12, list, example),
+        ("{ period = '1d', at_most = 220 }", 12, list, example),
+        (
+            "[220]",
+            13,
+            "requests must be a list of tables, not of a number",
+            example,
+        ),
+        (
+            "[{ period = '1d' }]",
+            13,
+            "requests] at_most is missing",
+            "add at_most = 220",
+        ),
+        (
+            "[{ at_most = 1 }]",
+            13,
+            "requests] period is missing",
+            "add period = \"1d\"",
+        ),
+        (
+            "[{ period = '31d', at_most = 1 }]",
+            24,
+            "period must be from 1s to 30d",
+            "write period",
+        ),
+        (
+            "[{ period = '0s', at_most = 1 }]",
+            24,
+            "period must be from 1s to 30d",
+            "write period",
+        ),
+        (
+            "[{ period = 86400, at_most = 1 }]",
+            24,
+            "period must be a string",
+            "write period",
+        ),
+        (
+            "[{ period = '1d', at_most = 0 }]",
+            40,
+            "at_most must be from 1 to 9999999",
+            "at_most = 220",
+        ),
+        (
+            "[{ period = '1d', at_most = -1 }]",
+            40,
+            "at_most must be from 1 to",
+            "at_most = 220",
+        ),
+        (
+            "[{ period = '1d', at_most = 1.5 }]",
+            40,
+            "at_most must be a whole number",
+            "at_most = 220",
+        ),
+        (
+            "[{ period = '1d', at_most = '1' }]",
+            40,
+            "at_most must be a whole number",
+            "at_most = 220",
+        ),
+        (
+            "[{ period = '1d', number_of_requests = 1 }]",
+            30,
+            "has no key number_of_requests",
+            "known here: period, at_most",
+        ),
+    ] {
+        let text = format!("requests = {value}");
+        if said.contains("no key") {
+            let faults = bad(&format!("[services.tap-clicks-blocked]\n{text}"));
+            assert!(
+                faults
+                    .iter()
+                    .any(|fault| fault.contains(said) && fault.contains(hint)),
+                "{faults:#?}"
+            );
+        } else {
+            check_service(&text, column, said, hint);
+        }
+    }
 }
 
 #[test]

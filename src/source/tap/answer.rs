@@ -1,17 +1,19 @@
 //! What TAP's answers mean that are not events: HTTP statuses, and the texts of its 400s.
 
 use anyhow::anyhow;
-use time::Duration;
+use time::format_description::well_known::Rfc2822;
+use time::{Duration, OffsetDateTime};
 
 use crate::exit::{Exit, Hint};
 use crate::http::Dropped;
 use crate::json_stream::Broken;
+use crate::window::utc;
 
 /// So much of an answer is shown in an error, in characters.
 pub(super) const SHOWN: usize = 200;
 
 /// The error for an HTTP status other than 200.
-pub(super) fn refusal(status: u16, body: &str, retry_after: Option<&str>) -> anyhow::Error {
+pub(super) fn refusal(status: u16, body: &str) -> anyhow::Error {
     let number = if matches!(status, 401 | 403) {
         "[SetupError 100]"
     } else {
@@ -38,13 +40,7 @@ pub(super) fn refusal(status: u16, body: &str, retry_after: Option<&str>) -> any
                 .to_owned(),
         ),
         404 => (Exit::Data, "nothing is there: check [tap] base_url, and url of the service".to_owned()),
-        429 => {
-            let when = retry_after.map_or_else(
-                || "requests come back one by one, each 24 hours after it was made".to_owned(),
-                |after| format!("the service asks to come again after {after} (seconds, or a date)"),
-            );
-            (Exit::TempFail, format!("the quota of these credentials is spent: {when}; run less often, or share them with fewer programs"))
-        }
+        429 => (Exit::TempFail, "the quota of these credentials is spent".to_owned()),
         300..=399 => (Exit::Data, "it points elsewhere, as sign-in pages of proxies do: check base_url and [http] proxy".to_owned()),
         500.. => (Exit::Unavailable, "the service has trouble; the next run asks again, for less at once".to_owned()),
         _ => (Exit::Data, "this is no answer of the TAP API: check base_url and [http] proxy".to_owned()),
@@ -55,6 +51,30 @@ pub(super) fn refusal(status: u16, body: &str, retry_after: Option<&str>) -> any
     } else {
         error
     }
+}
+
+/// How long a 429 asks to wait: `Retry-After` in seconds, or until a date by the server's own clock;
+/// an hour when it does not say.
+pub(super) fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
+    const USUAL: Duration = Duration::HOUR;
+    let Some(text) = retry_after.map(str::trim) else {
+        return USUAL;
+    };
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Duration::seconds(seconds.into());
+    }
+    let until = OffsetDateTime::parse(text, &Rfc2822).ok();
+    let wait = until.zip(server).map(|(until, server)| until - server);
+    wait.map_or(USUAL, |wait| wait.max(Duration::ZERO))
+}
+
+/// What can be done about a 429 after which nothing is asked for until then.
+pub(super) fn come_again(until: OffsetDateTime) -> Hint {
+    Hint(format!(
+        "the quota of these credentials is spent: no request is made before {}; requests come back one by one, each 24 \
+         hours after it was made; run less often, or share the credentials with fewer programs",
+        utc(until)
+    ))
 }
 
 /// The error for an answer whose frame cannot be read, and begins like this.
@@ -100,6 +120,7 @@ pub(super) fn kept(body: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::macros::datetime;
 
     #[test]
     fn what_the_service_keeps_is_read_from_its_text() {
@@ -121,6 +142,25 @@ mod tests {
     }
 
     #[test]
+    fn a_429_says_how_long_to_wait_or_it_is_an_hour() {
+        let server = Some(datetime!(2026-11-24 12:00:00 UTC));
+        let table = [
+            (None, server, 3600),
+            (Some("120"), server, 120),
+            (Some(" 0 "), None, 0),
+            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), server, 1800),
+            (Some("Tue, 24 Nov 2026 11:30:00 GMT"), server, 0),
+            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), None, 3600),
+            (Some("-5"), server, 3600),
+            (Some("soon"), server, 3600),
+            (Some(""), server, 3600),
+        ];
+        for (text, server, seconds) in table {
+            assert_eq!(wait(text, server), Duration::seconds(seconds), "{text:?}");
+        }
+    }
+
+    #[test]
     fn each_status_has_its_exit_and_a_hint() {
         let table = [
             (400, 65),
@@ -134,12 +174,12 @@ mod tests {
             (503, 69),
         ];
         for (status, exit) in table {
-            let error = refusal(status, "why", None);
+            let error = refusal(status, "why");
             assert_eq!(Exit::of(&error) as u8, exit, "{status}");
             assert!(error.is::<Hint>(), "{status}");
             assert_eq!(error.is::<Dropped>(), status >= 500, "{status}");
         }
-        let line = crate::exit::line(&refusal(401, "no", None));
+        let line = crate::exit::line(&refusal(401, "no"));
         assert_eq!(line, "[SetupError 100] HTTP 401: no");
     }
 }

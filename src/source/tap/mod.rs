@@ -10,17 +10,19 @@ mod identity;
 use std::sync::Arc;
 use std::time::{Duration as Wait, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
 use super::{Opening, Source, Turn};
-use crate::config::Url;
+use crate::config::{self, Config, Url};
 use crate::connect::Stopped;
 use crate::event::{Asked, Batch, Border, Gap, Narrow, Position, Record, Resume, hour_after};
 use crate::exit::{Because, Exit, fail, line};
-use crate::http::{Answer, Bytes, Client, Dropped};
+use crate::http::{Answer, Bytes, Client, Dropped, Unsent};
 use crate::json_stream::Splitter;
+use crate::quota::{Limit, Pool};
 use crate::secret::{self, Secret};
+use crate::service::Service;
 use crate::window::{Rule, Window, utc, whole_seconds};
 pub use identity::{Kind, identify};
 
@@ -32,6 +34,15 @@ pub const RULE: Rule = Rule {
     longest: HOUR,
     keep: Duration::hours(7 * 24 - 1),
     margin: Duration::seconds(60),
+};
+/// What the API allows for each principal: permitted clicks apart, all else together.
+static CLICKS_PERMITTED: Pool = Pool {
+    name: "clicks/permitted",
+    limits: &[Limit::a_day(1800)],
+};
+static OTHERS: Pool = Pool {
+    name: "all but clicks/permitted",
+    limits: &[Limit::a_day(1800)],
 };
 const HOUR: Duration = Duration::hours(1);
 /// A batch is handed over at about this size.
@@ -64,21 +75,41 @@ struct Options {
     end: Option<OffsetDateTime>,
 }
 
+/// How to sign in.
+///
+/// # Errors
+/// When `[tap]` is missing.
+pub(super) fn sign_in<'a>(service: &Service, config: &'a Config) -> Result<&'a config::Tap> {
+    match &config.tap {
+        Some(sign_in) => Ok(sign_in),
+        None => fail(
+            Exit::Config,
+            format!(
+                "running {}: the configuration has no table [tap]",
+                service.name
+            ),
+        )
+        .hint(
+            "set [tap] principal and secret; they are made in the TAP Dashboard under Settings, \
+             Connected Applications",
+        ),
+    }
+}
+
+/// The pool in which requests for an array count.
+pub(super) fn pool(array: &str) -> &'static Pool {
+    match array {
+        "clicksPermitted" => &CLICKS_PERMITTED,
+        _ => &OTHERS,
+    }
+}
+
 /// Opens an event service: its `path` below the base URL, the `array` in its answers.
 ///
 /// # Errors
 /// When `[tap]` is missing, or its secret cannot be read.
 pub(super) fn open(opening: &Opening<'_>, path: &str, array: &'static str) -> Result<Tap> {
-    let Some(sign_in) = &opening.config.tap else {
-        let message = format!(
-            "running {}: the configuration has no table [tap]",
-            opening.service.name
-        );
-        return fail(Exit::Config, message).hint(
-            "set [tap] principal and secret; they are made in the TAP Dashboard under Settings, \
-             Connected Applications",
-        );
-    };
+    let sign_in = sign_in(opening.service, opening.config)?;
     let settings = opening.settings;
     let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
     let built_in = || sign_in.base_url.join(path);
@@ -267,21 +298,26 @@ impl Tap {
     }
 
     /// Takes on what an answer other than 200 means.
-    fn refused(&mut self, mut reading: Reading) -> Batch {
+    fn refused(&mut self, mut reading: Reading, turn: &mut Turn) -> Result<Batch> {
         let body = self.shown(&mut reading.answer);
         let status = reading.answer.status;
         if status == 400 && self.replan(&reading, &body) {
-            return Batch::default();
+            return Ok(Batch::default());
         }
-        let error = answer::refusal(status, &body, reading.answer.retry_after.as_deref());
+        let mut error = answer::refusal(status, &body);
+        if status == 429 {
+            let wait = answer::wait(reading.answer.retry_after.as_deref(), reading.answer.date);
+            let until = turn.quota.hold(turn.now, wait)?;
+            error = error.context(answer::come_again(until));
+        }
         let error = error.context(format!(
             "asking {} for {}",
             self.options.url, reading.window
         ));
-        Batch {
+        Ok(Batch {
             border: Some(self.give_up(reading.window, error)),
             ..Batch::default()
-        }
+        })
     }
 
     /// The start of an answer, for people.
@@ -477,10 +513,15 @@ impl Source for Tap {
         let Some(window) = self.plan(turn.now) else {
             return Ok(None);
         };
+        let booked = turn.quota.book(turn.now);
+        booked.with_context(|| format!("asking for {window}"))?;
         let batch = match self.ask(window, turn) {
             Ok(reading) if reading.answer.status == 200 => self.read_on(reading, turn),
-            Ok(reading) => self.refused(reading),
+            Ok(reading) => self.refused(reading, turn)?,
             Err(error) => {
+                if error.is::<Unsent>() {
+                    turn.quota.give_back()?;
+                }
                 let error = error.context(format!("[PullError 301] pulling {window}"));
                 Batch {
                     border: Some(self.give_up(window, error)),

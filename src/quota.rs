@@ -1,0 +1,564 @@
+//! How many requests may be made, and what a source asks before each: the arithmetic of rolling
+//! periods.
+//!
+//! Pure: what was booked, and when, is a value; reading and keeping it is for `state::quota`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use crate::window::utc;
+
+/// So many requests are held back from backfills: a day of second looks, or four hours of a timer
+/// that runs every ten minutes. Of a limit that is small, half of it.
+pub const RESERVE: u32 = 24;
+/// No period of a limit is longer.
+pub const LONGEST: Duration = Duration::days(30);
+/// No refusal holds for longer: the quota of a day comes back within one.
+const LONGEST_HOLD: Duration = Duration::DAY;
+/// At the service a request counts from when it arrives, which is later than its booking.
+const UNDER_WAY: Duration = Duration::minutes(1);
+
+/// What a source asks for leave to make a request, which counts from then on, made or not.
+pub trait Quota: fmt::Debug {
+    /// Books one request, durably. Call it right before each.
+    ///
+    /// # Errors
+    /// With [`Spent`] and status 75 when it must not be made now; when the booking cannot be kept.
+    fn book(&mut self, now: OffsetDateTime) -> Result<()>;
+
+    /// The request booked last was never sent, since no connection came about.
+    ///
+    /// # Errors
+    /// When that cannot be kept.
+    fn give_back(&mut self) -> Result<()>;
+
+    /// The service refused a request for its number (429): none is made for so long, a day at most.
+    /// Returns until when.
+    ///
+    /// # Errors
+    /// When that cannot be kept.
+    fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime>;
+}
+
+/// At most so many requests in any period of this length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// How many, from 1.
+    pub at_most: u32,
+    /// The length of the period, whole seconds, at most [`LONGEST`].
+    pub period: Duration,
+}
+
+impl Limit {
+    /// `at_most` requests a day.
+    #[must_use]
+    pub const fn a_day(at_most: u32) -> Limit {
+        Limit {
+            at_most,
+            period: Duration::DAY,
+        }
+    }
+
+    /// When one more request fits, given the `booked` ones, in order: `now` or later. Seconds since
+    /// 1970.
+    fn free_at(&self, booked: &[i64], now: i64) -> i64 {
+        let counting = self.counting(booked, now);
+        let over = counting.len().checked_sub(self.at_most as usize);
+        let frees = over.and_then(|over| counting.get(over));
+        frees.map_or(now, |at| at + self.period.whole_seconds())
+    }
+
+    /// Those of the `booked` ones, in order, that still count.
+    fn counting<'a>(&self, booked: &'a [i64], now: i64) -> &'a [i64] {
+        let edge = now - self.period.whole_seconds();
+        &booked[booked.partition_point(|at| *at <= edge)..]
+    }
+
+    fn less(&self, held_back: u32) -> Limit {
+        Limit {
+            at_most: self.at_most - held_back.min(self.at_most / 2),
+            ..*self
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} requests in {}", self.at_most, self.period)
+    }
+}
+
+/// What several services of an account share.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// What it is called.
+    pub name: &'static str,
+    /// The service's own limits.
+    pub limits: &'static [Limit],
+}
+
+/// By which rules a run books its requests.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Who asks.
+    pub service: &'static str,
+    /// In which pool its requests count.
+    pub pool: &'static Pool,
+    /// Its own limits, besides those of the pool.
+    pub own: Vec<Limit>,
+    /// How many requests of each limit are left for others.
+    pub held_back: u32,
+}
+
+/// What was booked of one account. Times are in seconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Book {
+    pools: BTreeMap<String, Booked>,
+}
+
+/// What was booked of one pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Booked {
+    /// The service has refused requests; none is made before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<i64>,
+    /// When each service made its requests, in order.
+    requests: BTreeMap<String, Vec<i64>>,
+}
+
+/// How much of a limit is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Whose limit: the pool's name or the service's.
+    pub of: &'static str,
+    /// The limit.
+    pub limit: Limit,
+    /// How many of its requests still count.
+    pub used: u32,
+}
+
+impl Usage {
+    /// How many requests may still be made now.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.limit.at_most.saturating_sub(self.used)
+    }
+}
+
+impl Book {
+    /// Books a request, or says why it must not be made. Either way what was booked by a clock that
+    /// was ahead counts as if booked now, and what counts no longer is forgotten.
+    ///
+    /// # Errors
+    /// When a limit, or a refusal of the service, stands against it.
+    pub fn book(&mut self, terms: &Terms, now: OffsetDateTime) -> Result<(), Spent> {
+        let now = now.unix_timestamp();
+        let booked = self.pools.entry(terms.pool.name.to_owned()).or_default();
+        booked.tidy(terms, now);
+        match booked.obstacle(terms, now) {
+            Some(spent) => Err(spent),
+            None => {
+                booked.of(terms.service).push(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// The request booked last at `at` was never made.
+    pub fn give_back(&mut self, terms: &Terms, at: OffsetDateTime) {
+        let booked = self.pools.entry(terms.pool.name.to_owned()).or_default();
+        let own = booked.of(terms.service);
+        if let Some(last) = own.iter().rposition(|time| *time == at.unix_timestamp()) {
+            own.remove(last);
+        }
+    }
+
+    /// The service refuses requests of this pool for so long, a day at most; until when that is.
+    pub fn hold(&mut self, terms: &Terms, now: OffsetDateTime, wait: Duration) -> OffsetDateTime {
+        let until = now + wait.clamp(Duration::ZERO, LONGEST_HOLD);
+        let booked = self.pools.entry(terms.pool.name.to_owned()).or_default();
+        booked.not_before = Some(until.unix_timestamp()).max(booked.not_before);
+        until
+    }
+
+    /// When the next request is free: `now`, or what stands against it.
+    ///
+    /// # Errors
+    /// As [`Book::book`].
+    pub fn is_free(&self, terms: &Terms, now: OffsetDateTime) -> Result<(), Spent> {
+        self.clone().book(terms, now)
+    }
+
+    /// How much is used of each limit, the pool's first.
+    #[must_use]
+    pub fn usage(&self, terms: &Terms, now: OffsetDateTime) -> Vec<Usage> {
+        let now = now.unix_timestamp();
+        let mut booked = self.pools.get(terms.pool.name).cloned().unwrap_or_default();
+        booked.tidy(terms, now);
+        let (all, own) = (booked.all(), booked.of(terms.service));
+        let usage = |of, limit: &Limit, booked: &[i64], now| {
+            let used = limit.counting(booked, now).len();
+            let used = u32::try_from(used).unwrap_or(u32::MAX);
+            Usage {
+                of,
+                limit: *limit,
+                used,
+            }
+        };
+        let shared = terms.pool.limits.iter();
+        let shared = shared.map(|limit| usage(terms.pool.name, limit, &all, arrived(now)));
+        let own = terms
+            .own
+            .iter()
+            .map(|limit| usage(terms.service, limit, own, now));
+        shared.chain(own).collect()
+    }
+}
+
+impl Booked {
+    fn of(&mut self, service: &str) -> &mut Vec<i64> {
+        self.requests.entry(service.to_owned()).or_default()
+    }
+
+    /// The requests of all services, in order.
+    fn all(&self) -> Vec<i64> {
+        let mut all: Vec<i64> = self.requests.values().flatten().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn tidy(&mut self, terms: &Terms, now: i64) {
+        let periods = terms.own.iter().chain(terms.pool.limits);
+        let longest = periods.map(|limit| limit.period).max().unwrap_or_default();
+        for (service, times) in &mut self.requests {
+            // how long another's requests count, its own configuration says
+            let counts = if service == terms.service {
+                longest
+            } else {
+                LONGEST
+            };
+            let edge = now - (counts + UNDER_WAY).whole_seconds();
+            times.iter_mut().for_each(|at| *at = now.min(*at));
+            times.retain(|at| *at > edge);
+        }
+        self.requests.retain(|_, times| !times.is_empty());
+        let latest = now + LONGEST_HOLD.whole_seconds();
+        self.not_before = self
+            .not_before
+            .filter(|at| *at > now)
+            .map(|at| at.min(latest));
+    }
+
+    /// What stands against one more request, the longest first.
+    fn obstacle(&mut self, terms: &Terms, now: i64) -> Option<Spent> {
+        let held = self.not_before.map(|free| Spent {
+            reason: Reason::Refused,
+            free,
+        });
+        let (all, own) = (self.all(), self.of(terms.service));
+        let spent = |of, limit: &Limit, free| Spent {
+            reason: Reason::Limit {
+                of,
+                limit: *limit,
+                held_back: limit.at_most - limit.less(terms.held_back).at_most,
+            },
+            free,
+        };
+        let shared = terms.pool.limits.iter().map(|limit| {
+            let limit_here = limit.less(terms.held_back);
+            let free = limit_here.free_at(&all, arrived(now));
+            spent(terms.pool.name, limit, free + now - arrived(now))
+        });
+        let own = terms.own.iter().map(|limit| {
+            let free = limit.less(terms.held_back).free_at(own, now);
+            spent(terms.service, limit, free)
+        });
+        let all = shared.chain(own).chain(held);
+        all.filter(|spent| spent.free > now)
+            .max_by_key(|spent| spent.free)
+    }
+}
+
+/// By when a request must have been booked to have arrived by `now`.
+fn arrived(now: i64) -> i64 {
+    now - UNDER_WAY.whole_seconds()
+}
+
+/// Why no request may be made, and from when on one may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    reason: Reason,
+    free: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Limit {
+        of: &'static str,
+        limit: Limit,
+        held_back: u32,
+    },
+    /// The service has refused one, of whatever limit.
+    Refused,
+}
+
+impl Spent {
+    /// When the next request is free.
+    #[must_use]
+    pub fn free(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(self.free).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self, terms: &Terms) -> String {
+        match self.reason {
+            Reason::Limit { held_back, .. } if held_back > 0 => format!(
+                "nothing is lost: the same command goes on once requests are free; {held_back} are left to the timer's runs"
+            ),
+            Reason::Limit { of, .. } if of == terms.service => format!(
+                "nothing is lost: a later run goes on from there; where the quota of the credentials has room, set \
+                 requests of [services.{of}] higher"
+            ),
+            Reason::Limit { .. } => "nothing is lost: a later run goes on from there; run less often, or give a service \
+                 credentials of its own"
+                .to_owned(),
+            Reason::Refused => "nothing is lost: a later run goes on from there; other programs may use the same \
+                 credentials: give them their own"
+                .to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason {
+            Reason::Limit {
+                of,
+                limit,
+                held_back: 0,
+            } => write!(f, "the {limit} of {of} are spent")?,
+            Reason::Limit {
+                of,
+                limit,
+                held_back,
+            } => write!(
+                f,
+                "the {limit} of {of} are spent, but for {held_back} held back from backfills"
+            )?,
+            Reason::Refused => write!(f, "the service has answered 429")?,
+        }
+        write!(f, "; the next is free at {}", utc(self.free()))
+    }
+}
+
+impl std::error::Error for Spent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+    static POOL: Pool = Pool {
+        name: "pool",
+        limits: &[Limit::a_day(5)],
+    };
+
+    fn terms(service: &'static str, own: &[(u32, Duration)], held_back: u32) -> Terms {
+        let own = own.iter();
+        let own = own.map(|&(at_most, period)| Limit { at_most, period });
+        Terms {
+            service,
+            pool: &POOL,
+            own: own.collect(),
+            held_back,
+        }
+    }
+
+    /// So many minutes from noon.
+    fn at(minutes: i64) -> OffsetDateTime {
+        NOON + Duration::minutes(minutes)
+    }
+
+    /// At these minutes from noon requests are made; one at `now` is free in so many minutes.
+    fn check(terms: &Terms, made: &[i64], now: i64, free_in: i64) {
+        let mut book = Book::default();
+        for minute in made {
+            let booked = book.book(terms, at(*minute));
+            assert_eq!(booked, Ok(()), "{minute} of {made:?}");
+        }
+        let free = book
+            .is_free(terms, at(now))
+            .map_err(|spent| (spent.free() - at(now)).whole_minutes());
+        let expected = if free_in == 0 { Ok(()) } else { Err(free_in) };
+        assert_eq!(free, expected, "{made:?} at {now}");
+    }
+
+    #[test]
+    fn a_limit_frees_each_request_one_period_after_it_was_made() {
+        let hour = terms("a", &[(3, Duration::HOUR)], 0);
+        check(&hour, &[], 0, 0);
+        check(&hour, &[0, 10], 20, 0);
+        check(&hour, &[0, 10, 20], 20, 40);
+        check(&hour, &[0, 10, 20], 59, 1);
+        check(&hour, &[0, 10, 20], 60, 0);
+        check(&hour, &[0, 10, 20, 60], 61, 9);
+        check(&hour, &[0, 0, 0], 0, 60);
+    }
+
+    #[test]
+    fn every_limit_holds_and_the_longest_wait_counts() {
+        let day_and_hour = [(4, Duration::DAY), (2, Duration::HOUR)];
+        let both = terms("a", &day_and_hour, 0);
+        check(&both, &[0, 1], 2, 58);
+        check(&both, &[0, 1, 60], 61, 0);
+        check(&both, &[0, 1, 60, 61], 62, 24 * 60 - 62);
+        check(
+            &terms("a", &[(9, Duration::days(30))], 0),
+            &[0, 0, 0, 0],
+            2,
+            0,
+        );
+    }
+
+    #[test]
+    fn a_pool_counts_a_minute_longer_since_the_service_counts_from_when_a_request_arrives() {
+        let none = terms("a", &[], 0);
+        check(&none, &[0, 1, 2, 3], 4, 0);
+        check(&none, &[0, 1, 2, 3, 4], 5, 24 * 60 - 5 + 1);
+        check(&none, &[0, 1, 2, 3, 4], 24 * 60, 1);
+        check(&none, &[0, 1, 2, 3, 4], 24 * 60 + 1, 0);
+    }
+
+    #[test]
+    fn services_share_a_pool_and_not_their_own_limits() {
+        let (one, other) = (terms("a", &[(3, Duration::DAY)], 0), terms("b", &[], 0));
+        let mut book = Book::default();
+        let booked = [&one, &one, &one, &one, &other, &other, &other]
+            .map(|terms| book.book(terms, NOON).is_ok());
+        assert_eq!(booked, [true, true, true, false, true, true, false]);
+        let used = |terms: &Terms| -> Vec<(&str, u32, u32)> {
+            let usage = book.usage(terms, NOON);
+            usage
+                .iter()
+                .map(|usage| (usage.of, usage.used, usage.left()))
+                .collect()
+        };
+        assert_eq!(used(&one), [("pool", 5, 0), ("a", 3, 0)]);
+        assert_eq!(used(&other), [("pool", 5, 0)]);
+    }
+
+    #[test]
+    fn what_others_booked_is_kept_for_as_long_as_their_limits_may_ask_for() {
+        let (week, none) = (terms("a", &[(1, Duration::WEEK)], 0), terms("b", &[], 0));
+        let mut book = Book::default();
+        assert_eq!(book.book(&week, NOON), Ok(()));
+        let later = NOON + Duration::days(6);
+        assert_eq!(book.book(&none, later), Ok(()));
+        let spent = book.book(&week, later).unwrap_err();
+        assert_eq!(spent.free(), NOON + Duration::WEEK);
+        // and no longer
+        assert_eq!(book.book(&none, NOON + Duration::days(31)), Ok(()));
+        assert_eq!(
+            serde_json::to_string(&book)
+                .unwrap()
+                .matches("\"a\"")
+                .count(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_reserve_is_held_back_from_every_limit_of_half_of_it_where_that_is_small() {
+        let held_back = |at_most| at_most - Limit::a_day(at_most).less(RESERVE).at_most;
+        assert_eq!(
+            [1, 2, 10, 48, 220, 1800].map(held_back),
+            [0, 1, 5, 24, 24, 24]
+        );
+        let backfill = terms("a", &[(9, Duration::DAY)], RESERVE);
+        check(&backfill, &[0, 1], 2, 0);
+        // of the pool's 5, 2 are held back
+        check(&backfill, &[0, 1, 2], 3, 24 * 60 - 3 + 1);
+    }
+
+    #[test]
+    fn what_a_wrong_clock_booked_counts_as_if_booked_now() {
+        let hour = terms("a", &[(2, Duration::HOUR)], 0);
+        let mut book = Book::default();
+        for minute in [100_000, 100_001] {
+            assert_eq!(book.book(&hour, at(minute)), Ok(()));
+        }
+        assert_eq!(book.book(&hour, NOON).unwrap_err().free(), at(60));
+        // from then on it ages
+        assert_eq!(book.book(&hour, at(59)).unwrap_err().free(), at(60));
+        assert_eq!(book.book(&hour, at(60)), Ok(()));
+    }
+
+    #[test]
+    fn after_a_refusal_nobody_of_the_pool_asks_before_its_time() {
+        let (one, other) = (terms("a", &[], 0), terms("b", &[], 0));
+        let mut book = Book::default();
+        assert_eq!(book.hold(&one, NOON, Duration::HOUR), at(60));
+        book.hold(&one, NOON, Duration::minutes(30));
+        assert_eq!(book.book(&other, at(59)).unwrap_err().free(), at(60));
+        assert_eq!(book.book(&other, at(60)), Ok(()));
+        // never for longer than a day, whatever the service or a clock says
+        book.hold(&one, at(60), Duration::weeks(1000));
+        let spent = book.is_free(&one, at(61)).unwrap_err();
+        assert_eq!(spent.free(), at(60) + Duration::DAY);
+        assert_eq!(
+            book.book(&one, at(-5000)).unwrap_err().free(),
+            at(-5000) + Duration::DAY
+        );
+    }
+
+    #[test]
+    fn a_request_that_was_never_made_is_given_back() {
+        let day = terms("a", &[(1, Duration::DAY)], 0);
+        let mut book = Book::default();
+        assert_eq!(book.book(&day, NOON), Ok(()));
+        book.give_back(&day, NOON);
+        assert_eq!(book.book(&day, at(1)), Ok(()));
+        // another's is not
+        book.give_back(&day, NOON);
+        assert!(book.book(&day, at(2)).is_err());
+    }
+
+    #[test]
+    fn it_is_said_which_limit_is_spent_and_until_when() {
+        let said = |terms: &Terms, times| {
+            let mut book = Book::default();
+            let last = (0..times).map(|_| book.book(terms, NOON)).last();
+            let spent = last.unwrap().unwrap_err();
+            format!("{spent} | {}", spent.hint(terms))
+        };
+        let own = said(&terms("a", &[(2, Duration::DAY)], 0), 3);
+        assert!(
+            own.starts_with(
+                "the 2 requests in 1d of a are spent; the next is free at 2026-11-25T12:00:00Z | "
+            ),
+            "{own}"
+        );
+        assert!(own.contains("[services.a] higher"), "{own}");
+        let pool = said(&terms("a", &[], 0), 6);
+        assert!(
+            pool.contains(
+                "the 5 requests in 1d of pool are spent; the next is free at 2026-11-25T12:01:00Z"
+            ),
+            "{pool}"
+        );
+        let backfill = said(&terms("a", &[], RESERVE), 4);
+        assert!(
+            backfill.contains("but for 2 held back from backfills")
+                && backfill.contains("the same command"),
+            "{backfill}"
+        );
+    }
+}

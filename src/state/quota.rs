@@ -1,0 +1,192 @@
+//! The ledger: what was asked with the same credentials, by every service and run, in one file of
+//! the state folder with a lock of its own, which is held for a booking only.
+//!
+//! A request is booked, durably, before it is made. A ledger that was lost or damaged costs a
+//! refusal of the service at worst, so a damaged one is set aside with a warning; a newer one is
+//! refused.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::ROOM;
+use crate::connect::Stopped;
+use crate::digest::Hasher;
+use crate::exit::{Because, Exit, fail};
+use crate::files::{self, Lock, Taken};
+use crate::quota::{Book, Quota, Spent, Terms, Usage};
+use crate::stop::Stop;
+
+/// The version of the file that this program writes.
+const VERSION: u32 = 1;
+/// A booking takes a few milliseconds; a lock that is held this long is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The ledger of an account, as one run uses it.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    terms: Terms,
+    stop: Stop,
+    /// The request that was booked last.
+    last: Option<OffsetDateTime>,
+    left: Option<u32>,
+}
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    version: u32,
+    pools: Book,
+}
+
+impl Ledger {
+    /// The ledger of `account` in `dir`; nothing is read yet. The account's name does not show in
+    /// that of the file. `stop` ends the wait for the lock.
+    #[must_use]
+    pub fn of(account: &str, dir: &Path, terms: Terms, stop: &Stop) -> Ledger {
+        let mut hasher = Hasher::of("account");
+        hasher.part(account.as_bytes());
+        let digest = u64::from_le_bytes(hasher.finish().first_chunk().copied().unwrap_or_default());
+        Ledger {
+            path: dir.join(format!("quota-{digest:016x}.json")),
+            terms,
+            stop: stop.clone(),
+            last: None,
+            left: None,
+        }
+    }
+
+    /// How many requests are left by the limit that is nearest, as of the last booking.
+    #[must_use]
+    pub fn left(&self) -> Option<u32> {
+        self.left
+    }
+
+    /// How much of each limit is used, and whether a request is free now; locks and changes nothing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or is newer than this program.
+    pub fn look(&self, now: OffsetDateTime) -> Result<(Vec<Usage>, Result<(), Spent>)> {
+        let book = match self.read()? {
+            Ok(book) => book,
+            Err(damage) => {
+                log::warn!("{damage}; the next run sets it aside and counts from 0");
+                Book::default()
+            }
+        };
+        Ok((book.usage(&self.terms, now), book.is_free(&self.terms, now)))
+    }
+
+    /// Changes what is booked, and keeps it if it is other than before.
+    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> Result<T> {
+        let _lock = self.lock()?;
+        let mut book = match self.read()? {
+            Ok(book) => book,
+            Err(damage) => {
+                let aside = self.path.with_extension("damaged");
+                files::rename(&self.path, &aside)
+                    .exit(Exit::CantCreate)
+                    .hint(ROOM)?;
+                log::warn!(
+                    "{damage}: it is now {}; requests of the last 24 hours are not counted, so the service may refuse some",
+                    aside.display()
+                );
+                Book::default()
+            }
+        };
+        let before = book.clone();
+        let outcome = change(&mut book);
+        if book != before {
+            self.save(book)?;
+        }
+        Ok(outcome)
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        let path = self.path.with_extension("lock");
+        let holder = format!("pid {}, {}", std::process::id(), self.terms.service);
+        let taken = files::lock(&path, &holder, PATIENCE, &self.stop);
+        match taken.exit(Exit::CantCreate).hint(ROOM)? {
+            Taken::Ours(lock) => Ok(lock),
+            Taken::Held(_) if self.stop.reason().is_some() => Err(anyhow!(Stopped)),
+            Taken::Held(by) => {
+                let message = format!("booking a request: {} is taken ({by})", path.display());
+                fail(Exit::TempFail, message)
+                    .hint("a booking takes a moment: see what holds that process up")
+            }
+        }
+    }
+
+    /// What is booked; within, what is wrong with a file that cannot be understood.
+    fn read(&self) -> Result<Result<Book, String>> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Some(bytes) = files::read(&self.path).exit(Exit::Data)? else {
+            return Ok(Ok(Book::default()));
+        };
+        let path = self.path.display();
+        match serde_json::from_slice(&bytes) {
+            Ok(Version { version }) if version > VERSION => {
+                return fail(
+                    Exit::Data,
+                    format!("it has version {version}, and this program knows version {VERSION}"),
+                )
+                .with_context(|| format!("reading the ledger of requests {path}"))
+                .hint("run the newer program that wrote it");
+            }
+            _ => {}
+        }
+        let saved = serde_json::from_slice::<Saved>(&bytes);
+        Ok(saved
+            .map(|saved| saved.pools)
+            .map_err(|error| format!("the ledger of requests {path} is damaged ({error})")))
+    }
+
+    fn save(&self, pools: Book) -> Result<()> {
+        let saved = Saved {
+            version: VERSION,
+            pools,
+        };
+        files::replace(&self.path, |out| {
+            serde_json::to_writer(&mut *out, &saved)?;
+            out.write_all(b"\n")
+        })
+        .exit(Exit::CantCreate)
+        .hint(ROOM)
+    }
+}
+
+impl Quota for Ledger {
+    fn book(&mut self, now: OffsetDateTime) -> Result<()> {
+        let terms = &self.terms;
+        let (booked, usage) =
+            self.change(|book| (book.book(terms, now), book.usage(terms, now)))?;
+        self.left = usage.iter().map(Usage::left).min();
+        if let Err(spent) = booked {
+            return Err(anyhow!(spent))
+                .exit(Exit::TempFail)
+                .hint(spent.hint(&self.terms));
+        }
+        self.last = Some(now);
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        let Some(at) = self.last.take() else {
+            return Ok(());
+        };
+        self.left = self.left.map(|left| left + 1);
+        self.change(|book| book.give_back(&self.terms, at))
+    }
+
+    fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> Result<OffsetDateTime> {
+        self.change(|book| book.hold(&self.terms, now, wait))
+    }
+}

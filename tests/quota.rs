@@ -1,0 +1,366 @@
+//! How many requests are made: never more than a limit allows, whatever runs at the same time or was
+//! killed; and what is left undone is done later.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proofpull::window::utc;
+use serde_json::{Value, json};
+use time::macros::format_description;
+use time::{Duration, OffsetDateTime};
+
+use crate::simulator::{Behaviour, Fault, PRINCIPAL};
+use crate::world::{Run, Running, World, ago, each, hold};
+
+const SERVICE: &str = "tap-messages-blocked";
+const POOL: &str = "all but clicks/permitted";
+const DAY: Duration = Duration::DAY;
+
+/// An event each half hour, from so many hours ago up to now.
+fn world(hours: i64) -> World {
+    let mut world = World::new();
+    let from = ago(hours * 60);
+    world.start_at(from);
+    world.add(SERVICE, from, ago(3), i32::try_from(hours * 2).unwrap());
+    world
+}
+
+/// A run when it is this time for everybody; what was asked before it is forgotten.
+fn run_at(world: &World, service: &str, now: OffsetDateTime, words: &[&str]) -> Run {
+    world.tap.forget_requests();
+    world.tap.set_clock_offset(now - OffsetDateTime::now_utc());
+    let now = utc(now);
+    let mut all = vec!["--now", &now];
+    all.extend(words);
+    world.run(service, &all)
+}
+
+fn ledgers(world: &World) -> Vec<PathBuf> {
+    let files = fs::read_dir(world.state_dir()).into_iter().flatten();
+    let paths = files.map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut found: Vec<_> = paths
+        .filter(|path| name(path).starts_with("quota-") && name(path).ends_with(".json"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn ledger(world: &World) -> Value {
+    let paths = ledgers(world);
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    serde_json::from_slice(&fs::read(&paths[0]).unwrap()).unwrap()
+}
+
+/// How many requests of a service are booked in the shared pool.
+fn booked(world: &World, service: &str) -> usize {
+    let times = &ledger(world)["pools"][POOL]["requests"][service];
+    times.as_array().map_or(0, Vec::len)
+}
+
+/// Another service has made so many requests of the shared pool just now; a run must have been.
+fn spend(world: &World, count: usize) {
+    let mut ledger = ledger(world);
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    ledger["pools"][POOL]["requests"]["tap-threats"] = json!(vec![now; count]);
+    fs::write(&ledgers(world)[0], ledger.to_string()).unwrap();
+}
+
+#[test]
+fn a_catch_up_longer_than_the_quota_gets_through_over_days() {
+    let mut world = world(6 * 24 - 1);
+    world.service_table += "requests = [{ period = \"1d\", at_most = 100 }]\n";
+    let start = ago(0);
+    let run = run_at(&world, SERVICE, start, &[]);
+    let asked = world.tap.requests();
+    assert_eq!(asked.len(), 100);
+    let next = utc(asked[0].at + DAY);
+    let says = [
+        "the 100 requests in 1d of tap-messages-blocked are spent; the next is free at",
+        &next[..15],
+    ];
+    run.assert_error(75, &says, "[services.tap-messages-blocked] higher");
+    run.assert_says("stopped, the quota is spent: 100 windows, 100 requests (0 left)");
+    // what was read is delivered and known
+    assert_eq!(
+        world.position(SERVICE),
+        utc(asked[99].interval().unwrap().1)
+    );
+    assert_eq!(world.devo.count() as u64, run.count("delivered"));
+
+    for hours in [1, 23] {
+        let run = run_at(&world, SERVICE, start + Duration::hours(hours), &[]);
+        run.assert_error(75, &[&next[..15]], "nothing is lost");
+        assert_eq!(world.tap.requests().len(), 0);
+    }
+    run_at(&world, SERVICE, start + DAY + Duration::minutes(5), &[]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn every_limit_of_a_list_holds_and_an_empty_list_leaves_the_pools() {
+    let table = [
+        (
+            "[{ period = \"1h\", at_most = 3 }, { period = \"1d\", at_most = 5 }]",
+            [3, 2, 0],
+        ),
+        (
+            "[{ period = \"1d\", at_most = 5 }, { period = \"1h\", at_most = 3 }]",
+            [3, 2, 0],
+        ),
+        ("[]", [12, 2, 2]),
+    ];
+    for (list, expected) in table {
+        let mut world = world(12);
+        world.service_table += &format!("requests = {list}\n");
+        let start = ago(0);
+        let made = [0, 61, 122].map(|minutes| {
+            run_at(&world, SERVICE, start + Duration::minutes(minutes), &[]);
+            world.tap.requests().len()
+        });
+        assert_eq!(made, expected, "{list}");
+    }
+}
+
+#[test]
+fn services_that_run_at_the_same_time_share_the_pool_and_never_pass_it() {
+    let services = ["tap-clicks-blocked", SERVICE, "tap-messages-delivered"];
+    let world = world(20);
+    run_at(&world, "tap-clicks-blocked", ago(20 * 60 - 5), &[]).assert_status(0);
+    world.tap.set_clock_offset(Duration::ZERO);
+    world.tap.forget_requests();
+    spend(&world, 1800 - 1 - 9);
+    // the configuration is written by whoever asks for a command
+    let commands = services.map(|service| world.command(service));
+    let running = commands.map(|mut command| Running::start(&mut command));
+    for run in running.map(Running::wait) {
+        run.assert_error(
+            75,
+            &["the 1800 requests in 1d of all but clicks/permitted are spent"],
+            "credentials of its own",
+        );
+    }
+    assert_eq!(world.tap.requests().len(), 9);
+    assert_eq!(
+        services
+            .map(|service| booked(&world, service))
+            .iter()
+            .sum::<usize>(),
+        10
+    );
+    // permitted clicks have a pool of their own
+    world.tap.forget_requests();
+    world.run("tap-clicks-permitted", &[]).assert_status(0);
+    assert_eq!(world.tap.requests().len(), 20);
+}
+
+#[test]
+fn after_a_429_nothing_is_asked_for_before_its_time() {
+    let now = ago(0);
+    let format = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    let date = |time: OffsetDateTime| time.format(&format).unwrap();
+    let rows = [
+        (None, 3600),
+        (Some("4711".to_owned()), 4711),
+        (Some(date(now + Duration::hours(2))), 7200),
+        (Some("99999999".to_owned()), 86_400),
+        (Some("tomorrow".to_owned()), 3600),
+    ];
+    each(
+        rows.map(|row| (format!("{row:?}"), row)),
+        |(after, seconds)| {
+            let world = world(3);
+            world.tap.script(move |_, number| {
+                let headers = after
+                    .iter()
+                    .map(|after| ("Retry-After".to_owned(), after.clone()));
+                (number > 0).then(|| Fault::Status {
+                    code: 429,
+                    headers: headers.collect(),
+                    body: "Limit exceeded".into(),
+                })
+            });
+            let run = run_at(&world, SERVICE, now, &[]);
+            let free = now + Duration::seconds(seconds);
+            // it is told from when the answer came, some moments after the start
+            let until = &utc(free)[..14];
+            run.assert_error(
+                75,
+                &["[PullError 300] HTTP 429: Limit exceeded"],
+                &format!("no request is made before {until}"),
+            );
+            let first = world.tap.requests()[0].interval().unwrap();
+            assert_eq!(
+                (world.tap.requests().len(), world.position(SERVICE)),
+                (2, utc(first.1))
+            );
+
+            world.tap.no_script();
+            // others of the pool do not ask either
+            for service in [SERVICE, "tap-clicks-blocked"] {
+                let run = run_at(&world, service, free - Duration::minutes(2), &[]);
+                run.assert_error(75, &["429", "the next is free at", until], "");
+                assert_eq!(world.tap.requests().len(), 0);
+            }
+            run_at(&world, "tap-clicks-permitted", now, &[]).assert_status(0);
+            run_at(&world, SERVICE, free + Duration::minutes(2), &[]).assert_status(0);
+            world.assert_exactly_once(SERVICE);
+        },
+    );
+}
+
+#[test]
+fn a_backfill_leaves_a_reserve_to_the_timer() {
+    let mut world = world(30);
+    world.service_table = "requests = [{ period = \"1d\", at_most = 30 }]\n".into();
+    // half of a limit as small as this
+    let (from, to) = (utc(ago(30 * 60)), utc(ago(3 * 60)));
+    let words = ["--start-time", &from, "--end-time", &to];
+    let now = ago(0);
+    let run = run_at(&world, SERVICE, now, &words);
+    run.assert_error(
+        75,
+        &["but for 15 held back from backfills"],
+        "15 are left to the timer's runs",
+    );
+    assert_eq!(world.tap.requests().len(), 15);
+    world.start_at(ago(10 * 60));
+    run_at(&world, SERVICE, now, &[]).assert_status(0);
+    assert_eq!(world.tap.requests().len(), 10);
+    // the same command goes on
+    run_at(&world, SERVICE, now + DAY + Duration::minutes(5), &words).assert_status(0);
+    assert_eq!(world.tap.requests().len(), 12);
+}
+
+#[test]
+fn a_look_with_stdout_counts_as_well() {
+    let mut world = world(6);
+    world.service_table += "requests = [{ period = \"1d\", at_most = 8 }]\n";
+    world.run(SERVICE, &["--stdout"]).assert_status(0);
+    world.run(SERVICE, &[]).assert_status(75);
+    assert_eq!(
+        (world.tap.requests().len(), booked(&world, SERVICE)),
+        (8, 8)
+    );
+}
+
+#[test]
+fn what_is_not_sent_does_not_count_and_what_may_have_been_does() {
+    // nothing is asked for before both ends are proven
+    let world = world(3);
+    world.devo.behave(|_| Behaviour::Refuse);
+    world.run(SERVICE, &[]).assert_status(69);
+    assert_eq!(ledgers(&world).len(), 0);
+    world.devo.behave(|_| Behaviour::Normal);
+
+    // no connection
+    let mut unreached = self::world(3);
+    let address = unreached.tap.address();
+    unreached.tap_table = unreached
+        .tap_table
+        .replace(&address, &crate::order::nobody());
+    unreached.run(SERVICE, &[]).assert_status(69);
+    assert_eq!(booked(&unreached, SERVICE), 0);
+
+    // killed while it waits for the answer
+    let held = hold(&world.tap, 0);
+    let run = world.start(SERVICE, &[]);
+    held.wait();
+    assert_eq!(booked(&world, SERVICE), 1);
+    run.signal("KILL");
+    run.wait();
+    drop(held);
+    world.tap.no_script();
+    assert_eq!(booked(&world, SERVICE), 1);
+    world.run(SERVICE, &[]).assert_status(0);
+    assert_eq!(booked(&world, SERVICE), 4);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn each_principal_has_a_ledger_whose_name_does_not_tell_it() {
+    let mut world = world(2);
+    world.run(SERVICE, &[]).assert_status(0);
+    let first = ledgers(&world);
+    world.tap_table = world.tap_table.replace(PRINCIPAL, "another");
+    world.run(SERVICE, &[]).assert_status(77);
+    let both = ledgers(&world);
+    assert_eq!((first.len(), both.len()), (1, 2));
+    for path in both {
+        let text = format!("{}{}", path.display(), fs::read_to_string(&path).unwrap());
+        assert!(
+            !text.contains(&PRINCIPAL[..8]) && !text.contains("another"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_ledger_is_set_aside_with_a_warning_and_a_newer_one_is_refused() {
+    for damage in [
+        "",
+        "{",
+        "[]",
+        "{\"version\":1}",
+        "{\"version\":1,\"pools\":{},\"more\":1}",
+    ] {
+        let world = world(2);
+        world.run(SERVICE, &[]).assert_status(0);
+        let path = &ledgers(&world)[0];
+        fs::write(path, damage).unwrap();
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(0)
+            .assert_says("warning")
+            .assert_says("is damaged");
+        assert_eq!(
+            fs::read_to_string(path.with_extension("damaged")).unwrap(),
+            damage
+        );
+        assert_eq!(booked(&world, SERVICE), 1);
+        world.run(SERVICE, &[]).assert_never_says("damaged");
+    }
+    let world = world(2);
+    world.run(SERVICE, &[]).assert_status(0);
+    let newer = "{\"version\":2,\"something\":[]}";
+    fs::write(&ledgers(&world)[0], newer).unwrap();
+    world.tap.forget_requests();
+    let run = world.run(SERVICE, &[]);
+    run.assert_error(65, &["quota-", "version 2"], "newer program");
+    assert_eq!(world.tap.requests().len(), 0);
+    assert_eq!(fs::read_to_string(&ledgers(&world)[0]).unwrap(), newer);
+}
+
+#[test]
+fn where_a_request_cannot_be_booked_it_is_not_made() {
+    let world = world(2);
+    world.run(SERVICE, &[]).assert_status(0);
+    world.tap.forget_requests();
+    let beside = ledgers(&world)[0].with_added_extension("new");
+    fs::create_dir(&beside).unwrap();
+    world
+        .run(SERVICE, &[])
+        .assert_error(73, &["quota-"], "state folder");
+    assert_eq!(world.tap.requests().len(), 0);
+    fs::remove_dir(beside).unwrap();
+    world.run(SERVICE, &[]).assert_status(0);
+}
+
+#[test]
+fn requests_that_a_wrong_clock_booked_do_not_stop_it_for_ever() {
+    let mut world = world(2);
+    world.service_table += "requests = [{ period = \"1d\", at_most = 4 }]\n";
+    world.run(SERVICE, &[]).assert_status(0);
+    let path = &ledgers(&world)[0];
+    let mut ledger = ledger(&world);
+    let future = ago(-3650 * 24 * 60).unix_timestamp();
+    ledger["pools"][POOL]["requests"][SERVICE] = json!(vec![future; 4]);
+    ledger["pools"][POOL]["not_before"] = json!(future);
+    fs::write(path, ledger.to_string()).unwrap();
+    let now = ago(0);
+    run_at(&world, SERVICE, now, &[]).assert_status(75);
+    run_at(&world, SERVICE, now + DAY - Duration::minutes(1), &[]).assert_status(75);
+    run_at(&world, SERVICE, now + DAY + Duration::minutes(1), &[])
+        .assert_says("4 requests (0 left)");
+}
