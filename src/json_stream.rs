@@ -1,8 +1,9 @@
 //! Splits an answer into its records as its bytes arrive, whatever its size.
 //!
-//! The frame is one object; the records are the elements of the array under one of its keys.
-//! Only the frame is judged here: a record is delimited by its strings and brackets, and
-//! whether it is JSON inside is for others to say. Knows nothing of services or connections.
+//! The frame is one object; the records are the elements of the arrays under some of its keys, and
+//! a few small members beside them can be kept. Only the frame is judged here: a record is
+//! delimited by its strings and brackets, and whether it is JSON inside is for others to say. Knows
+//! nothing of services or connections.
 
 use std::fmt;
 
@@ -10,20 +11,28 @@ use memchr::memchr2;
 
 /// The longest record that is taken for one.
 pub const MAX_RECORD: usize = 64 * 1024 * 1024;
-/// The longest key that is compared with the one wanted; a longer one is not it.
+/// The longest key that is compared with those wanted; a longer one is none of them.
 const MAX_KEY: usize = 256;
+/// The longest member that is kept; more would not fit into a request either.
+const MAX_MEMBER: usize = 16 * 1024;
 
 /// Reads one answer.
 #[derive(Debug)]
 pub struct Splitter {
-    wanted: &'static str,
+    wanted: &'static [&'static str],
+    /// Which of them were there, one bit each.
+    found: u32,
+    keep: &'static [&'static str],
+    /// The text of each, as far as it was there.
+    kept: Vec<Vec<u8>>,
+    /// Of the value that is being passed over: which one to keep it as.
+    keeping: Option<usize>,
     place: Place,
     /// Brackets open inside of the value or record that is being read.
     depth: u32,
     in_string: bool,
     escaped: bool,
     key: Vec<u8>,
-    found: bool,
     bytes: u64,
 }
 
@@ -58,6 +67,8 @@ pub enum Broken {
     NotJson(u64, &'static str),
     /// A record is longer than [`MAX_RECORD`].
     TooLong(u64),
+    /// What stands under this key is longer than any that means something.
+    LongMember(&'static str),
 }
 
 impl std::error::Error for Broken {}
@@ -79,22 +90,38 @@ impl fmt::Display for Broken {
                     MAX_RECORD >> 20
                 )
             }
+            Broken::LongMember(key) => {
+                write!(
+                    f,
+                    "the answer has more than {MAX_MEMBER} bytes under {key:?}"
+                )
+            }
         }
     }
 }
 
 impl Splitter {
-    /// A splitter for an answer whose records stand in the array under the key `wanted`.
+    /// A splitter for an answer whose records stand in the arrays under the keys `wanted`, each of
+    /// which must be there.
     #[must_use]
-    pub fn new(wanted: &'static str) -> Splitter {
+    pub fn new(wanted: &'static [&'static str]) -> Splitter {
+        Splitter::keeping(wanted, &[])
+    }
+
+    /// The same, with the members under the keys `keep` kept as they are written.
+    #[must_use]
+    pub fn keeping(wanted: &'static [&'static str], keep: &'static [&'static str]) -> Splitter {
         Splitter {
             wanted,
+            found: 0,
+            keep,
+            kept: vec![Vec::new(); keep.len()],
+            keeping: None,
             place: Place::Start,
             depth: 0,
             in_string: false,
             escaped: false,
             key: Vec::new(),
-            found: false,
             bytes: 0,
         }
     }
@@ -118,7 +145,7 @@ impl Splitter {
             let rest = &bytes[at..];
             at += match self.place {
                 Place::Record => self.record(rest, text, ends)?,
-                Place::Passing => self.skip(rest),
+                Place::Passing => self.skip(rest)?,
                 Place::Key => self.read_key(rest),
                 _ => self.frame(rest)?,
             };
@@ -132,12 +159,26 @@ impl Splitter {
     /// # Errors
     /// [`Broken`] when it was not.
     pub fn finish(&self) -> Result<(), Broken> {
+        let missing = (0..self.wanted.len()).find(|at| self.found & 1 << at == 0);
         match self.place {
-            Place::End if self.found => Ok(()),
-            Place::End => Err(Broken::Missing(self.wanted)),
+            Place::End => missing.map_or(Ok(()), |at| Err(Broken::Missing(self.wanted[at]))),
             Place::Start => Err(Broken::Empty),
             _ => Err(Broken::CutOff),
         }
+    }
+
+    /// A kept member, once it has come: a string without its quotes and escapes, anything else as
+    /// it is written. What is absent, null or empty is `None`.
+    #[must_use]
+    pub fn member(&self, key: &str) -> Option<String> {
+        let at = self.keep.iter().position(|kept| *kept == key)?;
+        let text = self.kept[at].trim_ascii_end();
+        if self.keeping == Some(at) && self.place == Place::Passing || text == b"null" {
+            return None;
+        }
+        let string = serde_json::from_slice::<String>(text).ok();
+        let member = string.unwrap_or_else(|| String::from_utf8_lossy(text).into_owned());
+        (!member.is_empty()).then_some(member)
     }
 
     /// Takes one byte of the frame, or a run of white space.
@@ -158,15 +199,22 @@ impl Splitter {
                 Place::Key
             }
             (Place::Colon, b':') => Place::Value,
-            (Place::Value, b'[') if self.is_wanted() => {
-                self.found = true;
-                Place::FirstRecord
-            }
             (Place::Value, b',' | b'}' | b']' | b':') => return Err(self.unexpected()),
-            (Place::Value, _) => {
-                self.place = Place::Passing;
-                return Ok(0);
-            }
+            (Place::Value, byte) => match (byte, self.among(self.wanted)) {
+                (b'[', Some(at)) => {
+                    self.found |= 1 << at;
+                    Place::FirstRecord
+                }
+                _ => {
+                    self.keeping = self.among(self.keep);
+                    // of a key that stands twice the last one counts
+                    self.keeping
+                        .into_iter()
+                        .for_each(|at| self.kept[at].clear());
+                    self.place = Place::Passing;
+                    return Ok(0);
+                }
+            },
             (Place::AfterValue, b',') => Place::NextKey,
             (Place::FirstKey | Place::AfterValue, b'}') => Place::End,
             (Place::FirstRecord | Place::AfterRecord, b']') => Place::AfterValue,
@@ -196,13 +244,14 @@ impl Splitter {
         Broken::NotJson(self.bytes, expected)
     }
 
-    /// A key with escapes is compared as what it means.
-    fn is_wanted(&self) -> bool {
+    /// Which of these the key is; one with escapes is compared as what it means.
+    fn among(&self, keys: &[&str]) -> Option<usize> {
         if !self.key.contains(&b'\\') {
-            return self.key == self.wanted.as_bytes();
+            return keys.iter().position(|key| self.key == key.as_bytes());
         }
         let quoted = [b"\"", self.key.as_slice(), b"\""].concat();
-        serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == self.wanted)
+        let meant = serde_json::from_slice::<String>(&quoted).ok()?;
+        keys.iter().position(|key| *key == meant)
     }
 
     fn read_key(&mut self, rest: &[u8]) -> usize {
@@ -242,12 +291,18 @@ impl Splitter {
         Ok(taken)
     }
 
-    fn skip(&mut self, rest: &[u8]) -> usize {
+    fn skip(&mut self, rest: &[u8]) -> Result<usize, Broken> {
         let (taken, ended) = self.pass(rest);
+        if let Some(at) = self.keeping {
+            self.kept[at].extend_from_slice(&rest[..taken]);
+            if self.kept[at].len() > MAX_MEMBER {
+                return Err(Broken::LongMember(self.keep[at]));
+            }
+        }
         if ended {
             self.place = Place::AfterValue;
         }
-        taken
+        Ok(taken)
     }
 
     /// Goes on through a value: how many of the bytes belong to it, and whether it ends there.
@@ -316,7 +371,7 @@ mod tests {
     /// Feeds the answer in pieces of one length; what came out, and how it ended.
     fn split(answer: &[u8], piece: usize) -> (Vec<String>, Result<(), Broken>) {
         let (mut text, mut ends) = (Vec::new(), Vec::new());
-        let mut splitter = Splitter::new("events");
+        let mut splitter = Splitter::new(&["events"]);
         let fed = answer
             .chunks(piece)
             .try_for_each(|bytes| splitter.feed(bytes, &mut text, &mut ends));
@@ -409,6 +464,66 @@ mod tests {
         check(r#"{"events" []}"#, &[], &Err(Broken::NotJson(10, "colon")));
     }
 
+    /// The members that are kept of an answer.
+    fn members(answer: &str, piece: usize) -> [Option<String>; 3] {
+        let (mut text, mut ends) = (Vec::new(), Vec::new());
+        let mut splitter = Splitter::keeping(&["events"], &["status", "token", "total"]);
+        for bytes in answer.as_bytes().chunks(piece) {
+            splitter.feed(bytes, &mut text, &mut ends).unwrap();
+        }
+        ["status", "token", "total"].map(|key| splitter.member(key))
+    }
+
+    #[test]
+    fn small_members_are_kept_wherever_they_stand() {
+        let table = [
+            (
+                r#"{"status":"DONE","events":[{"token":"x"}],"token":"a\u0062\"","total" : 7 }"#,
+                [Some("DONE"), Some("ab\""), Some("7")],
+            ),
+            (
+                r#"{"events":[],"token":null,"total":"","status":"A","status":"B"}"#,
+                [Some("B"), None, None],
+            ),
+            (
+                r#"{"st\u0061tus":{"a":[1]},"x":"status"}"#,
+                [Some(r#"{"a":[1]}"#), None, None],
+            ),
+            (r#"{"token":"a","status":"DO"#, [None, Some("a"), None]),
+            (r#"{"token":"a","status":tru"#, [None, Some("a"), None]),
+        ];
+        for (answer, expected) in table {
+            for piece in [1, 2, 3, 7, 1000] {
+                let kept = members(answer, piece);
+                assert_eq!(
+                    kept.each_ref().map(Option::as_deref),
+                    expected,
+                    "{answer} in pieces of {piece}"
+                );
+            }
+        }
+        let long = format!(r#"{{"token":"{}""#, "x".repeat(MAX_MEMBER));
+        let mut splitter = Splitter::keeping(&[], &["token"]);
+        let fed = splitter.feed(long.as_bytes(), &mut Vec::new(), &mut Vec::new());
+        assert_eq!(fed, Err(Broken::LongMember("token")));
+    }
+
+    #[test]
+    fn records_of_several_arrays_come_in_the_order_of_the_text_and_each_must_be_there() {
+        let check = |answer: &str, expected: &[&str], end: Result<(), Broken>| {
+            let (mut text, mut ends) = (Vec::new(), Vec::new());
+            let mut splitter = Splitter::new(&["a", "b"]);
+            splitter
+                .feed(answer.as_bytes(), &mut text, &mut ends)
+                .unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), expected.concat());
+            assert_eq!(splitter.finish(), end, "{answer}");
+        };
+        check(r#"{"b":[1,2],"c":[3],"a":[{}]}"#, &["1", "2", "{}"], Ok(()));
+        check(r#"{"b":[1],"a":null}"#, &["1"], Err(Broken::Missing("a")));
+        check(r#"{"a":[]}"#, &[], Err(Broken::Missing("b")));
+    }
+
     #[test]
     fn bytes_that_are_no_text_pass() {
         let (records, ended) = split(b"{\"events\":[{\"a\":\"\xff\x00\n\"}]}", 2);
@@ -471,7 +586,7 @@ mod tests {
                 pieces in prop::collection::vec(1_usize..40, 1..20),
             ) {
                 let (mut text, mut ends) = (Vec::new(), Vec::new());
-                let mut splitter = Splitter::new("events");
+                let mut splitter = Splitter::new(&["events"]);
                 let (mut rest, mut pieces) = (answer.as_bytes(), pieces.iter().cycle());
                 while !rest.is_empty() {
                     let length = pieces.next().map_or(1, |piece| rest.len().min(*piece));

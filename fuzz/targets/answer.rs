@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 fn split<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Result<(), Broken>) {
     let (mut text, mut ends) = (Vec::new(), Vec::new());
-    let mut splitter = Splitter::new("events");
+    let mut splitter = Splitter::new(&["events"]);
     let mut fed = Ok(());
     for piece in pieces {
         fed = splitter.feed(piece, &mut text, &mut ends);

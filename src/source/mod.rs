@@ -1,7 +1,9 @@
 //! Where events come from. A source reads, and says up to where that is complete; it sees no
 //! state file, no sink, no lock.
 
+mod api;
 pub mod tap;
+mod windows;
 
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ pub trait Source {
     ///
     /// # Errors
     /// When reading on is of no use in this run. What was handed over stays good.
-    fn next(&mut self, turn: &mut Turn) -> Result<Option<Batch>>;
+    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>>;
 }
 
 /// What a source is opened with: what to read, how, and from where to go on.
@@ -68,7 +70,7 @@ pub struct Opening<'a> {
 /// # Errors
 /// When the configuration does not say how to sign in, or a secret cannot be read.
 pub fn open(opening: &Opening<'_>) -> Result<Box<dyn Source>> {
-    match opening.service.kind {
+    match &opening.service.kind {
         Kind::Tap { path, array } => Ok(Box::new(tap::open(opening, path, array)?)),
     }
 }
@@ -98,7 +100,7 @@ pub fn account<'a>(service: &Service, config: &'a Config) -> Result<Account<'a>>
     match service.kind {
         Kind::Tap { array, .. } => Ok(Account {
             name: &tap::sign_in(service, config)?.principal,
-            pool: tap::pool(array),
+            pool: tap::pool(&[array]),
         }),
     }
 }
