@@ -10,12 +10,13 @@ use crate::world::{Run, World, ago, each, hold};
 
 const SERVICE: &str = "tap-messages-blocked";
 
-/// An event a minute, from so many minutes ago up to three minutes ago.
+/// An event a minute, from so many minutes ago up to three minutes ago; the first some seconds later,
+/// since a run that starts as early starts a moment after this.
 fn world(minutes: i64) -> World {
     let world = World::new();
     world.add(
         SERVICE,
-        ago(minutes),
+        ago(minutes) + Duration::seconds(30),
         ago(3),
         i32::try_from(minutes - 3).unwrap(),
     );
