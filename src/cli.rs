@@ -74,6 +74,9 @@ pub(crate) struct Run {
     /// One JSON event a line on standard output instead of Devo, with a state of its own
     #[arg(long)]
     pub(crate) stdout: bool,
+    /// Print what would be asked for and what it costs of the quota; call nothing, save nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Stop in good order after this long, such as 90s or 10m [default: max_duration of the service;
     /// for a backfill, no limit]
     #[arg(long, value_name = "D", value_parser = parse_duration)]

@@ -110,7 +110,10 @@ impl Cycle<'_> {
                 self.tally.duplicates += 1;
                 continue;
             }
-            self.tally.late += u64::from(record.late);
+            if let Some(seconds) = record.late {
+                self.tally.late.add(seconds, batch.asked.look);
+                self.state.found_late(seconds, batch.asked.look);
+            }
             self.treat.write(event, &mut pending.out.text);
             let end = u32::try_from(pending.out.text.len())?;
             pending.out.records.push(Record { end, ..*record });

@@ -1,6 +1,9 @@
 //! What passes from a source through the cycle to a sink.
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+use crate::second_look::SecondLook;
 
 /// What makes an event this event: equal identities are one event, delivered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +25,9 @@ pub struct Record {
     pub end: u32,
     /// What it is recognised by.
     pub identity: Identity,
-    /// Whether it was created before the position from which this run went on.
-    pub late: bool,
+    /// If it was created before the position from which this run went on, so that an earlier run
+    /// should have found it: how long it took to become visible, as far as is known, in seconds.
+    pub late: Option<u32>,
 }
 
 /// Some events: their bytes one after the other, and where each ends, with its identity.
@@ -68,6 +72,43 @@ pub struct Asked {
     pub number: u32,
     /// The end of what was asked for, in whole hours since 1970, rounded up.
     pub end_hour: u32,
+    /// For which look it was asked.
+    pub look: Look,
+}
+
+/// Why a time is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Look {
+    /// For what is new, and what became visible since the last run.
+    #[default]
+    First,
+    /// For what became visible later still.
+    Second,
+}
+
+/// Events that became visible late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// How many.
+    #[serde(rename = "late")]
+    pub events: u64,
+    /// Of them, those that only the second look found.
+    #[serde(rename = "late_by_second_look")]
+    pub by_second_look: u64,
+    /// The longest time that one took, in seconds: from its creation to the position of the run that
+    /// did not see it, or, if the second look found it, to that.
+    #[serde(rename = "late_seconds_at_most")]
+    pub greatest_seconds: u64,
+}
+
+impl Late {
+    /// Counts one that took so long.
+    pub fn add(&mut self, seconds: u32, look: Look) {
+        self.events += 1;
+        self.by_second_look += u64::from(look == Look::Second);
+        self.greatest_seconds = self.greatest_seconds.max(seconds.into());
+    }
 }
 
 /// Confirm and commit after this batch.
@@ -86,6 +127,8 @@ pub struct Resume {
     pub position: Position,
     /// What the service no longer had, if this is the first window after it.
     pub gap: Option<Gap>,
+    /// How far the second look has come; `None` leaves it as it was.
+    pub second_look: Option<SecondLook>,
 }
 
 /// The time before which everything is complete and confirmed.

@@ -12,7 +12,7 @@
 //! A module uses lower floors, and its own floor only where the list has the other one before it.
 //!
 //! ```text
-//! 0  exit  clock  stop  service  window  quota  event  digest  json_stream  treat  config
+//! 0  exit  clock  stop  service  window  quota  second_look  event  digest  json_stream  treat  config
 //! 1  files  secret  connect
 //! 2  http  state  sink  report
 //! 3  source
@@ -44,6 +44,7 @@ pub mod http;
 pub mod json_stream;
 pub mod quota;
 pub mod report;
+pub mod second_look;
 pub mod secret;
 pub mod service;
 pub mod sink;

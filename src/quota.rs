@@ -187,12 +187,21 @@ impl Book {
         until
     }
 
-    /// When the next request is free: `now`, or what stands against it.
-    ///
-    /// # Errors
-    /// As [`Book::book`].
-    pub fn is_free(&self, terms: &Terms, now: OffsetDateTime) -> Result<(), Spent> {
-        self.clone().book(terms, now)
+    /// How many of `count` requests could be made now, and what stands against the others.
+    #[must_use]
+    pub fn foresee(
+        &self,
+        terms: &Terms,
+        now: OffsetDateTime,
+        count: usize,
+    ) -> (usize, Option<Spent>) {
+        let mut book = self.clone();
+        for made in 0..count {
+            if let Err(spent) = book.book(terms, now) {
+                return (made, Some(spent));
+            }
+        }
+        (count, None)
     }
 
     /// How much is used of each limit, the pool's first.
@@ -395,7 +404,7 @@ mod tests {
             assert_eq!(booked, Ok(()), "{minute} of {made:?}");
         }
         let free = book
-            .is_free(terms, at(now))
+            .book(terms, at(now))
             .map_err(|spent| (spent.free() - at(now)).whole_minutes());
         let expected = if free_in == 0 { Ok(()) } else { Err(free_in) };
         assert_eq!(free, expected, "{made:?} at {now}");
@@ -486,6 +495,8 @@ mod tests {
         check(&backfill, &[0, 1], 2, 0);
         // of the pool's 5, 2 are held back
         check(&backfill, &[0, 1, 2], 3, 24 * 60 - 3 + 1);
+        let (made, spent) = Book::default().foresee(&backfill, NOON, 9);
+        assert_eq!((made, spent.unwrap().free()), (3, at(24 * 60 + 1)));
     }
 
     #[test]
@@ -511,8 +522,8 @@ mod tests {
         assert_eq!(book.book(&other, at(60)), Ok(()));
         // never for longer than a day, whatever the service or a clock says
         book.hold(&one, at(60), Duration::weeks(1000));
-        let spent = book.is_free(&one, at(61)).unwrap_err();
-        assert_eq!(spent.free(), at(60) + Duration::DAY);
+        let (made, spent) = book.foresee(&one, at(61), 1);
+        assert_eq!((made, spent.unwrap().free()), (0, at(60) + Duration::DAY));
         assert_eq!(
             book.book(&one, at(-5000)).unwrap_err().free(),
             at(-5000) + Duration::DAY

@@ -14,7 +14,7 @@ use log::{Level, LevelFilter};
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::event::Gap;
+use crate::event::{Gap, Late};
 use crate::exit::{Exit, Hint, line};
 use crate::window::utc;
 
@@ -30,7 +30,8 @@ pub struct Tally {
     /// Of them, those that were known and dropped.
     pub duplicates: u64,
     /// Of the new ones, those created before the position from which the run went on.
-    pub late: u64,
+    #[serde(flatten)]
+    pub late: Late,
     /// Of those received, those that are no JSON; they are delivered as they are.
     pub unreadable: u64,
     /// Events whose delivery was confirmed.
@@ -207,6 +208,20 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// The answer of a command, on standard output; nobody need read it to its end.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn answer(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written
+            .context("writing to standard output")
+            .context(Exit::Io),
+    }
+}
+
 /// What comes from outside may hold line breaks.
 fn one_line(text: &str) -> String {
     text.chars()
@@ -239,11 +254,16 @@ fn text(summary: &Summary) -> String {
         0 => String::new(),
         some => format!("{some} unreadable as JSON, "),
     };
+    let second_look = match late.by_second_look {
+        0 => String::new(),
+        some => format!(" ({some} by the second look)"),
+    };
     format!(
         "{service}: {outcome}: {windows} windows, {requests} requests{left}, {received} received, {duplicates} duplicates dropped, \
-         {unreadable}{late} late, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
+         {unreadable}{late} late{second_look}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
          {seconds:.1} s, @devo_pulling_id {pulling_id}",
         service = summary.service,
+        late = late.events,
         outcome = summary.outcome,
         gaps = summary.gaps,
         behind = age(Duration::from_secs(summary.behind_seconds)),
@@ -260,6 +280,31 @@ pub fn gap(gap: &Gap) -> String {
         utc(gap.from),
         utc(gap.to)
     )
+}
+
+/// What to say of the events that a run found late, if they came near the end of `look_back` or
+/// later; `ever` counts those of all runs.
+#[must_use]
+pub fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<String> {
+    let seconds = |late: &Late| Duration::from_secs(late.greatest_seconds);
+    let look_back_said = age(look_back);
+    if run.by_second_look > 0 {
+        return Some(format!(
+            "{} events became visible, or changed, too late for look_back ({look_back_said}) and were found by the second \
+             look, {} after their creation at most; {} so far: set look_back higher to have them sooner",
+            run.by_second_look,
+            age(seconds(run)),
+            ever.by_second_look
+        ));
+    }
+    let near = look_back.as_secs() * 3 / 4;
+    (run.events > 0 && run.greatest_seconds >= near).then(|| {
+        format!(
+            "events became visible, or changed, up to {} after their creation, which is near the end of look_back \
+             ({look_back_said}): set it higher to have them sooner than by the second look",
+            age(seconds(run))
+        )
+    })
 }
 
 /// A length of time in its two largest units: `2d 3h`, `1m 5s`.
@@ -330,6 +375,30 @@ mod tests {
     }
 
     #[test]
+    fn late_events_are_warned_about_when_they_come_near_the_end_of_look_back() {
+        let look_back = Duration::from_secs(2700);
+        let ever = Late {
+            events: 90,
+            by_second_look: 17,
+            greatest_seconds: 46_000,
+        };
+        let check = |events, by_second_look, greatest_seconds, said: &[&str]| {
+            let run = Late {
+                events,
+                by_second_look,
+                greatest_seconds,
+            };
+            let warning = late(&run, &ever, look_back).unwrap_or_default();
+            assert_eq!(warning.is_empty(), said.is_empty(), "{warning}");
+            assert!(said.iter().all(|said| warning.contains(said)), "{warning}");
+        };
+        check(0, 0, 0, &[]);
+        check(5, 0, 2024, &[]);
+        check(5, 0, 2025, &["up to 33m 45s", "look_back (45m)"]);
+        check(5, 3, 45_000, &["3 events", "12h 30m", "17 so far"]);
+    }
+
+    #[test]
     fn a_line_stays_one_line() {
         assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
     }
@@ -341,7 +410,11 @@ mod tests {
             requests: 2,
             received: 9,
             duplicates: 3,
-            late: 4,
+            late: Late {
+                events: 4,
+                by_second_look: 1,
+                greatest_seconds: 50_000,
+            },
             unreadable: 0,
             delivered: 6,
             bytes: 600,
@@ -360,7 +433,7 @@ mod tests {
         };
         assert_eq!(
             text(&summary),
-            "tap-clicks-blocked: caught up: 1 windows, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late, 6 delivered, \
+            "tap-clicks-blocked: caught up: 1 windows, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the second look), 6 delivered, \
              600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
         );
     }

@@ -14,6 +14,7 @@ mod order;
 mod quota;
 mod receiver;
 mod record;
+mod second_look;
 mod secrets;
 mod state;
 mod stdout;

@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 6] = [
         "service",
         "window",
         "quota",
+        "second_look",
         "event",
         "digest",
         "json_stream",

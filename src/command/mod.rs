@@ -1,5 +1,6 @@
 //! What each command does: the parts are made from the configuration and put together here.
 
+mod dry_run;
 mod run;
 
 use std::path::{Path, PathBuf};

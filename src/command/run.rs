@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
 
+use super::dry_run::dry_run;
 use super::{host_name, load, network, state_dir, time_argument};
 use crate::cli::{Common, Run};
 use crate::clock::Clock;
@@ -22,9 +23,9 @@ use crate::service::Service;
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
-use crate::source::{self, Opening, Source};
+use crate::source::{self, Opening, Source, plan};
 use crate::state::quota::Ledger;
-use crate::state::{Opened, Peek, Range, Start, State};
+use crate::state::{Opened, Peek, Range, Reach, Start, State};
 use crate::stop::{Reason, Stop};
 use crate::treat::Treat;
 use crate::window::{utc, whole_seconds};
@@ -41,6 +42,9 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
         refuse_beyond_loopback(&config, args)?;
     }
     let place = Place::new(&state_dir(common, &config), args);
+    if args.dry_run {
+        return dry_run(&place, args, &config, clock.now());
+    }
     files::make_dir(&place.dir)
         .exit(Exit::CantCreate)
         .hint("create it for the user who runs this, or set state_dir")?;
@@ -60,7 +64,7 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     };
     let mut state = open_state(&place, args, &job.settings, clock.now())?;
     let mut source = job.source(&state)?;
-    let mut ledger = job.ledger(&place)?;
+    let mut ledger = ledger(&place, args.service, &config, &job.stop)?;
     let mut tally = Tally::default();
     let (mut sink, treat): (Box<dyn Sink>, Treat) = if args.stdout {
         (Box::new(Stdout::open()?), Treat::default())
@@ -86,6 +90,9 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     };
     gaps.iter()
         .for_each(|gap| log::warn!("{}", report::gap(gap)));
+    if let Some(warning) = report::late(&tally.late, &state.late(), job.settings.look_back) {
+        log::warn!("{warning}");
+    }
     report.end(&Summary {
         requests_left: ledger.left(),
         ..job.summary(outcome(&end), tally, gaps.len(), &state)
@@ -129,7 +136,7 @@ fn outcome(end: &Result<End>) -> &'static str {
 
 /// The files of a run.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     dir: PathBuf,
     /// What their names begin with.
     name: String,
@@ -157,7 +164,7 @@ impl Place {
         }
     }
 
-    fn file(&self, extension: &str) -> PathBuf {
+    pub(super) fn file(&self, extension: &str) -> PathBuf {
         self.dir.join(format!("{}.{extension}", self.name))
     }
 }
@@ -178,17 +185,16 @@ fn lock(place: &Place, args: &Run, stop: &Stop, clock: Clock) -> Result<Lock> {
     }
 }
 
-fn open_state(
+/// What a state begins with where there is none, or none of this kind.
+pub(super) fn begin(
     place: &Place,
     args: &Run,
     settings: &Settings,
     now: OffsetDateTime,
-) -> Result<State> {
-    let path = place.file("json");
-    let name = args.service.name;
-    let start = match args.start_time.as_deref() {
+) -> Result<Start> {
+    Ok(match args.start_time.as_deref() {
         Some(from) => {
-            let range = range(place, &path, args, from, now)?;
+            let range = range(place, args, from, now)?;
             Start {
                 configured: None,
                 from: range.from,
@@ -203,9 +209,18 @@ fn open_state(
                 range: None,
             }
         }
-    };
-    let memory = Duration::try_from(settings.look_back).unwrap_or(FIRST);
-    let (state, opened) = State::open(&path, name, &start, memory, now)?;
+    })
+}
+
+fn open_state(
+    place: &Place,
+    args: &Run,
+    settings: &Settings,
+    now: OffsetDateTime,
+) -> Result<State> {
+    let name = args.service.name;
+    let start = begin(place, args, settings, now)?;
+    let (state, opened) = State::open(&place.file("json"), name, &start, reach(settings), now)?;
     match (opened, place.is_backfill) {
         (Opened::Restarted, false) => {
             log::warn!(
@@ -222,10 +237,32 @@ fn open_state(
     Ok(state)
 }
 
+/// From where the source goes on.
+pub(super) fn start(state: &State) -> plan::Start {
+    let range = state.range();
+    plan::Start {
+        position: state.position(),
+        fresh: state.is_fresh(),
+        since: state.identities_since(),
+        end: range.map(|range| range.to),
+        look_back: range.map_or(state.reach().look_back, |_| Duration::ZERO),
+        second_look: state.second_look(),
+    }
+}
+
+pub(super) fn reach(settings: &Settings) -> Reach {
+    // what the configuration takes is never too long
+    let time = |time| Duration::try_from(time).unwrap_or(FIRST);
+    Reach {
+        look_back: time(settings.look_back),
+        second_look: time(settings.second_look),
+    }
+}
+
 /// The range of a backfill: that of the state if it is the same command, to go on with it.
-fn range(place: &Place, path: &Path, args: &Run, from: &str, now: OffsetDateTime) -> Result<Range> {
+fn range(place: &Place, args: &Run, from: &str, now: OffsetDateTime) -> Result<Range> {
     let words = [from.to_owned(), args.end_time.clone().unwrap_or_default()];
-    let saved = State::peek(path, args.service.name)?;
+    let saved = State::peek(&place.file("json"), args.service.name)?;
     if let Some(Peek {
         until,
         range: Some(range),
@@ -257,6 +294,23 @@ fn range(place: &Place, path: &Path, args: &Run, from: &str, now: OffsetDateTime
     Ok(Range { words, from, to })
 }
 
+/// Where requests are booked; a backfill leaves some to the timer's runs.
+pub(super) fn ledger(
+    place: &Place,
+    service: &Service,
+    config: &Config,
+    stop: &Stop,
+) -> Result<Ledger> {
+    let account = source::account(service, config)?;
+    let terms = Terms {
+        service: service.name,
+        pool: account.pool,
+        own: config.settings(service).requests,
+        held_back: if place.is_backfill { RESERVE } else { 0 },
+    };
+    Ok(Ledger::of(account.name, &place.dir, terms, stop))
+}
+
 /// What the parts of a run are made from.
 struct Job<'a> {
     service: &'static Service,
@@ -277,10 +331,7 @@ impl Job<'_> {
             settings: &self.settings,
             network: &self.network,
             stop: &self.stop,
-            position: state.position(),
-            fresh: state.is_fresh(),
-            since: state.identities_since(),
-            end: state.range().map(|range| range.to),
+            start: start(state),
         })
     }
 
@@ -311,18 +362,6 @@ impl Job<'_> {
         let fields = to.fields.iter();
         let fields = fields.map(|(key, value)| (key.as_str(), value.as_str()));
         Ok((sink, Treat::appending(id.chain(fields))))
-    }
-
-    /// Where requests are booked; a backfill leaves some to the timer's runs.
-    fn ledger(&self, place: &Place) -> Result<Ledger> {
-        let account = source::account(self.service, self.config)?;
-        let terms = Terms {
-            service: self.service.name,
-            pool: account.pool,
-            own: self.settings.requests.clone(),
-            held_back: if place.is_backfill { RESERVE } else { 0 },
-        };
-        Ok(Ledger::of(account.name, &place.dir, terms, &self.stop))
     }
 
     fn summary(&self, outcome: &'static str, tally: Tally, gaps: usize, state: &State) -> Summary {

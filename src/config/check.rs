@@ -196,6 +196,8 @@ impl Check<'_> {
                 service_url,
             ),
             look_back: duration(&mut table, "look_back", "45m", 0..=DAY).unwrap_or(usual.look_back),
+            second_look: duration(&mut table, "second_look", "12h", 0..=6 * DAY)
+                .unwrap_or(usual.second_look),
             max_duration: duration(&mut table, "max_duration", "10m", 1..=WEEK)
                 .unwrap_or(usual.max_duration),
             requests: limits(&mut table, "requests").unwrap_or(usual.requests),

@@ -185,6 +185,9 @@ pub struct Settings {
     pub url: Option<Url>,
     /// How much each run reads again for events that became visible late.
     pub look_back: Duration,
+    /// How long after a time it is read once more, for events that became visible later still; zero
+    /// for never.
+    pub second_look: Duration,
     /// The run's time.
     pub max_duration: Duration,
     /// TAP: how many requests may be made, besides what the credentials allow; all of these hold.
@@ -205,6 +208,7 @@ impl Settings {
                 tag: None,
                 url: None,
                 look_back: Duration::from_secs(45 * 60),
+                second_look: Duration::from_secs(12 * 60 * 60),
                 max_duration: Duration::from_secs(10 * 60),
                 requests: vec![Limit::a_day(220)],
                 threat_type: Vec::new(),

@@ -2,6 +2,7 @@
 //! state file, no sink, no lock.
 
 mod api;
+pub mod plan;
 pub mod tap;
 mod windows;
 
@@ -12,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::config::{Config, Settings};
 use crate::connect::Network;
-use crate::event::{Batch, Position};
+use crate::event::Batch;
 use crate::quota::{Pool, Quota};
 use crate::report::Tally;
 use crate::service::{Kind, Service};
@@ -55,14 +56,8 @@ pub struct Opening<'a> {
     pub network: &'a Arc<Network>,
     /// Ends its waits.
     pub stop: &'a Stop,
-    /// Before it everything is complete.
-    pub position: Position,
-    /// Whether nothing was read before: then a start that is too old is no gap.
-    pub fresh: bool,
-    /// No re-reading goes before this time.
-    pub since: OffsetDateTime,
-    /// A backfill's end.
-    pub end: Option<OffsetDateTime>,
+    /// From where to go on.
+    pub start: plan::Start,
 }
 
 /// Opens the source of a service; nothing is asked for yet.
@@ -103,4 +98,16 @@ pub fn account<'a>(service: &Service, config: &'a Config) -> Result<Account<'a>>
             pool: tap::pool(&[array]),
         }),
     }
+}
+
+/// What a run would ask for when it is `now`, if all goes well.
+#[must_use]
+pub fn steps(service: &Service, start: &plan::Start, now: OffsetDateTime) -> Vec<plan::Step> {
+    let mut plan = plan::Plan::new(rule(service), start);
+    let mut steps = Vec::new();
+    while let Some(step) = plan.next(now, now) {
+        let _ = plan.complete(step, now, Some(now));
+        steps.push(step);
+    }
+    steps
 }

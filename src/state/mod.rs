@@ -4,6 +4,7 @@
 //! understood is refused; the program never starts over in silence.
 
 pub mod quota;
+mod saved;
 pub mod seen;
 
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Gap, Narrow, Position, Resume, hour_after};
+use crate::event::{Gap, Late, Look, Narrow, Position, Resume, hour_after};
 use crate::exit::{Because, Exit, fail};
 use crate::files;
+use crate::second_look::SecondLook;
 use crate::window::whole_seconds;
+use saved::{Saved, SavedGap, SavedNarrow, SavedPosition, VERSION, parse};
 use seen::{Extent, Seen};
 
 /// What to do when something cannot be written.
 const ROOM: &str =
     "the state folder must exist, be writable for the user who runs this, and have room";
-/// The version of the file that this program writes.
-const VERSION: u32 = 1;
 /// Identities are kept at least this long behind the position.
 const SHORTEST_MEMORY: Duration = Duration::hours(2);
 /// So much may be unconfirmed at once, in bytes, unless confirmations fail.
@@ -37,59 +38,16 @@ pub struct State {
     saved: Saved,
     /// The identities of what was delivered.
     pub seen: Seen,
-    /// How long identities are kept behind the position.
-    memory: Duration,
+    reach: Reach,
 }
 
-/// The file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Saved {
-    version: u32,
-    service: String,
-    /// The configured `start_time` it began from.
-    #[serde(with = "time::serde::rfc3339::option")]
-    start_time: Option<OffsetDateTime>,
-    /// A backfill's range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    range: Option<Range>,
-    position: SavedPosition,
-    /// No re-reading goes before it: what came earlier is not known any more.
-    #[serde(with = "time::serde::rfc3339")]
-    identities_since: OffsetDateTime,
-    identities: Extent,
-    gaps: Vec<SavedGap>,
-    unconfirmed_limit: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    receiver: Option<Receiver>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedPosition {
-    #[serde(with = "time::serde::rfc3339")]
-    until: OffsetDateTime,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    narrow: Option<SavedNarrow>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedNarrow {
-    seconds: u32,
-    #[serde(with = "time::serde::rfc3339")]
-    until: OffsetDateTime,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedGap {
-    #[serde(with = "time::serde::rfc3339")]
-    from: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    to: OffsetDateTime,
-    /// Whether a run has ended with the status that says so.
-    said: bool,
+/// How far re-reading goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// Behind the position, in each run.
+    pub look_back: Duration,
+    /// Once more, so long after a time; zero for never.
+    pub second_look: Duration,
 }
 
 /// A backfill: what was asked for, in the words of the command line, and what it meant then.
@@ -149,8 +107,8 @@ pub enum Opened {
 }
 
 impl State {
-    /// Opens the state at `path` of `service`, or begins one. `memory` is how long identities
-    /// are needed behind the position. Nothing is written.
+    /// Opens the state at `path` of `service`, or begins one, which goes back as far as `reach`.
+    /// Nothing is written.
     ///
     /// # Errors
     /// When the file is damaged, newer, or of another service, or has a position in the future.
@@ -158,23 +116,38 @@ impl State {
         path: &Path,
         service: &str,
         start: &Start,
-        memory: Duration,
+        reach: Reach,
         now: OffsetDateTime,
     ) -> Result<(State, Opened)> {
-        let memory = memory.max(SHORTEST_MEMORY);
+        let (mut state, opened) = State::look(path, service, start, reach, now)?;
+        if opened == Opened::Known {
+            let oldest = hour_after(state.oldest_needed());
+            state.seen = Seen::load(&seen_path(path), &state.saved.identities, oldest)?;
+            state.saved.identities.beside = false;
+        }
+        Ok((state, opened))
+    }
+
+    /// The same without the identities, to see what would be done.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn look(
+        path: &Path,
+        service: &str,
+        start: &Start,
+        reach: Reach,
+        now: OffsetDateTime,
+    ) -> Result<(State, Opened)> {
         let what = || format!("reading the state {}", path.display());
         let Some(bytes) = files::read(path).exit(Exit::Data)? else {
-            return Ok((
-                State::begin(path, service, start, memory, None),
-                Opened::New,
-            ));
+            let saved = begin(service, start, reach, None);
+            return Ok((State::of(path, saved, reach), Opened::New));
         };
-        let saved = parse(&bytes, service).with_context(what)?;
+        let mut saved = parse(&bytes, service).with_context(what)?;
         if is_restart(&saved, start) {
-            return Ok((
-                State::begin(path, service, start, memory, Some(saved)),
-                Opened::Restarted,
-            ));
+            let saved = begin(service, start, reach, Some(saved));
+            return Ok((State::of(path, saved, reach), Opened::Restarted));
         }
         if saved.position.until > now + Duration::minutes(1) {
             return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.position.until)))
@@ -184,16 +157,27 @@ impl State {
                      service is to go on from",
                 );
         }
-        let oldest = hour_after(saved.position.until - memory);
-        let seen = Seen::load(&seen_path(path), &saved.identities, oldest)?;
-        let mut state = State {
+        // a state from before there was one begins it with what is read again anyway
+        let begun = || SecondLook::beginning_at(saved.position.until - reach.look_back);
+        let look = saved
+            .second_look
+            .as_ref()
+            .map_or_else(begun, SecondLook::from);
+        let look = SecondLook {
+            until: look.until.max(saved.identities_since),
+            ..look
+        };
+        saved.second_look = takes_second_looks(start, reach).then(|| look.into());
+        Ok((State::of(path, saved, reach), Opened::Known))
+    }
+
+    fn of(path: &Path, saved: Saved, reach: Reach) -> State {
+        State {
             path: path.to_owned(),
             saved,
-            seen,
-            memory,
-        };
-        state.saved.identities.beside = false;
-        Ok((state, Opened::Known))
+            seen: Seen::empty(&seen_path(path)),
+            reach,
+        }
     }
 
     /// Up to where the state at `path` has come, if there is one, and a backfill's range.
@@ -210,39 +194,6 @@ impl State {
             until: saved.position.until,
             range: saved.range,
         }))
-    }
-
-    fn begin(
-        path: &Path,
-        service: &str,
-        start: &Start,
-        memory: Duration,
-        before: Option<Saved>,
-    ) -> State {
-        let (gaps, receiver) =
-            before.map_or((Vec::new(), None), |before| (before.gaps, before.receiver));
-        let from = whole_seconds(start.from);
-        let saved = Saved {
-            version: VERSION,
-            service: service.to_owned(),
-            start_time: start.configured,
-            range: start.range.clone(),
-            position: SavedPosition {
-                until: from,
-                narrow: None,
-            },
-            identities_since: from,
-            identities: Extent::NONE,
-            gaps,
-            unconfirmed_limit: UNCONFIRMED,
-            receiver,
-        };
-        State {
-            path: path.to_owned(),
-            saved,
-            seen: Seen::empty(&seen_path(path)),
-            memory,
-        }
     }
 
     /// From where to go on.
@@ -263,6 +214,42 @@ impl State {
     #[must_use]
     pub fn identities_since(&self) -> OffsetDateTime {
         self.saved.identities_since
+    }
+
+    /// How far the second look has come, and how long after a time it comes; `None` for never.
+    #[must_use]
+    pub fn second_look(&self) -> Option<(SecondLook, Duration)> {
+        let look = self.saved.second_look.as_ref()?;
+        Some((look.into(), self.reach.second_look))
+    }
+
+    /// How far re-reading goes back.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// What became visible late since the state began.
+    #[must_use]
+    pub fn late(&self) -> Late {
+        self.saved.late
+    }
+
+    /// An event that is on its way out became visible late.
+    pub fn found_late(&mut self, seconds: u32, look: Look) {
+        self.saved.late.add(seconds, look);
+    }
+
+    /// No re-reading finds what was found in windows that ended before this time.
+    fn oldest_needed(&self) -> OffsetDateTime {
+        let Reach {
+            look_back,
+            second_look,
+        } = self.reach;
+        let memory = look_back.max(second_look).max(SHORTEST_MEMORY);
+        let behind = self.saved.position.until - memory;
+        let look = self.saved.second_look.as_ref();
+        look.map_or(behind, |look| behind.min(look.until))
     }
 
     /// Whether nothing was ever confirmed.
@@ -303,7 +290,12 @@ impl State {
     /// When either cannot be written; the run before still counts then.
     pub fn commit(&mut self, resume: Option<&Resume>, receiver: Option<Receiver>) -> Result<()> {
         self.saved.identities = self.seen.commit()?;
-        if let Some(Resume { position, gap }) = resume {
+        if let Some(Resume {
+            position,
+            gap,
+            second_look,
+        }) = resume
+        {
             let narrow = position.narrow.map(|narrow| SavedNarrow {
                 seconds: narrow.seconds,
                 until: narrow.until,
@@ -318,6 +310,9 @@ impl State {
                     to,
                     said: false,
                 });
+            }
+            if let Some(look) = *second_look {
+                self.saved.second_look = Some(look.into());
             }
         }
         if receiver.is_some() {
@@ -353,7 +348,7 @@ impl State {
         });
         let unsaid: Vec<Gap> = said.collect();
         if self.seen.is_mostly_expired() {
-            let oldest = self.saved.position.until - self.memory;
+            let oldest = self.oldest_needed();
             self.saved.identities_since = self.saved.identities_since.max(oldest);
             self.saved.identities = self.seen.write_new_file(hour_after(oldest))?;
             self.save()?;
@@ -375,44 +370,41 @@ impl State {
     }
 }
 
+/// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
+fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> Saved {
+    let (gaps, receiver) =
+        before.map_or((Vec::new(), None), |before| (before.gaps, before.receiver));
+    let from = whole_seconds(start.from);
+    let look = takes_second_looks(start, reach).then(|| SecondLook::beginning_at(from).into());
+    Saved {
+        version: VERSION,
+        service: service.to_owned(),
+        start_time: start.configured,
+        range: start.range.clone(),
+        position: SavedPosition {
+            until: from,
+            narrow: None,
+        },
+        identities_since: from,
+        identities: Extent::NONE,
+        second_look: look,
+        late: Late::default(),
+        gaps,
+        unconfirmed_limit: UNCONFIRMED,
+        receiver,
+    }
+}
+
+/// A backfill reads once.
+fn takes_second_looks(start: &Start, reach: Reach) -> bool {
+    start.range.is_none() && reach.second_look > Duration::ZERO
+}
+
 /// Removing `start_time` changes nothing; a new or another one starts over, and so does another
 /// range.
 fn is_restart(saved: &Saved, start: &Start) -> bool {
     let configured = start.configured.is_some() && start.configured != saved.start_time;
     configured || start.range != saved.range
-}
-
-fn parse(bytes: &[u8], service: &str) -> Result<Saved> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    const WAY_OUT: &str = "restore this service's files together from a backup, or move them away and set start_time \
-                           to where it is to go on from; what lies between may be delivered again";
-    let damaged = |error: serde_json::Error| anyhow::anyhow!("it is damaged: {error}");
-    let Version { version } = serde_json::from_slice(bytes)
-        .map_err(damaged)
-        .exit(Exit::Data)
-        .hint(WAY_OUT)?;
-    if version != VERSION {
-        return fail(
-            Exit::Data,
-            format!("it has version {version}, and this program knows version {VERSION}"),
-        )
-        .hint("run the newer program that wrote it");
-    }
-    let saved: Saved = serde_json::from_slice(bytes)
-        .map_err(damaged)
-        .exit(Exit::Data)
-        .hint(WAY_OUT)?;
-    if saved.service != service {
-        return fail(
-            Exit::Data,
-            format!("it is the state of {}, not of {service}", saved.service),
-        )
-        .hint(WAY_OUT);
-    }
-    Ok(saved)
 }
 
 fn seen_path(path: &Path) -> PathBuf {

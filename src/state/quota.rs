@@ -67,19 +67,22 @@ impl Ledger {
         self.left
     }
 
-    /// How much of each limit is used, and whether a request is free now; locks and changes nothing.
+    /// How much of each limit is used, how many of `count` requests could be made now, and what stands
+    /// against the others; locks and changes nothing.
     ///
     /// # Errors
     /// When the ledger cannot be read, or is newer than this program.
-    pub fn look(&self, now: OffsetDateTime) -> Result<(Vec<Usage>, Result<(), Spent>)> {
-        let book = match self.read()? {
-            Ok(book) => book,
-            Err(damage) => {
-                log::warn!("{damage}; the next run sets it aside and counts from 0");
-                Book::default()
-            }
-        };
-        Ok((book.usage(&self.terms, now), book.is_free(&self.terms, now)))
+    pub fn foresee(
+        &self,
+        now: OffsetDateTime,
+        count: usize,
+    ) -> Result<(Vec<Usage>, usize, Option<Spent>)> {
+        let book = self.read()?.unwrap_or_else(|damage| {
+            log::warn!("{damage}; the next run sets it aside and counts from 0");
+            Book::default()
+        });
+        let (made, spent) = book.foresee(&self.terms, now, count);
+        Ok((book.usage(&self.terms, now), made, spent))
     }
 
     /// Changes what is booked, and keeps it if it is other than before.

@@ -348,14 +348,17 @@ fn entry(record: &[u8; RECORD]) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Look;
 
     const WINDOW: Asked = Asked {
         number: 1,
         end_hour: 500,
+        look: Look::First,
     };
     const AGAIN: Asked = Asked {
         number: 2,
         end_hour: 501,
+        look: Look::First,
     };
 
     fn digest(n: u32) -> Digest {

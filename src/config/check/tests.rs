@@ -102,6 +102,7 @@ fn everything_that_can_be_said_is_understood() {
         tag = "my.app.tap_clicks.a-b"
         url = "https://gw.example/v2/siem/clicks/blocked"
         look_back = "0s"
+        second_look = "0s"
         max_duration = "7d"
         requests = [{ period = "1h", at_most = 1 }, { at_most = 9_999_999, period = "30d" }]
         threat_type = ["messageText", "url"]
@@ -158,6 +159,7 @@ fn everything_that_can_be_said_is_understood() {
         ),
         (0, 7 * 86_400)
     );
+    assert_eq!(settings.second_look, Duration::ZERO);
     let limits: Vec<_> = settings.requests.iter().map(ToString::to_string).collect();
     assert_eq!(limits, ["1 requests in 1h", "9999999 requests in 30d"]);
     assert_eq!(settings.threat_type, ["messageText", "url"]);
@@ -795,9 +797,15 @@ fn services_are_checked() {
         "did you mean \"look_back\"?",
     );
     check_service(
-        "second_look = '12h'",
+        "second_look = '7d'",
+        15,
+        &of("second_look must be from 0s to 6d"),
+        "write second_look = \"12h\"",
+    );
+    check_service(
+        "window_offset = '30m'",
         1,
-        &of("has no key second_look"),
+        &of("has no key window_offset"),
         "known here: start_time, tag, url",
     );
     check_service(
@@ -1205,8 +1213,8 @@ fn the_example_is_accepted_with_and_without_its_comments() {
         Settings::of(service("tap-clicks-blocked").kind),
     );
     assert_eq!(
-        (shown.look_back, shown.max_duration),
-        (usual.look_back, usual.max_duration)
+        (shown.look_back, shown.second_look, shown.max_duration),
+        (usual.look_back, usual.second_look, usual.max_duration)
     );
     assert_eq!(all.http.timeout, Http::default().timeout);
     assert!(

@@ -55,14 +55,14 @@ impl Tap {
             records.push(Record {
                 end: u32::try_from(end).unwrap_or(u32::MAX),
                 identity: found.identity,
-                late: self.siem.windows.is_late(found.created()),
+                late: self.siem.windows.seconds_late(found.created()),
             });
         }
         let border = match then {
             Then::More => None,
             Then::Whole => {
                 let windows = &mut self.siem.windows;
-                Some(windows.complete(asking.window, asking.server, turn))
+                Some(windows.complete(asking.step, asking.server, turn))
             }
             Then::GivenUp(border) => Some(border),
         };

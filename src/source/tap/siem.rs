@@ -17,9 +17,10 @@ use crate::quota::{Limit, Pool};
 use crate::secret;
 use crate::service::Service;
 use crate::source::api::{Api, Reading};
+use crate::source::plan::Step;
 use crate::source::windows::Windows;
 use crate::source::{Opening, Turn};
-use crate::window::{Rule, Window};
+use crate::window::Rule;
 
 /// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
 /// is left as headroom, since the edge moves while we work. A minute's distance from the present,
@@ -93,7 +94,7 @@ struct Open {
 /// What was asked for when records came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asking {
-    pub(super) window: Window,
+    pub(super) step: Step,
     pub(super) asked: Asked,
     /// The server's time when it answered.
     pub(super) server: Option<OffsetDateTime>,
@@ -154,14 +155,14 @@ impl Siem {
         if let Some(open) = self.open.take() {
             return Ok(Some(self.read_on(open, turn)));
         }
-        let Some(window) = self.windows.next(turn)? else {
+        let Some(step) = self.windows.next(turn)? else {
             return Ok(None);
         };
         let booked = turn.quota.book(turn.now);
-        booked.with_context(|| format!("asking for {window}"))?;
+        booked.with_context(|| format!("asking for {step}"))?;
         let mut asking = Asking {
-            window,
-            asked: self.windows.ask(window),
+            step,
+            asked: self.windows.ask(step),
             server: None,
         };
         let part = match self.ask(&mut asking, turn) {
@@ -173,7 +174,7 @@ impl Siem {
                 if error.is::<Unsent>() {
                     turn.quota.give_back()?;
                 }
-                let error = error.context(format!("[PullError 301] pulling {window}"));
+                let error = error.context(format!("[PullError 301] pulling {step}"));
                 self.without_records(asking, error)
             }
         };
@@ -181,7 +182,7 @@ impl Siem {
     }
 
     fn ask(&mut self, asking: &mut Asking, turn: &mut Turn<'_>) -> Result<Reading> {
-        let interval = asking.window.to_string();
+        let interval = asking.step.window.to_string();
         let mut query = vec![("format", "json"), ("interval", interval.as_str())];
         let filters = self.filters.iter();
         query.extend(filters.map(|(key, value)| (*key, value.as_str())));
@@ -204,17 +205,17 @@ impl Siem {
         let body = self.api.shown(&mut reading.answer);
         let is_bad = reading.answer.status == 400;
         let kept = words::kept(&body);
-        if is_bad && self.windows.replan(asking.window, asking.server, kept) {
+        if is_bad && self.windows.replan(asking.step, asking.server, kept) {
             return Ok(Part::empty(asking));
         }
         let error = self.api.refusal(&mut reading.answer, turn)?;
-        let error = error.context(format!("asking {} for {}", self.api.url, asking.window));
+        let error = error.context(format!("asking {} for {}", self.api.url, asking.step));
         Ok(self.without_records(asking, error))
     }
 
     fn without_records(&mut self, asking: Asking, error: anyhow::Error) -> Part {
         Part {
-            then: Then::GivenUp(self.windows.give_up(asking.window, error)),
+            then: Then::GivenUp(self.windows.give_up(asking.step, error)),
             ..Part::empty(asking)
         }
     }
@@ -231,12 +232,12 @@ impl Siem {
                 Then::More
             }
             Err(error) => {
-                let window = asking.window;
+                let step = asking.step;
                 let error = error.context(format!(
-                    "[PullError 301] reading what {} has for {window}",
+                    "[PullError 301] reading what {} has for {step}",
                     self.api.url
                 ));
-                Then::GivenUp(self.windows.give_up(window, error))
+                Then::GivenUp(self.windows.give_up(step, error))
             }
         };
         Part {

@@ -1,0 +1,149 @@
+//! The file of a state, as it is written and read.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::seen::Extent;
+use super::{Range, Receiver};
+use crate::event::Late;
+use crate::exit::{Because, Exit, fail};
+use crate::second_look::SecondLook;
+use crate::window::Window;
+
+/// The version of the file that this program writes.
+pub(super) const VERSION: u32 = 1;
+
+/// The file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Saved {
+    pub(super) version: u32,
+    pub(super) service: String,
+    /// The configured `start_time` it began from.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub(super) start_time: Option<OffsetDateTime>,
+    /// A backfill's range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) range: Option<Range>,
+    pub(super) position: SavedPosition,
+    /// No re-reading goes before it: what came earlier is not known any more.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) identities_since: OffsetDateTime,
+    pub(super) identities: Extent,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) second_look: Option<SavedSecondLook>,
+    #[serde(default)]
+    pub(super) late: Late,
+    pub(super) gaps: Vec<SavedGap>,
+    pub(super) unconfirmed_limit: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) receiver: Option<Receiver>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedPosition {
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) until: OffsetDateTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) narrow: Option<SavedNarrow>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedNarrow {
+    pub(super) seconds: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) until: OffsetDateTime,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedSecondLook {
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) until: OffsetDateTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) spared: Option<SavedWindow>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedWindow {
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) from: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) to: OffsetDateTime,
+}
+
+impl From<SecondLook> for SavedSecondLook {
+    fn from(look: SecondLook) -> Self {
+        let SecondLook { until, spared } = look;
+        let saved = |Window { from, to }| SavedWindow { from, to };
+        SavedSecondLook {
+            until,
+            spared: spared.map(saved),
+        }
+    }
+}
+
+impl From<&SavedSecondLook> for SecondLook {
+    fn from(saved: &SavedSecondLook) -> Self {
+        let window = |saved: &SavedWindow| Window {
+            from: saved.from,
+            to: saved.to,
+        };
+        SecondLook {
+            until: saved.until,
+            spared: saved.spared.as_ref().map(window),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedGap {
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) from: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) to: OffsetDateTime,
+    /// Whether a run has ended with the status that says so.
+    pub(super) said: bool,
+}
+
+/// Reads the state of a service.
+///
+/// # Errors
+/// When it is damaged, newer, or another's.
+pub(super) fn parse(bytes: &[u8], service: &str) -> Result<Saved> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    const WAY_OUT: &str = "restore this service's files together from a backup, or move them away and set start_time \
+                           to where it is to go on from; what lies between may be delivered again";
+    let damaged = |error: serde_json::Error| anyhow::anyhow!("it is damaged: {error}");
+    let Version { version } = serde_json::from_slice(bytes)
+        .map_err(damaged)
+        .exit(Exit::Data)
+        .hint(WAY_OUT)?;
+    if version != VERSION {
+        return fail(
+            Exit::Data,
+            format!("it has version {version}, and this program knows version {VERSION}"),
+        )
+        .hint("run the newer program that wrote it");
+    }
+    let saved: Saved = serde_json::from_slice(bytes)
+        .map_err(damaged)
+        .exit(Exit::Data)
+        .hint(WAY_OUT)?;
+    if saved.service != service {
+        return fail(
+            Exit::Data,
+            format!("it is the state of {}, not of {service}", saved.service),
+        )
+        .hint(WAY_OUT);
+    }
+    Ok(saved)
+}
