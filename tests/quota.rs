@@ -364,3 +364,114 @@ fn requests_that_a_wrong_clock_booked_do_not_stop_it_for_ever() {
     run_at(&world, SERVICE, now + DAY + Duration::minutes(1), &[])
         .assert_says("4 requests (0 left)");
 }
+
+/// What `--dry-run` prints, as lines; it asks for nothing and leaves nothing.
+fn dry_run(world: &World, words: &[&str]) -> Vec<String> {
+    let files = || -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = fs::read_dir(world.state_dir()).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let (before, connections) = (files(), world.devo.connections().len());
+    world.tap.forget_requests();
+    let run = world.run(SERVICE, &[&["--dry-run"], words].concat());
+    run.assert_status(0);
+    assert_eq!(
+        (world.tap.requests().len(), world.devo.connections().len()),
+        (0, connections)
+    );
+    assert_eq!(
+        (files(), world.state_dir().exists()),
+        (before.clone(), !before.is_empty())
+    );
+    let text = String::from_utf8(run.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_dry_run_prints_what_a_run_would_ask_for_and_what_it_costs() {
+    let mut world = world(14);
+    let now = ago(0);
+    let words = ["--now", &utc(now)];
+    let lines = dry_run(&world, &words);
+    run_at(&world, SERVICE, now, &[]).assert_status(0);
+    let asked = |world: &World| -> Vec<String> {
+        let requests = world.tap.requests();
+        let line = |request: &crate::simulator::Request| {
+            let (from, to) = request.interval().unwrap();
+            format!("{}/{}", utc(from), utc(to))
+        };
+        requests.iter().map(line).collect()
+    };
+    let windows: Vec<String> = asked(&world)
+        .iter()
+        .map(|window| format!("{window}: 1 request"))
+        .collect();
+    assert_eq!(windows.len(), 14);
+    assert_eq!(lines[..14], windows);
+    assert_eq!(
+        lines[14..],
+        [
+            "14 windows: 14 requests",
+            "1800 requests in 1d of all but clicks/permitted: 0 used, 1800 left",
+            "220 requests in 1d of tap-messages-blocked: 0 used, 220 left",
+        ]
+    );
+
+    // two hours later with a small quota: what is new, and what is due for a second look
+    let later = now + Duration::minutes(125);
+    world.service_table += "requests = [{ period = \"1d\", at_most = 17 }]\n";
+    let lines = dry_run(&world, &["--now", &utc(later)]);
+    assert_eq!(lines[5], "5 windows: 5 requests", "{lines:?}");
+    assert!(
+        lines[..3].iter().all(|line| !line.contains("once more")),
+        "{lines:?}"
+    );
+    assert!(
+        lines[3..5]
+            .iter()
+            .all(|line| line.contains("once more: 1 request")),
+        "{lines:?}"
+    );
+    assert_eq!(
+        lines[7],
+        "17 requests in 1d of tap-messages-blocked: 14 used, 3 left"
+    );
+    assert!(
+        lines[8].starts_with("only 3 can be made now: the 17 requests in 1d"),
+        "{lines:?}"
+    );
+    assert!(lines[8].contains("the next is free at 20"), "{lines:?}");
+}
+
+#[test]
+fn a_dry_run_waits_for_no_lock_and_tells_of_a_backfill_too() {
+    let world = world(3);
+    let held = hold(&world.tap, 0);
+    let run = world.start(SERVICE, &[]);
+    held.wait();
+    // it may save while the other one looks, so only what is printed is compared
+    let lines = world.run(SERVICE, &["--dry-run"]);
+    lines.assert_status(0);
+    assert!(String::from_utf8_lossy(&lines.stdout).contains("3 windows: 3 requests"));
+    drop(held);
+    run.wait().assert_status(0);
+    world.tap.no_script();
+
+    let (from, to) = (utc(ago(10 * 60)), utc(ago(5 * 60 + 30)));
+    let lines = dry_run(&world, &["--start-time", &from, "--end-time", &to]);
+    assert_eq!(lines[5], "5 windows: 5 requests");
+    assert!(
+        lines[4].ends_with(&format!("/{to}: 1 request")),
+        "{lines:?}"
+    );
+    let nothing = dry_run(&world, &[]);
+    assert!(
+        nothing[0].starts_with("nothing to ask for") || nothing[1] == "1 window: 1 request",
+        "{nothing:?}"
+    );
+}
