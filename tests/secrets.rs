@@ -42,6 +42,16 @@ fn take_secret_from(world: &mut World, source: &str) {
             world.env.insert("CREDENTIALS_DIRECTORY".into(), text);
             "secret = { credential = \"tap.secret\" }".into()
         }
+        "command" => {
+            let script = dir.join("secret.sh");
+            fs::write(
+                &script,
+                format!("#!/bin/sh\necho {SECRET} >&2\necho {SECRET}\n"),
+            )
+            .unwrap();
+            chmod(&script, 0o700);
+            "secret = { command = [\"./secret.sh\"] }".into()
+        }
         "plain" => format!("secret = {SECRET:?}"),
         _ => "secret = { file = \"tap.secret\" }".into(),
     };
@@ -98,7 +108,7 @@ fn a_secret_from_anywhere_is_never_said_or_kept() {
         (69, Some(Fault::Raw(echo.clone().into()))),
         (69, Some(Fault::Reset)),
     ];
-    let sources = ["file", "env", "credential", "plain"];
+    let sources = ["file", "env", "credential", "command", "plain"];
     let rows = sources.iter().flat_map(|source| {
         let named =
             |row: &(i32, Option<Fault>)| (format!("{source} {}", row.0), (*source, row.clone()));
@@ -133,6 +143,10 @@ fn a_wrong_configuration_is_told_without_its_secrets() {
         format!("secret = [{SECRET:?}]"),
         format!("secret = {{ value = {SECRET:?} }}"),
         format!("secret = {{ env = {SECRET:?} }}"),
+        format!("secret = {{ command = {SECRET:?} }}"),
+        format!("secret = {{ command = [5, {SECRET:?}] }}"),
+        format!("secret = {{ command = [\"false\", {SECRET:?}] }}"),
+        format!("secret = {{ command = [\"/no/such/program\", {SECRET:?}] }}"),
         format!("secret = \"\"\"{SECRET}\nand more\"\"\""),
         format!("secret = {SECRET:?}\npassword = {SECRET:?}"),
         format!("secret = {SECRET:?}\nsecret = {SECRET:?}"),
@@ -233,7 +247,7 @@ fn a_private_key_is_never_said_or_kept() {
 
 #[test]
 fn nobody_sees_a_secret_among_the_arguments_of_a_run() {
-    for source in ["file", "plain", "credential"] {
+    for source in ["file", "plain", "credential", "command"] {
         let mut world = world();
         take_secret_from(&mut world, source);
         let held = hold(&world.tap, 0);

@@ -31,7 +31,7 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "report"]),
     ("env_logger", &["report"]),
@@ -39,6 +39,7 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("gethostname", &["command"]),
     ("http", &["config"]),
     ("memchr", &["json_stream"]),
+    ("rustix", &["secret"]),
     ("rustls", &["connect"]),
     ("rustls_native_certs", &["connect"]),
     ("sha2", &["digest"]),

@@ -5,6 +5,7 @@
 //! table, and one in the type it belongs to.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,9 @@ pub use super::Fault;
 use super::read::{Entry, Value, read};
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
-use super::{Address, ClientIdentity, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url};
+use super::{
+    Address, ClientIdentity, CommandLine, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url,
+};
 use crate::quota::Limit;
 use crate::service::{self, Kind};
 
@@ -240,6 +243,36 @@ impl Check<'_> {
         })
     }
 
+    /// A program and its arguments, one string each.
+    fn command(&self, table: &mut Reader) -> Option<CommandLine> {
+        const EXAMPLE: &str = "[\"pass\", \"show\", \"proofpoint/tap\"]";
+        table.value("command", EXAMPLE, |value| {
+            let words = match value {
+                Value::List(list) => list,
+                Value::Text(_) => return Err("must be a list of strings: no shell parts it".into()),
+                other => return Err(other.instead_of(&format!("a list such as {EXAMPLE}"))),
+            };
+            let words = words.into_iter().map(|item| match item.value {
+                Value::Text(text) if text.contains('\0') => Err("must not have a NUL in it".into()),
+                Value::Text(text) => Ok(text),
+                other => Err(Wrong::from(format!(
+                    "must be a list of strings, not of {}",
+                    other.kind()
+                ))),
+            });
+            let mut words: Vec<OsString> = words
+                .map(|word| word.map(Into::into))
+                .collect::<Result<_, _>>()?;
+            if let Some(program) = words.first_mut()
+                && program.as_encoded_bytes().contains(&b'/')
+            {
+                // with a slash it is a path, which counts from the configuration as others do
+                *program = self.base.join(&*program).into();
+            }
+            CommandLine::new(words).ok_or_else(|| "must begin with a program".into())
+        })
+    }
+
     /// A secret: where it is to be had, or the secret itself.
     fn secret(&mut self, table: &mut Reader, key: &'static str, file: &str) -> Option<SecretRef> {
         let example = format!("{{ file = {file:?} }}");
@@ -249,7 +282,7 @@ impl Check<'_> {
                 let place = item.place;
                 let mut inner = table.open(key, item)?;
                 inner.keep_quiet();
-                let kinds = ["file", "env", "credential"];
+                let kinds = ["file", "env", "credential", "command"];
                 let given = kinds.iter().filter(|kind| inner.has(kind)).count();
                 let path = self.path(&mut inner, "file", file).map(SecretRef::File);
                 let env = inner
@@ -258,12 +291,13 @@ impl Check<'_> {
                 let credential = inner
                     .text("credential", file, credential)
                     .map(SecretRef::Credential);
+                let command = self.command(&mut inner).map(SecretRef::Command);
                 if given > 1 || given == 0 && inner.is_done() {
-                    let said = "must hold one of file, env and credential";
+                    let said = "must hold one of file, env, credential and command";
                     inner.fault(place, said.into(), format!("write {key} = {example}"));
                 }
                 inner.close();
-                path.or(env).or(credential)
+                path.or(env).or(credential).or(command)
             }
             item => {
                 let value =

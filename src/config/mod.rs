@@ -11,6 +11,7 @@ pub mod values;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -227,8 +228,43 @@ pub enum SecretRef {
     Env(String),
     /// In a file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// Printed by a command.
+    Command(CommandLine),
     /// In the configuration itself.
     Plain(Plain),
+}
+
+/// A program and its arguments, which are never printed: they may hold a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandLine(Vec<OsString>);
+
+impl CommandLine {
+    /// The program first; `None` if there is none.
+    #[must_use]
+    pub fn new(words: Vec<OsString>) -> Option<CommandLine> {
+        words
+            .first()
+            .is_some_and(|program| !program.is_empty())
+            .then_some(CommandLine(words))
+    }
+
+    /// Its name, to be looked for in `$PATH`, or its path.
+    #[must_use]
+    pub fn program(&self) -> &OsStr {
+        self.0.first().map_or(OsStr::new(""), OsString::as_os_str)
+    }
+
+    /// What it is given.
+    #[must_use]
+    pub fn arguments(&self) -> &[OsString] {
+        self.0.get(1..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CommandLine({:?}, ..)", self.program())
+    }
 }
 
 /// A secret that stands in the configuration; never printed.

@@ -218,6 +218,55 @@ fn a_secret_in_the_text_is_noticed() {
 }
 
 #[test]
+fn a_command_is_a_list_of_strings_and_its_arguments_are_never_shown() {
+    let command = |value: &str| {
+        let text = format!("[tap]\nprincipal = 'me'\nsecret = {{ command = {value} }}");
+        match good(&text).tap.unwrap().secret {
+            SecretRef::Command(line) => line,
+            other => panic!("{other:?}"),
+        }
+    };
+    let line = command("['pass', 'show', 'hunter 2 | *']");
+    assert_eq!(
+        (line.program().to_str(), line.arguments().len()),
+        (Some("pass"), 2)
+    );
+    assert_eq!(format!("{line:?}"), "CommandLine(\"pass\", ..)");
+    for (program, path) in [
+        ("./x", "/etc/proofpull/./x"),
+        ("bin/x", "/etc/proofpull/bin/x"),
+        ("/x", "/x"),
+        ("x", "x"),
+    ] {
+        assert_eq!(
+            command(&format!("['{program}']")).program().to_str(),
+            Some(path)
+        );
+    }
+    let example = "write command = [\"pass\", \"show\", \"proofpoint/tap\"]";
+    for (value, said) in [
+        (
+            "'pass show hunter2'",
+            "command must be a list of strings: no shell",
+        ),
+        ("5", "command must be a list such as"),
+        ("[]", "command must begin with a program"),
+        ("['', 'hunter2']", "command must begin with a program"),
+        (
+            "['pass', 5]",
+            "command must be a list of strings, not of a number",
+        ),
+        (
+            "['pass', \"hunter2\\u0000\"]",
+            "command must not have a NUL",
+        ),
+    ] {
+        let text = format!("[tap]\nprincipal = 'me'\nsecret = {{ command = {value} }}");
+        check_one(&text, "3:22", said, example);
+    }
+}
+
+#[test]
 fn the_top_level_is_checked() {
     check_one(
         "nmae = 'x'",
@@ -530,7 +579,7 @@ fn the_sign_in_is_checked() {
     check_one(
         &tap("{}"),
         "3:10",
-        "[tap.secret] must hold one of file, env and credential",
+        "[tap.secret] must hold one of file, env, credential and command",
         "write secret = {",
     );
     check_one(
@@ -576,7 +625,7 @@ fn the_sign_in_is_checked() {
         "known here: file, env, credential",
     );
     check_one(
-        &tap("{ command = ['hunter2'] }"),
+        &tap("{ vault = ['hunter2'] }"),
         "3:12",
         "[tap.secret] has no such key",
         "known here",

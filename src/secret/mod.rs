@@ -3,6 +3,8 @@
 //!
 //! The one place that opens a secret file. Knows nothing of what a secret is for.
 
+mod command;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -64,6 +66,10 @@ pub fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
         SecretRef::Credential(name) => (
             from_credential(std::env::var_os("CREDENTIALS_DIRECTORY"), name),
             format!("the credential {name}"),
+        ),
+        SecretRef::Command(line) => (
+            command::run(line),
+            format!("the command {}", line.program().display()),
         ),
         SecretRef::Plain(plain) => (clean(plain.reveal().into()), "the configuration".into()),
     };

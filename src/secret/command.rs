@@ -1,0 +1,242 @@
+//! A secret that a command prints, such as `pass show …`.
+//!
+//! No shell is started, standard input is empty, and what the command says on standard error goes
+//! nowhere, since it may hold the secret. It runs in a process group of its own, so that all of it
+//! can be killed when it takes too long. The crate `rustix` is named here only.
+
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::{MAX_SECRET, Secret, clean};
+use crate::config::CommandLine;
+use crate::exit::{Because, Exit, fail};
+
+/// A command that takes longer waits for somebody who is not there.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So often it is seen whether it has ended, though something it started holds its output open.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Runs the command and takes what it prints for a secret.
+///
+/// # Errors
+/// Status 78 when it cannot be started, takes too long, fails, or prints what cannot be a secret.
+pub(super) fn run(line: &CommandLine) -> Result<Secret> {
+    run_for(line, PATIENCE)
+}
+
+fn run_for(line: &CommandLine, patience: Duration) -> Result<Secret> {
+    let mut command = Command::new(line.program());
+    command
+        .args(line.arguments())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
+    let mut child = command.spawn().context("starting it").exit(Exit::Config).hint(
+        "name a program that the user of proofpull can run, by its whole path or one in $PATH, and each argument as a \
+         string of its own: no shell looks at them",
+    )?;
+    let until = Instant::now() + patience;
+    let printed = read(&mut child, until).and_then(|bytes| match bytes.len() as u64 > MAX_SECRET {
+        // it is refused for that, however it would have ended
+        true => clean(bytes).map(|_| (Vec::new(), ExitStatus::default())),
+        false => Ok((bytes, end(&mut child, until)?)),
+    });
+    let (bytes, status) = match printed {
+        Ok(printed) => printed,
+        Err(error) => {
+            kill(&mut child);
+            return Err(error);
+        }
+    };
+    if !status.success() {
+        let ended = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("it ended with status {code}"),
+            (None, signal) => format!("it was killed by signal {}", signal.unwrap_or_default()),
+        };
+        return fail(Exit::Config, ended).hint(
+            "run it by hand as the user of proofpull to see what it says, which is not shown here since it may hold the \
+             secret",
+        );
+    }
+    clean(bytes)
+}
+
+/// What it prints, up to its end or more than a secret can have.
+fn read(child: &mut Child, until: Instant) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else {
+        return Ok(bytes);
+    };
+    let mut buffer = [0; 4096];
+    while bytes.len() as u64 <= MAX_SECRET {
+        // before it is looked for output, so that none that it left behind is missed
+        let is_over = child
+            .try_wait()
+            .context("waiting for it")
+            .exit(Exit::Config)?
+            .is_some();
+        let count = match wait_for(&stdout)
+            .context("reading what it prints")
+            .exit(Exit::Config)?
+        {
+            true => stdout
+                .read(&mut buffer)
+                .context("reading what it prints")
+                .exit(Exit::Config)?,
+            // something that it has started may never close its output
+            false if is_over => break,
+            false if Instant::now() >= until => return Err(too_long()),
+            false => continue,
+        };
+        if count == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+    Ok(bytes)
+}
+
+/// Whether there is something to read, or its end, within a moment.
+fn wait_for(stdout: &ChildStdout) -> io::Result<bool> {
+    let step = Timespec::try_from(STEP).map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(stdout, PollFlags::IN)], Some(&step)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How it ended; it has closed its output or printed too much.
+fn end(child: &mut Child, until: Instant) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = child
+            .try_wait()
+            .context("waiting for it")
+            .exit(Exit::Config)?
+        {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            return Err(too_long());
+        }
+        std::thread::sleep(STEP / 10);
+    }
+}
+
+fn too_long() -> anyhow::Error {
+    anyhow!("it did not end in time, within {} s", PATIENCE.as_secs())
+        .context(Exit::Config)
+        .context(crate::exit::Hint(
+            "run it by hand as the user of proofpull: it must not ask for anything".to_owned(),
+        ))
+}
+
+/// Kills it with all that it has started.
+fn kill(child: &mut Child) {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // it may be over already; whatever is left is the system's
+    let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::{Hint, line};
+
+    fn shell(script: &str) -> CommandLine {
+        CommandLine::new(["/bin/sh", "-c", script].map(Into::into).into()).unwrap()
+    }
+
+    fn check_refused(command: &CommandLine, said: &str, remedy: &str) {
+        let error = run_for(command, Duration::from_secs(1)).unwrap_err();
+        let hint = error.downcast_ref::<Hint>().map_or("", |hint| &hint.0);
+        let all = format!("{} {error:?} {hint} {command:?}", line(&error));
+        assert!(
+            line(&error).contains(said) && hint.contains(remedy),
+            "{all}"
+        );
+        assert_eq!(Exit::of(&error), Exit::Config, "{all}");
+        assert!(!all.contains("hunter2"), "{all}");
+    }
+
+    #[test]
+    fn what_a_command_prints_is_a_secret_cleaned_as_one_from_a_file() {
+        let good = [
+            "printf hunter2",
+            "echo hunter2",
+            "printf 'hunter2\\r\\n'",
+            "echo hunter2; echo why >&2",
+        ];
+        for script in good {
+            assert_eq!(run(&shell(script)).unwrap().reveal(), "hunter2", "{script}");
+        }
+        // standard input is empty, and nothing is taken for a shell's
+        let empty = CommandLine::new(vec!["cat".into()]).unwrap();
+        check_refused(&empty, "empty", "the secret alone");
+        let words = ["printf".into(), "%s".into(), "$HOME *; hunter".into()];
+        assert_eq!(
+            run(&CommandLine::new(words.into()).unwrap())
+                .unwrap()
+                .reveal(),
+            "$HOME *; hunter"
+        );
+        for (script, said) in [
+            ("echo hunter2; echo user: me", "line end"),
+            ("printf 'hunter2\\377'", "UTF-8"),
+            ("yes hunter2", "64 KiB"),
+            ("true", "empty"),
+        ] {
+            check_refused(&shell(script), said, "the secret alone");
+        }
+    }
+
+    #[test]
+    fn a_command_that_fails_says_how_it_ended_and_nothing_of_what_it_said() {
+        let loud = "echo hunter2; echo hunter2 >&2; ";
+        check_refused(
+            &shell(&format!("{loud} exit 3")),
+            "ended with status 3",
+            "by hand",
+        );
+        check_refused(
+            &shell(&format!("{loud} kill -9 $$")),
+            "killed by signal 9",
+            "by hand",
+        );
+        let missing = CommandLine::new(vec!["/no/such/program".into(), "hunter2".into()]).unwrap();
+        check_refused(&missing, "starting it: No such file", "no shell");
+        let folder = CommandLine::new(vec!["/etc".into()]).unwrap();
+        check_refused(&folder, "starting it: Permission denied", "no shell");
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_killed_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        let script = format!(
+            "sh -c 'echo $$ > {}; exec sleep 300' & wait",
+            path.display()
+        );
+        check_refused(&shell(&script), "did not end in time", "must not ask");
+        let pid = std::fs::read_to_string(path).unwrap();
+        // gone, or dead and not yet collected by its new parent
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        assert!(state.is_err() || state.unwrap().contains(") Z"));
+    }
+
+    #[test]
+    fn what_a_command_leaves_running_is_not_waited_for() {
+        let started = Instant::now();
+        let secret = run(&shell("echo hunter2; sleep 25 &")).unwrap();
+        assert_eq!(secret.reveal(), "hunter2");
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
