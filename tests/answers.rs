@@ -5,6 +5,7 @@ use std::time::Duration as Wait;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proofpull::window::utc;
+use time::Duration;
 
 use crate::simulator::{Event, Fault, Framing, PRINCIPAL, Rng, SECRET, Style, sample};
 use crate::world::{World, ago, array, each};
@@ -79,44 +80,23 @@ fn check_lasting(fault: &Fault, status: i32, says: &[&str], hint: &str) {
     assert!(run.count("delivered") >= 6, "{}", run.stderr);
 
     world.tap.no_script();
-    world.run(SERVICE, &[]).assert_status(0);
+    // by then a 429 is over, too
+    let later = ago(-90);
+    world.tap.set_clock_offset(Duration::minutes(90));
+    let again = world.run(SERVICE, &["--now", &utc(later)]);
+    again.assert_status(0);
     world.assert_exactly_once(SERVICE);
 }
 
-#[test]
-fn a_refusal_has_a_status_a_number_a_hint_and_loses_nothing() {
-    let table = [
-        (204, 65, "[PullError 300]", "base_url"),
-        (302, 65, "[PullError 300]", "proxy"),
-        (400, 65, "[PullError 300]", "threat_type"),
-        (401, 77, "[SetupError 100]", "Connected Applications"),
-        (403, 77, "[SetupError 100]", "Connected Applications"),
-        (404, 65, "[PullError 300]", "base_url"),
-        (500, 69, "[PullError 300]", "next run"),
-        (502, 69, "[PullError 300]", "next run"),
-        (503, 69, "[PullError 300]", "next run"),
-    ];
+/// Every HTTP status that is no answer, with an empty body and with a long one.
+fn check_refusal(code: u16, status: i32, number: &str, hint: &str) {
     let shown = "A text of 20 letters".repeat(10);
+    // a 204 has no body
     let bodies = [String::new(), format!("{shown}§")];
-    let rows = table.into_iter().flat_map(|row| {
-        let with = |body: &String| {
-            (
-                format!("{} with {} bytes", row.0, body.len()),
-                (row, body.clone()),
-            )
-        };
-        bodies[..if row.0 == 204 { 1 } else { 2 }]
-            .iter()
-            .map(with)
-            .collect::<Vec<_>>()
-    });
-    each(rows, |((code, status, number, hint), body)| {
+    for body in &bodies[..if code == 204 { 1 } else { 2 }] {
         let fault = Fault::Status {
             code,
-            headers: vec![
-                ("Location".into(), "/elsewhere".into()),
-                ("Retry-After".into(), "4711".into()),
-            ],
+            headers: vec![("Location".into(), "/elsewhere".into())],
             body: body.clone().into(),
         };
         let body = body.trim_end_matches('§');
@@ -125,6 +105,53 @@ fn a_refusal_has_a_status_a_number_a_hint_and_loses_nothing() {
             status,
             &[number, &format!("HTTP {code}: {body}")],
             hint,
+        );
+    }
+}
+
+/// A test for each row: an HTTP status, the status of the run, the number of Devo's collector, and what
+/// the hint says.
+macro_rules! refusals {
+    ($($name:ident: $code:literal, $status:literal, $number:literal, $hint:literal;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check_refusal($code, $status, $number, $hint);
+            }
+        )*
+    };
+}
+
+refusals! {
+    http_204_is_no_answer_to_a_question_in_json: 204, 65, "[PullError 300]", "check base_url";
+    http_301_points_elsewhere_as_proxies_do: 301, 65, "[PullError 300]", "sign-in pages of proxies";
+    http_302_points_elsewhere_as_proxies_do: 302, 65, "[PullError 300]", "sign-in pages of proxies";
+    http_400_says_what_to_check_of_the_request: 400, 65, "[PullError 300]", "check threat_type and threat_status";
+    http_401_says_where_credentials_are_made: 401, 77, "[SetupError 100]", "Settings, Connected Applications";
+    http_403_says_to_make_new_credentials: 403, 77, "[SetupError 100]", "may not read this: make new ones";
+    http_404_says_to_check_the_address: 404, 65, "[PullError 300]", "check [tap] base_url, and url";
+    http_405_is_no_answer_of_tap: 405, 65, "[PullError 300]", "no answer of the TAP API";
+    http_429_says_from_when_on_requests_are_free: 429, 75, "[PullError 300]", "no request is made before 20";
+    http_500_is_asked_again: 500, 69, "[PullError 300]", "the next run asks again";
+    http_502_is_asked_again: 502, 69, "[PullError 300]", "the next run asks again";
+    http_503_is_asked_again: 503, 69, "[PullError 300]", "the next run asks again";
+    http_504_is_asked_again: 504, 69, "[PullError 300]", "the next run asks again";
+}
+
+/// What TAP is known to say with a 400, where it is not about how far back one may ask.
+#[test]
+fn a_400_shows_what_tap_says() {
+    let texts = [
+        "The requested interval is too short. Requests must be for at least 30.00s of data",
+        "The requested interval is still current.",
+        "The sinceTime parameter gives a time too far into the past",
+    ];
+    each(texts.map(|text| (text.to_owned(), text)), |text| {
+        check_lasting(
+            &Fault::status(400, text),
+            65,
+            &["HTTP 400", text],
+            "this machine's clock",
         );
     });
 }
