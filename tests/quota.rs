@@ -108,7 +108,7 @@ fn every_limit_of_a_list_holds_and_an_empty_list_leaves_the_pools() {
             "[{ period = \"1d\", at_most = 5 }, { period = \"1h\", at_most = 3 }]",
             [3, 2, 0],
         ),
-        ("[]", [12, 2, 2]),
+        ("[]", [12, 3, 3]),
     ];
     for (list, expected) in table {
         let mut world = world(12);
