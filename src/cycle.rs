@@ -153,9 +153,11 @@ impl Cycle<'_> {
     /// Everything up to here is confirmed, then its identities are durable, then the position is.
     fn border(&mut self, pending: &mut Pending, resume: Option<&Resume>) -> Result<()> {
         if pending.since.take().is_some() {
+            let started = Instant::now();
             if let Err(error) = self.sink.confirm() {
                 return self.unconfirmed(error);
             }
+            log::trace!("confirmed in {} ms", started.elapsed().as_millis());
         } else if resume.is_none() {
             return Ok(());
         }

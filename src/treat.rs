@@ -3,6 +3,8 @@
 //!
 //! Bytes that need nothing pass through unchanged: an event is evidence.
 
+use std::borrow::Cow;
+
 /// What to do to each event.
 #[derive(Debug, Default)]
 pub struct Treat {
@@ -27,9 +29,14 @@ impl Treat {
     /// Adds a record to a batch on its way out.
     pub fn write(&self, record: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        match std::str::from_utf8(record) {
-            Ok(_) => write_in_one_line(record, out),
-            Err(_) => write_in_one_line(String::from_utf8_lossy(record).as_bytes(), out),
+        let marks = marks(record);
+        let text = match marks & FOREIGN {
+            0 => Cow::Borrowed(record),
+            _ => repaired(record),
+        };
+        match marks & CONTROL {
+            0 => out.extend_from_slice(&text),
+            _ => write_in_one_line(&text, out),
         }
         if self.append.is_empty() || out[start..].last() != Some(&b'}') {
             return;
@@ -45,13 +52,29 @@ impl Treat {
     }
 }
 
+/// In the marks of a record: it has bytes beyond ASCII.
+const FOREIGN: u8 = 0x80;
+/// It has control characters.
+const CONTROL: u8 = 0x01;
+
+fn marks(record: &[u8]) -> u8 {
+    // to the end, whatever is found: so it is done for many bytes at once
+    record.iter().fold(0, |marks, &byte| {
+        marks | (byte & FOREIGN) | (u8::from(byte < 0x20) * CONTROL)
+    })
+}
+
+/// What is no UTF-8 is replaced.
+fn repaired(record: &[u8]) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(record) {
+        Ok(_) => Cow::Borrowed(record),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(record).into_owned().into_bytes()),
+    }
+}
+
 /// Line breaks between tokens are dropped; control characters inside of strings, which JSON
 /// does not allow but services send, are escaped. A receiver takes a raw one for the end.
 fn write_in_one_line(record: &[u8], out: &mut Vec<u8>) {
-    if !record.iter().any(|&byte| byte < 0x20) {
-        out.extend_from_slice(record);
-        return;
-    }
     let (mut in_string, mut escaped) = (false, false);
     for &byte in record {
         if byte < 0x20 {

@@ -1,12 +1,13 @@
 //! Makes every connection: addresses tried in turn, a proxy's CONNECT, TLS, time limits, and
 //! waits that notice `stop`. Knows neither HTTP answers nor events.
 
+pub mod kernel;
 pub mod proxy;
 pub mod tls;
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::config::{self, Address};
 use crate::exit::{Because, Exit, fail};
 use crate::stop::Stop;
+use kernel::Watch;
 use proxy::Proxies;
 use tls::Trust;
 
@@ -180,22 +182,14 @@ impl Tcp {
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
-    /// What the kernel knows of the connection, where it tells.
-    #[must_use]
-    pub fn kernel_view(&self) -> Option<KernelView> {
-        let (local, peer) = (
-            self.stream.local_addr().ok()?,
-            self.stream.peer_addr().ok()?,
-        );
-        kernel_view(local, peer)
-    }
-
-    /// The ends of the connection, to ask for [`kernel_view`] once the peer's is gone.
-    #[must_use]
-    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
-        Some((
-            self.stream.local_addr().ok()?,
-            self.stream.peer_addr().ok()?,
+    /// What looks at the connection in the kernel, also once its peer is gone.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn watch(&self) -> io::Result<Watch> {
+        Ok(Watch::new(
+            self.stream.local_addr()?,
+            self.stream.peer_addr()?,
         ))
     }
 }
@@ -218,52 +212,6 @@ impl Write for Tcp {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// A connection as the kernel sees it (`/proc/self/net/tcp`, proc(5)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KernelView {
-    /// Bytes written that the peer's kernel has not acknowledged, our FIN among them.
-    pub unacknowledged: u64,
-    /// Whether the peer has acknowledged our FIN.
-    pub fin_acknowledged: bool,
-}
-
-/// Looks a connection up by its ends. `None` where the kernel does not tell, or no longer knows it.
-#[must_use]
-pub fn kernel_view(local: SocketAddr, peer: SocketAddr) -> Option<KernelView> {
-    const FIN_WAIT2: u8 = 5;
-    const TIME_WAIT: u8 = 6;
-    let (table, ends) = match local {
-        SocketAddr::V4(_) => ("/proc/self/net/tcp", [local, peer].map(kernel_name)),
-        SocketAddr::V6(_) => ("/proc/self/net/tcp6", [local, peer].map(kernel_name)),
-    };
-    let table = std::fs::read_to_string(table).ok()?;
-    table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        if fields.next()? != ends[0] || fields.next()? != ends[1] {
-            return None;
-        }
-        let state = u8::from_str_radix(fields.next()?, 16).ok()?;
-        let unacknowledged = u64::from_str_radix(fields.next()?.split(':').next()?, 16).ok()?;
-        Some(KernelView {
-            unacknowledged,
-            fin_acknowledged: matches!(state, FIN_WAIT2 | TIME_WAIT),
-        })
-    })
-}
-
-/// Addresses stand there as hexadecimal words of the machine's own byte order.
-fn kernel_name(address: SocketAddr) -> String {
-    let octets = match address {
-        SocketAddr::V4(address) => address.ip().octets().to_vec(),
-        SocketAddr::V6(address) => address.ip().octets().to_vec(),
-    };
-    let words = octets
-        .chunks_exact(4)
-        .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-    let words: String = words.map(|word| format!("{word:08X}")).collect();
-    format!("{words}:{:04X}", address.port())
 }
 
 /// A wait on a connection: it ends at `stop`, or after too long without progress.
@@ -351,29 +299,6 @@ impl Stopped {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-
-    #[test]
-    fn the_kernel_tells_of_a_connection_on_both_families() {
-        for any in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(any) else {
-                continue;
-            };
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (peer, _) = listener.accept().unwrap();
-            let tcp = Tcp::new(stream).unwrap();
-            let view = tcp.kernel_view().unwrap();
-            assert_eq!(
-                view,
-                KernelView {
-                    unacknowledged: 0,
-                    fin_acknowledged: false
-                }
-            );
-            tcp.shutdown_write().unwrap();
-            while !tcp.kernel_view().unwrap().fin_acknowledged {}
-            drop(peer);
-        }
-    }
 
     #[test]
     fn the_next_address_is_tried_when_one_refuses() {

@@ -2,7 +2,7 @@
 //!
 //! No shell is started, standard input is empty, and what the command says on standard error goes
 //! nowhere, since it may hold the secret. It runs in a process group of its own, so that all of it
-//! can be killed when it takes too long. The crate `rustix` is named here only.
+//! can be killed when it takes too long. The crate `rustix` is named here and in `connect::kernel`.
 
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

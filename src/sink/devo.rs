@@ -16,8 +16,9 @@ use time::OffsetDateTime;
 use super::Sink;
 use crate::clock::Clock;
 use crate::config::Address;
+use crate::connect::kernel::{View, Watch};
 use crate::connect::tls::{Heard, Tls, Trust, Verdict};
-use crate::connect::{KernelView, Network, Patience, Stopped, is_wait, kernel_view};
+use crate::connect::{Network, Patience, Stopped, is_wait};
 use crate::event::Batch;
 use crate::exit::{Because, Exit};
 use crate::state::Receiver;
@@ -130,13 +131,14 @@ impl Devo {
     /// Steps 2 to 5 of the proof: see the module.
     fn finish(&mut self, mut tls: Tls) -> Result<()> {
         let mut patience = self.network.patience(&Stop::never());
-        if self.sent {
-            settle(&mut tls, &mut patience)?;
-        }
         expect_open(tls.listen()?)?;
+        let watch = tls.tcp.watch().context("the connection is gone")?;
+        if self.sent {
+            settle(&mut tls, &watch, &mut patience)?;
+            expect_open(tls.listen()?)?;
+        }
         tls.say_goodbye(&mut patience)?;
-        let ends = tls.tcp.ends().context("the connection is gone")?;
-        let mut peer = Peer::default();
+        let mut peer = Peer::new(&watch);
         // while our half is open, a reset behind the peer's end of file can be seen
         let limit = Instant::now() + MOMENT;
         while !peer.has_ended && Instant::now() < limit {
@@ -153,8 +155,8 @@ impl Devo {
         }
         tls.tcp.pending_error()?;
         // and a reset that answers our last bytes may still be on its way, until all is acknowledged
-        let is_open = |view: KernelView| !view.fin_acknowledged && view.unacknowledged > 0;
-        while kernel_view(ends.0, ends.1).is_some_and(is_open) {
+        let is_open = |view: View| !view.fin_acknowledged && view.unacknowledged > 0;
+        while watch.view().is_some_and(is_open) {
             patience.again(io::ErrorKind::WouldBlock.into())?;
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -175,10 +177,10 @@ impl Devo {
 
 /// Waits until the peer's kernel has everything and its program has had the time to close early:
 /// that must come before our goodbye, or it would look like the answer to it.
-fn settle(tls: &mut Tls, patience: &mut Patience) -> Result<()> {
-    let mut left = Unacknowledged::default();
+fn settle(tls: &mut Tls, watch: &Watch, patience: &mut Patience) -> Result<()> {
+    let mut left = Unacknowledged::new(watch);
     let mut pause = Duration::from_millis(1);
-    while left.shrink(tls, patience) > 0 {
+    while left.shrink(patience) > 0 {
         expect_open(tls.listen()?)?;
         patience.again(io::ErrorKind::WouldBlock.into())?;
         std::thread::sleep(pause);
@@ -189,14 +191,22 @@ fn settle(tls: &mut Tls, patience: &mut Patience) -> Result<()> {
 }
 
 /// What the peer has said since our goodbye.
-#[derive(Debug, Default)]
-struct Peer {
+#[derive(Debug)]
+struct Peer<'a> {
     said_goodbye: bool,
     has_ended: bool,
-    left: Unacknowledged,
+    left: Unacknowledged<'a>,
 }
 
-impl Peer {
+impl Peer<'_> {
+    fn new(watch: &Watch) -> Peer<'_> {
+        Peer {
+            said_goodbye: false,
+            has_ended: false,
+            left: Unacknowledged::new(watch),
+        }
+    }
+
     /// Listens for a moment.
     ///
     /// The time limit is on no progress: while its kernel takes our bytes, the peer may be slow.
@@ -208,7 +218,7 @@ impl Peer {
             Err(error) => {
                 let error = error.downcast::<io::Error>()?;
                 if is_wait(&error) {
-                    self.left.shrink(tls, patience);
+                    self.left.shrink(patience);
                 }
                 patience.again(error)?;
             }
@@ -218,14 +228,21 @@ impl Peer {
 }
 
 /// How many bytes the peer's kernel had not acknowledged when it was last asked.
-#[derive(Debug, Default)]
-struct Unacknowledged(Option<u64>);
+#[derive(Debug)]
+struct Unacknowledged<'a> {
+    watch: &'a Watch,
+    last: Option<u64>,
+}
 
-impl Unacknowledged {
+impl Unacknowledged<'_> {
+    fn new(watch: &Watch) -> Unacknowledged<'_> {
+        Unacknowledged { watch, last: None }
+    }
+
     /// Asks again; fewer are progress.
-    fn shrink(&mut self, tls: &Tls, patience: &mut Patience) -> u64 {
-        let left = tls.tcp.kernel_view().map_or(0, |view| view.unacknowledged);
-        if self.0.replace(left).is_some_and(|before| left < before) {
+    fn shrink(&mut self, patience: &mut Patience) -> u64 {
+        let left = self.watch.view().map_or(0, |view| view.unacknowledged);
+        if self.last.replace(left).is_some_and(|before| left < before) {
             patience.progress();
         }
         left

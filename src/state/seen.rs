@@ -5,7 +5,9 @@
 //! state file says up to where it counts, and what is beyond that is cut off. A checkpoint costs
 //! what is new, not what is known.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{BufReader, Read};
@@ -246,12 +248,18 @@ impl Seen {
     }
 
     fn meet(&mut self, digest: Digest, asked: Asked) -> Met {
-        let mark = match self
-            .known
-            .binary_search_by(|entry| entry.digest.cmp(&digest))
-        {
-            Ok(at) => Some(&mut self.known[at].mark),
-            Err(_) => self.recent.get_mut(&digest),
+        let mark = match find(&self.known, &digest) {
+            Some(at) => Some(&mut self.known[at].mark),
+            None => match self.recent.entry(digest) {
+                MapEntry::Occupied(entry) => Some(entry.into_mut()),
+                MapEntry::Vacant(entry) => {
+                    entry.insert(Mark {
+                        hour: asked.end_hour,
+                        met: asked.number,
+                    });
+                    None
+                }
+            },
         };
         if let Some(mark) = mark {
             let met = if mark.met == asked.number {
@@ -262,13 +270,6 @@ impl Seen {
             mark.met = asked.number;
             return met;
         }
-        self.recent.insert(
-            digest,
-            Mark {
-                hour: asked.end_hour,
-                met: asked.number,
-            },
-        );
         self.fresh
             .extend_from_slice(&record(digest, asked.end_hour));
         if self.recent.len() >= FOLD_AT {
@@ -298,6 +299,44 @@ impl Seen {
             if from_old { old -= 1 } else { new -= 1 }
         }
     }
+}
+
+/// Where the digest is among the sorted ones.
+///
+/// They are evenly spread, so its first bytes tell about where to look: each round gets from an
+/// error of n places to one of the root of n. A binary search misses the cache at most steps.
+fn find(known: &[Entry], digest: &Digest) -> Option<usize> {
+    const ROUNDS: usize = 2;
+    const STEPS: usize = 64;
+    let value = |digest: &Digest| {
+        digest
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first))
+    };
+    let places = |distance: u64| ((u128::from(distance) * known.len() as u128) >> 64) as usize;
+    let wanted = value(digest);
+    let last = known.len().checked_sub(1)?;
+    let mut at = places(wanted).min(last);
+    for _ in 0..ROUNDS {
+        let found = value(&known[at].digest);
+        at = match found < wanted {
+            true => (at + places(wanted - found)).min(last),
+            false => at.saturating_sub(places(found - wanted)),
+        };
+    }
+    let upwards = known[at].digest < *digest;
+    for _ in 0..STEPS {
+        at = match (known[at].digest.cmp(digest), upwards) {
+            (Ordering::Equal, _) => return Some(at),
+            (Ordering::Less, true) if at < last => at + 1,
+            (Ordering::Greater, false) if at > 0 => at - 1,
+            _ => return None,
+        };
+    }
+    // not so evenly
+    known
+        .binary_search_by(|entry| entry.digest.cmp(digest))
+        .ok()
 }
 
 /// Reads record by record: the file is never in memory as a whole.
@@ -379,6 +418,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.seen");
         (dir, path)
+    }
+
+    #[test]
+    fn identities_are_found_however_they_are_spread() {
+        let spread = |n: u32| digest(n);
+        let alike = |n: u32| {
+            let mut digest = digest(n);
+            digest[..12].fill(7);
+            digest
+        };
+        let at_ends = |n: u32| {
+            let mut digest = digest(n);
+            digest[..4].fill(if n < 2500 { 0 } else { 255 });
+            digest
+        };
+        let makes: [&dyn Fn(u32) -> Digest; 3] = [&spread, &alike, &at_ends];
+        for (make, count) in makes
+            .into_iter()
+            .flat_map(|make| [0, 1, 2, 3, 5000].map(|count| (make, count)))
+        {
+            let entry = |n| Entry {
+                digest: make(n),
+                mark: Mark { hour: 0, met: 0 },
+            };
+            let mut known: Vec<Entry> = (0..count).map(entry).collect();
+            known.sort_unstable_by_key(|entry| entry.digest);
+            for n in 0..count + 1000 {
+                let found = find(&known, &make(n)).map(|at| known[at].digest);
+                assert_eq!(found, (n < count).then(|| make(n)), "{n} of {count}");
+            }
+        }
     }
 
     #[test]

@@ -62,16 +62,16 @@ const SECONDS: usize = "2025-01-14T08:00:00".len();
 /// Recognises a record.
 #[must_use]
 pub fn identify(kind: Kind, record: &[u8]) -> Found<'_> {
-    let read = match kind {
-        Kind::Message => serde_json::from_slice::<Message>(record)
-            .ok()
-            .map(Message::read),
-        Kind::Click => serde_json::from_slice::<Click>(record)
-            .ok()
-            .map(Click::read),
+    // looked at once, and not again in each of its strings
+    let text = std::str::from_utf8(record);
+    let read = match (kind, text) {
+        (Kind::Message, Ok(text)) => serde_json::from_str(text).ok().map(Message::read),
+        (Kind::Message, Err(_)) => serde_json::from_slice(record).ok().map(Message::read),
+        (Kind::Click, Ok(text)) => serde_json::from_str(text).ok().map(Click::read),
+        (Kind::Click, Err(_)) => serde_json::from_slice(record).ok().map(Click::read),
     };
     let is_json = read.is_some() || serde_json::from_slice::<IgnoredAny>(record).is_ok();
-    let readable = is_json && std::str::from_utf8(record).is_ok();
+    let readable = is_json && text.is_ok();
     let (named, times) = read.unwrap_or_default();
     // parts come in any order; nothing else of an event is known to change from answer to answer
     let canonical = || Identity::Canonical(digest::canonical(record, &["messageParts"]));

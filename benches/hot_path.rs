@@ -1,0 +1,192 @@
+//! The steps that every event takes: the split, the identity, whether it is known, the record, TLS.
+//!
+//! `cargo bench --bench hot_path [NAME]`. divan and not criterion: it prints a rate for each step in
+//! seconds instead of minutes, and brings four crates instead of forty; what matters here is a factor,
+//! not a hundredth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use proofpull::clock::Clock;
+use proofpull::config;
+use proofpull::connect::{Network, tls::Trust};
+use proofpull::event::{Asked, Batch, Identity, Record};
+use proofpull::json_stream::Splitter;
+use proofpull::sink::Sink;
+use proofpull::sink::devo::{self, Devo};
+use proofpull::source::tap::{Kind, identify};
+use proofpull::state::seen::Seen;
+use proofpull::stop::Stop;
+use proofpull::treat::Treat;
+use time::OffsetDateTime;
+
+#[path = "../tests/simulator/mod.rs"]
+mod simulator;
+
+use simulator::{Certs, Options, Rng, sample};
+
+fn main() {
+    divan::main();
+}
+
+/// So many different messages, about 2 kB each.
+const EVENTS: usize = 2000;
+/// What is read from a connection at once.
+const PIECE: usize = 128 * 1024;
+
+fn events() -> Vec<Vec<u8>> {
+    let rng = &mut Rng::new(1);
+    let now = OffsetDateTime::now_utc();
+    let make = |serial| sample::message(rng, now, serial, "dana.reyes@examplecorp.example");
+    let bodies = (0..EVENTS as u64).map(make);
+    bodies.map(|body| body.text().to_owned()).collect()
+}
+
+fn bytes(events: &[Vec<u8>]) -> BytesCount {
+    BytesCount::new(events.iter().map(Vec::len).sum::<usize>())
+}
+
+#[divan::bench]
+fn split(bencher: Bencher) {
+    let events = events();
+    let array = events.join(&b","[..]);
+    let answer = [
+        &br#"{"queryEndTime":"","messagesBlocked":["#[..],
+        &array,
+        b"]}",
+    ]
+    .concat();
+    let (mut text, mut ends) = (Vec::new(), Vec::new());
+    bencher
+        .counter(BytesCount::new(answer.len()))
+        .bench_local(|| {
+            let mut splitter = Splitter::new(&["messagesBlocked"]);
+            text.clear();
+            ends.clear();
+            for piece in answer.chunks(PIECE) {
+                splitter.feed(piece, &mut text, &mut ends).expect("JSON");
+            }
+            assert_eq!(ends.len(), EVENTS);
+        });
+}
+
+#[divan::bench]
+fn identities(bencher: Bencher) {
+    let events = events();
+    bencher.counter(bytes(&events)).bench_local(|| {
+        for event in &events {
+            black_box(identify(Kind::Message, event));
+        }
+    });
+}
+
+/// What the Python collector does for each event, and we for those without an id.
+#[divan::bench]
+fn canonical_identities(bencher: Bencher) {
+    let events = events();
+    bencher.counter(bytes(&events)).bench_local(|| {
+        for event in &events {
+            black_box(proofpull::digest::canonical(event, &["messageParts"]));
+        }
+    });
+}
+
+/// New ones, where so many are known.
+#[divan::bench(args = [0, 500_000, 2_500_000])]
+fn seen(bencher: Bencher, known: u64) {
+    let rng = &mut Rng::new(2);
+    let mut digest = || {
+        let halves = [rng.bits(), rng.bits()].map(u64::to_le_bytes);
+        Identity::Named(halves.concat().try_into().expect("16 bytes"))
+    };
+    let mut seen = Seen::empty(std::path::Path::new("never-written"));
+    let asked = Asked::default();
+    for _ in 0..known {
+        seen.admit(digest(), asked);
+    }
+    let new = || (0..EVENTS).map(|_| digest()).collect::<Vec<_>>();
+    let bencher = bencher.counter(ItemsCount::new(EVENTS));
+    bencher.with_inputs(new).bench_local_values(|new| {
+        for identity in new {
+            black_box(seen.admit(identity, asked));
+        }
+    });
+}
+
+#[divan::bench]
+fn treat(bencher: Bencher) {
+    let events = events();
+    let treat = Treat::appending([("@devo_pulling_id", "1795493014421")]);
+    let mut out = Vec::new();
+    bencher.counter(bytes(&events)).bench_local(|| {
+        out.clear();
+        for event in &events {
+            treat.write(event, &mut out);
+        }
+    });
+}
+
+/// Records and TLS to a receiver that reads and counts lines in another thread, then the
+/// confirmation with its waits: 64 MiB, as between two borders, and almost nothing.
+#[divan::bench(args = [64 << 20, 4096], sample_count = 10)]
+fn sink(bencher: Bencher, size: usize) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let certs = Certs::make(dir.path());
+    let options = Options {
+        keep: false,
+        ..Options::default()
+    };
+    let receiver = simulator::Devo::start(&certs, options);
+    let mut sink = open(&receiver, &certs);
+    let mut batch = Batch::default();
+    for event in events().iter().cycle() {
+        if batch.text.len() >= size.min(1 << 20) {
+            break;
+        }
+        batch.text.extend_from_slice(event);
+        batch.records.push(Record {
+            end: u32::try_from(batch.text.len()).expect("1 MiB"),
+            identity: Identity::Named([0; 16]),
+            late: None,
+        });
+    }
+    let batches = (size / batch.text.len()).max(1);
+    let counter = BytesCount::new(batches * batch.text.len());
+    bencher.counter(counter).bench_local(|| {
+        for _ in 0..batches {
+            sink.send(&batch).expect("sent");
+        }
+        sink.confirm().expect("confirmed");
+    });
+}
+
+fn open(receiver: &simulator::Devo, certs: &Certs) -> Devo {
+    let http = config::Http {
+        proxy: None,
+        ca: None,
+        timeout: Duration::from_secs(60),
+    };
+    let identity = config::ClientIdentity {
+        cert: certs.client_cert(),
+        key: certs.client_key(),
+    };
+    let (host, port) = receiver
+        .address()
+        .split_once(':')
+        .map(|(host, port)| (host.to_owned(), port.parse().expect("a port")))
+        .expect("an address");
+    let trust = Trust::receiver(Some(&certs.ca()), None, Some(&identity)).expect("certificates");
+    Devo::new(devo::Options {
+        network: Arc::new(Network::new(&http, |_| None).expect("no proxy")),
+        trust,
+        address: config::Address { host, port },
+        server_name: "localhost".into(),
+        hostname: "bench".into(),
+        tag: "mail.proofpoint.tapsiem_v2.messagesblocked".into(),
+        known: None,
+        clock: Clock::of_the_machine(),
+        stop: Stop::never(),
+    })
+}

@@ -1,0 +1,129 @@
+//! Runs a program as a child against the simulator, and says what it took.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use proofpull::window::utc;
+use time::OffsetDateTime;
+
+use super::simulator::{Certs, Devo, Options, PRINCIPAL, SECRET, Style, Tap};
+
+/// A simulated Proofpoint whose answers are not compressed, a receiver that counts lines, and a
+/// configuration for the program.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) certs: Certs,
+    pub(crate) tap: Tap,
+    pub(crate) devo: Devo,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        let certs = Certs::make(dir.path());
+        let tap = Tap::start();
+        tap.set_style(Style {
+            gzip: false,
+            ..Style::default()
+        });
+        let options = Options {
+            keep: false,
+            ..Options::default()
+        };
+        let devo = Devo::start(&certs, options);
+        World {
+            dir,
+            certs,
+            tap,
+            devo,
+        }
+    }
+
+    /// `proofpull run tap-messages-blocked` from half an hour ago, with another state each time.
+    pub(crate) fn proofpull(&self, state: &str) -> Command {
+        let config = self.dir.path().join("proofpull.toml");
+        let start = OffsetDateTime::now_utc() - Duration::from_secs(1800);
+        let text = format!(
+            "state_dir = {:?}\n[devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\n\
+             [tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {SECRET:?}\n\
+             [services.tap-messages-blocked]\nstart_time = {:?}\n",
+            self.dir.path().join(state),
+            self.devo.address(),
+            self.certs.ca(),
+            self.certs.client_cert(),
+            self.certs.client_key(),
+            self.tap.url(),
+            utc(start),
+        );
+        std::fs::write(&config, text).expect("the configuration");
+        make_private(&config);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        command.args(["run", "tap-messages-blocked", "--log-format", "json"]);
+        command.arg("--config").arg(config);
+        command
+    }
+}
+
+fn make_private(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
+/// What a child took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    pub(crate) wall: Duration,
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl Cost {
+    pub(crate) fn cpu(&self) -> Duration {
+        self.user + self.system
+    }
+}
+
+/// Runs it to its end.
+///
+/// # Panics
+/// When it fails.
+pub(crate) fn run(command: &mut Command) -> (Output, Cost) {
+    let before = children();
+    let started = Instant::now();
+    let output = command.output().expect("the program starts");
+    let wall = started.elapsed();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let [user, system] = children();
+    let cost = Cost {
+        wall,
+        user: user - before[0],
+        system: system - before[1],
+    };
+    (output, cost)
+}
+
+/// User and system time of the children that ended (proc(5), `cutime` and `cstime`).
+fn children() -> [Duration; 2] {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("proc");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let fields: Vec<&str> = fields.split(' ').collect();
+    [13, 14].map(|field| TICK * fields[field].parse::<u32>().expect("ticks"))
+}
+
+/// The messages of the program's log.
+pub(crate) fn messages(output: &Output) -> Vec<serde_json::Value> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = said.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// The summary at its end.
+pub(crate) fn summary(output: &Output) -> serde_json::Value {
+    let mut messages = messages(output).into_iter();
+    let end = messages.find_map(|line| line.get("summary").cloned());
+    end.expect("an end line")
+}
