@@ -12,6 +12,7 @@ mod killed;
 mod network;
 mod order;
 mod quota;
+mod real_receivers;
 mod receiver;
 mod record;
 mod second_look;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
@@ -21,8 +22,7 @@ use crate::secret;
 /// How much is encrypted before it is written, at least.
 const WRITE: usize = 256 * 1024;
 
-/// Whom a connection trusts and who it says we are; shared by the connections of a run, so that
-/// sessions are resumed.
+/// Whom a connection trusts and who it says we are; shared by the connections of a run.
 #[derive(Debug, Clone)]
 pub struct Trust(Arc<ClientConfig>);
 
@@ -73,7 +73,7 @@ impl Trust {
             "[devo] cert and key: it must be PEM, without a passphrase: PRIVATE KEY, RSA PRIVATE \
              KEY or EC PRIVATE KEY",
         )?;
-        let config = builder
+        let mut config = builder
             .with_client_auth_cert(chain, private)
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => anyhow!("the key {} does not fit the certificate", key.display()),
@@ -82,6 +82,9 @@ impl Trust {
             .with_context(|| format!("using the certificate {}", cert.display()))
             .exit(Exit::Config)
             .hint("[devo] cert and key must be the two files of one download; their public keys must be equal")?;
+        // a receiver that asks for certificates and is built on OpenSSL without a session id context, as
+        // rsyslog's driver is, breaks off each handshake that offers to resume a session
+        config.resumption = Resumption::disabled();
         Ok(Trust(Arc::new(config)))
     }
 }
@@ -184,6 +187,9 @@ impl Tls {
                 "check that this port speaks TLS, and that the peer takes our certificate; \
                  [http] timeout is how long it may be silent",
             )?;
+        if let Some(version) = tls.session.protocol_version() {
+            log::trace!("{name} speaks {version:?}");
+        }
         Ok(tls)
     }
 
