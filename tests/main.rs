@@ -8,6 +8,7 @@ mod backfill;
 mod certificates;
 mod command;
 mod complete;
+mod devo_sdk;
 mod killed;
 mod network;
 mod order;

@@ -1,0 +1,123 @@
+//! Our records are, byte for byte, those that Devo's own sender writes.
+//!
+//! `.ci/run` installs devo-sdk from PyPI and names its Python in `PROOFPULL_DEVO_SDK`; elsewhere the
+//! machine's Python is tried, and where it has no devo-sdk this is skipped.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::simulator::{Event, Line, Rng, sample, wait_until};
+use crate::world::{World, ago, array, seed};
+
+/// A Python that has devo-sdk; `None`, and said, where there is none and need not be.
+fn python() -> Option<String> {
+    let given = std::env::var("PROOFPULL_DEVO_SDK").ok();
+    let python = given.clone().unwrap_or_else(|| "python3".into());
+    let import = Command::new(&python)
+        .args(["-c", "import devo.sender"])
+        .output();
+    if import.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(given.is_none(), "{python} has no devo-sdk");
+    println!("skipped: {python} has no devo-sdk");
+    None
+}
+
+#[test]
+fn our_records_are_those_of_devos_own_sender() {
+    let Some(python) = python() else {
+        return;
+    };
+    let rng = &mut Rng::new(seed());
+    let mut world = World::new();
+    world.devo_table += "pulling_id = false\n";
+    world.start_at(ago(50));
+    let mut sent = HashMap::new();
+    for (kind, service) in proofpull::service::SERVICES.iter().enumerate() {
+        for number in 0..25 {
+            let serial = (kind * 100 + number) as u64;
+            let event = event(rng, service.name, serial);
+            world
+                .tap
+                .add(array(service.name), Event::new(ago(20), event.as_str()));
+            sent.insert(serial, (service.tag, event));
+        }
+        world.run(service.name, &[]).assert_status(0);
+    }
+    let ours = sorted(world.devo.lines());
+    assert_eq!(ours.len(), sent.len());
+
+    world.devo.clear();
+    let mut records = String::new();
+    for line in &ours {
+        let (tag, message) = &sent[&sample::serial_of(line).unwrap()];
+        let record = json!({ "date": Line::of(line).time, "hostname": "test", "tag": tag, "message": message });
+        records += &format!("{record}\n");
+    }
+    send(&python, &world, &records);
+    wait_until(
+        || world.devo.count() >= ours.len(),
+        "the records of devo-sdk",
+    );
+    let theirs = sorted(world.devo.lines());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        let [ours, theirs] = [ours, theirs].map(|line| String::from_utf8_lossy(line));
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours, theirs);
+}
+
+/// As TAP writes it, but for the parts of a message, which come in another order each time.
+fn event(rng: &mut Rng, service: &str, serial: u64) -> String {
+    let make = match array(service).starts_with("clicks") {
+        true => sample::click,
+        false => sample::message,
+    };
+    let body = make(rng, ago(20), serial, "zoë@corp.example");
+    let text = String::from_utf8(body.text().to_owned()).unwrap();
+    let text = text.replace("\"messageParts\"", "\"parts\"");
+    let filling = match serial % 10 {
+        0 => "ü€請🧾".repeat(6000),
+        1 => r#"\"\\\u00e9\n<14>a: b"#.to_owned(),
+        _ => String::new(),
+    };
+    text.replacen('{', &format!(r#"{{"filling":"{filling}", "n" : 1.0,"#), 1)
+}
+
+fn sorted(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    lines.sort();
+    lines
+}
+
+fn send(python: &str, world: &World, records: &str) {
+    let address = world.devo.address();
+    let (host, port) = address.split_once(':').unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/devo_sdk/send.py");
+    let mut command = Command::new(python);
+    command.arg(script).args([host, port]);
+    command.args([
+        world.certs.client_key(),
+        world.certs.client_cert(),
+        world.certs.ca(),
+    ]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // what it says stands in its output, if it ends early
+    let _ = stdin.write_all(records.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
