@@ -17,7 +17,7 @@ use crate::sink::{Closed, Sink};
 use crate::source::{Source, Turn};
 use crate::state::State;
 use crate::stop::{Reason, Stop};
-use crate::treat::Treat;
+use crate::treat::{Fate, Treat};
 
 /// No event stays unconfirmed for longer than this, as long as the receiver confirms at once.
 const OLDEST: Duration = Duration::from_secs(5);
@@ -114,7 +114,19 @@ impl Cycle<'_> {
                 self.tally.late.add(seconds, batch.asked.look);
                 self.state.found_late(seconds, batch.asked.look);
             }
-            self.treat.write(event, &mut pending.out.text);
+            let State { fits, aside, .. } = &mut *self.state;
+            match self.treat.write(event, &mut pending.out.text, fits) {
+                Fate::Goes => {}
+                Fate::Dropped => {
+                    self.tally.filtered += 1;
+                    continue;
+                }
+                Fate::Unreadable(why) => {
+                    aside.add(event, why, self.clock.now())?;
+                    self.tally.set_aside += 1;
+                    continue;
+                }
+            }
             let end = u32::try_from(pending.out.text.len())?;
             pending.out.records.push(Record { end, ..*record });
             if pending.bytes + u64::from(end) >= limit {

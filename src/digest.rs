@@ -1,8 +1,12 @@
-//! Hashing: from the fields or the canonical text of a record to its [`Digest`].
+//! Hashing: from the fields or the canonical text of a record to its [`Digest`], and from a value
+//! that must not be known to its pseudonym.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
+use anyhow::{Context, Result};
+use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -37,6 +41,45 @@ impl Hasher {
         digest.copy_from_slice(&self.0.finalize()[..16]);
         digest
     }
+}
+
+/// Gives values stable pseudonyms: HMAC-SHA-256 (RFC 2104) with a secret key, so that nobody without
+/// the key can find out a value by trying.
+#[derive(Clone)]
+pub struct Pseudonyms(Hmac<Sha256>);
+
+impl Pseudonyms {
+    /// With a key of any length.
+    ///
+    /// # Errors
+    /// None that is known: the algorithm takes every key.
+    pub fn new(key: &[u8]) -> Result<Pseudonyms> {
+        let keyed = Hmac::new_from_slice(key).context("taking the key of HMAC-SHA-256")?;
+        Ok(Pseudonyms(keyed))
+    }
+
+    /// The pseudonym of a value: 64 hexadecimal digits.
+    #[must_use]
+    pub fn of(&self, value: &str) -> String {
+        hex(&self.0.clone().chain_update(value).finalize().into_bytes())
+    }
+}
+
+impl fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pseudonyms(..)")
+    }
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four & 15)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 /// The digest of the `ordinal`-th of equal records; the first is the record's own.
@@ -146,7 +189,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
         impl<'de> Visitor<'de> for Map {
             type Value = Members<'de>;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
@@ -174,7 +217,7 @@ impl<'de> Deserialize<'de> for Elements<'de> {
         impl<'de> Visitor<'de> for Seq {
             type Value = Elements<'de>;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array")
             }
 
@@ -232,6 +275,28 @@ mod tests {
         assert_eq!(
             canonical(deep.as_bytes(), &[]),
             canonical(deep.as_bytes(), &[])
+        );
+    }
+
+    #[test]
+    fn a_pseudonym_is_the_hmac_of_rfc_4231() {
+        let check = |key: &[u8], value: &str, expected: &str| {
+            assert_eq!(Pseudonyms::new(key).unwrap().of(value), expected);
+        };
+        check(
+            &[0x0b; 20],
+            "Hi There",
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+        );
+        check(
+            b"Jefe",
+            "what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        );
+        check(
+            &[0xaa; 131],
+            "Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
         );
     }
 

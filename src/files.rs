@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -91,19 +91,68 @@ pub fn remove(path: &Path) -> Result<()> {
 /// # Errors
 /// When it cannot be written or synced.
 pub fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = new_file(&mut OpenOptions::new(), path, dir)
-        .with_context(|| format!("opening {}", path.display()))?;
-    let mut write = || {
-        if file.metadata()?.len() < offset {
-            return Err(std::io::Error::other("it has become shorter"));
-        }
-        file.set_len(offset)?;
-        file.seek(std::io::SeekFrom::Start(offset))?;
-        file.write_all(bytes)?;
-        file.sync_data()
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    let mut end = End::open(path, offset)?;
+    end.write(bytes)?;
+    end.sync()
+}
+
+/// The end of a file that grows. What is written counts once it is synced.
+#[derive(Debug)]
+pub struct End {
+    file: File,
+    path: PathBuf,
+}
+
+impl End {
+    /// Opens a file at `offset`, where its good part ends, or makes it. What was beyond is cut off.
+    ///
+    /// # Errors
+    /// When it cannot be opened or cut off, or has become shorter.
+    pub fn open(path: &Path, offset: u64) -> Result<End> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let mut file = new_file(&mut OpenOptions::new(), path, dir)
+            .with_context(|| format!("opening {}", path.display()))?;
+        let mut cut = || {
+            if file.metadata()?.len() < offset {
+                return Err(std::io::Error::other("it has become shorter"));
+            }
+            file.set_len(offset)?;
+            file.seek(std::io::SeekFrom::Start(offset))
+        };
+        cut().with_context(|| format!("writing {}", path.display()))?;
+        let path = path.to_owned();
+        Ok(End { file, path })
+    }
+
+    /// Writes at the end.
+    ///
+    /// # Errors
+    /// When it cannot be written; a part of it may have been.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all(bytes);
+        written.with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// When it cannot be synced.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.file.sync_data();
+        synced.with_context(|| format!("syncing {}", self.path.display()))
+    }
+}
+
+/// How long a file is; `None` if it is not there.
+///
+/// # Errors
+/// When that cannot be found out.
+pub fn length(path: &Path) -> Result<Option<u64>> {
+    match std::fs::metadata(path) {
+        Ok(about) => Ok(Some(about.len())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("looking at {}", path.display())),
+    }
 }
 
 fn new_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {

@@ -32,8 +32,12 @@ pub struct Tally {
     /// Of the new ones, those created before the position from which the run went on.
     #[serde(flatten)]
     pub late: Late,
-    /// Of those received, those that are no JSON; they are delivered as they are.
+    /// Of those received, those that are no JSON; without rules they are delivered as they are.
     pub unreadable: u64,
+    /// Of the new ones, those that a filter dropped.
+    pub filtered: u64,
+    /// Of the new ones, those set aside because they cannot be read and there are rules.
+    pub set_aside: u64,
     /// Events whose delivery was confirmed.
     pub delivered: u64,
     /// Their bytes.
@@ -65,6 +69,8 @@ pub struct Summary {
     pub requests_left: Option<u32>,
     /// Gaps recorded in the state and now said.
     pub gaps: usize,
+    /// Rules that have matched nothing since they stand in the configuration as they do.
+    pub never_matched: Vec<String>,
     /// How far the position is behind the present, in seconds.
     pub behind_seconds: u64,
     /// How long the run took, in seconds.
@@ -250,9 +256,18 @@ fn text(summary: &Summary) -> String {
         Some(left) => format!(" ({left} left)"),
         None => String::new(),
     };
-    let unreadable = match tally.unreadable {
-        0 => String::new(),
-        some => format!("{some} unreadable as JSON, "),
+    let rare = [
+        (tally.unreadable, "unreadable as JSON"),
+        (tally.filtered, "filtered out"),
+        (tally.set_aside, "set aside"),
+    ];
+    let rare = rare.into_iter().filter(|(count, _)| *count > 0);
+    let rare: String = rare
+        .map(|(count, what)| format!("{count} {what}, "))
+        .collect();
+    let never_matched = match summary.never_matched.join(", ") {
+        rules if rules.is_empty() => rules,
+        rules => format!("never matched: {rules}, "),
     };
     let second_look = match late.by_second_look {
         0 => String::new(),
@@ -260,8 +275,8 @@ fn text(summary: &Summary) -> String {
     };
     format!(
         "{service}: {outcome}: {windows} windows, {requests} requests{left}, {received} received, {duplicates} duplicates dropped, \
-         {unreadable}{late} late{second_look}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
-         {seconds:.1} s, @devo_pulling_id {pulling_id}",
+         {rare}{late} late{second_look}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
+         {never_matched}{seconds:.1} s, @devo_pulling_id {pulling_id}",
         service = summary.service,
         late = late.events,
         outcome = summary.outcome,
@@ -416,6 +431,8 @@ mod tests {
                 greatest_seconds: 50_000,
             },
             unreadable: 0,
+            filtered: 0,
+            set_aside: 0,
             delivered: 6,
             bytes: 600,
         };
@@ -426,6 +443,7 @@ mod tests {
             tally,
             requests_left: Some(218),
             gaps: 0,
+            never_matched: Vec::new(),
             behind_seconds: 65,
             seconds: 2.0,
             peak_memory_bytes: None,

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) http_table: String,
     /// Lines for the table of every service.
     pub(crate) service_table: String,
+    /// More tables, for the end of the configuration.
+    pub(crate) more_tables: String,
     /// The environment of the program, besides `PATH`.
     pub(crate) env: BTreeMap<String, String>,
 }
@@ -67,6 +69,7 @@ impl World {
             ),
             http_table: "timeout = \"20s\"\n".into(),
             service_table: String::new(),
+            more_tables: String::new(),
             env: BTreeMap::new(),
             dir,
             certs,
@@ -119,6 +122,7 @@ impl World {
         for service in &proofpull::service::SERVICES {
             text += &format!("[services.{}]\n{}\n", service.name, self.service_table);
         }
+        text += &self.more_tables;
         write_private(&self.config_path(), &text);
         self.config_path()
     }

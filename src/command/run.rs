@@ -15,19 +15,21 @@ use crate::config::{Config, Settings};
 use crate::connect::Network;
 use crate::connect::tls::Trust;
 use crate::cycle::{Cycle, End};
+use crate::digest::Pseudonyms;
 use crate::exit::{Because, Exit, fail};
 use crate::files::{self, Lock, Taken};
 use crate::quota::{RESERVE, Spent, Terms};
 use crate::report::{self, Report, Summary, Tally};
+use crate::secret;
 use crate::service::Service;
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
 use crate::source::{self, Opening, Source, plan};
 use crate::state::quota::Ledger;
-use crate::state::{Opened, Peek, Range, Reach, Start, State};
+use crate::state::{Opened, Peek, Range, Reach, Start, State, Unsaid};
 use crate::stop::{Reason, Stop};
-use crate::treat::Treat;
+use crate::treat::{Action, Rule, Treat};
 use crate::window::{utc, whole_seconds};
 
 /// Where a first run starts when nothing else is said.
@@ -62,14 +64,16 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
         started: Instant::now(),
         settings,
     };
+    let treat = job.treat()?;
     let mut state = open_state(&place, args, &job.settings, clock.now())?;
+    let untried: Vec<bool> = state.fits.iter().map(|fit| fit.tried == 0).collect();
     let mut source = job.source(&state)?;
     let mut ledger = ledger(&place, args.service, &config, &job.stop)?;
     let mut tally = Tally::default();
     let (mut sink, treat): (Box<dyn Sink>, Treat) = if args.stdout {
-        (Box::new(Stdout::open()?), Treat::default())
+        (Box::new(Stdout::open()?), treat)
     } else {
-        let (sink, treat) = job.devo(&state)?;
+        let (sink, treat) = job.devo(&state, treat)?;
         (Box::new(sink), treat)
     };
     let mut cycle = Cycle {
@@ -84,21 +88,21 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     };
     let end = cycle.run();
 
-    let gaps = match is_good(&end) {
+    let unsaid = match is_good(&end) {
         true => state.finish()?,
-        false => Vec::new(),
+        false => Unsaid::default(),
     };
-    gaps.iter()
-        .for_each(|gap| log::warn!("{}", report::gap(gap)));
+    warn(&unsaid, &state);
+    job.warn_of_misfits(&untried, &state);
     if let Some(warning) = report::late(&tally.late, &state.late(), job.settings.look_back) {
         log::warn!("{warning}");
     }
     report.end(&Summary {
         requests_left: ledger.left(),
-        ..job.summary(outcome(&end), tally, gaps.len(), &state)
+        ..job.summary(outcome(&end), tally, unsaid.gaps.len(), &state)
     });
     let end = match end {
-        Err(spent) if !gaps.is_empty() && is_spent(&spent) => {
+        Err(spent) if !unsaid.is_empty() && is_spent(&spent) => {
             report.error(&spent);
             return Ok(Exit::Gap);
         }
@@ -106,7 +110,7 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     };
     let until = state.position().until;
     let is_left = state.range().is_some_and(|range| until < range.to);
-    Ok(match (gaps.is_empty(), is_left && end != End::CaughtUp) {
+    Ok(match (unsaid.is_empty(), is_left && end != End::CaughtUp) {
         (false, _) => Exit::Gap,
         (true, true) => Exit::TempFail,
         (true, false) => Exit::Ok,
@@ -131,6 +135,19 @@ fn outcome(end: &Result<End>) -> &'static str {
         Ok(End::Closed) => "stopped, standard output was closed",
         Err(error) if is_spent(error) => "stopped, the quota is spent",
         Err(_) => "failed",
+    }
+}
+
+/// Says what could not be delivered.
+fn warn(unsaid: &Unsaid, state: &State) {
+    let gaps = unsaid.gaps.iter();
+    gaps.for_each(|gap| log::warn!("{}", report::gap(gap)));
+    if unsaid.set_aside > 0 {
+        let (count, path) = (unsaid.set_aside, state.aside.path().display());
+        log::warn!(
+            "{count} events cannot be read as JSON, so that no rule can be followed in them: they were not sent and \
+             stand, unmasked, in {path}"
+        );
     }
 }
 
@@ -220,7 +237,8 @@ fn open_state(
 ) -> Result<State> {
     let name = args.service.name;
     let start = begin(place, args, settings, now)?;
-    let (state, opened) = State::open(&place.file("json"), name, &start, reach(settings), now)?;
+    let (mut state, opened) = State::open(&place.file("json"), name, &start, reach(settings), now)?;
+    state.follow(settings.rules.iter().map(Rule::digest).collect());
     match (opened, place.is_backfill) {
         (Opened::Restarted, false) => {
             log::warn!(
@@ -335,7 +353,29 @@ impl Job<'_> {
         })
     }
 
-    fn devo(&self, state: &State) -> Result<(Devo, Treat)> {
+    /// The rules of the service, which hold wherever its events go.
+    fn treat(&self) -> Result<Treat> {
+        /// Shorter ones can be found by trying.
+        const SHORT: usize = 16;
+        let rules = &self.settings.rules;
+        let is_keyed = rules.iter().any(|rule| rule.action == Action::Hash);
+        let key = match self.config.pseudonym_key.as_ref().filter(|_| is_keyed) {
+            Some(reference) => {
+                let key = secret::read(reference, "the key of [obfuscation]")?;
+                if key.reveal().len() < SHORT {
+                    log::warn!(
+                        "the key of [obfuscation] has less than {SHORT} characters and can be found by trying: \
+                         openssl rand -hex 32 makes a good one"
+                    );
+                }
+                Some(Pseudonyms::new(key.reveal().as_bytes()).exit(Exit::Software)?)
+            }
+            None => None,
+        };
+        Ok(Treat::following(rules.clone(), key))
+    }
+
+    fn devo(&self, state: &State, treat: Treat) -> Result<(Devo, Treat)> {
         let Some(to) = &self.config.devo else {
             return fail(Exit::Config, "the configuration has no table [devo]")
                 .hint("set [devo] address, chain, cert and key, or look at events with --stdout");
@@ -361,11 +401,28 @@ impl Job<'_> {
         let id = to.pulling_id.then_some(id).into_iter();
         let fields = to.fields.iter();
         let fields = fields.map(|(key, value)| (key.as_str(), value.as_str()));
-        Ok((sink, Treat::appending(id.chain(fields))))
+        Ok((sink, treat.appending(id.chain(fields))))
+    }
+
+    /// Says once, also to those who see no summary, which rules did not match when first tried.
+    fn warn_of_misfits(&self, untried: &[bool], state: &State) {
+        let fits = state.fits.iter().zip(untried);
+        for ((fit, untried), rule) in fits.zip(&self.settings.rules) {
+            if *untried && fit.tried > 0 && !fit.matched {
+                log::warn!(
+                    "{rule} has matched nothing in {} events: if it should, correct its path",
+                    fit.tried
+                );
+            }
+        }
     }
 
     fn summary(&self, outcome: &'static str, tally: Tally, gaps: usize, state: &State) -> Summary {
         let behind = self.clock.now() - state.position().until;
+        let fits = state.fits.iter().zip(&self.settings.rules);
+        let never_matched = fits.filter(|(fit, _)| !fit.matched);
+        let never_matched =
+            never_matched.map(|(fit, rule)| format!("{rule} ({} events)", fit.tried));
         Summary {
             name: self.config.name.clone().unwrap_or_else(host_name),
             service: self.service.name,
@@ -373,6 +430,7 @@ impl Job<'_> {
             tally,
             requests_left: None,
             gaps,
+            never_matched: never_matched.collect(),
             behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
             seconds: self.started.elapsed().as_secs_f64(),
             peak_memory_bytes: report::peak_memory(),

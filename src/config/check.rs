@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 pub use super::Fault;
 use super::read::{Entry, Value, read};
+use super::rules::rules;
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
 use super::{
@@ -54,6 +55,7 @@ pub fn check(text: &str, base: &Path, now: OffsetDateTime) -> Result<Config, Vec
         base,
         now,
         secret_inside: false,
+        has_key: false,
     };
     let config = check.config(Reader::new(table, &mut faults));
     faults.sort_by_key(|fault| (fault.line, fault.column));
@@ -68,6 +70,8 @@ struct Check<'a> {
     base: &'a Path,
     now: OffsetDateTime,
     secret_inside: bool,
+    /// Whether there is a table for the key of pseudonyms; what is wrong in it is told there.
+    has_key: bool,
 }
 
 impl Check<'_> {
@@ -81,6 +85,7 @@ impl Check<'_> {
                 .table("http")
                 .map(|table| self.http(table))
                 .unwrap_or_default(),
+            pseudonym_key: self.obfuscation(&mut top),
             services: top
                 .table("services")
                 .map(|table| self.services(table))
@@ -150,6 +155,14 @@ impl Check<'_> {
         http
     }
 
+    fn obfuscation(&mut self, top: &mut Reader) -> Option<SecretRef> {
+        self.has_key = top.has("obfuscation");
+        let mut table = top.table("obfuscation")?;
+        let key = self.secret(&mut table, "key", "obfuscation.key");
+        table.close();
+        key
+    }
+
     fn services(&self, mut table: Reader) -> BTreeMap<&'static str, Settings> {
         let names: Vec<&'static str> = service::SERVICES
             .iter()
@@ -190,6 +203,7 @@ impl Check<'_> {
 
     fn settings(&self, mut table: Reader, kind: Kind) -> Settings {
         let usual = Settings::of(kind);
+        table.also_called(&[("obfuscation_data", "obfuscate")]);
         let settings = Settings {
             start_time: self.start_time(&mut table),
             tag: table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag),
@@ -206,6 +220,7 @@ impl Check<'_> {
             requests: limits(&mut table, "requests").unwrap_or(usual.requests),
             threat_type: choices(&mut table, "threat_type", &THREAT_TYPES),
             threat_status: choices(&mut table, "threat_status", &THREAT_STATUSES),
+            rules: rules(&mut table, self.has_key),
         };
         table.close();
         settings
@@ -500,7 +515,8 @@ fn limits(table: &mut Reader, key: &'static str) -> Option<Vec<Limit>> {
         table.need("at_most", "220");
         let period = duration(&mut table, "period", "1d", 1..=30 * DAY);
         let at_most = table.value("at_most", "220", |value| match value {
-            Value::Number(Some(number)) => u32::try_from(number)
+            Value::Number(number) if number.parse::<i128>().is_ok() => number
+                .parse()
                 .ok()
                 .filter(|number| (1..=MAX_REQUESTS).contains(number))
                 .ok_or_else(|| Wrong::from(format!("must be from 1 to {MAX_REQUESTS}"))),

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod read;
+mod rules;
 mod url;
 pub mod values;
 mod walk;
@@ -24,6 +25,7 @@ pub use url::Url;
 use crate::exit::Exit;
 use crate::quota::Limit;
 use crate::service::{Kind, Service};
+use crate::treat::Rule;
 
 /// One thing that is wrong: where it stands, what it is, what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Config {
     pub tap: Option<Tap>,
     /// How connections are made.
     pub http: Http,
+    /// `[obfuscation]` key: makes pseudonyms. There wherever a rule needs it.
+    pub pseudonym_key: Option<SecretRef>,
     /// The tables `[services.NAME]`, by name; a service without one has the defaults.
     services: BTreeMap<&'static str, Settings>,
     /// Set where a secret is taken from the text, so that no later kind of secret is forgotten.
@@ -197,6 +201,8 @@ pub struct Settings {
     pub threat_type: Vec<String>,
     /// TAP: `threatStatus` values, as the API takes them.
     pub threat_status: Vec<String>,
+    /// What may leave the house, and as what.
+    pub rules: Vec<Rule>,
 }
 
 impl Settings {
@@ -214,6 +220,7 @@ impl Settings {
                 requests: vec![Limit::a_day(220)],
                 threat_type: Vec::new(),
                 threat_status: Vec::new(),
+                rules: Vec::new(),
             },
         }
     }

@@ -48,8 +48,8 @@ pub(super) struct Item {
 /// A value as TOML knows them.
 pub(super) enum Value {
     Text(String),
-    /// A whole number; `None` for any other.
-    Number(Option<i64>),
+    /// As JSON writes it, where JSON can.
+    Number(String),
     Boolean(bool),
     /// A time without quotes, as it is written.
     Time(String),
@@ -214,9 +214,13 @@ impl Source<'_> {
         let value = match item.into_inner() {
             DeValue::String(text) => Value::Text(text.into()),
             DeValue::Integer(number) => {
-                Value::Number(i64::from_str_radix(number.as_str(), number.radix()).ok())
+                let read = i128::from_str_radix(number.as_str(), number.radix());
+                Value::Number(read.map_or_else(|_| number.to_string(), |read| read.to_string()))
             }
-            DeValue::Float(_) => Value::Number(None),
+            DeValue::Float(number) => {
+                let read = number.as_str().parse::<f64>();
+                Value::Number(read.map_or_else(|_| number.to_string(), |read| format!("{read:?}")))
+            }
             DeValue::Boolean(value) => Value::Boolean(value),
             DeValue::Datetime(_) => {
                 Value::Time(self.text.get(span.clone()).unwrap_or_default().into())

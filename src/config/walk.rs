@@ -147,8 +147,7 @@ impl<'a> Reader<'a> {
     /// Says that one of two keys is missing, before they are taken.
     pub(super) fn together(&mut self, one: &str, other: &str) {
         for (here, missing) in [(one, other), (other, one)] {
-            let alone = self.table.entries.iter().find(|entry| entry.name == here);
-            if let Some(place) = alone.map(|entry| entry.place)
+            if let Some(place) = self.place(here)
                 && self.table.whole
                 && !self.has(missing)
             {
@@ -172,17 +171,7 @@ impl<'a> Reader<'a> {
             format!("{}.{name}", self.path)
         };
         match item.value {
-            Value::Table(table) => {
-                let (known, quiet) = (Vec::new(), self.quiet);
-                Some(Reader {
-                    path,
-                    table,
-                    known,
-                    aliases: &[],
-                    quiet,
-                    faults: self.faults,
-                })
-            }
+            Value::Table(table) => Some(self.inner(path, table)),
             Value::Unreadable => None,
             other => {
                 let hint = format!(
@@ -196,6 +185,59 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// Takes a list of tables, as headers in double brackets make one; each is closed by `read`.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(Reader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let path = format!("[{}.{key}]", self.path);
+        let (mut values, mut wrong) = (Vec::new(), Vec::new());
+        match self.take(key) {
+            None => {}
+            Some(Item { place, value }) => match value {
+                Value::List(items) => {
+                    for Item { place, value } in items {
+                        match value {
+                            Value::Table(table) => {
+                                values.extend(read(self.inner(path.clone(), table)));
+                            }
+                            Value::Unreadable => {}
+                            _ => wrong.push(place),
+                        }
+                    }
+                }
+                Value::Unreadable => {}
+                _ => wrong.push(place),
+            },
+        }
+        for place in wrong {
+            let said = format!("{key} must be a list of tables");
+            let hint = format!(
+                "write [{path}] on a line of its own, in double brackets, and its keys below"
+            );
+            self.fault(place, said, hint);
+        }
+        values
+    }
+
+    fn inner(&mut self, path: String, table: Table) -> Reader<'_> {
+        Reader {
+            path,
+            table,
+            known: Vec::new(),
+            aliases: &[],
+            quiet: self.quiet,
+            faults: self.faults,
+        }
+    }
+
+    /// Where a key stands that was not taken yet.
+    pub(super) fn place(&self, key: &str) -> Option<Place> {
+        let entry = self.table.entries.iter().find(|entry| entry.name == key);
+        entry.map(|entry| entry.place)
     }
 
     /// Names that others have for keys of this table.

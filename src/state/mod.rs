@@ -1,8 +1,10 @@
-//! What a service remembers between its runs: one JSON file, and the identities beside it.
+//! What a service remembers between its runs: one JSON file, and the identities and what was set
+//! aside beside it.
 //!
-//! A commit writes the identities first and the position second, each synced. What cannot be
-//! understood is refused; the program never starts over in silence.
+//! A commit writes these first and the position second, each synced. What cannot be understood is
+//! refused; the program never starts over in silence.
 
+pub mod aside;
 pub mod quota;
 mod saved;
 pub mod seen;
@@ -13,12 +15,15 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Gap, Late, Look, Narrow, Position, Resume, hour_after};
+use crate::digest::hex;
+use crate::event::{Digest, Gap, Late, Look, Narrow, Position, Resume, hour_after};
 use crate::exit::{Because, Exit, fail};
 use crate::files;
 use crate::second_look::SecondLook;
+use crate::treat::Fit;
 use crate::window::whole_seconds;
-use saved::{Saved, SavedGap, SavedNarrow, SavedPosition, VERSION, parse};
+use aside::Aside;
+use saved::{Saved, SavedAside, SavedFit, SavedGap, SavedNarrow, SavedPosition, VERSION, parse};
 use seen::{Extent, Seen};
 
 /// What to do when something cannot be written.
@@ -38,6 +43,12 @@ pub struct State {
     saved: Saved,
     /// The identities of what was delivered.
     pub seen: Seen,
+    /// What could not be delivered as the rules want it.
+    pub aside: Aside,
+    /// How each rule of the configuration has fitted so far.
+    pub fits: Vec<Fit>,
+    /// What the rules are known by.
+    rules: Vec<Digest>,
     reach: Reach,
 }
 
@@ -106,6 +117,23 @@ pub enum Opened {
     Restarted,
 }
 
+/// What could not be delivered, and no run has said yet.
+#[derive(Debug, Default)]
+pub struct Unsaid {
+    /// What the service no longer kept.
+    pub gaps: Vec<Gap>,
+    /// How many events were set aside.
+    pub set_aside: u64,
+}
+
+impl Unsaid {
+    /// Whether there is nothing of the kind.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gaps.is_empty() && self.set_aside == 0
+    }
+}
+
 impl State {
     /// Opens the state at `path` of `service`, or begins one, which goes back as far as `reach`.
     /// Nothing is written.
@@ -142,12 +170,12 @@ impl State {
         let what = || format!("reading the state {}", path.display());
         let Some(bytes) = files::read(path).exit(Exit::Data)? else {
             let saved = begin(service, start, reach, None);
-            return Ok((State::of(path, saved, reach), Opened::New));
+            return Ok((State::of(path, saved, reach)?, Opened::New));
         };
         let mut saved = parse(&bytes, service).with_context(what)?;
         if is_restart(&saved, start) {
             let saved = begin(service, start, reach, Some(saved));
-            return Ok((State::of(path, saved, reach), Opened::Restarted));
+            return Ok((State::of(path, saved, reach)?, Opened::Restarted));
         }
         if saved.position.until > now + Duration::minutes(1) {
             return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.position.until)))
@@ -168,16 +196,36 @@ impl State {
             ..look
         };
         saved.second_look = takes_second_looks(start, reach).then(|| look.into());
-        Ok((State::of(path, saved, reach), Opened::Known))
+        Ok((State::of(path, saved, reach)?, Opened::Known))
     }
 
-    fn of(path: &Path, saved: Saved, reach: Reach) -> State {
-        State {
+    fn of(path: &Path, mut saved: Saved, reach: Reach) -> Result<State> {
+        let aside = Aside::open(aside_path(path), saved.aside.length)?;
+        saved.aside.length = aside.length();
+        Ok(State {
             path: path.to_owned(),
             saved,
             seen: Seen::empty(&seen_path(path)),
+            aside,
+            fits: Vec::new(),
+            rules: Vec::new(),
             reach,
-        }
+        })
+    }
+
+    /// Takes on the rules of the configuration, by what they are known by. One that is new, or other
+    /// than before, has fitted nothing yet; one that is gone is forgotten.
+    pub fn follow(&mut self, rules: Vec<Digest>) {
+        let fit = |rule: &Digest| {
+            let name = hex(rule);
+            let saved = self.saved.rules.iter().find(|saved| saved.rule == name);
+            saved.map_or_else(Fit::default, |saved| Fit {
+                tried: saved.tried,
+                matched: saved.matched,
+            })
+        };
+        self.fits = rules.iter().map(fit).collect();
+        self.rules = rules;
     }
 
     /// Up to where the state at `path` has come, if there is one, and a backfill's range.
@@ -281,15 +329,26 @@ impl State {
     /// # Errors
     /// When it cannot be written and synced.
     pub fn prove(&self) -> Result<()> {
+        self.aside.cut()?;
         self.save()
     }
 
-    /// What was delivered becomes durable: its identities first, the position second.
+    /// What was delivered becomes durable, and what was set aside: that and the identities first,
+    /// the position second.
     ///
     /// # Errors
     /// When either cannot be written; the run before still counts then.
     pub fn commit(&mut self, resume: Option<&Resume>, receiver: Option<Receiver>) -> Result<()> {
+        self.saved.aside.unsaid += self.aside.commit()?;
+        self.saved.aside.length = self.aside.length();
         self.saved.identities = self.seen.commit()?;
+        let fits = self.rules.iter().zip(&self.fits);
+        let fits = fits.map(|(rule, fit)| SavedFit {
+            rule: hex(rule),
+            tried: fit.tried,
+            matched: fit.matched,
+        });
+        self.saved.rules = fits.collect();
         if let Some(Resume {
             position,
             gap,
@@ -331,11 +390,11 @@ impl State {
     }
 
     /// At the end of a run in which every confirmation came: what is expired goes, the limit of
-    /// the unconfirmed recovers, and gaps not yet said are returned, said from now on.
+    /// the unconfirmed recovers, and what is not yet said is returned, said from now on.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(&mut self) -> Result<Vec<Gap>> {
+    pub fn finish(&mut self) -> Result<Unsaid> {
         let before = (self.saved.unconfirmed_limit, self.saved.gaps.clone());
         self.saved.unconfirmed_limit = (self.saved.unconfirmed_limit * 2).min(UNCONFIRMED);
         let unsaid = self.saved.gaps.iter_mut().filter(|gap| !gap.said);
@@ -346,7 +405,10 @@ impl State {
                 to: gap.to,
             }
         });
-        let unsaid: Vec<Gap> = said.collect();
+        let unsaid = Unsaid {
+            gaps: said.collect(),
+            set_aside: std::mem::take(&mut self.saved.aside.unsaid),
+        };
         if self.seen.is_mostly_expired() {
             let oldest = self.oldest_needed();
             self.saved.identities_since = self.saved.identities_since.max(oldest);
@@ -354,7 +416,9 @@ impl State {
             self.save()?;
             self.saved.identities = self.seen.take_new_file(&self.saved.identities)?;
             self.save()?;
-        } else if before != (self.saved.unconfirmed_limit, self.saved.gaps.clone()) {
+        } else if unsaid.set_aside > 0
+            || before != (self.saved.unconfirmed_limit, self.saved.gaps.clone())
+        {
             self.save()?;
         }
         Ok(unsaid)
@@ -372,8 +436,14 @@ impl State {
 
 /// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
 fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> Saved {
-    let (gaps, receiver) =
-        before.map_or((Vec::new(), None), |before| (before.gaps, before.receiver));
+    let (gaps, receiver, aside, rules) = match before {
+        Some(before) => (before.gaps, before.receiver, before.aside, before.rules),
+        // of a file that is there all the same nothing is to be cut off
+        None => {
+            let (length, unsaid) = (u64::MAX, 0);
+            (Vec::new(), None, SavedAside { length, unsaid }, Vec::new())
+        }
+    };
     let from = whole_seconds(start.from);
     let look = takes_second_looks(start, reach).then(|| SecondLook::beginning_at(from).into());
     Saved {
@@ -390,6 +460,8 @@ fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> S
         second_look: look,
         late: Late::default(),
         gaps,
+        aside,
+        rules,
         unconfirmed_limit: UNCONFIRMED,
         receiver,
     }
@@ -409,4 +481,8 @@ fn is_restart(saved: &Saved, start: &Start) -> bool {
 
 fn seen_path(path: &Path) -> PathBuf {
     path.with_extension("seen")
+}
+
+fn aside_path(path: &Path) -> PathBuf {
+    path.with_extension("aside.jsonl")
 }

@@ -36,9 +36,40 @@ pub(super) struct Saved {
     #[serde(default)]
     pub(super) late: Late,
     pub(super) gaps: Vec<SavedGap>,
+    #[serde(default, skip_serializing_if = "SavedAside::is_empty")]
+    pub(super) aside: SavedAside,
+    /// The rules of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) rules: Vec<SavedFit>,
     pub(super) unconfirmed_limit: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) receiver: Option<Receiver>,
+}
+
+/// Events set aside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedAside {
+    /// How many bytes of their file count.
+    pub(super) length: u64,
+    /// How many no run has ended with the status that says so.
+    pub(super) unsaid: u64,
+}
+
+impl SavedAside {
+    fn is_empty(&self) -> bool {
+        *self == SavedAside::default()
+    }
+}
+
+/// How a rule has fitted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedFit {
+    /// What it is known by, in hexadecimal digits.
+    pub(super) rule: String,
+    pub(super) tried: u64,
+    pub(super) matched: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

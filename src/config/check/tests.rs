@@ -8,6 +8,7 @@ use time::macros::datetime;
 use super::*;
 use crate::exit::Exit;
 use crate::service::{Service, find};
+use crate::treat::Rule;
 
 const NOW: OffsetDateTime = datetime!(2026-11-27 12:00 UTC);
 const EXAMPLE: &str = include_str!("../../../examples/tap.toml");
@@ -963,6 +964,217 @@ fn limits_of_requests_are_numbers_in_periods() {
 }
 
 #[test]
+fn rules_are_read_in_their_order() {
+    let config = good(
+        r#"
+        [obfuscation]
+        key = { env = "KEY" }
+        [[services.tap-clicks-blocked.drop]]
+        path = "classification"
+        pattern = "^USER$"
+        [[services.tap-clicks-blocked.obfuscate]]
+        path = "a.*"
+        hash = true
+        pattern = '\w+'
+        [[services.tap-clicks-blocked.obfuscate]]
+        path = ["b.c", "*"]
+        replace = 0x10
+        [[services.tap-clicks-blocked.obfuscate]]
+        path = "d"
+        hash = false
+        [services.tap-clicks-permitted]
+        keep = [{ path = "e" }]
+        "#,
+    );
+    assert!(matches!(&config.pseudonym_key, Some(SecretRef::Env(name)) if name == "KEY"));
+    let shown = |name: &str| -> Vec<String> {
+        let rules = config.settings(service(name)).rules;
+        let shown = |rule: &Rule| format!("{rule}: {:?}", rule.action);
+        rules.iter().map(shown).collect()
+    };
+    assert_eq!(
+        shown("tap-clicks-blocked"),
+        [
+            "obfuscate a.* (with its pattern): Hash",
+            "obfuscate \"b.c\".*: Replace(Replacement { whole: \"16\", inside: \"16\" })",
+            "obfuscate d: Mask",
+            "drop classification (with its pattern): Drop",
+        ]
+    );
+    assert_eq!(shown("tap-clicks-permitted"), ["keep e: Keep"]);
+    assert!(good("[obfuscation]\nkey = 'hunter2'").holds_a_secret());
+}
+
+#[test]
+fn what_replaces_is_what_json_can_write() {
+    for (value, json) in [
+        ("'a\"'", r#"a\""#),
+        ("''", ""),
+        ("true", "true"),
+        ("1_000", "1000"),
+        ("+7", "7"),
+        ("0xff", "255"),
+        ("-1.0", "-1.0"),
+        ("+1_0.5e0", "10.5"),
+        ("1e400", "inf"),
+    ] {
+        let text =
+            format!("[[services.tap-clicks-blocked.obfuscate]]\npath = 'a'\nreplace = {value}");
+        if json == "inf" {
+            check_one(
+                &text,
+                "3:11",
+                "replace must be a string, a number that JSON knows",
+                "write replace",
+            );
+            continue;
+        }
+        let rules = good(&text).settings(service("tap-clicks-blocked")).rules;
+        let action = format!("{:?}", rules[0].action);
+        assert!(
+            action.ends_with(&format!("inside: {json:?} }})")),
+            "{action}"
+        );
+    }
+}
+
+#[test]
+fn rules_are_checked() {
+    let rule = |kind: &str, lines: &str, place: &str, said: &str, hint: &str| {
+        let header = format!("[[services.tap-clicks-blocked.{kind}]]");
+        let said = format!("{header} {said}");
+        check_one(&format!("{header}\n{lines}"), place, &said, hint);
+    };
+    for kind in ["obfuscate", "keep", "drop"] {
+        rule(
+            kind,
+            "pattern = 'a'",
+            "1:1",
+            "path is missing",
+            "add path = \"userName\"",
+        );
+        for (path, said) in [
+            ("''", "must not have an empty key"),
+            ("'a..hunter'", "must not have an empty key"),
+            ("['hunter', '']", "must not have an empty key"),
+            ("[]", "must have a key"),
+            ("7", "must be a string or a list of strings, not a number"),
+            (
+                "['hunter', 7]",
+                "must be a list of strings, not of a number",
+            ),
+        ] {
+            rule(
+                kind,
+                &format!("path = {path}"),
+                "2:8",
+                &format!("path {said}"),
+                "write path = ",
+            );
+        }
+        for (pattern, said) in [
+            ("'hunter('", "must be a regular expression: unclosed group"),
+            (
+                "'\\p{hunter}'",
+                "must be a regular expression: Unicode property not found",
+            ),
+            ("'\\w{9999}'", "must be shorter"),
+            ("' '", "must not be empty"),
+            ("7", "must be a string such as"),
+        ] {
+            let lines = format!("path = 'a'\npattern = {pattern}");
+            rule(kind, &lines, "3:11", &format!("pattern {said}"), "");
+        }
+    }
+    let hides = |lines: &str, place: &str, said: &str, hint: &str| {
+        rule(
+            "obfuscate",
+            &format!("path = 'a'\n{lines}"),
+            place,
+            said,
+            hint,
+        );
+    };
+    hides(
+        "hash = true",
+        "3:1",
+        "hash needs a key",
+        "[obfuscation] with key = ",
+    );
+    hides(
+        "hash = 'yes'",
+        "3:8",
+        "hash must be true or false, not a string",
+        "without quotes",
+    );
+    for value in ["[]", "{ a = 1 }", "nan", "inf", "2026-01-01"] {
+        hides(
+            &format!("replace = {value}"),
+            "3:11",
+            "replace must be a string, a number",
+            "write replace",
+        );
+    }
+    hides(
+        "name = ['a']",
+        "3:1",
+        "has no key name",
+        "did you mean \"path\"?",
+    );
+    hides(
+        "value = 1",
+        "3:1",
+        "has no key value",
+        "did you mean \"replace\"?",
+    );
+    hides(
+        "string_patterns = ['x']",
+        "3:1",
+        "has no key string_patterns",
+        "\"pattern\"?",
+    );
+    hides(
+        "hsah = true",
+        "3:1",
+        "has no key hsah",
+        "did you mean \"hash\"?",
+    );
+    rule(
+        "keep",
+        "path = 'a'\nhash = true",
+        "3:1",
+        "has no key hash",
+        "did you mean \"path\"?",
+    );
+    check_one(
+        "[obfuscation]\nkey = { env = 'K' }\n[[services.tap-clicks-blocked.obfuscate]]\npath = 'a'\nhash = true\nreplace = 'x'",
+        "6:1",
+        "replace cannot stand beside hash = true",
+        "keep one of the two",
+    );
+    check_one(
+        "[obfuscation]",
+        "1:1",
+        "[obfuscation] key is missing",
+        "add key = { file = \"obfuscation.key\" }",
+    );
+    for (value, column) in [("1", 8), ("{ path = 'a' }", 8), ("['a']", 9)] {
+        check_service(
+            &format!("drop = {value}"),
+            column,
+            "[services.tap-clicks-blocked] drop must be a list of tables",
+            "write [[services.tap-clicks-blocked.drop]]",
+        );
+    }
+    check_service(
+        "obfuscation_data = []",
+        1,
+        "has no key obfuscation_data",
+        "did you mean \"obfuscate\"?",
+    );
+}
+
+#[test]
 fn threats_are_chosen_from_what_tap_knows() {
     let types = "write threat_type = [\"url\", \"attachment\", \"messageText\"]";
     check_service(
@@ -1277,6 +1489,17 @@ fn the_example_is_accepted_with_and_without_its_comments() {
 }
 
 #[test]
+fn what_the_readme_shows_is_accepted() {
+    let blocks = include_str!("../../../README.md")
+        .split("```toml\n")
+        .skip(1);
+    let texts: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(texts.len() >= 3);
+    let rules = |text: &&str| good(text).settings(service("tap-messages-blocked")).rules;
+    assert_eq!(texts.iter().map(|text| rules(text).len()).max(), Some(3));
+}
+
+#[test]
 fn every_key_is_in_the_example() {
     // the hint for an unknown key lists the known ones
     let mut tables = 0;
@@ -1286,15 +1509,23 @@ fn every_key_is_in_the_example() {
         "[devo]",
         "[tap]",
         "[http]",
+        "[obfuscation]",
         "[services.tap-clicks-blocked]",
+        "[[services.tap-clicks-blocked.obfuscate]]",
+        "[[services.tap-clicks-blocked.keep]]",
+        "[[services.tap-clicks-blocked.drop]]",
     ] {
-        let mut rest = example.as_str();
-        if !header.is_empty() {
-            rest = rest.split_once(&format!("\n{header}\n")).expect(header).1;
-        }
-        let section = rest.split("\n[").next().unwrap();
-        let shown: BTreeSet<&str> = section
-            .lines()
+        let sections: Vec<&str> = match header {
+            "" => vec![&example],
+            _ => example.split(&format!("\n{header}\n")).skip(1).collect(),
+        };
+        assert!(!sections.is_empty(), "{header}");
+        let ends = |section: &'_ str| section.find("\n[").unwrap_or(section.len());
+        let sections = sections
+            .into_iter()
+            .map(|section| &section[..ends(section)]);
+        let shown: BTreeSet<&str> = sections
+            .flat_map(str::lines)
             .filter_map(|line| line.split_once(" = "))
             .map(|(key, _)| key)
             .collect();
@@ -1304,7 +1535,11 @@ fn every_key_is_in_the_example() {
             .find_map(|fault| fault.hint.strip_prefix("known here: "))
             .expect(header);
         for key in known.split(", ") {
-            let table = header.is_empty() && example.contains(&format!("\n[{key}"));
+            let inner = match header.trim_matches(['[', ']']) {
+                "" => format!("\n[{key}"),
+                outer => format!("\n[[{outer}.{key}]]\n"),
+            };
+            let table = example.contains(&inner);
             assert!(
                 table || shown.contains(key),
                 "{header} {key} is not in examples/tap.toml"
@@ -1319,7 +1554,7 @@ fn every_key_is_in_the_example() {
             service.name
         );
     }
-    assert_eq!(tables, 5);
+    assert_eq!(tables, 9);
 }
 
 fn check_no_leak(text: &str) {

@@ -1,0 +1,109 @@
+//! What the tables `obfuscate`, `keep` and `drop` of a service may hold, and the rules that come of
+//! it.
+
+use super::read::Value;
+use super::walk::{Reader, Wrong};
+use crate::treat::{Action, Path, Pattern, Replacement, Rule};
+
+const PATH: &str = "userName";
+const PATTERN: &str = "[^@]+";
+
+/// Takes the rules of a service; `has_key` says whether there is a key for pseudonyms.
+pub(super) fn rules(table: &mut Reader, has_key: bool) -> Vec<Rule> {
+    let mut rules = table.tables("obfuscate", |table| obfuscation(table, has_key));
+    for (key, action) in [("keep", Action::Keep), ("drop", Action::Drop)] {
+        rules.extend(table.tables(key, |table| filter(table, action.clone())));
+    }
+    rules
+}
+
+fn obfuscation(mut table: Reader, has_key: bool) -> Option<Rule> {
+    // as the Devo collectors call them
+    table.also_called(&[
+        ("name", "path"),
+        ("value", "replace"),
+        ("string_patterns", "pattern"),
+    ]);
+    let (path, pattern) = what(&mut table);
+    let (at, beside) = (table.place("hash"), table.place("replace"));
+    let hash = table.boolean("hash", false);
+    let replace = table.value("replace", "\"***\"", |value| replacement(&value));
+    if let Some(place) = beside.filter(|_| hash) {
+        let said = "replace cannot stand beside hash = true".into();
+        table.fault(place, said, "keep one of the two".into());
+    }
+    if let Some(place) = at.filter(|_| hash && !has_key) {
+        let said = "hash needs a key".into();
+        let hint = "add a table [obfuscation] with key = { file = \"obfuscation.key\" }; openssl rand -hex 32 makes one";
+        table.fault(place, said, hint.into());
+    }
+    table.close();
+    let action = match (hash, replace) {
+        (true, _) => Action::Hash,
+        (false, Some(replacement)) => Action::Replace(replacement),
+        (false, None) => Action::Mask,
+    };
+    Some(Rule {
+        action,
+        path: path?,
+        pattern,
+    })
+}
+
+fn filter(mut table: Reader, action: Action) -> Option<Rule> {
+    let (path, pattern) = what(&mut table);
+    table.close();
+    Some(Rule {
+        action,
+        path: path?,
+        pattern,
+    })
+}
+
+/// The keys that every rule has.
+fn what(table: &mut Reader) -> (Option<Path>, Option<Pattern>) {
+    let example = format!("{PATH:?}");
+    table.need("path", &example);
+    let path = table.value("path", &example, path);
+    let pattern = table.text("pattern", PATTERN, |text| {
+        Pattern::new(text).map_err(|said| {
+            let hint = "see docs.rs/regex, syntax; between single quotes a backslash is nothing special to TOML";
+            Wrong::but(said, hint)
+        })
+    });
+    (path, pattern)
+}
+
+fn path(value: Value) -> Result<Path, Wrong> {
+    const SEVERAL: &str = "\"threatsInfoMap.*.threatUrl\", or a list of keys";
+    let hint = format!("write path = {SEVERAL}");
+    let wrong = |said: String| Wrong::but(said, hint.clone());
+    let list = match value {
+        Value::Text(text) => return Path::dotted(&text).map_err(wrong),
+        Value::List(list) => list,
+        other => return Err(other.instead_of("a string or a list of strings")),
+    };
+    let mut keys = Vec::new();
+    for item in list {
+        match item.value {
+            Value::Text(key) => keys.push(key),
+            other => {
+                return Err(wrong(format!(
+                    "must be a list of strings, not of {}",
+                    other.kind()
+                )));
+            }
+        }
+    }
+    Path::of(keys.iter().map(String::as_str)).map_err(wrong)
+}
+
+fn replacement(value: &Value) -> Result<Replacement, Wrong> {
+    let scalar = match value {
+        Value::Text(text) => Some(Replacement::text(text)),
+        Value::Boolean(value) => Replacement::scalar(&value.to_string()),
+        Value::Number(number) => Replacement::scalar(number),
+        _ => None,
+    };
+    scalar.ok_or_else(|| value.instead_of("a string, a number that JSON knows, true or false"))
+}
