@@ -14,6 +14,7 @@ mod killed;
 mod network;
 mod obfuscation;
 mod order;
+mod pipelines;
 mod quota;
 mod real_receivers;
 mod receiver;
