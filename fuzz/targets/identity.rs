@@ -27,7 +27,8 @@ fuzz_target!(|record: &[u8]| {
         }
     }
     let mut out = Vec::new();
-    Treat::appending([("@id", "7")]).write(record, &mut out);
+    let treat = Treat::default().appending([("@id", "7")]);
+    treat.write(record, &mut out, &mut []);
     assert!(!out.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)));
     assert!(std::str::from_utf8(&out).is_ok());
     if serde_json::from_slice::<serde_json::Value>(record).is_ok() {

@@ -118,7 +118,7 @@ impl Aside {
     /// # Errors
     /// When it cannot be synced.
     pub(super) fn commit(&mut self) -> Result<u64> {
-        if let Some(end) = &self.end {
+        if let Some(end) = self.end.as_ref().filter(|_| self.written > 0) {
             end.sync().exit(Exit::CantCreate).hint(ROOM)?;
         }
         self.length += std::mem::take(&mut self.written);

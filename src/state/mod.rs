@@ -339,7 +339,8 @@ impl State {
     /// # Errors
     /// When either cannot be written; the run before still counts then.
     pub fn commit(&mut self, resume: Option<&Resume>, receiver: Option<Receiver>) -> Result<()> {
-        self.saved.aside.unsaid += self.aside.commit()?;
+        let unsaid = self.saved.aside.unsaid;
+        self.saved.aside.unsaid = unsaid.saturating_add(self.aside.commit()?);
         self.saved.aside.length = self.aside.length();
         self.saved.identities = self.seen.commit()?;
         let fits = self.rules.iter().zip(&self.fits);

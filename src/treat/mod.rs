@@ -107,7 +107,8 @@ impl Treat {
             Redactor { rules, key }.write(&event, &found, out, hides);
         }
         for (fit, rule) in fits.iter_mut().zip(&self.rules) {
-            fit.tried += u64::from(!fit.matched && (goes || rule.is_filter()));
+            let is_tried = !fit.matched && (goes || rule.is_filter());
+            fit.tried = fit.tried.saturating_add(is_tried.into());
         }
         match goes {
             true => Fate::Goes,
