@@ -118,12 +118,12 @@ fn seen(bencher: Bencher, known: u64) {
 #[divan::bench]
 fn treat(bencher: Bencher) {
     let events = events();
-    let treat = Treat::appending([("@devo_pulling_id", "1795493014421")]);
+    let treat = Treat::default().appending([("@devo_pulling_id", "1795493014421")]);
     let mut out = Vec::new();
     bencher.counter(bytes(&events)).bench_local(|| {
         out.clear();
         for event in &events {
-            treat.write(event, &mut out);
+            treat.write(event, &mut out, &mut []);
         }
     });
 }

@@ -167,7 +167,10 @@ fn mark(fits: &mut [Fit], number: usize) {
 /// does not allow but services send, are escaped. A receiver takes a raw one for the end.
 fn in_one_line(record: &str) -> Cow<'_, str> {
     // to the end, whatever is found: so it is done for many bytes at once
-    if !record.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
+    if !record
+        .bytes()
+        .fold(false, |found, byte| found | (byte < 0x20))
+    {
         return record.into();
     }
     let mut out = String::with_capacity(record.len() + 64);
