@@ -254,6 +254,7 @@ impl Booked {
             };
             let edge = now - (counts + UNDER_WAY).whole_seconds();
             times.iter_mut().for_each(|at| *at = now.min(*at));
+            times.sort_unstable();
             times.retain(|at| *at > edge);
         }
         self.requests.retain(|_, times| !times.is_empty());
@@ -510,6 +511,27 @@ mod tests {
         // from then on it ages
         assert_eq!(book.book(&hour, at(59)).unwrap_err().free(), at(60));
         assert_eq!(book.book(&hour, at(60)), Ok(()));
+    }
+
+    #[test]
+    fn no_time_in_a_file_is_too_strange() {
+        let strange = format!(
+            r#"{{"pool":{{"not_before":{max},"requests":{{"a":[{max},{min},0,{max}],"b":[{min}]}}}}}}"#,
+            max = i64::MAX,
+            min = i64::MIN
+        );
+        let mut book: Book = serde_json::from_str(&strange).unwrap();
+        let a = terms("a", &[(3, Duration::DAY)], 0);
+        assert_eq!(book.usage(&a, NOON)[0].used, 2);
+        assert_eq!(
+            book.book(&a, NOON).unwrap_err().free(),
+            NOON + Duration::DAY
+        );
+        book.hold(&a, NOON, Duration::MAX);
+        book.give_back(&a, NOON);
+        let later = NOON + Duration::days(2);
+        assert_eq!(book.book(&a, later), Ok(()));
+        assert_eq!(book.usage(&a, later)[0].used, 1);
     }
 
     #[test]

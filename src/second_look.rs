@@ -30,6 +30,16 @@ impl SecondLook {
         }
     }
 
+    /// The same where it may be: not before what is known, and not beyond what was read at all.
+    #[must_use]
+    pub fn within(self, since: OffsetDateTime, until: OffsetDateTime) -> SecondLook {
+        let fits = |spared: &Window| spared.from < spared.to && spared.to <= until;
+        SecondLook {
+            until: self.until.max(since).min(until),
+            spared: self.spared.filter(fits),
+        }
+    }
+
     /// Notes that this was read, for whatever reason, when everything before `due` was old enough.
     #[must_use]
     pub fn and_read(self, read: Window, due: OffsetDateTime) -> SecondLook {

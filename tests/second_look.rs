@@ -128,3 +128,38 @@ fn a_second_look_in_no_time_is_none() {
     let until = &world.state(SERVICE)["second_look"]["until"];
     assert_eq!(*until, utc(start + HOUR * 15 - Duration::MINUTE));
 }
+
+#[test]
+fn a_second_look_that_says_it_is_where_it_cannot_be_is_put_right() {
+    let mut world = World::new();
+    world.start_at(ago(5 * 60));
+    world.service_table += "second_look = \"1h\"\n";
+    world.run(SERVICE, &[]).assert_status(0);
+    let path = world.state_dir().join(format!("{SERVICE}.json"));
+    for (until, spared) in [
+        ("9999-12-31T23:59:59Z", None),
+        (
+            "0000-01-01T00:00:00Z",
+            Some(["9999-12-31T23:00:00Z", "9999-12-31T23:59:59Z"]),
+        ),
+        (
+            "0000-01-01T00:00:00Z",
+            Some(["2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"]),
+        ),
+    ] {
+        let mut state = world.state(SERVICE);
+        state["second_look"]["until"] = until.into();
+        if let Some([from, to]) = spared {
+            state["second_look"]["spared"] = serde_json::json!({ "from": from, "to": to });
+        }
+        std::fs::write(&path, state.to_string()).unwrap();
+        world.run(SERVICE, &[]).assert_status(0);
+        let look = &world.state(SERVICE)["second_look"];
+        let until = look["until"].as_str().unwrap();
+        assert!(
+            (utc(ago(6 * 60)).as_str()..=utc(ago(0)).as_str()).contains(&until),
+            "{look}"
+        );
+        assert!(look["spared"].is_null(), "{look}");
+    }
+}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::event::{Asked, Identity};
+use proofpull::event::{Asked, Identity, Look};
 use proofpull::exit::Exit;
 use proofpull::state::seen::{Extent, Seen};
 use tempfile::TempDir;
@@ -47,6 +47,7 @@ fuzz_target!(|input: (u64, bool, u32, &[u8])| {
             let asked = Asked {
                 number: 1,
                 end_hour: u32::MAX,
+                look: Look::First,
             };
             let fresh = seen.admit(Identity::Named(digest), asked);
             let extent = seen.commit().unwrap();

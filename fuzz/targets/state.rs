@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use proofpull::exit::{Exit, Hint};
-use proofpull::state::{Start, State};
+use proofpull::state::{Reach, Start, State};
 use tempfile::TempDir;
 use time::Duration;
 use time::macros::datetime;
@@ -32,7 +32,11 @@ fuzz_target!(|bytes: &[u8]| {
         range: None,
         from: now - Duration::hours(24),
     };
-    let open = || State::open(&path, "tap-clicks-blocked", &start, Duration::hours(1), now);
+    let reach = Reach {
+        look_back: Duration::hours(1),
+        second_look: Duration::hours(12),
+    };
+    let open = || State::open(&path, "tap-clicks-blocked", &start, reach, now);
     match open() {
         Err(error) => {
             assert_eq!(Exit::of(&error), Exit::Data, "{error:?}");
@@ -44,6 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
             state.finish().unwrap();
             let (again, _) = open().unwrap();
             assert_eq!(again.position(), state.position());
+            assert_eq!(again.second_look(), state.second_look());
             assert_eq!(again.receiver(), state.receiver());
         }
     }

@@ -187,14 +187,9 @@ impl State {
         }
         // a state from before there was one begins it with what is read again anyway
         let begun = || SecondLook::beginning_at(saved.position.until - reach.look_back);
-        let look = saved
-            .second_look
-            .as_ref()
-            .map_or_else(begun, SecondLook::from);
-        let look = SecondLook {
-            until: look.until.max(saved.identities_since),
-            ..look
-        };
+        let look = saved.second_look.as_ref();
+        let look = look.map_or_else(begun, SecondLook::from);
+        let look = look.within(saved.identities_since, saved.position.until);
         saved.second_look = takes_second_looks(start, reach).then(|| look.into());
         Ok((State::of(path, saved, reach)?, Opened::Known))
     }
