@@ -196,7 +196,7 @@ fn a_signal_ends_it_in_good_order_wherever_it_waits() {
 fn the_end_of_its_time_ends_it_in_good_order() {
     let seed = seed();
     let stall = Fault::Stall {
-        wait: Wait::from_millis(400),
+        wait: Wait::from_millis(700),
     };
     let slow = Fault::Slow {
         piece: 1000,
