@@ -1,11 +1,12 @@
-//! The whole program on this machine: a day of TAP events is pulled by the real binary, delivered
-//! over mutual TLS, and counted at the receiver, event by event.
+//! The whole program on this machine: a day of TAP and Isolation is pulled by the real binary,
+//! delivered over mutual TLS, and counted at the receiver, event by event.
 //!
 //! `cargo run --release --example demo`
 
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -15,7 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use proofpull::service::{Kind, SERVICES, Service};
-use simulator::{Certs, Devo, Options, PRINCIPAL, Rng, SECRET, Tap, scenario};
+use simulator::isolation::visit;
+use simulator::{
+    API_KEY, Certs, Devo, Event, Isolation, Options, PRINCIPAL, Rng, SECRET, Tap, scenario,
+};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -25,29 +29,57 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const PERIOD: Duration = Duration::hours(26);
 /// Of each service.
 const EVENTS_PER_HOUR: usize = 100;
+/// From so long ago on, threats are collected too.
+const THREATS: Duration = Duration::hours(2);
 /// Cut lines here.
 const WIDTH: usize = 160;
+
+/// Proofpoint, as it is simulated, with events from `start` on.
+struct Proofpoint {
+    tap: Tap,
+    /// Web and URL isolation.
+    isolation: [Isolation; 2],
+    start: OffsetDateTime,
+}
 
 fn main() -> Result<ExitCode> {
     let program = build()?;
     let dir = tempfile::tempdir()?;
     let certs = Certs::make(dir.path());
     let devo = Devo::start(&certs, Options::default());
-    let tap = Tap::start();
     let start = OffsetDateTime::now_utc().truncate_to_second() - PERIOD;
-    let late = fill(&tap, start);
-    let config = configure(dir.path(), &certs, &tap, &devo, start)?;
+    let isolation = [Isolation::start(), Isolation::start()];
+    let tap = Tap::start();
+    let proofpoint = Proofpoint {
+        tap,
+        isolation,
+        start,
+    };
+    proofpoint.fill();
+    let config = configure(dir.path(), &certs, &proofpoint, &devo)?;
 
-    let (api, receiver) = (tap.url(), devo.address());
-    println!("Proofpoint TAP  {api:24}a simulated SIEM API, the last 26 hours");
-    println!("Devo            {receiver:24}a simulated receiver, syslog over mutual TLS");
+    let Proofpoint { tap, isolation, .. } = &proofpoint;
+    println!(
+        "Proofpoint TAP  {:28}a simulated API, the last 26 hours",
+        tap.url()
+    );
+    for isolation in isolation {
+        println!("Isolation       {:28}the same", isolation.address());
+    }
+    println!(
+        "Devo            {:28}a simulated receiver, syslog over mutual TLS",
+        devo.address()
+    );
     let mut all_well = true;
     for service in &SERVICES {
         all_well &= run(&program, &config, service, &devo, 3)?;
     }
 
-    println!("\n{late} more events become visible now, up to half an hour late. Once more:");
+    let before = proofpoint.visible();
     tap.release_late();
+    isolation.iter().for_each(Isolation::release_late);
+    let late = proofpoint.visible() - before;
+    println!("\n{late} more events become visible now, late. Once more:");
     let before = devo.count();
     for service in &SERVICES {
         all_well &= run(&program, &config, service, &devo, 1)?;
@@ -56,7 +88,7 @@ fn main() -> Result<ExitCode> {
     println!("\n{late} were late, {came} came.");
     all_well &= came == late;
 
-    all_well &= compare(&tap, &devo);
+    all_well &= compare(&proofpoint, &devo);
     let (verdict, code) = match all_well {
         true => ("Every event arrived, once.", ExitCode::SUCCESS),
         false => ("Something went wrong.", ExitCode::FAILURE),
@@ -104,45 +136,91 @@ fn build() -> Result<PathBuf> {
     Ok(folder.join("proofpull"))
 }
 
-/// Fills TAP, and says how many events it still holds back: one in ten of the last half hour.
-fn fill(tap: &Tap, start: OffsetDateTime) -> usize {
-    let rng = &mut Rng::new(26);
-    let end = start + PERIOD - Duration::minutes(2);
-    let mut held_back = 0;
-    for (array, mut event) in scenario(rng, start, end, EVENTS_PER_HOUR) {
-        event.late = event.created > end - Duration::minutes(28) && rng.chance(10);
-        held_back += usize::from(event.late);
-        tap.add(array, event);
+impl Proofpoint {
+    /// Fills it; one in ten of the last events is held back.
+    fn fill(&self) {
+        let rng = &mut Rng::new(26);
+        let end = self.start + PERIOD - Duration::minutes(2);
+        for (array, mut event) in scenario(rng, self.start, end, EVENTS_PER_HOUR) {
+            event.late = event.created > end - Duration::minutes(28) && rng.chance(10);
+            self.tap.add(array, event);
+        }
+        let end = self.start + PERIOD - Duration::minutes(32);
+        let all = PERIOD.whole_hours() as usize * EVENTS_PER_HOUR;
+        for (product, isolation) in self.isolation.iter().enumerate() {
+            for number in 0..all {
+                let at = self.start + (end - self.start) * number as f64 / all as f64;
+                let serial = (product * all + number) as u64;
+                let mut event = Event::new(at, visit(rng, at, serial));
+                event.late = at > end - Duration::minutes(25) && rng.chance(10);
+                isolation.add(event);
+            }
+        }
     }
-    held_back
+
+    /// What of a service there is to collect: how often each number occurs.
+    fn wanted(&self, service: &Service) -> BTreeMap<u64, usize> {
+        match service.kind {
+            Kind::Tap { array, .. } => self.tap.serials(array),
+            Kind::Threats => self.tap.threats(self.threats_start()),
+            Kind::Isolation { .. } => self.isolation_of(service).serials(),
+        }
+    }
+
+    /// How many events there are that can be seen, and threats that they name.
+    fn visible(&self) -> usize {
+        let threats = self.tap.threats(self.threats_start());
+        let isolation = self.isolation.iter().map(Isolation::visible);
+        self.tap.visible() + isolation.sum::<usize>() + threats.values().sum::<usize>()
+    }
+
+    fn threats_start(&self) -> OffsetDateTime {
+        self.start + PERIOD - THREATS
+    }
+
+    fn isolation_of(&self, service: &Service) -> &Isolation {
+        let [web, url] = &self.isolation;
+        if service.name.ends_with("web") {
+            web
+        } else {
+            url
+        }
+    }
 }
 
-fn configure(
-    dir: &Path,
-    certs: &Certs,
-    tap: &Tap,
-    devo: &Devo,
-    start: OffsetDateTime,
-) -> Result<PathBuf> {
+fn configure(dir: &Path, certs: &Certs, proofpoint: &Proofpoint, devo: &Devo) -> Result<PathBuf> {
     let mut text = format!(
         "name = \"demo\"\nstate_dir = \"state\"\n\n\
          [devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\nhostname = \"demo\"\n\n\
-         [tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = \"tap.secret\" }}\n",
+         [tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = \"tap.secret\" }}\n\n\
+         [isolation]\napi_key = {{ file = \"isolation.key\" }}\n",
         devo.address(),
         certs.ca(),
         certs.client_cert(),
         certs.client_key(),
-        tap.url(),
+        proofpoint.tap.url(),
     );
-    let start = start.format(&Rfc3339)?;
     for service in &SERVICES {
-        text += &format!("\n[services.{}]\nstart_time = {start:?}\n", service.name);
+        let (start, more) = match service.kind {
+            Kind::Tap { .. } => (proofpoint.start, String::new()),
+            Kind::Threats => (
+                proofpoint.threats_start(),
+                "max_threats_per_run = 10000\n".to_owned(),
+            ),
+            Kind::Isolation { .. } => (
+                proofpoint.start,
+                format!("url = {:?}\n", proofpoint.isolation_of(service).url()),
+            ),
+        };
+        let start = start.format(&Rfc3339)?;
+        let name = service.name;
+        text += &format!("\n[services.{name}]\nstart_time = {start:?}\n{more}");
     }
-    let mut secret = OpenOptions::new();
-    secret.write(true).create_new(true).mode(0o600);
-    secret
-        .open(dir.join("tap.secret"))?
-        .write_all(SECRET.as_bytes())?;
+    for (name, text) in [("tap.secret", SECRET), ("isolation.key", API_KEY)] {
+        let mut secret = OpenOptions::new();
+        secret.write(true).create_new(true).mode(0o600);
+        secret.open(dir.join(name))?.write_all(text.as_bytes())?;
+    }
     fs::create_dir(dir.join("state"))?;
     let path = dir.join("proofpull.toml");
     fs::write(&path, text)?;
@@ -183,17 +261,16 @@ fn shortened(line: &str) -> String {
     }
 }
 
-/// What is in TAP against what arrived. True if each event did, once.
-fn compare(tap: &Tap, devo: &Devo) -> bool {
+/// What is there against what arrived. True if each event did, once.
+fn compare(proofpoint: &Proofpoint, devo: &Devo) -> bool {
     let arrived = devo.counts_by_serial();
     let mut all_well = true;
     println!(
         "\n{:24} {:>8} {:>8} {:>8} {:>8}",
-        "service", "in TAP", "arrived", "missing", "doubled"
+        "service", "there", "arrived", "missing", "doubled"
     );
     for service in &SERVICES {
-        let Kind::Tap { array, .. } = service.kind;
-        let wanted = tap.serials(array);
+        let wanted = proofpoint.wanted(service);
         let (mut came, mut missing, mut doubled) = (0, 0, 0);
         for (serial, &count) in &wanted {
             let times = arrived.get(serial).copied().unwrap_or(0);

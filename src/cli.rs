@@ -60,8 +60,8 @@ pub(crate) struct Common {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// What to collect: tap-clicks-blocked, tap-clicks-permitted, tap-messages-blocked or
-    /// tap-messages-delivered
+    /// What to collect: tap-clicks-blocked, tap-clicks-permitted, tap-messages-blocked,
+    /// tap-messages-delivered, tap-threats, isolation-web or isolation-url
     #[arg(value_name = "SERVICE", value_parser = service::find)]
     pub(crate) service: &'static Service,
     /// Backfill from here on, apart from the saved position; the same command again goes on where it

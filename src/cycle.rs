@@ -29,6 +29,8 @@ pub enum End {
     CaughtUp,
     /// At a signal, or at the end of the run's time.
     Stopped(Reason),
+    /// At a limit of the source's own, in its words.
+    Limit(&'static str),
     /// Nobody takes any more.
     Closed,
 }
@@ -75,7 +77,11 @@ impl Cycle<'_> {
                 Some(reason) if Stopped::is_in(&error) => Ok(End::Stopped(reason)),
                 _ => Err(error),
             },
-            Ok(()) => Ok(self.stop.reason().map_or(End::CaughtUp, End::Stopped)),
+            Ok(()) => Ok(match (self.stop.reason(), self.source.limit()) {
+                (Some(reason), _) => End::Stopped(reason),
+                (None, Some(limit)) => End::Limit(limit),
+                (None, None) => End::CaughtUp,
+            }),
         }
     }
 
@@ -88,6 +94,7 @@ impl Cycle<'_> {
             let mut turn = Turn {
                 stop: self.stop,
                 now: self.clock.now(),
+                seen: &self.state.seen,
                 tally: self.tally,
                 quota: self.quota,
             };

@@ -18,6 +18,12 @@ pub enum Identity {
 /// The first 16 bytes of a SHA-256.
 pub type Digest = [u8; 16];
 
+/// Knows what was delivered.
+pub trait Known: std::fmt::Debug {
+    /// Whether an event of this identity was, or is on its way.
+    fn knows(&self, digest: &Digest) -> bool;
+}
+
 /// One event of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Record {

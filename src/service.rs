@@ -11,6 +11,13 @@ pub enum Kind {
         /// The key under which the events stand.
         array: &'static str,
     },
+    /// The summaries of the threats that the events of TAP name.
+    Threats,
+    /// A product of Isolation: where its reporting API is.
+    Isolation {
+        /// The whole address.
+        url: &'static str,
+    },
 }
 
 /// One row of the table.
@@ -18,8 +25,8 @@ pub enum Kind {
 pub struct Service {
     /// What a person calls it, everywhere.
     pub name: &'static str,
-    /// What the Devo collectors call it.
-    pub devo: &'static str,
+    /// What the Devo collectors call it, if they have it.
+    pub devo: Option<&'static str>,
     /// The Devo tag when none is configured.
     pub tag: &'static str,
     /// How it is read.
@@ -27,10 +34,10 @@ pub struct Service {
 }
 
 /// Every service the program knows.
-pub static SERVICES: [Service; 4] = [
+pub static SERVICES: [Service; 7] = [
     Service {
         name: "tap-clicks-blocked",
-        devo: "clicksBlocked",
+        devo: Some("clicksBlocked"),
         tag: "mail.proofpoint.tapsiem_v2.clicksblocked",
         kind: Kind::Tap {
             path: "/v2/siem/clicks/blocked",
@@ -39,7 +46,7 @@ pub static SERVICES: [Service; 4] = [
     },
     Service {
         name: "tap-clicks-permitted",
-        devo: "clicksPermitted",
+        devo: Some("clicksPermitted"),
         tag: "mail.proofpoint.tapsiem_v2.clickspermitted",
         kind: Kind::Tap {
             path: "/v2/siem/clicks/permitted",
@@ -48,7 +55,7 @@ pub static SERVICES: [Service; 4] = [
     },
     Service {
         name: "tap-messages-blocked",
-        devo: "messagesBlocked",
+        devo: Some("messagesBlocked"),
         tag: "mail.proofpoint.tapsiem_v2.messagesblocked",
         kind: Kind::Tap {
             path: "/v2/siem/messages/blocked",
@@ -57,11 +64,33 @@ pub static SERVICES: [Service; 4] = [
     },
     Service {
         name: "tap-messages-delivered",
-        devo: "messagesDelivered",
+        devo: Some("messagesDelivered"),
         tag: "mail.proofpoint.tapsiem_v2.messagesdelivered",
         kind: Kind::Tap {
             path: "/v2/siem/messages/delivered",
             array: "messagesDelivered",
+        },
+    },
+    Service {
+        name: "tap-threats",
+        devo: None,
+        tag: "mail.proofpoint.tapsiem_v2.threats",
+        kind: Kind::Threats,
+    },
+    Service {
+        name: "isolation-web",
+        devo: Some("browser_and_email_isolation"),
+        tag: "tap.proofpoint.isolation.browser_and_email",
+        kind: Kind::Isolation {
+            url: "https://proofpointisolation.com/api/v2/reporting/usage-data",
+        },
+    },
+    Service {
+        name: "isolation-url",
+        devo: Some("url_isolation"),
+        tag: "tap.proofpoint.isolation.url_isolation",
+        kind: Kind::Isolation {
+            url: "https://urlisolation.com/api/v2/reporting/usage-data",
         },
     },
 ];
@@ -74,7 +103,7 @@ pub fn find(name: &str) -> Result<&'static Service, String> {
     if let Some(service) = SERVICES.iter().find(|service| service.name == name) {
         return Ok(service);
     }
-    if let Some(service) = SERVICES.iter().find(|service| service.devo == name) {
+    if let Some(service) = SERVICES.iter().find(|service| service.devo == Some(name)) {
         return Err(format!("{name} is called {} here", service.name));
     }
     let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
@@ -96,7 +125,7 @@ mod tests {
         );
         assert_eq!(
             find("tap-clicks-blocked").map(|service| service.devo),
-            Ok("clicksBlocked")
+            Ok(Some("clicksBlocked"))
         );
         assert!(find("tap").unwrap_err().contains("tap-messages-delivered"));
     }

@@ -45,7 +45,7 @@ fn wrong_words_are_status_2_and_an_error_with_a_hint() {
             "called tap-messages-delivered here",
         ),
         (&["run", "tap-messages"], "tap-messages-delivered"),
-        (&["run", "tap-threats"], "no service is called tap-threats"),
+        (&["run", "url_isolation"], "called isolation-url here"),
         (&["run", "pod-message"], "no service is called pod-message"),
         (&["run", SERVICE, SERVICE], SERVICE),
         (&["run", SERVICE, "--no-such-option"], "--no-such-option"),

@@ -73,9 +73,12 @@ fn tags_are_the_documented_ones_unless_configured_and_so_is_the_host() {
         "clickspermitted",
         "messagesblocked",
         "messagesdelivered",
+        "threats",
     ];
-    let documented = kinds.map(|kind| format!("mail.proofpoint.tapsiem_v2.{kind}"));
-    assert!(tags.eq(documented));
+    let tap = kinds.map(|kind| format!("mail.proofpoint.tapsiem_v2.{kind}"));
+    let isolation = ["browser_and_email", "url_isolation"];
+    let isolation = isolation.map(|kind| format!("tap.proofpoint.isolation.{kind}"));
+    assert!(tags.eq(tap.into_iter().chain(isolation)));
 
     let mut world = World::new();
     world.service_table += "tag = \"my.app.test-1.x_y\"\n";

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use crate::simulator::{
-    Certs, Devo, Ended, Event, Options, PRINCIPAL, Rng, SECRET, Tap, sample, scenario, wait_until,
+    API_KEY, Certs, Devo, Ended, Event, Isolation, Options, PRINCIPAL, Rng, SECRET, Tap, sample,
+    scenario, wait_until,
 };
+use proofpull::service::{Kind, SERVICES};
 
 /// No run of the program in a test takes longer, even on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -23,11 +25,13 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) certs: Certs,
     pub(crate) tap: Tap,
+    pub(crate) isolation: Isolation,
     pub(crate) devo: Devo,
     /// The lines of each table of the configuration, without its header.
     pub(crate) top: String,
     pub(crate) devo_table: String,
     pub(crate) tap_table: String,
+    pub(crate) isolation_table: String,
     pub(crate) http_table: String,
     /// Lines for the table of every service.
     pub(crate) service_table: String,
@@ -54,6 +58,8 @@ impl World {
         let devo = Devo::start(&certs, options);
         let secret = dir.path().join("tap.secret");
         write_private(&secret, SECRET);
+        let key = dir.path().join("isolation.key");
+        write_private(&key, API_KEY);
         World {
             top: String::new(),
             devo_table: format!(
@@ -67,6 +73,8 @@ impl World {
                 "base_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = {secret:?} }}\n",
                 tap.url()
             ),
+            isolation_table: format!("api_key = {{ file = {key:?} }}\n"),
+            isolation: Isolation::start(),
             http_table: "timeout = \"20s\"\n".into(),
             service_table: String::new(),
             more_tables: String::new(),
@@ -113,14 +121,33 @@ impl World {
         for (table, lines) in [
             ("devo", &self.devo_table),
             ("tap", &self.tap_table),
+            ("isolation", &self.isolation_table),
             ("http", &self.http_table),
         ] {
             if !lines.is_empty() {
                 text += &format!("[{table}]\n{lines}\n");
             }
         }
-        for service in &proofpull::service::SERVICES {
-            text += &format!("[services.{}]\n{}\n", service.name, self.service_table);
+        for service in &SERVICES {
+            let url = match service.kind {
+                Kind::Isolation { .. } => format!("url = {:?}\n", self.isolation.url()),
+                _ => String::new(),
+            };
+            let lines = self.service_table.lines();
+            // what only some services know
+            let known = lines.filter(|line| {
+                let key = line.split(' ').next().unwrap_or_default();
+                match key {
+                    "threat_type" | "threat_status" => matches!(service.kind, Kind::Tap { .. }),
+                    "requests" => matches!(service.kind, Kind::Tap { .. } | Kind::Threats),
+                    "max_threats_per_run" => service.kind == Kind::Threats,
+                    "window_offset" => matches!(service.kind, Kind::Isolation { .. }),
+                    "url" => url.is_empty(),
+                    _ => true,
+                }
+            });
+            let known: Vec<&str> = known.collect();
+            text += &format!("[services.{}]\n{url}{}\n", service.name, known.join("\n"));
         }
         text += &self.more_tables;
         write_private(&self.config_path(), &text);
@@ -168,7 +195,11 @@ impl World {
     /// Every event of the service has arrived, and none that TAP never had; how many arrived more
     /// often than they should.
     pub(crate) fn assert_nothing_lost(&self, service: &str) -> usize {
-        let wanted = self.tap.serials(array(service));
+        let wanted = match proofpull::service::find(service).unwrap().kind {
+            Kind::Tap { array, .. } => self.tap.serials(array),
+            Kind::Isolation { .. } => self.isolation.serials(),
+            Kind::Threats => panic!("threats have no serial numbers"),
+        };
         let arrived = self.devo.counts_by_serial();
         let lost: Vec<u64> = wanted
             .iter()
@@ -186,7 +217,7 @@ impl World {
             .keys()
             .filter(|serial| !wanted.contains_key(serial))
             .collect();
-        assert!(strange.is_empty(), "never in TAP: {strange:?}");
+        assert!(strange.is_empty(), "never there: {strange:?}");
         arrived
             .iter()
             .map(|(serial, count)| count - wanted[serial])
@@ -202,9 +233,10 @@ impl World {
 
 /// The key of the array in which a service's events stand.
 pub(crate) fn array(service: &str) -> &'static str {
-    let proofpull::service::Kind::Tap { array, .. } =
-        proofpull::service::find(service).unwrap().kind;
-    array
+    match proofpull::service::find(service).unwrap().kind {
+        Kind::Tap { array, .. } => array,
+        other => panic!("{other:?} has no array"),
+    }
 }
 
 /// Writes a file that nobody else may read.
@@ -407,24 +439,30 @@ pub(crate) fn ago(minutes: i64) -> OffsetDateTime {
 }
 
 impl World {
-    /// Puts `count` events of a service into TAP, evenly over the time from `from` up to `to`.
+    /// Puts `count` events of a service, or that name threats, into its API, evenly over the time from `from` up to `to`.
     pub(crate) fn add(&self, service: &str, from: OffsetDateTime, to: OffsetDateTime, count: i32) {
         use std::sync::atomic::{AtomicU64, Ordering};
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         for number in 0..count {
             let created = from + (to - from) * number / count;
             let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            let make = match array(service).starts_with("clicks") {
+            let mut rng = Rng::new(serial);
+            let kind = proofpull::service::find(service).unwrap().kind;
+            if let Kind::Isolation { .. } = kind {
+                let body = crate::simulator::isolation::visit(&mut rng, created, serial);
+                self.isolation.add(Event::new(created, body));
+                continue;
+            }
+            let array = match kind {
+                Kind::Tap { array, .. } => array,
+                _ => "clicksBlocked",
+            };
+            let make = match array.starts_with("clicks") {
                 true => sample::click,
                 false => sample::message,
             };
-            let body = make(
-                &mut Rng::new(serial),
-                created,
-                serial,
-                "someone@corp.example",
-            );
-            self.tap.add(array(service), Event::new(created, body));
+            let body = make(&mut rng, created, serial, "someone@corp.example");
+            self.tap.add(array, Event::new(created, body));
         }
     }
 }
@@ -562,7 +600,12 @@ pub(crate) struct Held(std::sync::Arc<(AtomicBool, AtomicBool)>);
 impl Held {
     /// Returns once it is there.
     pub(crate) fn wait(&self) {
-        wait_until(|| self.0.0.load(SeqCst), "a request");
+        wait_until(|| self.is_there(), "a request");
+    }
+
+    /// Whether it is there.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.0.load(SeqCst)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proofpull::window::utc;
 use time::OffsetDateTime;
 
-use super::simulator::{Certs, Devo, Options, PRINCIPAL, SECRET, Style, Tap};
+use super::simulator::{API_KEY, Certs, Devo, Isolation, Options, PRINCIPAL, SECRET, Style, Tap};
 
 /// A simulated Proofpoint whose answers are not compressed, a receiver that counts lines, and a
 /// configuration for the program.
@@ -14,6 +14,7 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) certs: Certs,
     pub(crate) tap: Tap,
+    pub(crate) isolation: Isolation,
     pub(crate) devo: Devo,
 }
 
@@ -21,11 +22,14 @@ impl World {
     pub(crate) fn new() -> World {
         let dir = tempfile::tempdir().expect("a folder");
         let certs = Certs::make(dir.path());
-        let tap = Tap::start();
-        tap.set_style(Style {
+        let style = Style {
             gzip: false,
             ..Style::default()
-        });
+        };
+        let tap = Tap::start();
+        tap.set_style(style);
+        let isolation = Isolation::start();
+        isolation.set_style(style);
         let options = Options {
             keep: false,
             ..Options::default()
@@ -35,33 +39,47 @@ impl World {
             dir,
             certs,
             tap,
+            isolation,
             devo,
         }
     }
 
-    /// `proofpull run tap-messages-blocked` from half an hour ago, with another state each time.
-    pub(crate) fn proofpull(&self, state: &str) -> Command {
+    /// `proofpull run SERVICE`, from half an hour ago for TAP and from an hour ago for Isolation, with
+    /// another state each time.
+    pub(crate) fn proofpull(&self, service: &str, state: &str) -> Command {
+        let tables = match service.starts_with("isolation") {
+            true => format!(
+                "[isolation]\napi_key = {API_KEY:?}\n[services.{service}]\nurl = {:?}\nstart_time = {:?}\n",
+                self.isolation.url(),
+                ago(60)
+            ),
+            false => format!(
+                "[tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {SECRET:?}\n\
+                 [services.{service}]\nstart_time = {:?}\n",
+                self.tap.url(),
+                ago(30)
+            ),
+        };
         let config = self.dir.path().join("proofpull.toml");
-        let start = OffsetDateTime::now_utc() - Duration::from_secs(1800);
         let text = format!(
-            "state_dir = {:?}\n[devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\n\
-             [tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {SECRET:?}\n\
-             [services.tap-messages-blocked]\nstart_time = {:?}\n",
+            "state_dir = {:?}\n[devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\n{tables}",
             self.dir.path().join(state),
             self.devo.address(),
             self.certs.ca(),
             self.certs.client_cert(),
             self.certs.client_key(),
-            self.tap.url(),
-            utc(start),
         );
         std::fs::write(&config, text).expect("the configuration");
         make_private(&config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
-        command.args(["run", "tap-messages-blocked", "--log-format", "json"]);
+        command.args(["run", service, "--log-format", "json"]);
         command.arg("--config").arg(config);
         command
     }
+}
+
+fn ago(minutes: u64) -> String {
+    utc(OffsetDateTime::now_utc() - Duration::from_secs(60 * minutes))
 }
 
 fn make_private(path: &std::path::Path) {

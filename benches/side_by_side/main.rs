@@ -40,7 +40,9 @@ fn main() {
     }
 
     // each round has a state of its own, and so a quota
-    let idle = (0..ROUNDS).map(|round| idle_runs(|| world.proofpull(&format!("idle{round}"))));
+    let idle = (0..ROUNDS).map(|round| {
+        idle_runs(|| world.proofpull("tap-messages-blocked", &format!("idle{round}")))
+    });
     let (output, idle) = idle.min_by_key(|(_, cost)| cost.cpu()).expect("some");
     let idle_peak = measure::summary(&output)["peak_memory_bytes"].clone();
     let idle_python = python.as_ref().map(|python| {
@@ -50,7 +52,11 @@ fn main() {
 
     world.tap.set_flood(EVENTS, EVENT_SIZE);
     let ours = (0..ROUNDS).map(|round| {
-        let (output, cost) = measure::run(world.proofpull(&format!("flood{round}")).arg("-vv"));
+        let (output, cost) = measure::run(
+            world
+                .proofpull("tap-messages-blocked", &format!("flood{round}"))
+                .arg("-vv"),
+        );
         (output, cost)
     });
     let (output, ours) = ours.min_by_key(|(_, cost)| cost.cpu()).expect("some");

@@ -35,6 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
     let reach = Reach {
         look_back: Duration::hours(1),
         second_look: Duration::hours(12),
+        memory: Duration::ZERO,
     };
     let open = || State::open(&path, "tap-clicks-blocked", &start, reach, now);
     match open() {

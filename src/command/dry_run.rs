@@ -23,8 +23,14 @@ pub(super) fn dry_run(
     let settings = config.settings(args.service);
     let begin = begin(place, args, &settings, now)?;
     let path = place.file("json");
-    let (state, _) = State::look(&path, args.service.name, &begin, reach(&settings), now)?;
-    let steps = source::steps(args.service, &start(&state), now);
+    let (state, _) = State::look(
+        &path,
+        args.service.name,
+        &begin,
+        reach(args.service, &settings),
+        now,
+    )?;
+    let steps = source::steps(source::rule(args.service, &settings), &start(&state), now);
     let ledger = ledger(place, args.service, config, &Stop::never())?;
     let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;
     report::answer(&text(&steps, &usage, spent.map(|spent| (now_free, spent))))?;

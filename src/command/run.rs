@@ -11,7 +11,7 @@ use super::dry_run::dry_run;
 use super::{host_name, load, network, state_dir, time_argument};
 use crate::cli::{Common, Run};
 use crate::clock::Clock;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Settings, Url};
 use crate::connect::Network;
 use crate::connect::tls::Trust;
 use crate::cycle::{Cycle, End};
@@ -30,7 +30,7 @@ use crate::state::quota::Ledger;
 use crate::state::{Opened, Peek, Range, Reach, Start, State, Unsaid};
 use crate::stop::{Reason, Stop};
 use crate::treat::{Action, Rule, Treat};
-use crate::window::{utc, whole_seconds};
+use crate::window::{self, utc, whole_seconds};
 
 /// Where a first run starts when nothing else is said.
 const FIRST: Duration = Duration::hours(24);
@@ -132,6 +132,7 @@ fn outcome(end: &Result<End>) -> &'static str {
         Ok(End::CaughtUp) => "caught up",
         Ok(End::Stopped(Reason::Signal)) => "stopped by a signal",
         Ok(End::Stopped(Reason::Deadline)) => "stopped at max_duration",
+        Ok(End::Limit(words)) => words,
         Ok(End::Closed) => "stopped, standard output was closed",
         Err(error) if is_spent(error) => "stopped, the quota is spent",
         Err(_) => "failed",
@@ -209,9 +210,10 @@ pub(super) fn begin(
     settings: &Settings,
     now: OffsetDateTime,
 ) -> Result<Start> {
-    Ok(match args.start_time.as_deref() {
-        Some(from) => {
-            let range = range(place, args, from, now)?;
+    Ok(match &args.start_time {
+        Some(_) => {
+            let rule = source::rule(args.service, settings);
+            let range = range(place, args, &rule, now)?;
             Start {
                 configured: None,
                 from: range.from,
@@ -237,7 +239,13 @@ fn open_state(
 ) -> Result<State> {
     let name = args.service.name;
     let start = begin(place, args, settings, now)?;
-    let (mut state, opened) = State::open(&place.file("json"), name, &start, reach(settings), now)?;
+    let (mut state, opened) = State::open(
+        &place.file("json"),
+        name,
+        &start,
+        reach(args.service, settings),
+        now,
+    )?;
     state.follow(settings.rules.iter().map(Rule::digest).collect());
     match (opened, place.is_backfill) {
         (Opened::Restarted, false) => {
@@ -268,18 +276,19 @@ pub(super) fn start(state: &State) -> plan::Start {
     }
 }
 
-pub(super) fn reach(settings: &Settings) -> Reach {
+pub(super) fn reach(service: &Service, settings: &Settings) -> Reach {
     // what the configuration takes is never too long
     let time = |time| Duration::try_from(time).unwrap_or(FIRST);
     Reach {
         look_back: time(settings.look_back),
         second_look: time(settings.second_look),
+        memory: source::memory(service),
     }
 }
 
 /// The range of a backfill: that of the state if it is the same command, to go on with it.
-fn range(place: &Place, args: &Run, from: &str, now: OffsetDateTime) -> Result<Range> {
-    let words = [from.to_owned(), args.end_time.clone().unwrap_or_default()];
+fn range(place: &Place, args: &Run, rule: &window::Rule, now: OffsetDateTime) -> Result<Range> {
+    let words = [&args.start_time, &args.end_time].map(|word| word.clone().unwrap_or_default());
     let saved = State::peek(&place.file("json"), args.service.name)?;
     if let Some(Peek {
         until,
@@ -295,19 +304,20 @@ fn range(place: &Place, args: &Run, from: &str, now: OffsetDateTime) -> Result<R
         );
         return Ok(range);
     }
-    let from = whole_seconds(time_argument("--start-time", from, now)?);
+    let from = whole_seconds(time_argument("--start-time", &words[0], now)?);
     let to = match args.end_time.as_deref() {
         Some(to) => time_argument("--end-time", to, now)?,
         None => State::peek(&place.timer, args.service.name)?.map_or(now, |peek| peek.until),
     };
-    let rule = source::rule(args.service);
     let to = whole_seconds(to).min(rule.limit(now));
     if to - from < rule.shortest {
         let message = format!("nothing to backfill between {} and {}", utc(from), utc(to));
-        return fail(Exit::Usage, message).hint(
-            "a backfill takes 30 seconds at least and ends a minute ago at the latest; without --end-time it ends at \
-             the saved position",
-        );
+        let [shortest, margin] = [rule.shortest, rule.margin]
+            .map(|time| report::age(time.try_into().unwrap_or_default()));
+        return fail(Exit::Usage, message).hint(format!(
+            "a backfill takes {shortest} at least and ends {margin} ago at the latest; without --end-time it ends at \
+             the saved position"
+        ));
     }
     Ok(Range { words, from, to })
 }
@@ -441,11 +451,9 @@ impl Job<'_> {
 
 /// A set clock is for tests: it must never touch what is real.
 fn refuse_beyond_loopback(config: &Config, args: &Run) -> Result<()> {
-    let service = config.settings(args.service).url;
-    let urls = service
+    let urls = source::addresses(args.service, config)
         .iter()
-        .chain(config.tap.as_ref().map(|tap| &tap.base_url))
-        .all(crate::config::Url::is_loopback);
+        .all(Url::is_loopback);
     let receiver = config
         .devo
         .as_ref()

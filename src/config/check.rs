@@ -18,7 +18,8 @@ use super::rules::rules;
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
 use super::{
-    Address, ClientIdentity, CommandLine, Config, Devo, Http, Plain, SecretRef, Settings, Tap, Url,
+    Address, ClientIdentity, CommandLine, Config, Devo, Http, Isolation, Plain, SecretRef,
+    Settings, Tap, Url,
 };
 use crate::quota::Limit;
 use crate::service::{self, Kind};
@@ -81,6 +82,9 @@ impl Check<'_> {
             state_dir: self.path(&mut top, "state_dir", "/var/lib/proofpull"),
             devo: top.table("devo").and_then(|table| self.devo(table)),
             tap: top.table("tap").and_then(|table| self.tap(table)),
+            isolation: top
+                .table("isolation")
+                .and_then(|table| self.isolation(table)),
             http: top
                 .table("http")
                 .map(|table| self.http(table))
@@ -142,6 +146,12 @@ impl Check<'_> {
         })
     }
 
+    fn isolation(&mut self, mut table: Reader) -> Option<Isolation> {
+        let api_key = self.secret(&mut table, "api_key", "isolation.key");
+        table.close();
+        api_key.map(|api_key| Isolation { api_key })
+    }
+
     fn http(&mut self, mut table: Reader) -> Http {
         let usual = Http::default();
         let http = Http {
@@ -186,7 +196,7 @@ impl Check<'_> {
                     };
                     let devo = service::SERVICES
                         .iter()
-                        .find(|service| service.devo == name);
+                        .find(|service| service.devo == Some(&*name));
                     let meant = devo
                         .map(|service| service.name)
                         .or_else(|| nearest(&name, &names));
@@ -204,7 +214,7 @@ impl Check<'_> {
     fn settings(&self, mut table: Reader, kind: Kind) -> Settings {
         let usual = Settings::of(kind);
         table.also_called(&[("obfuscation_data", "obfuscate")]);
-        let settings = Settings {
+        let mut settings = Settings {
             start_time: self.start_time(&mut table),
             tag: table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag),
             url: table.text(
@@ -217,11 +227,27 @@ impl Check<'_> {
                 .unwrap_or(usual.second_look),
             max_duration: duration(&mut table, "max_duration", "10m", 1..=WEEK)
                 .unwrap_or(usual.max_duration),
-            requests: limits(&mut table, "requests").unwrap_or(usual.requests),
-            threat_type: choices(&mut table, "threat_type", &THREAT_TYPES),
-            threat_status: choices(&mut table, "threat_status", &THREAT_STATUSES),
             rules: rules(&mut table, self.has_key),
+            ..usual
         };
+        match kind {
+            Kind::Tap { .. } => {
+                let requests = limits(&mut table, "requests");
+                settings.requests = requests.unwrap_or(settings.requests);
+                settings.threat_type = choices(&mut table, "threat_type", &THREAT_TYPES);
+                settings.threat_status = choices(&mut table, "threat_status", &THREAT_STATUSES);
+            }
+            Kind::Threats => {
+                let requests = limits(&mut table, "requests");
+                settings.requests = requests.unwrap_or(settings.requests);
+                let most = number(&mut table, "max_threats_per_run", 500, 1..=100_000);
+                settings.max_threats_per_run = most.unwrap_or(settings.max_threats_per_run);
+            }
+            Kind::Isolation { .. } => {
+                let offset = duration(&mut table, "window_offset", "30m", 0..=DAY);
+                settings.window_offset = offset.unwrap_or(settings.window_offset);
+            }
+        }
         table.close();
         settings
     }
@@ -485,6 +511,23 @@ fn duration(
     })
 }
 
+fn number(
+    table: &mut Reader,
+    key: &'static str,
+    example: u32,
+    span: RangeInclusive<u32>,
+) -> Option<u32> {
+    let example = example.to_string();
+    table.value(key, &example, |value| match value {
+        Value::Number(number) if number.parse::<i128>().is_ok() => number
+            .parse()
+            .ok()
+            .filter(|number| span.contains(number))
+            .ok_or_else(|| Wrong::from(format!("must be from {} to {}", span.start(), span.end()))),
+        other => Err(other.instead_of(&format!("a whole number such as {example}"))),
+    })
+}
+
 /// A limit of a duration, as a person writes it.
 fn in_words(seconds: u64) -> String {
     match seconds {
@@ -514,14 +557,7 @@ fn limits(table: &mut Reader, key: &'static str) -> Option<Vec<Limit>> {
         table.need("period", "\"1d\"");
         table.need("at_most", "220");
         let period = duration(&mut table, "period", "1d", 1..=30 * DAY);
-        let at_most = table.value("at_most", "220", |value| match value {
-            Value::Number(number) if number.parse::<i128>().is_ok() => number
-                .parse()
-                .ok()
-                .filter(|number| (1..=MAX_REQUESTS).contains(number))
-                .ok_or_else(|| Wrong::from(format!("must be from 1 to {MAX_REQUESTS}"))),
-            other => Err(other.instead_of("a whole number such as 220")),
-        });
+        let at_most = number(&mut table, "at_most", 220, 1..=MAX_REQUESTS);
         table.close();
         let period = period.and_then(|period| time::Duration::try_from(period).ok());
         limits.extend(

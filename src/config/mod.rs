@@ -60,6 +60,8 @@ pub struct Config {
     pub devo: Option<Devo>,
     /// Sign-in for TAP.
     pub tap: Option<Tap>,
+    /// Sign-in for Isolation.
+    pub isolation: Option<Isolation>,
     /// How connections are made.
     pub http: Http,
     /// `[obfuscation]` key: makes pseudonyms. There wherever a rule needs it.
@@ -158,6 +160,13 @@ pub struct Tap {
     pub secret: SecretRef,
 }
 
+/// `[isolation]`: sign-in for Isolation.
+#[derive(Debug, Clone)]
+pub struct Isolation {
+    /// The key of the reporting API.
+    pub api_key: SecretRef,
+}
+
 /// `[http]`: how connections are made, the one to the receiver included.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -193,10 +202,14 @@ pub struct Settings {
     /// How long after a time it is read once more, for events that became visible later still; zero
     /// for never.
     pub second_look: Duration,
+    /// Isolation: how far before the present each window ends, since the API records with a delay.
+    pub window_offset: Duration,
     /// The run's time.
     pub max_duration: Duration,
     /// TAP: how many requests may be made, besides what the credentials allow; all of these hold.
     pub requests: Vec<Limit>,
+    /// Threats: how many summaries a run delivers at most.
+    pub max_threats_per_run: u32,
     /// TAP: `threatType` values, as the API takes them.
     pub threat_type: Vec<String>,
     /// TAP: `threatStatus` values, as the API takes them.
@@ -209,18 +222,30 @@ impl Settings {
     /// The defaults for a kind of service.
     #[must_use]
     pub fn of(kind: Kind) -> Settings {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let usual = Settings {
+            start_time: None,
+            tag: None,
+            url: None,
+            look_back: minutes(45),
+            second_look: minutes(12 * 60),
+            window_offset: Duration::ZERO,
+            max_duration: minutes(10),
+            requests: Vec::new(),
+            max_threats_per_run: 500,
+            threat_type: Vec::new(),
+            threat_status: Vec::new(),
+            rules: Vec::new(),
+        };
         match kind {
-            Kind::Tap { .. } => Settings {
-                start_time: None,
-                tag: None,
-                url: None,
-                look_back: Duration::from_secs(45 * 60),
-                second_look: Duration::from_secs(12 * 60 * 60),
-                max_duration: Duration::from_secs(10 * 60),
+            Kind::Tap { .. } | Kind::Threats => Settings {
                 requests: vec![Limit::a_day(220)],
-                threat_type: Vec::new(),
-                threat_status: Vec::new(),
-                rules: Vec::new(),
+                ..usual
+            },
+            Kind::Isolation { .. } => Settings {
+                look_back: minutes(60),
+                window_offset: minutes(30),
+                ..usual
             },
         }
     }

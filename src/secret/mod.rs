@@ -40,6 +40,14 @@ impl Secret {
             STANDARD.encode(format!("{user}:{}", self.0))
         ))
     }
+
+    /// The value of an `Authorization` header with this as the key; `None` where it could not stand
+    /// in one.
+    #[must_use]
+    pub fn bearer(&self) -> Option<Secret> {
+        let fits = self.0.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Secret(format!("Bearer {}", self.0)))
+    }
 }
 
 impl From<&Plain> for Secret {

@@ -20,11 +20,11 @@ use crate::stop::Stop;
 use crate::window::utc;
 
 /// So much of an answer is read at once.
-const READ: usize = 128 * 1024;
+pub(super) const READ: usize = 128 * 1024;
 /// So much of an answer is shown in an error, in characters.
 const SHOWN: usize = 200;
 /// Reading hands over after this time, whatever has come.
-const PATIENCE: Wait = Wait::from_secs(2);
+pub(super) const PATIENCE: Wait = Wait::from_secs(2);
 /// And after so many records, however small they are.
 const RECORDS: usize = 16 * 1024;
 
@@ -100,6 +100,14 @@ impl Words {
         ))
     }
 
+    fn no_answer(&self) -> String {
+        let Words { api, address, .. } = self;
+        format!(
+            "this is not what the {api} answers: check {address}, and [http] proxy; nothing is lost, the next run asks \
+             again"
+        )
+    }
+
     /// The error for an answer whose frame cannot be read, and begins like this.
     pub(super) fn unreadable(&self, broken: Broken, body: &str) -> anyhow::Error {
         let Words { api, address, .. } = self;
@@ -113,9 +121,7 @@ impl Words {
                     "nothing that the {api} says is that long: check {address}, and [http] proxy"
                 )
             }
-            Broken::Empty | Broken::Missing(_) | Broken::NotJson(..) => format!(
-                "this is not what the {api} answers: check {address}, and [http] proxy; nothing is lost, the next run asks again"
-            ),
+            Broken::Empty | Broken::Missing(_) | Broken::NotJson(..) => self.no_answer(),
         };
         let error = anyhow!(broken).context(Hint(hint));
         match cut {
@@ -209,6 +215,14 @@ impl Api {
         Ok(error.context(self.words.come_again(until)))
     }
 
+    /// The error for an answer that is whole and all the same none, as `said`.
+    pub(super) fn unexpected(&self, answer: &mut Answer, said: &str) -> anyhow::Error {
+        let error = anyhow!("HTTP 200: {}: {said}", self.shown(answer));
+        error
+            .context(Exit::Data)
+            .context(Hint(self.words.no_answer()))
+    }
+
     /// Reads on in an answer, until there are `enough` bytes of records, for a moment, or to its end:
     /// then it is whole, and true is returned.
     ///
@@ -289,14 +303,10 @@ impl Reading {
         }
     }
 
-    /// How much of complete records is there, in bytes.
-    pub(super) fn has(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
     /// The complete records that have come since the last time, and where each ends.
     pub(super) fn take(&mut self) -> (Vec<u8>, Vec<usize>) {
-        let rest = self.text.split_off(self.has());
+        let complete = self.ends.last().copied().unwrap_or(0);
+        let rest = self.text.split_off(complete);
         let text = std::mem::replace(&mut self.text, rest);
         (text, std::mem::take(&mut self.ends))
     }

@@ -2,6 +2,7 @@
 //! state file, no sink, no lock.
 
 mod api;
+pub mod isolation;
 pub mod plan;
 pub mod tap;
 mod windows;
@@ -9,11 +10,11 @@ mod windows;
 use std::sync::Arc;
 
 use anyhow::Result;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, Settings, Url};
 use crate::connect::Network;
-use crate::event::Batch;
+use crate::event::{Batch, Known};
 use crate::quota::{Pool, Quota};
 use crate::report::Tally;
 use crate::service::{Kind, Service};
@@ -27,6 +28,8 @@ pub struct Turn<'a> {
     pub stop: &'a Stop,
     /// The time.
     pub now: OffsetDateTime,
+    /// What was delivered already.
+    pub seen: &'a dyn Known,
     /// Where to count.
     pub tally: &'a mut Tally,
     /// Where to book each request before it is made.
@@ -41,6 +44,11 @@ pub trait Source {
     /// # Errors
     /// When reading on is of no use in this run. What was handed over stays good.
     fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>>;
+
+    /// In words, the limit of its own at which it ended although more is left to read, if it did.
+    fn limit(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a source is opened with: what to read, how, and from where to go on.
@@ -67,14 +75,17 @@ pub struct Opening<'a> {
 pub fn open(opening: &Opening<'_>) -> Result<Box<dyn Source>> {
     match &opening.service.kind {
         Kind::Tap { path, array } => Ok(Box::new(tap::open(opening, path, array)?)),
+        Kind::Threats => Ok(Box::new(tap::threats::open(opening)?)),
+        Kind::Isolation { url } => Ok(Box::new(isolation::open(opening, url)?)),
     }
 }
 
 /// What the API of a service accepts to be asked for.
 #[must_use]
-pub fn rule(service: &Service) -> Rule {
+pub fn rule(service: &Service, settings: &Settings) -> Rule {
     match service.kind {
-        Kind::Tap { .. } => tap::RULE,
+        Kind::Tap { .. } | Kind::Threats => tap::RULE,
+        Kind::Isolation { .. } => isolation::rule(settings),
     }
 }
 
@@ -92,22 +103,49 @@ pub struct Account<'a> {
 /// # Errors
 /// When the configuration does not say how to sign in.
 pub fn account<'a>(service: &Service, config: &'a Config) -> Result<Account<'a>> {
+    let of_tap = |arrays: &[&str]| {
+        let name = &tap::sign_in(service, config)?.principal;
+        let pool = tap::pool(arrays);
+        Ok(Account { name, pool })
+    };
     match service.kind {
-        Kind::Tap { array, .. } => Ok(Account {
-            name: &tap::sign_in(service, config)?.principal,
-            pool: tap::pool(&[array]),
+        Kind::Tap { array, .. } => of_tap(&[array]),
+        Kind::Threats => of_tap(tap::threats::ARRAYS),
+        Kind::Isolation { .. } => Ok(Account {
+            name: service.name,
+            pool: &isolation::POOL,
         }),
     }
 }
 
-/// What a run would ask for when it is `now`, if all goes well.
+/// What a run would ask for by this rule when it is `now`, if all goes well.
 #[must_use]
-pub fn steps(service: &Service, start: &plan::Start, now: OffsetDateTime) -> Vec<plan::Step> {
-    let mut plan = plan::Plan::new(rule(service), start);
+pub fn steps(rule: Rule, start: &plan::Start, now: OffsetDateTime) -> Vec<plan::Step> {
+    let mut plan = plan::Plan::new(rule, start);
     let mut steps = Vec::new();
     while let Some(step) = plan.next(now, now) {
         let _ = plan.complete(step, now, Some(now));
         steps.push(step);
     }
     steps
+}
+
+/// How long what was delivered is remembered at least, besides what re-reading needs.
+#[must_use]
+pub fn memory(service: &Service) -> Duration {
+    match service.kind {
+        Kind::Threats => tap::threats::MEMORY,
+        Kind::Tap { .. } | Kind::Isolation { .. } => Duration::ZERO,
+    }
+}
+
+/// Where a service is asked for events, as configured or built in.
+#[must_use]
+pub fn addresses(service: &Service, config: &Config) -> Vec<Url> {
+    let own = config.settings(service).url;
+    let built_in = match service.kind {
+        Kind::Tap { .. } | Kind::Threats => config.tap.as_ref().map(|tap| tap.base_url.clone()),
+        Kind::Isolation { url } => own.is_none().then(|| Url::parse(url).ok()).flatten(),
+    };
+    own.into_iter().chain(built_in).collect()
 }

@@ -20,7 +20,7 @@ use crate::http::Dropped;
 use crate::window::{Rule, utc, whole_seconds};
 
 /// So many failures of the same question, one after the other, end the run.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// Clocks that are further apart than this deserve a word.
 const SKEW: Duration = Duration::seconds(60);
 

@@ -59,6 +59,8 @@ pub struct Reach {
     pub look_back: Duration,
     /// Once more, so long after a time; zero for never.
     pub second_look: Duration,
+    /// Identities are kept at least this long behind the position.
+    pub memory: Duration,
 }
 
 /// A backfill: what was asked for, in the words of the command line, and what it meant then.
@@ -288,8 +290,9 @@ impl State {
         let Reach {
             look_back,
             second_look,
+            memory,
         } = self.reach;
-        let memory = look_back.max(second_look).max(SHORTEST_MEMORY);
+        let memory = memory.max(look_back).max(second_look).max(SHORTEST_MEMORY);
         let behind = self.saved.position.until - memory;
         let look = self.saved.second_look.as_ref();
         look.map_or(behind, |look| behind.min(look.until))

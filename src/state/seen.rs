@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::digest;
-use crate::event::{Asked, Digest, Identity};
+use crate::event::{Asked, Digest, Identity, Known};
 use crate::exit::{Because, Exit};
 use crate::files;
 
@@ -337,6 +337,12 @@ fn find(known: &[Entry], digest: &Digest) -> Option<usize> {
     known
         .binary_search_by(|entry| entry.digest.cmp(digest))
         .ok()
+}
+
+impl Known for Seen {
+    fn knows(&self, digest: &Digest) -> bool {
+        find(&self.known, digest).is_some() || self.recent.contains_key(digest)
+    }
 }
 
 /// Reads record by record: the file is never in memory as a whole.

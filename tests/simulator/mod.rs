@@ -1,4 +1,4 @@
-//! Proofpoint TAP and a Devo receiver on the loopback, as the reference says that they behave, and
+//! Proofpoint TAP and Isolation, and a Devo receiver, on the loopback, as the reference says that they behave, and
 //! faults at any byte.
 //!
 //! Nothing here knows the program: it speaks through sockets alone, so the tests and the demo run
@@ -13,8 +13,10 @@
 )]
 
 mod certs;
+mod desk;
 mod devo;
 mod http;
+pub mod isolation;
 mod listen;
 mod proxy;
 mod rng;
@@ -25,14 +27,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use certs::{Certs, OtherCa, Pair};
+pub use desk::{Request, Style};
 pub use devo::{
     Behaviour, ConnectionReport, Devo, Ended, Line, Options, Versions, host_of, tag_of,
 };
 pub use http::{Fault, Framing};
+pub use isolation::{API_KEY, Isolation, Jobs};
 pub use proxy::Proxy;
 pub use rng::Rng;
 pub use sample::{Body, Event, scenario};
-pub use tap::{PRINCIPAL, Request, SECRET, Style, Tap};
+pub use tap::{PRINCIPAL, SECRET, Tap};
 
 /// Returns as soon as the condition holds.
 ///

@@ -59,7 +59,8 @@ impl Event {
     }
 }
 
-/// The JSON of an event: always the same bytes, but for the order of its `messageParts`.
+/// The JSON of an event: always the same bytes, but for the order of its `messageParts` or, in
+/// Isolation, its `categories`.
 ///
 /// Any bytes will do, also such as are no JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,10 +74,9 @@ impl<T: Into<Vec<u8>>> From<T> for Body {
     fn from(text: T) -> Self {
         let text = text.into();
         let found = members(&text).into_iter().find(|&(from, to)| {
-            text[from..to]
-                .trim_ascii_start()
-                .starts_with(b"\"messageParts\"")
-                && text[from..to].trim_ascii_end().ends_with(b"]")
+            let member = text[from..to].trim_ascii();
+            let keys = [&b"\"messageParts\""[..], b"\"categories\""];
+            keys.iter().any(|key| member.starts_with(key)) && member.ends_with(b"]")
         });
         let parts = found.map(|(from, to)| {
             let list = from + memchr::memchr(b'[', &text[from..to]).unwrap_or(0);

@@ -1,23 +1,23 @@
-//! The SIEM API of Proofpoint TAP (reference/proofpoint-apis.md, part 1), with a store of events, a
-//! clock and quotas of its own. What was asked is recorded, and any answer can go wrong.
+//! The SIEM API and the threat summaries of Proofpoint TAP (reference/proofpoint-apis.md, parts 1 and
+//! 2), with a store of events, a clock and quotas of its own. What was asked is recorded, and any
+//! answer can go wrong.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use super::certs::{Certs, Pair, server_config};
-use super::http::{Answer, Asked, Content, Fault, Framing, Server};
+use super::desk::Store as _;
+use super::desk::{Desk, Refused, Request, Style, decoded, refuse};
+use super::http::{Asked, Content, Fault, Server};
 use super::listen::loopback;
 use super::rng::Rng;
-use super::sample::{ARRAYS, Body, Event, members, message, serial_of};
+use super::sample::{ARRAYS, Body, Event, message, serial_of};
 
 /// The service principal that may ask.
 pub const PRINCIPAL: &str = "11111111-2222-3333-4444-555555555555";
@@ -26,73 +26,9 @@ pub const SECRET: &str = "tap-secret-6f1d2c";
 
 /// TAP on a port of the loopback, until dropped.
 pub struct Tap {
-    state: Arc<State>,
+    desk: Arc<Desk<Store>>,
     server: Server,
     url: String,
-}
-
-/// What was asked, and how it was answered.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// `/v2/siem/messages/blocked`, for example.
-    pub path: String,
-    /// Decoded, in order, repeated keys too.
-    pub query: Vec<(String, String)>,
-    /// Names as they came.
-    pub headers: Vec<(String, String)>,
-    /// Of the answer; 0 when a fault left none. In a script: that of the right answer.
-    pub status: u16,
-    /// By the server's clock.
-    pub at: OffsetDateTime,
-}
-
-impl Request {
-    /// The first value of a key of the query.
-    pub fn param(&self, key: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// Start and end of the interval that was asked for, where it can be read.
-    pub fn interval(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
-        let (start, end) = self.param("interval")?.split_once('/')?;
-        Some((instant(start)?, instant(end)?))
-    }
-}
-
-/// How answers are spelt. The events in them are always in another order.
-#[derive(Debug, Clone, Copy)]
-pub struct Style {
-    /// Compressed, where the request accepts it.
-    pub gzip: bool,
-    /// With line breaks and indentation, the events too.
-    pub pretty: bool,
-    /// How an answer ends.
-    pub framing: Framing,
-    /// Its `Content-Type`.
-    pub content_type: &'static str,
-    /// The array before `queryEndTime`.
-    pub array_first: bool,
-    /// Unknown keys with nested values before and after the others.
-    pub extra_keys: bool,
-    /// The keys of each event in another order each time.
-    pub shuffle_keys: bool,
-}
-
-impl Default for Style {
-    fn default() -> Self {
-        Self {
-            gzip: true,
-            pretty: false,
-            framing: Framing::Chunked,
-            content_type: "application/json;charset=UTF-8",
-            array_first: false,
-            extra_keys: false,
-            shuffle_keys: false,
-        }
-    }
 }
 
 impl Tap {
@@ -130,13 +66,10 @@ impl Tap {
 
     fn serve(listener: TcpListener, url: String, pair: Option<&Pair>) -> Self {
         let tls = pair.map(|pair| Arc::new(server_config(pair, None, rustls::ALL_VERSIONS)));
-        let state = Arc::new(State {
-            store: Mutex::default(),
-            script: Mutex::default(),
-        });
-        let answering = Arc::clone(&state);
+        let desk = Arc::new(Desk::new(Store::default()));
+        let answering = Arc::clone(&desk);
         let server = Server::start(listener, tls, move |asked| answering.answer(asked));
-        Self { state, server, url }
+        Self { desk, server, url }
     }
 
     /// The base URL.
@@ -200,7 +133,20 @@ impl Tap {
             .iter()
             .find(|name| **name == array)
             .expect("the name of an array");
-        self.store().events.entry(known).or_default().push(event);
+        let mut store = self.store();
+        for (id, _) in named(event.body.text()) {
+            store
+                .threats
+                .entry(id)
+                .or_insert_with(|| Some("active".into()));
+        }
+        store.events.entry(known).or_default().push(event);
+    }
+
+    /// What the summary of a threat says of its status from now on; `None`: there is no such threat.
+    pub fn set_threat(&self, id: &str, status: Option<&str>) {
+        let status = status.map(str::to_owned);
+        self.store().threats.insert(id.to_owned(), status);
     }
 
     /// Adds the events of a scenario.
@@ -226,38 +172,54 @@ impl Tap {
         counts
     }
 
+    /// The threats that shown events created from then on name, by the numbers in the names of their
+    /// summaries, and in how many statuses each.
+    pub fn threats(&self, from: OffsetDateTime) -> BTreeMap<u64, usize> {
+        let store = self.store();
+        let events = store.events.values().flatten();
+        let shown =
+            events.filter(|event| event.created >= from && (!event.late || store.late_released));
+        let pairs: BTreeSet<(String, String)> =
+            shown.flat_map(|event| named(event.body.text())).collect();
+        let mut counts = BTreeMap::new();
+        for (id, _) in pairs {
+            *counts.entry(number_of(&id)).or_default() += 1;
+        }
+        counts
+    }
+
+    /// How many events are shown now.
+    pub fn visible(&self) -> usize {
+        let store = self.store();
+        let events = store.events.values().flatten();
+        let shown = events.filter(|event| !event.late || store.late_released);
+        shown.count()
+    }
+
     /// Everything asked since the start, or since it was forgotten.
     pub fn requests(&self) -> Vec<Request> {
-        self.store().requests.clone()
+        self.desk.requests()
     }
 
     /// Forgets what was asked, but not for the quota.
     pub fn forget_requests(&self) {
-        self.store().requests.clear();
+        self.desk.forget_requests();
     }
 
     /// Asked for every request, with its number since this script was set: what goes wrong.
     pub fn script(&self, script: impl FnMut(&Request, usize) -> Option<Fault> + Send + 'static) {
-        *lock(&self.state.script) = Some((Box::new(script), 0));
+        self.desk.set_script(Some(Box::new(script)));
     }
 
     /// From now on all goes well.
     pub fn no_script(&self) {
-        *lock(&self.state.script) = None;
+        self.desk.set_script(None);
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        lock(&self.state.store)
+        self.desk.store()
     }
 }
-
-struct State {
-    store: Mutex<Store>,
-    /// Apart, so that a script may take its time.
-    script: Mutex<Option<(Box<Script>, usize)>>,
-}
-
-type Script = dyn FnMut(&Request, usize) -> Option<Fault> + Send;
 
 struct Store {
     rng: Rng,
@@ -269,10 +231,11 @@ struct Store {
     style: Style,
     events: HashMap<&'static str, Vec<Event>>,
     late_released: bool,
+    /// The statuses of threats; of those that events name, and that were taken away, none.
+    threats: HashMap<String, Option<String>>,
     flood: Option<(u64, usize)>,
     /// For a path and an interval: the first serial number, and how many.
     flooded: HashMap<(String, String), (u64, u64)>,
-    requests: Vec<Request>,
 }
 
 impl Default for Store {
@@ -287,86 +250,20 @@ impl Default for Store {
             style: Style::default(),
             events: HashMap::new(),
             late_released: false,
+            threats: HashMap::new(),
             flood: None,
             flooded: HashMap::new(),
-            requests: Vec::new(),
         }
     }
 }
 
-/// A test that failed while it held a lock shall not hide behind a second panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl State {
-    fn answer(&self, asked: &Asked) -> Answer {
-        let (mut request, mut answer) = lock(&self.store).answer(asked);
-        if let Some((script, number)) = &mut *lock(&self.script) {
-            answer.fault = script(&request, *number);
-            *number += 1;
-        }
-        match &answer.fault {
-            Some(Fault::Status { code, .. }) => request.status = *code,
-            Some(Fault::Body(_)) => request.status = 200,
-            Some(Fault::Raw(_) | Fault::Reset | Fault::Close) => request.status = 0,
-            _ => {}
-        }
-        lock(&self.store).requests.push(request);
-        answer
-    }
-}
-
-/// A refusal: its status and text.
-type Refused = (u16, String);
-
-impl Store {
+impl super::desk::Store for Store {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc() + self.clock_offset
     }
 
-    fn answer(&mut self, asked: &Asked) -> (Request, Answer) {
-        let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
-        let mut request = Request {
-            path: path.to_owned(),
-            query: pairs(query),
-            headers: asked.headers.clone(),
-            status: 200,
-            at: self.now(),
-        };
-        let mut headers = vec![("Date".to_owned(), http_date(request.at))];
-        let body = match self.right_answer(asked, &request) {
-            Ok(body) => {
-                headers.push(("Content-Type".into(), self.style.content_type.into()));
-                let accepted = asked.header("accept-encoding").unwrap_or("");
-                if self.style.gzip && accepted.contains("gzip") {
-                    headers.push(("Content-Encoding".into(), "gzip".into()));
-                    gzipped(body)
-                } else {
-                    body
-                }
-            }
-            Err((status, text)) => {
-                request.status = status;
-                if !text.is_empty() {
-                    headers.push(("Content-Type".into(), "text/plain".into()));
-                }
-                Content::Bytes(text.into())
-            }
-        };
-        let framing = if request.status == 200 {
-            self.style.framing
-        } else {
-            Framing::Length
-        };
-        let answer = Answer {
-            status: request.status,
-            headers,
-            body,
-            framing,
-            fault: None,
-        };
-        (request, answer)
+    fn style(&self) -> Style {
+        self.style
     }
 
     fn right_answer(&mut self, asked: &Asked, request: &Request) -> Result<Content, Refused> {
@@ -374,17 +271,21 @@ impl Store {
         if asked.header("authorization") != Some(&format!("Basic {login}")) {
             return refuse(401, "Credentials did not pass authentication");
         }
-        let array = match request.path.as_str() {
-            "/v2/siem/clicks/blocked" => ARRAYS[0],
-            "/v2/siem/clicks/permitted" => ARRAYS[1],
-            "/v2/siem/messages/blocked" => ARRAYS[2],
-            "/v2/siem/messages/delivered" => ARRAYS[3],
-            other => return refuse(404, &format!("There is nothing at {other}")),
-        };
         if asked.method != "GET" {
             return refuse(405, "Only GET is allowed");
         }
-        let pool = usize::from(array != "clicksPermitted");
+        if let Some(id) = request.path.strip_prefix("/v2/threat/summary/") {
+            return self.summary(&decoded(id));
+        }
+        let arrays: &[&str] = match request.path.as_str() {
+            "/v2/siem/clicks/blocked" => &ARRAYS[..1],
+            "/v2/siem/clicks/permitted" => &ARRAYS[1..2],
+            "/v2/siem/messages/blocked" => &ARRAYS[2..3],
+            "/v2/siem/messages/delivered" => &ARRAYS[3..],
+            "/v2/siem/all" => &ARRAYS,
+            other => return refuse(404, &format!("There is nothing at {other}")),
+        };
+        let pool = usize::from(arrays != ["clicksPermitted"]);
         let a_day_ago = request.at - Duration::DAY;
         self.spent[pool].retain(|&at| at > a_day_ago);
         if self.spent[pool].len() >= self.quota[pool] {
@@ -398,11 +299,43 @@ impl Store {
             .format(&Rfc3339)
             .expect("a time with a date");
         if self.flood.is_some() {
-            return Ok(self.flood(request, array, &end_time, start));
+            return Ok(self.flood(request, arrays, &end_time, start));
         }
-        let mut shown = self.shown(request, array, start, end);
-        self.rng.shuffle(&mut shown);
-        Ok(Content::Bytes(self.spell(array, &end_time, &shown)))
+        let (head, tail) = frame(self.style, arrays, &end_time);
+        let mut text = Vec::new();
+        for (number, array) in arrays.iter().enumerate() {
+            let mut shown = self.shown(request, array, start, end);
+            self.rng.shuffle(&mut shown);
+            let last = number + 1 == arrays.len();
+            let head = match number {
+                0 => head.clone(),
+                _ => format!(r#","{array}":["#),
+            };
+            let tail = if last { tail.as_str() } else { "]" };
+            text.extend(self.style.spell(&mut self.rng, &head, tail, &shown));
+        }
+        Ok(Content::Bytes(text))
+    }
+}
+
+impl Store {
+    /// The summary of a threat: whatever an event names has one, unless it was taken away. The number
+    /// in its name is of the threat.
+    fn summary(&self, id: &str) -> Result<Content, Refused> {
+        let Some(Some(status)) = self.threats.get(id) else {
+            return refuse(404, "");
+        };
+        let number = number_of(id);
+        let text = format!(
+            r#"{{"id":{id},"identifiedAt":"2025-01-14T08:16:41.000Z","name":"serial.{number}","type":"attachment","category":"malware","status":"{status}","severityScore":412,"attackSpread":37,"notable":false,"verticallyTargeted":false,"geoTargeted":true,"actors":[{{"id":"1f2e3d4c-5b6a-4798-8a9b-0c1d2e3f4a5b","name":"TA0000"}}],"families":[{{"id":"loader","name":"Loader"}}],"malware":[{{"id":"8a7b6c5d-4e3f-4210-9f8e-7d6c5b4a3928","name":"ExampleLöader \u00e9"}}],"techniques":[],"brands":[]}}"#,
+            id = Value::from(id),
+        );
+        Ok(Content::Bytes(self.style.spell(
+            &mut self.rng.clone(),
+            &text,
+            "",
+            &[],
+        )))
     }
 
     /// The window that was asked for, if everything about the query is as it must be.
@@ -474,35 +407,10 @@ impl Store {
             .collect()
     }
 
-    fn spell(&mut self, array: &str, end_time: &str, events: &[Body]) -> Vec<u8> {
-        let style = self.style;
-        let (head, tail) = frame(style, array, end_time);
-        let mut text = head.into_bytes();
-        let mut event = Vec::new();
-        for (number, body) in events.iter().enumerate() {
-            if number > 0 {
-                text.push(b',');
-            }
-            event.clear();
-            body.write(&mut self.rng, &mut event);
-            if style.shuffle_keys {
-                let mut keys: Vec<_> = members(&event)
-                    .into_iter()
-                    .map(|(from, to)| event[from..to].to_vec())
-                    .collect();
-                self.rng.shuffle(&mut keys);
-                event = [b"{", keys.join(&b","[..]).as_slice(), b"}"].concat();
-            }
-            text.extend_from_slice(&event);
-        }
-        text.extend_from_slice(tail.as_bytes());
-        if style.pretty { indented(&text) } else { text }
-    }
-
     fn flood(
         &mut self,
         request: &Request,
-        array: &'static str,
+        arrays: &[&str],
         end_time: &str,
         start: OffsetDateTime,
     ) -> Content {
@@ -513,7 +421,7 @@ impl Store {
             request.param("interval").unwrap_or("").to_owned(),
         );
         let (first, events) = *self.flooded.entry(key).or_insert((made, events));
-        let (head, tail) = frame(self.style, array, end_time);
+        let (head, tail) = frame(self.style, arrays, end_time);
         let mut block = Block::new(start, size);
         Content::Stream(Box::new(move |wire| {
             wire.write_all(head.as_bytes())?;
@@ -529,8 +437,24 @@ impl Store {
     }
 }
 
-fn refuse<T>(status: u16, text: &str) -> Result<T, Refused> {
-    Err((status, text.to_owned()))
+/// The threats that an event names, with the status that it gives each.
+fn named(event: &[u8]) -> Vec<(String, String)> {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    let threats = event["threatsInfoMap"].as_array().into_iter().flatten();
+    let pair = |threat: &Value| {
+        let text = |key: &str| threat[key].as_str().map(str::to_owned);
+        Some((
+            text("threatID")?,
+            text("threatStatus")?.to_ascii_lowercase(),
+        ))
+    };
+    threats.chain([&event]).filter_map(pair).collect()
+}
+
+/// A number for a threat.
+fn number_of(id: &str) -> u64 {
+    let mix = |number: u64, byte| number.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte);
+    id.bytes().fold(7, mix)
 }
 
 /// What the query wants of an event's threats; empty lists want anything.
@@ -558,7 +482,7 @@ impl Wanted {
             return true;
         }
         let Ok(event) = serde_json::from_slice::<Value>(event) else {
-            return false;
+            return true;
         };
         let fits = |threat: &Value, key: &str, wanted: &[String]| {
             let value = threat
@@ -578,7 +502,8 @@ impl Wanted {
 }
 
 /// What stands before and after the events.
-fn frame(style: Style, array: &str, end_time: &str) -> (String, String) {
+fn frame(style: Style, arrays: &[&str], end_time: &str) -> (String, String) {
+    let array = arrays[0];
     let end_time = format!(r#""queryEndTime":"{end_time}""#);
     let (before, after) = match style.array_first {
         true => (String::new(), format!(",{end_time}")),
@@ -645,106 +570,4 @@ impl Block {
         }
         count
     }
-}
-
-fn gzipped(body: Content) -> Content {
-    match body {
-        Content::Bytes(bytes) => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            encoder.write_all(&bytes).expect("into memory");
-            Content::Bytes(encoder.finish().expect("into memory"))
-        }
-        Content::Stream(produce) => Content::Stream(Box::new(move |wire| {
-            let mut encoder = GzEncoder::new(wire, Compression::fast());
-            produce(&mut encoder)?;
-            encoder.finish().map(drop)
-        })),
-    }
-}
-
-/// JSON with a line for each member and element; strings and numbers stay as they are.
-fn indented(text: &[u8]) -> Vec<u8> {
-    let (mut out, mut depth) = (Vec::with_capacity(text.len() * 3 / 2), 0_usize);
-    let (mut string, mut escaped) = (false, false);
-    let line = |out: &mut Vec<u8>, depth: usize| {
-        out.extend_from_slice(b"\r\n");
-        out.resize(out.len() + 2 * depth, b' ');
-    };
-    for &byte in text {
-        if string {
-            out.push(byte);
-            string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            continue;
-        }
-        if matches!(byte, b'}' | b']') {
-            depth = depth.saturating_sub(1);
-            line(&mut out, depth);
-        }
-        out.push(byte);
-        match byte {
-            b'"' => string = true,
-            b'{' | b'[' => depth += 1,
-            b':' => out.push(b' '),
-            _ => {}
-        }
-        if matches!(byte, b'{' | b'[' | b',') {
-            line(&mut out, depth);
-        }
-    }
-    out
-}
-
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(key), decoded(value))
-        })
-        .collect()
-}
-
-/// As servers read a query: `+` is a blank.
-fn decoded(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [byte, more @ ..] = rest {
-        let hex = more.get(..2).and_then(|hex| str::from_utf8(hex).ok());
-        match (byte, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                rest = &more[2..];
-                continue;
-            }
-            (b'+', _) => out.push(b' '),
-            _ => out.push(*byte),
-        }
-        rest = more;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// RFC 3339, and an offset without its colon too.
-fn instant(text: &str) -> Option<OffsetDateTime> {
-    let text = match text
-        .len()
-        .checked_sub(5)
-        .and_then(|at| text.split_at_checked(at))
-    {
-        Some((time, offset)) if offset.starts_with(['+', '-']) && !offset.contains(':') => {
-            format!("{time}{}:{}", &offset[..3], &offset[3..])
-        }
-        _ => text.to_owned(),
-    };
-    OffsetDateTime::parse(&text, &Rfc3339).ok()
-}
-
-fn http_date(time: OffsetDateTime) -> String {
-    let format = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
-    time.to_offset(UtcOffset::UTC)
-        .format(&format)
-        .expect("a time with a date")
 }

@@ -12,6 +12,28 @@ use crate::treat::Rule;
 
 const NOW: OffsetDateTime = datetime!(2026-11-27 12:00 UTC);
 const EXAMPLE: &str = include_str!("../../../examples/tap.toml");
+/// Each example with those of its tables that have every key.
+const EXAMPLES: [(&str, &[&str]); 2] = [
+    (
+        EXAMPLE,
+        &[
+            "",
+            "[devo]",
+            "[tap]",
+            "[http]",
+            "[obfuscation]",
+            "[services.tap-clicks-blocked]",
+            "[[services.tap-clicks-blocked.obfuscate]]",
+            "[[services.tap-clicks-blocked.keep]]",
+            "[[services.tap-clicks-blocked.drop]]",
+            "[services.tap-threats]",
+        ],
+    ),
+    (
+        include_str!("../../../examples/isolation.toml"),
+        &["[isolation]", "[services.isolation-web]"],
+    ),
+];
 
 fn read(text: &str) -> Result<Config, Vec<Fault>> {
     check(text, Path::new("/etc/proofpull"), NOW)
@@ -1175,6 +1197,73 @@ fn rules_are_checked() {
 }
 
 #[test]
+fn a_key_of_another_kind_of_service_is_unknown() {
+    let check = |service: &str, line: &str| {
+        let text = format!("[services.{service}]\n{line}");
+        let key = line.split(' ').next().unwrap();
+        check_one(&text, "2:1", &format!("has no key {key}"), "");
+    };
+    check("tap-clicks-blocked", "window_offset = '30m'");
+    check("tap-clicks-blocked", "max_threats_per_run = 5");
+    check("tap-threats", "threat_status = ['active']");
+    check("isolation-web", "requests = []");
+    check("isolation-web", "max_threats_per_run = 5");
+    check("isolation-web", "threat_type = ['url']");
+    check("isolation-url", "threat_status = ['active']");
+}
+
+#[test]
+fn the_most_threats_of_a_run_are_a_number() {
+    let check = |value: &str, said: &str| {
+        let text = format!("[services.tap-threats]\nmax_threats_per_run = {value}");
+        check_one(&text, "2:23", said, "write max_threats_per_run = 500");
+    };
+    check("0", "max_threats_per_run must be from 1 to 100000");
+    check(
+        "'5'",
+        "max_threats_per_run must be a whole number such as 500",
+    );
+    let config = good("[services.tap-threats]\nmax_threats_per_run = 7");
+    let most = |config: &Config| config.settings(service("tap-threats")).max_threats_per_run;
+    assert_eq!((most(&config), most(&good(""))), (7, 500));
+}
+
+#[test]
+fn isolation_is_checked() {
+    let table = |line: &str| format!("[isolation]\n{line}");
+    check_one(
+        &table(""),
+        "1:1",
+        "[isolation]",
+        "api_key = { file = \"isolation.key\" }",
+    );
+    check_one(
+        &table("api_key = ''"),
+        "2:11",
+        "api_key must not be empty",
+        "",
+    );
+    check_one(
+        &table("key = 'hunter2'\napi_key = 'hunter3'"),
+        "2:1",
+        "has no key key",
+        "",
+    );
+    assert!(good(&table("api_key = 'hunter2'")).holds_a_secret());
+    let offset = |value: &str, said: &str| {
+        let text = format!("[services.isolation-url]\nwindow_offset = {value}");
+        check_one(&text, "2:17", said, "write window_offset = \"30m\"");
+    };
+    offset("'1441m'", "window_offset must be from 0s to 1d");
+    offset("30", "window_offset must be a string");
+    for (text, minutes) in [("0s", 0), ("1440m", 1440), ("24h", 1440)] {
+        let text = format!("[services.isolation-url]\nwindow_offset = {text:?}");
+        let offset = good(&text).settings(service("isolation-url")).window_offset;
+        assert_eq!(offset, Duration::from_secs(60 * minutes));
+    }
+}
+
+#[test]
 fn threats_are_chosen_from_what_tap_knows() {
     let types = "write threat_type = [\"url\", \"attachment\", \"messageText\"]";
     check_service(
@@ -1451,13 +1540,13 @@ principal = 'me'
     );
 }
 
-/// The example with the keys set that it shows as comments.
-fn example_with_all_keys() -> String {
+/// An example with the keys set that it shows as comments.
+fn with_all_keys(example: &str) -> String {
     let set = |line: &str| match line.strip_prefix('#') {
         Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
         _ => format!("{line}\n"),
     };
-    EXAMPLE.lines().map(set).collect()
+    example.lines().map(set).collect()
 }
 
 #[test]
@@ -1468,7 +1557,7 @@ fn the_example_is_accepted_with_and_without_its_comments() {
             && devo.pulling_id
             && devo.fields.is_empty())
     );
-    let all = good(&example_with_all_keys());
+    let all = good(&with_all_keys(EXAMPLE));
     let (shown, usual) = (
         all.settings(service("tap-clicks-blocked")),
         Settings::of(service("tap-clicks-blocked").kind),
@@ -1500,61 +1589,65 @@ fn what_the_readme_shows_is_accepted() {
 }
 
 #[test]
-fn every_key_is_in_the_example() {
-    // the hint for an unknown key lists the known ones
-    let mut tables = 0;
-    let example = example_with_all_keys();
-    for header in [
-        "",
-        "[devo]",
-        "[tap]",
-        "[http]",
-        "[obfuscation]",
-        "[services.tap-clicks-blocked]",
-        "[[services.tap-clicks-blocked.obfuscate]]",
-        "[[services.tap-clicks-blocked.keep]]",
-        "[[services.tap-clicks-blocked.drop]]",
-    ] {
-        let sections: Vec<&str> = match header {
-            "" => vec![&example],
-            _ => example.split(&format!("\n{header}\n")).skip(1).collect(),
-        };
-        assert!(!sections.is_empty(), "{header}");
-        let ends = |section: &'_ str| section.find("\n[").unwrap_or(section.len());
-        let sections = sections
-            .into_iter()
-            .map(|section| &section[..ends(section)]);
-        let shown: BTreeSet<&str> = sections
-            .flat_map(str::lines)
-            .filter_map(|line| line.split_once(" = "))
-            .map(|(key, _)| key)
-            .collect();
-        let faults = read(&format!("{header}\nzzzzzzzzzz = 1")).unwrap_err();
-        let known = faults
+fn the_example_for_isolation_is_accepted_and_shows_the_defaults() {
+    let (example, _) = EXAMPLES[1];
+    assert!(good(example).isolation.is_some());
+    let all = good(&with_all_keys(example)).settings(service("isolation-web"));
+    let usual = Settings::of(service("isolation-web").kind);
+    assert_eq!(
+        (all.look_back, all.second_look, all.max_duration),
+        (usual.look_back, usual.second_look, usual.max_duration)
+    );
+    assert_eq!(all.window_offset, usual.window_offset);
+    assert_eq!(all.tag.as_deref(), Some(service("isolation-web").tag));
+}
+
+#[test]
+fn every_key_is_in_an_example() {
+    for (example, headers) in EXAMPLES {
+        let example = with_all_keys(example);
+        headers
             .iter()
-            .find_map(|fault| fault.hint.strip_prefix("known here: "))
-            .expect(header);
-        for key in known.split(", ") {
-            let inner = match header.trim_matches(['[', ']']) {
-                "" => format!("\n[{key}"),
-                outer => format!("\n[[{outer}.{key}]]\n"),
-            };
-            let table = example.contains(&inner);
-            assert!(
-                table || shown.contains(key),
-                "{header} {key} is not in examples/tap.toml"
-            );
-        }
-        tables += 1;
+            .for_each(|header| check_shows(&example, header));
     }
     for service in &service::SERVICES {
-        assert!(
-            EXAMPLE.contains(&format!("\n[services.{}]\n", service.name)),
-            "{}",
-            service.name
-        );
+        let table = format!("\n[services.{}]\n", service.name);
+        let shown = EXAMPLES.iter().any(|(text, _)| text.contains(&table));
+        assert!(shown, "{table}");
     }
-    assert_eq!(tables, 9);
+}
+
+/// The hint for an unknown key lists the known ones; an example shows all of them, those of a service
+/// in the table of any.
+fn check_shows(example: &str, header: &str) {
+    let sections: Vec<&str> = match header {
+        "" => vec![example],
+        _ if header.starts_with("[services") => example.split("\n[services").skip(1).collect(),
+        _ => example.split(&format!("\n{header}\n")).skip(1).collect(),
+    };
+    assert!(!sections.is_empty(), "{header}");
+    let ends = |section: &str| section.find("\n[").unwrap_or(section.len());
+    let sections = sections.iter().map(|section| &section[..ends(section)]);
+    let shown: BTreeSet<&str> = sections
+        .flat_map(str::lines)
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, _)| key)
+        .collect();
+    let faults = read(&format!("{header}\nzzzzzzzzzz = 1")).unwrap_err();
+    let known = faults
+        .iter()
+        .find_map(|fault| fault.hint.strip_prefix("known here: "))
+        .expect(header);
+    for key in known.split(", ") {
+        let inner = match header {
+            "" => format!("\n[{key}"),
+            _ => format!(".{key}]]\n"),
+        };
+        // as all keys are set, tables of tables too
+        let mut examples = EXAMPLES.iter().map(|(text, _)| with_all_keys(text));
+        let table = examples.any(|text| text.contains(&inner));
+        assert!(table || shown.contains(key), "{header} {key} is not shown");
+    }
 }
 
 fn check_no_leak(text: &str) {
@@ -1571,7 +1664,7 @@ fn check_no_leak(text: &str) {
 
 #[test]
 fn no_cut_or_mangled_text_makes_it_panic_or_leak() {
-    let example = example_with_all_keys().replace("{ file = \"tap.secret\" }", "'hunter2'");
+    let example = with_all_keys(EXAMPLE).replace("{ file = \"tap.secret\" }", "'hunter2'");
     for (at, _) in example.char_indices() {
         check_no_leak(&example[..at]);
         check_no_leak(&example[at..]);

@@ -187,7 +187,7 @@ impl<'a> Click<'a> {
 
 /// A string, borrowed where it holds no escape; null counts as empty.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(Cow<'a, str>);
 
 impl Text<'_> {
     fn is_empty(&self) -> bool {
@@ -196,6 +196,10 @@ impl Text<'_> {
 
     fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod identity;
 mod siem;
+pub(super) mod threats;
 mod words;
 
 use std::slice;

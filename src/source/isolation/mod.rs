@@ -1,0 +1,417 @@
+//! Proofpoint Isolation: its reporting API, which answers by jobs. Proofpoint publishes no document
+//! of it; what is known comes from its community tool iso2web and its add-on for Splunk.
+//!
+//! A window is one job: asked for, looked at until it is completed, then read page by page, with
+//! ordinals that count through all of its pages.
+
+mod page;
+
+use std::collections::HashSet;
+use std::time::{Duration as Wait, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use time::{Duration, OffsetDateTime};
+
+use super::api::{Api, Reading, Words};
+use super::plan::Step;
+use super::windows::Windows;
+use super::{Opening, Source, Turn};
+use crate::config::{Settings, Url};
+use crate::event::{Asked, Batch, Record};
+use crate::exit::{Because, Exit, Hint, fail};
+use crate::http::Dropped;
+use crate::json_stream::{Broken, Splitter};
+use crate::quota::Pool;
+use crate::secret;
+use crate::window::{Rule, utc};
+use page::Page;
+
+/// So many records to a page; the API takes no more.
+const PAGE_SIZE: &str = "10000";
+/// So many bytes of a page are held and sorted. One of 10,000 records has 5 MB; a larger one is
+/// sorted and handed over in pieces, so that memory stays bounded.
+const HELD: usize = 6 * 1024 * 1024;
+/// Nor are more records held, however small they are.
+const RECORDS: usize = 20_000;
+/// A part is read, and a batch handed over, at about this size.
+const BATCH: usize = 512 * 1024;
+/// The waits between two looks at a job grow from the first of these to the second.
+const FIRST_WAIT: Wait = Wait::from_millis(250);
+const LONGEST_WAIT: Wait = Wait::from_secs(30);
+/// A job may take so many times the longest silence, `[http] timeout`.
+const SILENCES: u32 = 8;
+/// A status with one of these in it will not become COMPLETED any more. None is documented.
+const FAILURES: [&str; 11] = [
+    "FAIL", "ERROR", "CANCEL", "ABORT", "EXPIR", "REJECT", "KILL", "INVALID", "DENIED", "TIMEOUT",
+    "TIMED",
+];
+/// What its answers have: records, and what is said of the job.
+const DATA: &[&str] = &["data"];
+const MEMBERS: &[&str] = &["status", "jobId", "pageToken"];
+
+/// What helps, for Isolation.
+const WORDS: Words = Words {
+    api: "Isolation API",
+    denied: "[ApiError 403] ",
+    refused: "",
+    address: "url of the service",
+    bad_request: "the service does not take this request: check start_time and url of the service, and this machine's clock",
+    unknown: "set [isolation] api_key to a valid key; one is made in the Isolation console under Product Settings, Reporting API",
+    not_entitled: "check [isolation] api_key, and that it is for this product; one is made in the Isolation console \
+                   under Product Settings, Reporting API",
+    comes_back: "when requests come back is not published",
+};
+
+/// What the API allows is not published; only its refusals count.
+pub(super) static POOL: Pool = Pool {
+    name: "reports",
+    limits: &[],
+};
+
+/// What the API accepts: a day at most, ending `window_offset` before its present, since it records
+/// with a delay; it keeps 30 days, of which an hour is left as headroom.
+pub(super) fn rule(settings: &Settings) -> Rule {
+    Rule {
+        shortest: Duration::minutes(1),
+        longest: Duration::DAY,
+        keep: Duration::hours(30 * 24 - 1),
+        margin: Duration::try_from(settings.window_offset).unwrap_or(Duration::DAY),
+    }
+}
+
+/// Opens the product whose API is at `url`, unless the service is configured with another one;
+/// nothing is asked for yet.
+///
+/// # Errors
+/// When `[isolation]` is missing, or its key cannot be read or be one.
+pub(super) fn open(opening: &Opening<'_>, url: &str) -> Result<Isolation> {
+    let name = opening.service.name;
+    let Some(sign_in) = &opening.config.isolation else {
+        let message = format!("running {name}: the configuration has no table [isolation]");
+        return fail(Exit::Config, message).hint(WORDS.unknown);
+    };
+    let key = secret::read(&sign_in.api_key, "api_key of [isolation]")?;
+    let Some(bearer) = key.bearer() else {
+        return fail(Exit::Config, "reading api_key of [isolation]: it is no key")
+            .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
+    };
+    let built_in = || Url::parse(url).map_err(|said| anyhow!("{url} {said}"));
+    let url = opening.settings.url.clone().map_or_else(built_in, Ok)?;
+    Ok(Isolation {
+        api: Api::new(opening, url, (bearer, key), &WORDS)?,
+        windows: Windows::new(rule(opening.settings), opening),
+        patience: opening.network.timeout() * SILENCES,
+        job: None,
+    })
+}
+
+/// One product of Isolation.
+#[derive(Debug)]
+pub struct Isolation {
+    api: Api,
+    windows: Windows,
+    /// How long a job may take until it is completed, and then until each of its pages is there.
+    patience: Wait,
+    job: Option<Job>,
+}
+
+/// A window that was asked for.
+#[derive(Debug)]
+struct Job {
+    step: Step,
+    asked: Asked,
+    /// The server's time when it was asked for.
+    server: Option<OffsetDateTime>,
+    id: Option<String>,
+    page_token: Option<String>,
+    /// All page tokens so far.
+    tokens: HashSet<String>,
+    /// Since when it is looked at in vain, and how often.
+    since: Instant,
+    looks: u32,
+    /// Whether a part of the answer that is being read was handed over already.
+    in_pieces: bool,
+    page: Page,
+    next: Next,
+}
+
+/// What is next in a job, once its page was handed over.
+#[derive(Debug)]
+enum Next {
+    /// To let the cycle confirm what it has, since a wait follows.
+    Confirm(Wait),
+    Wait(Wait),
+    Ask,
+    Read(Box<Reading>),
+    End,
+}
+
+impl Source for Isolation {
+    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
+        let mut job = match self.job.take() {
+            Some(job) => job,
+            None => match self.windows.next(turn)? {
+                Some(step) => {
+                    let booked = turn.quota.book(turn.now);
+                    booked.with_context(|| format!("asking for {step}"))?;
+                    Job::new(step, self.windows.ask(step))
+                }
+                None => return Ok(None),
+            },
+        };
+        let mut batch = match self.step(&mut job, turn) {
+            Ok(()) => job.batch(&self.windows, turn),
+            Err(error) => {
+                let error = error.context(format!("pulling {} from {}", job.step, self.api.url));
+                let border = match error.is::<Over>() {
+                    true => self.windows.leave_to_the_next_run(job.step, error),
+                    false => self.windows.give_up(job.step, error),
+                };
+                return Ok(Some(Batch {
+                    border: Some(border),
+                    ..Batch::default()
+                }));
+            }
+        };
+        match job.next {
+            Next::End if !job.page.is_open() => {
+                batch.border = Some(self.windows.complete(job.step, job.server, turn));
+            }
+            _ => self.job = Some(job),
+        }
+        Ok(Some(batch))
+    }
+}
+
+impl Isolation {
+    /// Goes on with a job, unless there is something to hand over.
+    fn step(&mut self, job: &mut Job, turn: &mut Turn<'_>) -> Result<()> {
+        if job.page.is_open() {
+            return Ok(());
+        }
+        let mut reading = match std::mem::replace(&mut job.next, Next::End) {
+            Next::End => return Ok(()),
+            Next::Confirm(wait) => {
+                job.next = Next::Wait(wait);
+                return Ok(());
+            }
+            Next::Wait(wait) => {
+                turn.stop.sleep(wait);
+                job.next = Next::Ask;
+                return Ok(());
+            }
+            Next::Ask => Box::new(self.ask(job, turn)?),
+            Next::Read(reading) => reading,
+        };
+        match self.api.read_on(&mut reading, BATCH, turn.stop) {
+            Ok(false) => {
+                job.hold(&mut reading);
+                job.next = Next::Read(reading);
+                Ok(())
+            }
+            Ok(true) => self.judge(job, *reading, Ok(())),
+            Err(error) => match error.downcast_ref() {
+                Some(Broken::Missing(_)) => self.judge(job, *reading, Err(error)),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Asks for the job, for news of it or for its next page: always with the same window.
+    fn ask(&mut self, job: &mut Job, turn: &mut Turn<'_>) -> Result<Reading> {
+        let [from, to] = [job.step.window.from, job.step.window.to].map(as_asked);
+        let mut query = vec![
+            ("from", from.as_str()),
+            ("to", to.as_str()),
+            ("pageSize", PAGE_SIZE),
+        ];
+        let job_id = job.id.iter().map(|id| ("jobId", id.as_str()));
+        let token = job.page_token.iter();
+        query.extend(job_id.chain(token.map(|token| ("pageToken", token.as_str()))));
+        let started = Instant::now();
+        let mut answer = self.api.get(&query, turn.tally)?;
+        if let Some(date) = answer.date {
+            self.windows
+                .compare_clocks(date, turn.now + started.elapsed());
+            job.server.get_or_insert(date);
+        }
+        match answer.status {
+            200 => Ok(Reading::new(answer, Splitter::keeping(DATA, MEMBERS))),
+            _ => Err(self.api.refusal(&mut answer, turn)?),
+        }
+    }
+
+    /// What a whole answer says of its job; `data` is what is wrong if it had none.
+    fn judge(&self, job: &mut Job, mut reading: Reading, data: Result<()>) -> Result<()> {
+        let member = |key| reading.splitter.member(key);
+        let (status, id, token) = (member("status"), member("jobId"), member("pageToken"));
+        job.id = id.or_else(|| job.id.take());
+        let Some(status) = status else {
+            return Err(self
+                .api
+                .unexpected(&mut reading.answer, "the answer has no status"));
+        };
+        if status.eq_ignore_ascii_case("COMPLETED") {
+            data?;
+            let (text, ends) = reading.take();
+            job.page.add(text, &ends);
+            job.page.sort();
+            return self.turn_the_page(job, reading, token);
+        }
+        let said = format!("the job is {status:?}");
+        let upper = status.to_ascii_uppercase();
+        if FAILURES.iter().any(|word| upper.contains(word)) {
+            let shown = self.api.shown(&mut reading.answer);
+            let hint =
+                "the service has trouble with this; the next run asks again, for less at once";
+            return Err(over(&format!("{said}: {shown}"), hint));
+        }
+        job.page = Page::default();
+        if job.in_pieces {
+            // what was handed over will be known, but ordinals cannot go on from there
+            let error = anyhow!("{said}, but its answer had more than could be held");
+            return Err(error.context(Exit::Unavailable).context(Dropped::Cut));
+        }
+        if job.id.is_none() {
+            return Err(self
+                .api
+                .unexpected(&mut reading.answer, &format!("{said} and has no jobId")));
+        }
+        let waited = job.since.elapsed();
+        let Some(left) = self.patience.checked_sub(waited) else {
+            let said = format!("{said}, not COMPLETED after {} s", waited.as_secs());
+            let hint = "the next run asks for less at once; where jobs are always slow, set a longer [http] timeout";
+            return Err(over(&said, hint));
+        };
+        let wait = wait_after(job.looks).min(left);
+        job.looks += 1;
+        job.next = Next::Confirm(wait);
+        Ok(())
+    }
+
+    /// After a page comes the one that its token names, or nothing.
+    fn turn_the_page(
+        &self,
+        job: &mut Job,
+        mut reading: Reading,
+        token: Option<String>,
+    ) -> Result<()> {
+        (job.since, job.looks, job.in_pieces) = (Instant::now(), 0, false);
+        if let Some(token) = &token {
+            if !job.tokens.insert(token.clone()) {
+                let said = "the answer has a pageToken that came before";
+                return Err(self.api.unexpected(&mut reading.answer, said));
+            }
+            job.next = Next::Confirm(Wait::ZERO);
+        }
+        job.page_token = token;
+        Ok(())
+    }
+}
+
+impl Job {
+    fn new(step: Step, asked: Asked) -> Job {
+        Job {
+            step,
+            asked,
+            server: None,
+            id: None,
+            page_token: None,
+            tokens: HashSet::new(),
+            since: Instant::now(),
+            looks: 0,
+            in_pieces: false,
+            page: Page::default(),
+            next: Next::Ask,
+        }
+    }
+
+    /// Holds what has come of an answer; what is more than can be held is handed over.
+    ///
+    /// It may come before the status. It is evidence whatever that will be; only if the job turns out
+    /// not to be completed, the window is asked for anew.
+    fn hold(&mut self, reading: &mut Reading) {
+        let (text, ends) = reading.take();
+        self.page.add(text, &ends);
+        if self.page.is_full(HELD, RECORDS) {
+            self.page.sort();
+            self.in_pieces = true;
+        }
+    }
+
+    /// The next records of the page.
+    fn batch(&mut self, windows: &Windows, turn: &mut Turn<'_>) -> Batch {
+        let mut batch = Batch {
+            asked: self.asked,
+            ..Batch::default()
+        };
+        if !self.page.is_open() {
+            return batch;
+        }
+        batch.text.reserve(BATCH + BATCH / 8);
+        while batch.text.len() < BATCH
+            && let Some(visit) = self.page.next()
+        {
+            turn.tally.unreadable += u64::from(!visit.is_readable());
+            let date = visit.date.map(utc);
+            let late = windows.seconds_late(date.as_deref());
+            let identity = visit.identity();
+            batch.text.extend_from_slice(visit.text);
+            let end = u32::try_from(batch.text.len()).unwrap_or(u32::MAX);
+            batch.records.push(Record {
+                end,
+                identity,
+                late,
+            });
+        }
+        if !self.page.is_open() {
+            self.page = Page::default();
+        }
+        batch
+    }
+}
+
+/// The wait after so many looks at a job that was not completed.
+fn wait_after(looks: u32) -> Wait {
+    FIRST_WAIT
+        .saturating_mul(1 << looks.min(10))
+        .min(LONGEST_WAIT)
+}
+
+/// A time as Proofpoint's own tools ask for it: UTC, without saying so.
+fn as_asked(time: OffsetDateTime) -> String {
+    utc(time).replace('Z', ".000")
+}
+
+/// Marks an error after which this run does not ask again.
+#[derive(Debug)]
+struct Over;
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+fn over(said: &str, hint: &str) -> anyhow::Error {
+    let error = anyhow!("{said}").context(Exit::Unavailable);
+    error.context(Hint(hint.to_owned())).context(Over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn waits_grow_to_half_a_minute() {
+        let waits = [0, 1, 2, 6, 7, 100, u32::MAX].map(|looks| wait_after(looks).as_millis());
+        assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn times_are_asked_for_as_proofpoints_own_tools_do() {
+        let time = datetime!(2025-01-14 02:00:00 +2);
+        assert_eq!(as_asked(time), "2025-01-14T00:00:00.000");
+    }
+}

@@ -1,0 +1,176 @@
+//! A page of records, sorted by date, and what makes each this one.
+//!
+//! Isolation gives its records neither a name nor an order. One is recognised by all that it says,
+//! and by its ordinal among equals: two visits in the same second are two events.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use time::OffsetDateTime;
+
+use crate::config::values::parse_instant;
+use crate::digest;
+use crate::event::Identity;
+use crate::source::api::each;
+
+/// Records that are held until they are handed over, sorted.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// Their bytes, as they came: one large block would leave as large a hole in the heap.
+    parts: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Where each record lies; once they are sorted, the next one last.
+    order: Vec<Place>,
+    is_sorted: bool,
+}
+
+#[derive(Debug)]
+struct Place {
+    date: Option<OffsetDateTime>,
+    part: usize,
+    start: u32,
+    end: u32,
+}
+
+/// A record of a page.
+#[derive(Debug)]
+pub(super) struct Visit<'a> {
+    pub(super) text: &'a [u8],
+    /// When it was, if it says so.
+    pub(super) date: Option<OffsetDateTime>,
+}
+
+impl Page {
+    /// Adds records, and where each ends.
+    pub(super) fn add(&mut self, text: Vec<u8>, ends: &[usize]) {
+        let mut start = 0;
+        let part = self.parts.len();
+        self.order.extend(each(&text, ends).map(|record| {
+            let end = start + record.len();
+            let place = Place {
+                date: date(record),
+                part,
+                start: u32::try_from(start).unwrap_or(u32::MAX),
+                end: u32::try_from(end).unwrap_or(u32::MAX),
+            };
+            start = end;
+            place
+        }));
+        self.bytes += text.len();
+        self.parts.push(text);
+    }
+
+    /// Whether it holds as much as it should, or very many records.
+    pub(super) fn is_full(&self, bytes: usize, records: usize) -> bool {
+        self.bytes >= bytes || self.order.len() >= records
+    }
+
+    /// Sorts by date what it holds, which is now to be handed over; those without a date come first.
+    pub(super) fn sort(&mut self) {
+        // stable, and taken from the end: equal dates keep their order
+        self.order.reverse();
+        self.order
+            .sort_by_key(|place| std::cmp::Reverse(place.date));
+        self.is_sorted = true;
+    }
+
+    /// Whether something is to be handed over.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_sorted && !self.order.is_empty()
+    }
+
+    /// The next record of those that are to be handed over.
+    pub(super) fn next(&mut self) -> Option<Visit<'_>> {
+        let Place {
+            date,
+            part,
+            start,
+            end,
+        } = self.is_sorted.then(|| self.order.pop()).flatten()?;
+        let text = &self.parts[part][start as usize..end as usize];
+        Some(Visit { text, date })
+    }
+}
+
+#[derive(Deserialize)]
+struct Dated<'a> {
+    #[serde(borrow, default)]
+    date: Option<Cow<'a, str>>,
+}
+
+fn date(record: &[u8]) -> Option<OffsetDateTime> {
+    let Dated { date } = serde_json::from_slice(record).ok()?;
+    parse_instant(&date?).ok()
+}
+
+impl Visit<'_> {
+    /// What it is recognised by.
+    pub(super) fn identity(&self) -> Identity {
+        Identity::Canonical(digest::canonical(self.text, &["categories"]))
+    }
+
+    /// Whether it is JSON.
+    pub(super) fn is_readable(&self) -> bool {
+        std::str::from_utf8(self.text).is_ok()
+            && (self.date.is_some() || serde_json::from_slice::<IgnoredAny>(self.text).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page of these records, each of which came for itself.
+    fn page(records: &[&str]) -> Page {
+        let mut page = Page::default();
+        for record in records {
+            page.add(record.as_bytes().to_vec(), &[record.len()]);
+        }
+        page.sort();
+        page
+    }
+
+    #[test]
+    fn records_are_sorted_by_date_and_equal_ones_keep_their_order() {
+        let records = [
+            r#"{"date":"2025-01-01T19:44:35.000+0000","n":1}"#,
+            r#"{"date":"2025-01-01T19:44:34Z","n":2}"#,
+            r#"{"date":"2025-01-01T20:44:34.500+0100","n":3}"#,
+            r#"{"n":4}"#,
+            r#"{"date":"2025-01-01T19:44:35.000+0000","n":5}"#,
+            r#"{"date":7,"n":6}"#,
+            "{broken",
+        ];
+        let mut page = page(&records);
+        let mut found = Vec::new();
+        while let Some(visit) = page.next() {
+            found.push(String::from_utf8_lossy(visit.text).into_owned());
+        }
+        let expected = [3, 5, 6, 1, 2, 0, 4].map(|at: usize| records[at]);
+        assert_eq!(found, expected);
+        assert!(!page.is_open());
+    }
+
+    #[test]
+    fn a_visit_is_all_that_it_says_whatever_the_order_of_keys_and_categories() {
+        let identity = |text: &str| page(&[text]).next().unwrap().identity();
+        let visit = r#"{"url":"u","date":"d","categories":["a","b"]}"#;
+        assert_eq!(
+            identity(visit),
+            identity(r#"{"date":"d", "categories":["b", "a"],"url":"u"}"#)
+        );
+        for other in ["\"x\"", "\"d2\"", "null"] {
+            assert_ne!(identity(visit), identity(&visit.replace("\"d\"", other)));
+        }
+        assert_ne!(identity(visit), identity(&visit.replace("\"b\"", "\"c\"")));
+    }
+
+    #[test]
+    fn what_is_no_json_is_noticed() {
+        let readable = |text: &str| page(&[text]).next().unwrap().is_readable();
+        assert!(readable("{}") && readable("7"));
+        assert!(readable(r#"{"date":"2025-01-01T19:44:34Z"}"#));
+        assert!(!readable("{\"a\":NaN}") && !readable("{broken"));
+    }
+}

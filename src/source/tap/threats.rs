@@ -1,0 +1,377 @@
+//! The summaries of the threats that recent events name (Proofpoint's "Threat API" document,
+//! <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/Threat_API>).
+//!
+//! Every window of the SIEM API is read for what its events name: a threat and the status it had. The
+//! summary of each such pair is asked for once and is the event. Until all of a window are there the
+//! position stays: the next run reads it again, and asks for those that it does not know.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt::Write;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Deserialize;
+use time::Duration;
+
+use super::identity::Text;
+use super::siem::{Asking, Part, Siem, Then, sign_in};
+use crate::config::Url;
+use crate::connect::Stopped;
+use crate::digest::Hasher;
+use crate::event::{Batch, Digest, Identity, Record};
+use crate::exit::line;
+use crate::http::{Answer, Bytes, Dropped};
+use crate::json_stream::Splitter;
+use crate::source::api::{PATIENCE, READ, each};
+use crate::source::windows::{ATTEMPTS, pause};
+use crate::source::{Opening, Source, Turn};
+
+/// What the answers of `/v2/siem/all` have.
+pub(crate) const ARRAYS: &[&str] = &[
+    "messagesDelivered",
+    "messagesBlocked",
+    "clicksPermitted",
+    "clicksBlocked",
+];
+/// A pair is not asked for again for so long.
+pub(crate) const MEMORY: Duration = Duration::days(30);
+/// So many pairs of a window are held. If it names more, it is read again once these are there.
+const HELD: usize = 4096;
+/// No id is longer: they are 64 hexadecimal digits.
+const MAX_ID: usize = 256;
+/// The largest summary that is taken for one; they have about 1 kB.
+const MAX_SUMMARY: usize = 4 * 1024 * 1024;
+
+/// Opens the service; nothing is asked for yet.
+///
+/// # Errors
+/// When `[tap]` is missing, or its secret cannot be read.
+pub(crate) fn open(opening: &Opening<'_>) -> Result<Threats> {
+    // left out, false positives would be missing
+    let statuses = ["active", "cleared", "falsePositive"];
+    let filters = statuses.map(|status| ("threatStatus", status.to_owned()));
+    let base = &sign_in(opening.service, opening.config)?.base_url;
+    Ok(Threats {
+        siem: Siem::open(opening, "/v2/siem/all", ARRAYS, filters.into())?,
+        summaries: base.join("/v2/threat/summary"),
+        named: None,
+        left: opening.settings.max_threats_per_run,
+        is_limited: false,
+        absent: HashSet::new(),
+        failures: 0,
+    })
+}
+
+/// The summaries of threats.
+#[derive(Debug)]
+pub(crate) struct Threats {
+    siem: Siem,
+    /// Where they are, each below its id.
+    summaries: Url,
+    /// What the window that is being read names.
+    named: Option<Named>,
+    /// How many more this run delivers.
+    left: u32,
+    /// Whether it ended for that.
+    is_limited: bool,
+    /// Pairs of which there was no summary in this run.
+    absent: HashSet<Digest>,
+    /// Failures of the same question.
+    failures: u32,
+}
+
+/// The pairs that a window names and that are to be asked for.
+#[derive(Debug)]
+struct Named {
+    asking: Asking,
+    pairs: VecDeque<Pair>,
+    /// The digests of all that were held.
+    met: HashSet<Digest>,
+    /// Whether there are more than can be held.
+    is_more: bool,
+    /// Whether the whole window was read.
+    is_whole: bool,
+}
+
+/// A threat with the status that an event says it has.
+#[derive(Debug)]
+struct Pair {
+    id: String,
+    digest: Digest,
+}
+
+impl Source for Threats {
+    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
+        match self.named.take() {
+            Some(named) if named.is_whole => self.ask(named, turn),
+            named => match self.siem.next(turn)? {
+                Some(part) => Ok(Some(self.collect(named, part, turn))),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn limit(&self) -> Option<&'static str> {
+        self.is_limited.then_some("stopped at max_threats_per_run")
+    }
+}
+
+impl Threats {
+    /// Takes the pairs from some records of a window.
+    fn collect(&mut self, named: Option<Named>, part: Part, turn: &mut Turn<'_>) -> Batch {
+        let mut named = named.unwrap_or_else(|| Named::new(part.asking));
+        for record in each(&part.text, &part.ends) {
+            match serde_json::from_slice::<Event<'_>>(record) {
+                Ok(event) => event
+                    .pairs()
+                    .for_each(|(id, status)| self.hold(&mut named, id, status, turn)),
+                Err(_) => turn.tally.unreadable += 1,
+            }
+        }
+        let border = match part.then {
+            Then::GivenUp(border) => Some(border),
+            Then::More | Then::Whole => {
+                named.is_whole = matches!(part.then, Then::Whole);
+                self.named = Some(named);
+                None
+            }
+        };
+        Batch {
+            border,
+            ..Batch::default()
+        }
+    }
+
+    fn hold(&self, named: &mut Named, id: &str, status: &str, turn: &Turn<'_>) {
+        if id.is_empty() {
+            return;
+        }
+        if id.len() > MAX_ID {
+            log::warn!(
+                "an event names a threat by {} bytes: no id is that long",
+                id.len()
+            );
+            return;
+        }
+        let mut hasher = Hasher::of("tap threat");
+        hasher.part(id.as_bytes());
+        // spelt differently in different places
+        hasher.part(status.to_ascii_lowercase().as_bytes());
+        let digest = hasher.finish();
+        let is_done = turn.seen.knows(&digest) || self.absent.contains(&digest);
+        if is_done || named.met.contains(&digest) {
+            return;
+        }
+        if named.pairs.len() >= HELD {
+            named.is_more = true;
+            return;
+        }
+        named.met.insert(digest);
+        let id = id.to_owned();
+        named.pairs.push_back(Pair { id, digest });
+    }
+
+    /// Asks for the next summary of a window that was read, or ends the window.
+    fn ask(&mut self, mut named: Named, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
+        if self.failures > 0 {
+            pause(self.failures, turn);
+        }
+        let started = Instant::now();
+        let Asking {
+            step,
+            asked,
+            server,
+        } = named.asking;
+        while let Some(pair) = named.pairs.pop_front() {
+            if turn.stop.reason().is_some() {
+                return Ok(None);
+            }
+            if self.left == 0 {
+                self.is_limited = true;
+                return Ok(None);
+            }
+            match self.summary(&pair, turn) {
+                Ok(Some(text)) => {
+                    (self.left, self.failures) = (self.left - 1, 0);
+                    self.named = Some(named);
+                    let record = Record {
+                        end: u32::try_from(text.len()).unwrap_or(u32::MAX),
+                        identity: Identity::Named(pair.digest),
+                        late: None,
+                    };
+                    return Ok(Some(Batch {
+                        text,
+                        records: vec![record],
+                        asked,
+                        border: None,
+                    }));
+                }
+                Ok(None) => {
+                    self.failures = 0;
+                    self.absent.insert(pair.digest);
+                    if started.elapsed() < PATIENCE {
+                        continue;
+                    }
+                }
+                Err(error) if Stopped::is_in(&error) => return Ok(None),
+                Err(error) => {
+                    self.failures += 1;
+                    if !error.is::<Dropped>() || self.failures >= ATTEMPTS {
+                        return Err(error);
+                    }
+                    log::warn!("{}; asking again", line(&error));
+                    named.pairs.push_front(pair);
+                }
+            }
+            // what came before is confirmed before there is a wait
+            self.named = Some(named);
+            return Ok(Some(Batch::default()));
+        }
+        let border = match named.is_more {
+            true => None,
+            false => Some(self.siem.windows.complete(step, server, turn)),
+        };
+        Ok(Some(Batch {
+            border,
+            ..Batch::default()
+        }))
+    }
+
+    /// The summary of a threat; `None` when there is none.
+    fn summary(&self, pair: &Pair, turn: &mut Turn<'_>) -> Result<Option<Vec<u8>>> {
+        let api = &self.siem.api;
+        let url = self.summaries.join(&format!("/{}", encoded(&pair.id)));
+        log::debug!("asking for {url}");
+        let what = || format!("[PullError 301] pulling {url}");
+        let mut answer = api
+            .get_from(&url, &[], turn.tally)
+            .map_err(|error| error.context(what()))?;
+        match answer.status {
+            200 => {
+                let body = self.read(&mut answer);
+                body.map(Some).map_err(|error| error.context(what()))
+            }
+            404 => Ok(None),
+            _ => {
+                let error = api.refusal(&mut answer, turn)?;
+                Err(error.context(format!("asking {url}")))
+            }
+        }
+    }
+
+    /// The whole of an answer; only its frame is judged.
+    fn read(&self, answer: &mut Answer) -> Result<Vec<u8>> {
+        let api = &self.siem.api;
+        let mut splitter = Splitter::new(&[]);
+        let (mut body, mut none, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut buffer = vec![0; READ];
+        let judged = loop {
+            match answer.read(&mut buffer)? {
+                Bytes::Some(count) => {
+                    let bytes = &buffer[..count];
+                    if let Err(broken) = splitter.feed(bytes, &mut none, &mut ends) {
+                        break Err(broken);
+                    }
+                    body.extend_from_slice(bytes);
+                    if body.len() > MAX_SUMMARY {
+                        return Err(api.unexpected(answer, "the summary has more than 4 MiB"));
+                    }
+                }
+                Bytes::Waiting => {}
+                Bytes::End => break splitter.finish(),
+            }
+        };
+        match judged {
+            Ok(()) => {
+                let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+                Ok(text.trim_ascii().to_vec())
+            }
+            Err(broken) => Err(api.words.unreadable(broken, &api.shown(answer))),
+        }
+    }
+}
+
+impl Named {
+    fn new(asking: Asking) -> Named {
+        Named {
+            asking,
+            pairs: VecDeque::new(),
+            met: HashSet::new(),
+            is_more: false,
+            is_whole: false,
+        }
+    }
+}
+
+/// What an event says of threats: a message in a list, a click of one.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, default, rename = "threatsInfoMap")]
+    threats: Option<Vec<Threat<'a>>>,
+    #[serde(borrow, default, rename = "threatID")]
+    id: Text<'a>,
+    #[serde(borrow, default, rename = "threatStatus")]
+    status: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Threat<'a> {
+    #[serde(borrow, default, rename = "threatID")]
+    id: Text<'a>,
+    #[serde(borrow, default, rename = "threatStatus")]
+    status: Text<'a>,
+}
+
+impl Event<'_> {
+    /// The ids and statuses, some of which may be empty.
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let threats = self.threats.iter().flatten();
+        let threats = threats.map(|threat| (threat.id.as_str(), threat.status.as_str()));
+        threats.chain([(self.id.as_str(), self.status.as_str())])
+    }
+}
+
+/// An id from the wire as one segment of a path: everything that could mean something else there
+/// is percent-encoded, dots too.
+fn encoded(id: &str) -> String {
+    let mut out = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(byte.into()),
+            // a string takes all
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(event: &str, expected: &[(&str, &str)]) {
+        let event: Event<'_> = serde_json::from_str(event).unwrap();
+        let pairs = event.pairs().filter(|(id, _)| !id.is_empty());
+        assert_eq!(pairs.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn messages_and_clicks_name_threats() {
+        check(
+            r#"{"threatsInfoMap":[{"threatID":"a","threatStatus":"active","x":1},{"threatID":"b","threatStatus":null}]}"#,
+            &[("a", "active"), ("b", "")],
+        );
+        check(
+            r#"{"threatID":"\u0061","threatStatus":"cleared","threatsInfoMap":null}"#,
+            &[("a", "cleared")],
+        );
+        check(r#"{"threatID":null}"#, &[]);
+        check("{}", &[]);
+    }
+
+    #[test]
+    fn an_id_stays_one_segment_of_the_path() {
+        assert_eq!(encoded("0aF-_"), "0aF-_");
+        assert_eq!(encoded("../x?y#z%é "), "%2E%2E%2Fx%3Fy%23z%25%C3%A9%20");
+    }
+}

@@ -1,0 +1,427 @@
+//! The summaries of threats: each that events name, in each status, once.
+
+use std::collections::BTreeMap;
+use std::time::Duration as Wait;
+
+use proofpull::window::utc;
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+
+use crate::simulator::{Event, Fault, Rng, Style, wait_until};
+use crate::world::{Run, World, ago, each, hold, play, seed};
+
+const SERVICE: &str = "tap-threats";
+const SUMMARY: &str = "/v2/threat/summary/";
+
+/// An event in one of the four arrays that names these threats.
+fn name(world: &World, number: usize, at: OffsetDateTime, threats: &[(&str, &str)]) {
+    let arrays = [
+        "messagesBlocked",
+        "messagesDelivered",
+        "clicksBlocked",
+        "clicksPermitted",
+    ];
+    let array = arrays[number % arrays.len()];
+    let time = utc(at).replace('Z', ".000Z");
+    for (part, chunk) in threats
+        .chunks(if number % 4 < 2 { 3 } else { 1 })
+        .enumerate()
+    {
+        let body = match number % 4 {
+            0 | 1 => {
+                let threats: Vec<String> = chunk
+                    .iter()
+                    .map(|(id, status)| {
+                        format!(
+                            r#"{{"campaignID":null,"threatID":{},"threatStatus":"{status}","threatTime":"{time}"}}"#,
+                            Value::from(*id)
+                        )
+                    })
+                    .collect();
+                format!(
+                    r#"{{"GUID":"g{number}","id":"i{number}-{part}","recipient":["a@x"],"messageTime":"{time}","threatsInfoMap":[{}]}}"#,
+                    threats.join(",")
+                )
+            }
+            _ => format!(
+                r#"{{"id":"i{number}-{part}","clickTime":"{time}","threatTime":"{time}","threatID":{},"threatStatus":"{}"}}"#,
+                Value::from(chunk[0].0),
+                chunk[0].1
+            ),
+        };
+        world.tap.add(array, Event::new(at, body));
+    }
+}
+
+fn id(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+/// `count` threats over the last hours, each named by two events.
+fn filled(count: usize) -> World {
+    let mut world = World::new();
+    let start = ago(300);
+    world.start_at(start);
+    for number in 0..count {
+        let at =
+            start + Duration::seconds(290 * 60) * i32::try_from(number).unwrap() / count as i32;
+        let id = id(number);
+        for more in 0..2 {
+            name(&world, number * 2 + more, at, &[(&id, "active")]);
+        }
+    }
+    world
+}
+
+/// How often each threat arrived.
+fn arrived(world: &World) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for event in world.devo.events() {
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        assert_eq!(event["malware"][0]["name"], "ExampleLöader é");
+        let id = event["id"].as_str().unwrap().to_owned();
+        *counts.entry(id).or_default() += 1;
+    }
+    counts
+}
+
+fn assert_each_once(world: &World, count: usize) {
+    let arrived = arrived(world);
+    assert_eq!(arrived.len(), count);
+    assert!(arrived.values().all(|times| *times == 1), "{arrived:?}");
+}
+
+fn asked_for_summaries(world: &World) -> usize {
+    let requests = world.tap.requests();
+    let summaries = requests
+        .iter()
+        .filter(|asked| asked.path.starts_with(SUMMARY));
+    summaries.count()
+}
+
+#[test]
+fn each_threat_arrives_once_whatever_names_it() {
+    let styles = [
+        Style::default(),
+        Style {
+            gzip: false,
+            pretty: true,
+            array_first: true,
+            extra_keys: true,
+            shuffle_keys: true,
+            ..Style::default()
+        },
+    ];
+    each(styles.map(|style| (format!("{style:?}"), style)), |style| {
+        let world = filled(60);
+        world.tap.set_style(style);
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(0).assert_says("caught up");
+        assert_each_once(&world, 60);
+        for asked in world.tap.requests() {
+            if asked.path == "/v2/siem/all" {
+                let statuses = asked.query.iter().filter(|(key, _)| key == "threatStatus");
+                let statuses: Vec<&str> = statuses.map(|(_, value)| value.as_str()).collect();
+                assert_eq!(statuses, ["active", "cleared", "falsePositive"]);
+            } else {
+                assert!(asked.path.starts_with(SUMMARY) && asked.query.is_empty());
+            }
+        }
+        assert_eq!(asked_for_summaries(&world), 60);
+        world.run(SERVICE, &[]).assert_status(0);
+        assert_eq!(asked_for_summaries(&world), 60);
+        assert_each_once(&world, 60);
+        // windows count in the shared pool, summaries do not
+        let windows = run.count("windows");
+        assert_eq!(run.count("requests"), windows + 60);
+        run.assert_says(&format!("({} left)", 220 - windows));
+    });
+}
+
+#[test]
+fn a_threat_whose_status_changed_arrives_again_and_one_spelt_otherwise_does_not() {
+    let world = filled(3);
+    world.run(SERVICE, &[]).assert_status(0);
+    world.tap.set_threat(&id(1), Some("cleared"));
+    for (number, status) in [
+        "cleared",
+        "Active",
+        "CLEARED",
+        "falsepositive",
+        "falsePositive",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        name(&world, number, ago(5), &[(&id(1), status)]);
+    }
+    let run = world.run(SERVICE, &[]);
+    assert_eq!(run.assert_status(0).count("delivered"), 2);
+    let arrived = arrived(&world);
+    assert_eq!(arrived[&id(1)], 3);
+    let last = world.devo.events().pop().unwrap();
+    let last: Value = serde_json::from_slice(&last).unwrap();
+    assert_eq!(last["status"], "cleared");
+}
+
+#[test]
+fn twelve_hundred_threats_take_three_runs_of_500() {
+    let world = filled(1200);
+    for (delivered, how) in [
+        (500, "stopped at max_threats_per_run"),
+        (500, "stopped at max_threats_per_run"),
+        (200, "caught up"),
+        (0, "caught up"),
+    ] {
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(0).assert_says(how);
+        assert_eq!(run.count("delivered"), delivered, "{}", run.stderr);
+    }
+    assert_eq!(asked_for_summaries(&world), 1200);
+    assert_each_once(&world, 1200);
+}
+
+#[test]
+fn the_most_of_a_run_is_configured_and_a_backfill_goes_on_after_it() {
+    let mut world = filled(50);
+    world.service_table += "max_threats_per_run = 20\n";
+    let words = ["--start-time", "6h"];
+    for (status, delivered) in [(75, 20), (75, 20), (0, 10)] {
+        let run = world.run(SERVICE, &words);
+        assert_eq!(run.assert_status(status).count("delivered"), delivered);
+    }
+    assert_each_once(&world, 50);
+    for wrong in ["0", "'many'", "1.5", "100001"] {
+        world.service_table = format!("max_threats_per_run = {wrong}\n");
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(78).assert_says("max_threats_per_run");
+    }
+}
+
+#[test]
+fn a_threat_without_a_summary_is_no_error_and_is_asked_for_again_while_it_is_named() {
+    let mut world = filled(10);
+    // more than a run delivers
+    world.service_table += "max_threats_per_run = 5\n";
+    let start = ago(60);
+    let absent: Vec<String> = (100..120).map(id).collect();
+    for (number, id) in absent.iter().enumerate() {
+        world.tap.set_threat(id, None);
+        name(
+            &world,
+            number,
+            start + Duration::minutes(40),
+            &[(id, "active")],
+        );
+    }
+    for _ in 0..4 {
+        world.run(SERVICE, &[]).assert_status(0);
+    }
+    assert_each_once(&world, 10);
+    world.tap.set_threat(&absent[3], Some("active"));
+    let run = world.run(SERVICE, &[]);
+    assert_eq!(run.assert_status(0).count("delivered"), 1);
+    assert_eq!(arrived(&world)[&absent[3]], 1);
+
+    // once look_back does not name them any more they are not asked for
+    world.tap.set_clock_offset(Duration::HOUR);
+    let later = utc(ago(-60));
+    world.run(SERVICE, &["--now", &later]).assert_status(0);
+    world.tap.forget_requests();
+    let later = utc(ago(-61));
+    world.tap.set_clock_offset(Duration::minutes(61));
+    world.run(SERVICE, &["--now", &later]).assert_status(0);
+    assert_eq!(asked_for_summaries(&world), 0);
+}
+
+#[test]
+fn ids_from_the_wire_stay_in_their_place() {
+    let world = filled(1);
+    let ids = [
+        "../../siem/all?x=1",
+        "a/b",
+        "ü%2f#",
+        "..",
+        ".",
+        "\"quoted\"\u{1}",
+    ];
+    for (number, id) in ids.iter().enumerate() {
+        world.tap.set_threat(id, Some("active"));
+        name(&world, number, ago(20), &[(id, "active")]);
+    }
+    name(&world, 3, ago(20), &[(&"x".repeat(10_000), "active")]);
+    name(&world, 0, ago(20), &[("", "active")]);
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_says("10000 bytes");
+    let arrived = arrived(&world);
+    assert!(ids.iter().all(|id| arrived[*id] == 1), "{arrived:?}");
+    assert_eq!(arrived.len(), ids.len() + 1);
+}
+
+#[test]
+fn events_that_are_no_json_are_counted_and_hold_up_nothing() {
+    let world = filled(2);
+    world
+        .tap
+        .add("clicksBlocked", Event::new(ago(9), "{\"threatID\":NaN}"));
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_says("1 unreadable as JSON");
+    assert_each_once(&world, 2);
+}
+
+fn of_summaries(
+    fault: Fault,
+    from: usize,
+    times: usize,
+) -> impl FnMut(&crate::simulator::Request, usize) -> Option<Fault> {
+    let mut count = 0;
+    move |asked, _| {
+        let summary = asked.path.starts_with(SUMMARY);
+        count += usize::from(summary);
+        (summary && (from..from + times).contains(&(count - 1))).then(|| fault.clone())
+    }
+}
+
+#[test]
+fn a_summary_that_goes_wrong_once_is_asked_for_again() {
+    let wait = Wait::from_secs(60);
+    let rows = [
+        Fault::status(503, ""),
+        Fault::Reset,
+        Fault::Close,
+        Fault::CutBody { at: 30 },
+        Fault::ResetBody { at: 100 },
+        Fault::Stall { wait },
+        Fault::Body(b"{\"id\":\"cut".into()),
+    ];
+    each(rows.map(|row| (format!("{row:?}"), row)), |fault| {
+        let mut world = filled(5);
+        if matches!(fault, Fault::Stall { .. }) {
+            world.http_table = "timeout = \"2s\"\n".into();
+        }
+        world.tap.script(of_summaries(fault, 2, 1));
+        world.run(SERVICE, &[]).assert_status(0);
+        assert_each_once(&world, 5);
+    });
+}
+
+#[test]
+fn a_summary_that_goes_wrong_for_good_has_a_status_and_loses_nothing() {
+    let rows = [
+        (Fault::status(500, "no"), 69, "[PullError 300] HTTP 500: no"),
+        (Fault::status(401, "no"), 77, "[SetupError 100] HTTP 401"),
+        (Fault::status(403, "no"), 77, "[SetupError 100] HTTP 403"),
+        (Fault::status(400, "no"), 65, "[PullError 300] HTTP 400"),
+        (
+            Fault::Status {
+                code: 429,
+                body: Vec::new(),
+                headers: vec![("Retry-After".into(), "0".into())],
+            },
+            75,
+            "HTTP 429",
+        ),
+        (Fault::Reset, 69, "[PullError 301]"),
+        (Fault::Body(b"{\"id\":".into()), 69, "cut off"),
+        (Fault::Body(b"<html>".into()), 65, "<html>"),
+        (Fault::Body(Vec::new()), 65, "empty"),
+        (Fault::Body(vec![b'{'; 5 << 20]), 65, "[PullError 301]"),
+    ];
+    let named = rows.into_iter().map(|row| (format!("{:.80?}", row.0), row));
+    each(named, |(fault, status, says)| {
+        let world = filled(5);
+        world.tap.script(of_summaries(fault, 2, usize::MAX / 2));
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(status, &[says], "");
+        assert_eq!(run.count("delivered"), 2);
+        world.tap.no_script();
+        world.run(SERVICE, &[]).assert_status(0);
+        assert_each_once(&world, 5);
+    });
+}
+
+/// Killed between summaries.
+#[test]
+fn a_crash_between_summaries_loses_none_and_doubles_one_border_at_most() {
+    println!("{}", seed());
+    play(60, |rng: &mut Rng| {
+        let world = filled(80);
+        let mut unconfirmed = 0;
+        for _ in 0..1 + rng.below(3) {
+            let held = hold(&world.tap, rng.below(90));
+            let mut run = world.start(SERVICE, &[]);
+            let reached = || held.is_there() || run.is_over();
+            wait_until(reached, "the request that is held up, or the end");
+            let over = run.is_over();
+            drop(run);
+            drop(held);
+            if !over {
+                unconfirmed += world.unconfirmed();
+            }
+        }
+        world.tap.no_script();
+        world
+            .run(SERVICE, &[])
+            .assert_status(0)
+            .assert_says("caught up");
+        let arrived = arrived(&world);
+        assert_eq!(arrived.len(), 80);
+        let repeated = arrived.values().sum::<usize>() - 80;
+        assert!(
+            repeated <= unconfirmed,
+            "{repeated} came again, {unconfirmed} were unconfirmed"
+        );
+    });
+}
+
+#[test]
+fn a_signal_between_summaries_ends_it_in_good_order() {
+    let world = filled(20);
+    let held = hold(&world.tap, 12);
+    let run = world.start(SERVICE, &[]);
+    held.wait();
+    run.signal("TERM");
+    let run: Run = run.wait();
+    drop(held);
+    run.assert_status(0).assert_says("stopped by a signal");
+    world.tap.no_script();
+    world.run(SERVICE, &[]).assert_status(0);
+    assert_each_once(&world, 20);
+}
+
+#[test]
+fn what_was_delivered_is_remembered_for_30_days() {
+    let mut world = World::new();
+    let start = ago(6 * 24 * 60);
+    world.start_at(start);
+    let run = |at: OffsetDateTime| {
+        world.tap.set_clock_offset(at - OffsetDateTime::now_utc());
+        world.run(SERVICE, &["--now", &utc(at)])
+    };
+    name(
+        &world,
+        0,
+        start + Duration::minutes(10),
+        &[(&id(1), "active")],
+    );
+    run(start + Duration::HOUR).assert_status(0);
+    for (days, delivered) in [
+        (5, 0),
+        (10, 0),
+        (15, 0),
+        (20, 0),
+        (25, 0),
+        (29, 0),
+        (32, 0),
+        (36, 1),
+    ] {
+        let at = start + Duration::days(days);
+        name(&world, days as usize * 4, at, &[(&id(1), "active")]);
+        let run = run(at + Duration::HOUR);
+        assert_eq!(
+            run.assert_status(0).count("delivered"),
+            delivered,
+            "day {days}"
+        );
+    }
+}
