@@ -1,5 +1,6 @@
-//! The whole program on this machine: a day of TAP and Isolation is pulled by the real binary,
-//! delivered over mutual TLS, and counted at the receiver, event by event.
+//! The whole program on this machine: a day of TAP and Isolation, and hours of the PoD log stream,
+//! are pulled by the real binary, delivered over mutual TLS, and counted at the receiver, event by
+//! event.
 //!
 //! `cargo run --release --example demo`
 
@@ -18,7 +19,8 @@ use std::process::{Command, ExitCode};
 use proofpull::service::{Kind, SERVICES, Service};
 use simulator::isolation::visit;
 use simulator::{
-    API_KEY, Certs, Devo, Event, Isolation, Options, PRINCIPAL, Rng, SECRET, Tap, scenario,
+    API_KEY, CLUSTER, Certs, Devo, Ends, Event, Isolation, Options, PRINCIPAL, Pod, Rng, SECRET,
+    TOKEN, Tap, Trouble, pod_event, scenario,
 };
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -31,6 +33,11 @@ const PERIOD: Duration = Duration::hours(26);
 const EVENTS_PER_HOUR: usize = 100;
 /// From so long ago on, threats are collected too.
 const THREATS: Duration = Duration::hours(2);
+/// Of each log stream: hours of archive, and events that the live stream says.
+const ARCHIVED: Duration = Duration::hours(5);
+const SAID: u64 = 300;
+/// Serial numbers of each log stream begin at another one of these.
+const SERIALS: u64 = 10_000_000;
 /// Cut lines here.
 const WIDTH: usize = 160;
 
@@ -39,6 +46,7 @@ struct Proofpoint {
     tap: Tap,
     /// Web and URL isolation.
     isolation: [Isolation; 2],
+    pod: Pod,
     start: OffsetDateTime,
 }
 
@@ -49,16 +57,23 @@ fn main() -> Result<ExitCode> {
     let devo = Devo::start(&certs, Options::default());
     let start = OffsetDateTime::now_utc().truncate_to_second() - PERIOD;
     let isolation = [Isolation::start(), Isolation::start()];
-    let tap = Tap::start();
+    let (tap, pod) = (Tap::start(), Pod::start());
     let proofpoint = Proofpoint {
         tap,
         isolation,
+        pod,
         start,
     };
     proofpoint.fill();
+    stream(&proofpoint.pod, OffsetDateTime::now_utc());
     let config = configure(dir.path(), &certs, &proofpoint, &devo)?;
 
-    let Proofpoint { tap, isolation, .. } = &proofpoint;
+    let Proofpoint {
+        tap,
+        isolation,
+        pod,
+        ..
+    } = &proofpoint;
     println!(
         "Proofpoint TAP  {:28}a simulated API, the last 26 hours",
         tap.url()
@@ -67,6 +82,10 @@ fn main() -> Result<ExitCode> {
         println!("Isolation       {:28}the same", isolation.address());
     }
     println!(
+        "Proofpoint PoD  {:28}a simulated log stream, and 5 hours of its archive",
+        pod.url()
+    );
+    println!(
         "Devo            {:28}a simulated receiver, syslog over mutual TLS",
         devo.address()
     );
@@ -74,6 +93,7 @@ fn main() -> Result<ExitCode> {
     for service in &SERVICES {
         all_well &= run(&program, &config, service, &devo, 3)?;
     }
+    all_well &= sweep(&program, &config, pod, &devo)?;
 
     let before = proofpoint.visible();
     tap.release_late();
@@ -81,7 +101,7 @@ fn main() -> Result<ExitCode> {
     let late = proofpoint.visible() - before;
     println!("\n{late} more events become visible now, late. Once more:");
     let before = devo.count();
-    for service in &SERVICES {
+    for service in SERVICES.iter().filter(|service| !is_of_pod(service)) {
         all_well &= run(&program, &config, service, &devo, 1)?;
     }
     let came = devo.count() - before;
@@ -164,6 +184,7 @@ impl Proofpoint {
             Kind::Tap { array, .. } => self.tap.serials(array),
             Kind::Threats => self.tap.threats(self.threats_start()),
             Kind::Isolation { .. } => self.isolation_of(service).serials(),
+            Kind::Pod { stream } => self.pod.serials(stream),
         }
     }
 
@@ -188,17 +209,66 @@ impl Proofpoint {
     }
 }
 
+fn is_of_pod(service: &Service) -> bool {
+    matches!(service.kind, Kind::Pod { .. })
+}
+
+/// The log streams: five hours of archive, and what the live stream says. That of messages is cut
+/// twice, and what was on its way then is in the archive alone.
+fn stream(pod: &Pod, now: OffsetDateTime) {
+    pod.set_now(now);
+    let hour = Duration::seconds(now.unix_timestamp().rem_euclid(3600));
+    let to = now.truncate_to_second() - hour;
+    let streams = ["message", "maillog", "audit"];
+    for (serials, stream) in (1..).map(|number| number * SERIALS).zip(streams) {
+        let next = pod.fill(stream, (to - ARCHIVED, to), EVENTS_PER_HOUR as u64, serials);
+        for number in 0..SAID {
+            let (serial, time) = (next + number, to + hour * (number as f64 / SAID as f64));
+            pod.happen(
+                stream,
+                time,
+                pod_event(stream, &mut Rng::new(serial), time, serial),
+            );
+        }
+    }
+    let mut cuts = 0;
+    pod.script(move |asked, _| {
+        let cut = asked.stream == "message" && asked.hours.is_none() && cuts < 2;
+        cuts += usize::from(cut);
+        cut.then_some(Trouble::After(100, Ends::Reset))
+    });
+}
+
+/// Hours later, the archive has what the live stream lost when it was cut.
+fn sweep(program: &Path, config: &Path, pod: &Pod, devo: &Devo) -> Result<bool> {
+    println!(
+        "\nThe live stream of messages was cut twice. Two hours later the archive has what was lost:"
+    );
+    let mut all_well = true;
+    for hours in [2, 3] {
+        let now = OffsetDateTime::now_utc() + Duration::hours(hours);
+        pod.set_now(now);
+        let now = now.format(&Rfc3339)?;
+        for service in SERVICES.iter().filter(|service| is_of_pod(service)) {
+            all_well &= run_with(program, config, service, devo, 0, &["-q", "--now", &now])?;
+        }
+    }
+    Ok(all_well)
+}
+
 fn configure(dir: &Path, certs: &Certs, proofpoint: &Proofpoint, devo: &Devo) -> Result<PathBuf> {
     let mut text = format!(
         "name = \"demo\"\nstate_dir = \"state\"\n\n\
          [devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\nhostname = \"demo\"\n\n\
          [tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = \"tap.secret\" }}\n\n\
-         [isolation]\napi_key = {{ file = \"isolation.key\" }}\n",
+         [isolation]\napi_key = {{ file = \"isolation.key\" }}\n\n\
+         [pod]\nbase_url = {:?}\ncluster_id = {CLUSTER:?}\napi_key = {{ file = \"pod.key\" }}\n",
         devo.address(),
         certs.ca(),
         certs.client_cert(),
         certs.client_key(),
         proofpoint.tap.url(),
+        proofpoint.pod.url(),
     );
     for service in &SERVICES {
         let (start, more) = match service.kind {
@@ -211,12 +281,21 @@ fn configure(dir: &Path, certs: &Certs, proofpoint: &Proofpoint, devo: &Devo) ->
                 proofpoint.start,
                 format!("url = {:?}\n", proofpoint.isolation_of(service).url()),
             ),
+            Kind::Pod { .. } => (
+                proofpoint.pod.now() - ARCHIVED,
+                "idle_exit = \"1s\"\n".to_owned(),
+            ),
         };
         let start = start.format(&Rfc3339)?;
         let name = service.name;
         text += &format!("\n[services.{name}]\nstart_time = {start:?}\n{more}");
     }
-    for (name, text) in [("tap.secret", SECRET), ("isolation.key", API_KEY)] {
+    let secrets = [
+        ("tap.secret", SECRET),
+        ("isolation.key", API_KEY),
+        ("pod.key", TOKEN),
+    ];
+    for (name, text) in secrets {
         let mut secret = OpenOptions::new();
         secret.write(true).create_new(true).mode(0o600);
         secret.open(dir.join(name))?.write_all(text.as_bytes())?;
@@ -235,11 +314,23 @@ fn run(
     devo: &Devo,
     lines: usize,
 ) -> Result<bool> {
-    println!("\n$ proofpull run {}", service.name);
+    run_with(program, config, service, devo, lines, &[])
+}
+
+fn run_with(
+    program: &Path,
+    config: &Path,
+    service: &Service,
+    devo: &Devo,
+    lines: usize,
+    more: &[&str],
+) -> Result<bool> {
+    println!("\n$ proofpull run {} {}", service.name, more.join(" "));
     let before = devo.count();
     let output = Command::new(program)
         .args(["run", service.name, "--config"])
         .arg(config)
+        .args(more)
         .env("no_proxy", "localhost,127.0.0.1")
         .output()?;
     for line in String::from_utf8_lossy(&output.stderr).lines() {

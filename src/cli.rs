@@ -61,7 +61,8 @@ pub(crate) struct Common {
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// What to collect: tap-clicks-blocked, tap-clicks-permitted, tap-messages-blocked,
-    /// tap-messages-delivered, tap-threats, isolation-web or isolation-url
+    /// tap-messages-delivered, tap-threats, pod-message, pod-maillog, pod-audit, isolation-web or
+    /// isolation-url
     #[arg(value_name = "SERVICE", value_parser = service::find)]
     pub(crate) service: &'static Service,
     /// Backfill from here on, apart from the saved position; the same command again goes on where it

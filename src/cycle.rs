@@ -9,8 +9,8 @@ use anyhow::Result;
 
 use crate::clock::Clock;
 use crate::connect::Stopped;
-use crate::event::{Batch, Border, Record, Resume};
-use crate::exit::Exit;
+use crate::event::{Batch, Border, Record};
+use crate::exit::{Exit, line};
 use crate::quota::Quota;
 use crate::report::Tally;
 use crate::sink::{Closed, Sink};
@@ -21,6 +21,9 @@ use crate::treat::{Fate, Treat};
 
 /// No event stays unconfirmed for longer than this, as long as the receiver confirms at once.
 const OLDEST: Duration = Duration::from_secs(5);
+
+/// So much memory is kept for the next batch.
+const KEPT: usize = 8 * 1024 * 1024;
 
 /// How a cycle ended in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,8 @@ struct Pending {
     events: u64,
     bytes: u64,
     since: Option<Instant>,
+    /// Whether it is kept until it is confirmed, since it cannot be asked for again.
+    once: bool,
     /// The batch on its way out; its memory is used again.
     out: Batch,
 }
@@ -110,6 +115,10 @@ impl Cycle<'_> {
     }
 
     fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<()> {
+        if pending.once != batch.once {
+            self.border(pending, None)?;
+            pending.once = batch.once;
+        }
         let limit = self.state.unconfirmed_limit();
         for (event, record) in batch.iter() {
             self.tally.received += 1;
@@ -144,8 +153,8 @@ impl Cycle<'_> {
         self.send(pending)?;
         let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
         match &batch.border {
-            Some(Border::Resume(resume)) => self.border(pending, Some(resume)),
             Some(Border::Here) => self.border(pending, None),
+            Some(border) => self.border(pending, Some(border)),
             // before a source waits, it hands over an empty batch
             None if old || batch.records.is_empty() => self.border(pending, None),
             None => Ok(()),
@@ -161,28 +170,56 @@ impl Cycle<'_> {
         pending.events += records.len() as u64;
         pending.bytes += text.len() as u64;
         pending.since.get_or_insert_with(Instant::now);
+        if pending.once {
+            return Ok(());
+        }
         if let Err(error) = self.sink.send(&pending.out) {
             return self.unconfirmed(error);
         }
         pending.out.text.clear();
+        pending.out.text.shrink_to(KEPT);
         pending.out.records.clear();
         Ok(())
     }
 
     /// Everything up to here is confirmed, then its identities are durable, then the position is.
-    fn border(&mut self, pending: &mut Pending, resume: Option<&Resume>) -> Result<()> {
+    fn border(&mut self, pending: &mut Pending, border: Option<&Border>) -> Result<()> {
         if pending.since.take().is_some() {
             let started = Instant::now();
-            if let Err(error) = self.sink.confirm() {
+            let confirmed = match pending.once {
+                true => self.send_until_confirmed(&mut pending.out),
+                false => self.sink.confirm(),
+            };
+            if let Err(error) = confirmed {
                 return self.unconfirmed(error);
             }
             log::trace!("confirmed in {} ms", started.elapsed().as_millis());
-        } else if resume.is_none() {
+        } else if border.is_none() {
             return Ok(());
         }
-        self.state.commit(resume, self.sink.receiver())?;
+        self.state.commit(border, self.sink.receiver())?;
         self.tally.delivered += std::mem::take(&mut pending.events);
         self.tally.bytes += std::mem::take(&mut pending.bytes);
+        Ok(())
+    }
+
+    /// What cannot be asked for again is sent once more, in a transaction of its own, before it is
+    /// given up.
+    fn send_until_confirmed(&mut self, batch: &mut Batch) -> Result<()> {
+        let mut deliver = || {
+            self.sink.send(batch)?;
+            self.sink.confirm()
+        };
+        match deliver() {
+            Err(error) if !error.is::<Closed>() => {
+                log::warn!("{}; sending it once more", line(&error));
+                deliver()?;
+            }
+            delivered => delivered?,
+        }
+        batch.records.clear();
+        batch.text.clear();
+        batch.text.shrink_to(KEPT);
         Ok(())
     }
 

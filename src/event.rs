@@ -13,16 +13,34 @@ pub enum Identity {
     /// It does not: the digest of the canonical record, which together with its ordinal among
     /// equals in one window tells two real events from one that was read twice.
     Canonical(Digest),
+    /// As named, and the live stream has shown it within the hour that it belongs to.
+    Shown(Digest),
+}
+
+/// What is known of events: for a source that must know what was delivered.
+pub trait Known: std::fmt::Debug {
+    /// Whether an event of this digest was delivered, or is on its way.
+    fn knows(&self, digest: &Digest) -> bool;
+    /// How many events the live stream has shown within the hour that ends at `hour`, in hours
+    /// since 1970, and which belong to it.
+    fn shown(&self, hour: u32) -> u64;
+    /// What the answer to the question of this number has held so far.
+    fn answer(&self, number: u32) -> Answered;
+}
+
+/// What an answer has held, each event counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// All of them.
+    pub events: u64,
+    /// Those that were not known.
+    pub new: u64,
+    /// Those that the live stream had shown within the hour that was asked for.
+    pub shown: u64,
 }
 
 /// The first 16 bytes of a SHA-256.
 pub type Digest = [u8; 16];
-
-/// Knows what was delivered.
-pub trait Known: std::fmt::Debug {
-    /// Whether an event of this identity was, or is on its way.
-    fn knows(&self, digest: &Digest) -> bool;
-}
 
 /// One event of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +63,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// What was asked for when these came.
     pub asked: Asked,
+    /// Whether they can never be asked for again: then they are kept until they are confirmed.
+    pub once: bool,
     /// Whether, and as what, everything up to here is to be confirmed and made durable.
     pub border: Option<Border>,
 }
@@ -124,6 +144,67 @@ pub enum Border {
     Here,
     /// Everything before a position is now complete.
     Resume(Resume),
+    /// This is where the reading of a log stream now stands.
+    Stream(Stream),
+}
+
+/// Where the reading of a log stream and of its archive stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Before it, every hour of the archive was read, apart from the open ones.
+    pub until: OffsetDateTime,
+    /// The hours before it that are to be asked for again, oldest first.
+    pub open: Vec<OpenHour>,
+    /// How many events the archive had for the hour before `until`, where it is known.
+    pub before: Option<u64>,
+    /// The live stream, if it was ever opened.
+    pub live: Option<Live>,
+    /// What was given up with this.
+    pub gap: Option<Gap>,
+}
+
+/// An hour of the archive that is not known to be whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenHour {
+    /// Its start.
+    #[serde(with = "time::serde::rfc3339")]
+    pub from: OffsetDateTime,
+    /// When it was first asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// When it was last asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub asked: OffsetDateTime,
+    /// Why it is not taken for whole.
+    pub why: Why,
+}
+
+/// Why an hour of the archive is not taken for whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// The run ended in it.
+    Unfinished,
+    /// The connection ended before the server said that it was all.
+    Cut,
+    /// It lacks events that the live stream had shown.
+    Lacking,
+    /// It is empty, and the hour before is full.
+    Empty,
+    /// It held events that nothing had shown before: there may be more to come.
+    Growing,
+}
+
+/// The live stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Live {
+    /// What it brought up to here is confirmed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
+    /// Whether it is open; in a state that is loaded, the run that had it died.
+    pub open: bool,
 }
 
 /// From where the next run goes on.

@@ -4,7 +4,7 @@
 //! limited is the silence, never the whole: a big answer may take its time.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,9 +19,9 @@ use ureq::unversioned::transport::{
 };
 
 use crate::config::{Address, Url};
-use crate::connect::tls::{Tls, Trust};
-use crate::connect::{Network, Patience, Stopped, Tcp, is_wait};
-use crate::exit::{Because, Exit};
+use crate::connect::tls::Trust;
+use crate::connect::{Network, Patience, Stopped, Stream, is_wait};
+use crate::exit::Exit;
 use crate::secret::Secret;
 use crate::stop::Stop;
 
@@ -343,21 +343,9 @@ impl Waits {
                     Exit::Unavailable => error.context(Dropped::Unreached),
                     _ => error,
                 })?;
-        let Some(trust) = &self.trust else {
-            return Ok(Stream::Plain(tcp));
-        };
-        let tls = Tls::handshake(tcp, trust, &to.host, self.network.patience(&self.stop));
-        Ok(Stream::Tls(Box::new(
-            tls.or_exit(Exit::Unavailable)
-                .with_context(|| format!("connecting to {to}"))?,
-        )))
+        let patience = self.network.patience(&self.stop);
+        Stream::secure(tcp, self.trust.as_ref(), to, patience)
     }
-}
-
-#[derive(Debug)]
-enum Stream {
-    Plain(Tcp),
-    Tls(Box<Tls>),
 }
 
 #[derive(Debug)]
@@ -376,37 +364,18 @@ impl Transport for Connection {
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         let bytes = &self.buffers.output()[..amount];
         self.patience.progress();
-        match &mut self.stream {
-            Stream::Tls(tls) => {
-                let written = tls.write_all(bytes, &mut self.patience);
-                written.map_err(|error| {
-                    ureq::Error::Other(Box::new(Carried(
-                        error.context(Dropped::Cut).context(Exit::Unavailable),
-                    )))
-                })
-            }
-            Stream::Plain(tcp) => {
-                let mut rest = bytes;
-                while !rest.is_empty() {
-                    match tcp.write(rest) {
-                        Ok(count) => rest = &rest[count..],
-                        Err(error) => self.patience.again(error)?,
-                    }
-                }
-                Ok(())
-            }
-        }
+        let written = self.stream.write_all(bytes, &mut self.patience);
+        written.map_err(|error| {
+            let error = error.context(Dropped::Cut).context(Exit::Unavailable);
+            ureq::Error::Other(Box::new(Carried(error)))
+        })
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         self.patience.resume();
         loop {
             let free = self.buffers.input_append_buf();
-            let read = match &mut self.stream {
-                Stream::Plain(tcp) => tcp.read(free),
-                Stream::Tls(tls) => tls.read(free),
-            };
-            match read {
+            match self.stream.read(free) {
                 Ok(count) => {
                     self.patience.progress();
                     self.buffers.input_appended(count);
@@ -425,11 +394,8 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        let open = match &mut self.stream {
-            Stream::Plain(tcp) => tcp.is_quiet(),
-            // an unasked record may be a ticket or a goodbye: a new connection costs less than a doubt
-            Stream::Tls(tls) => tls.tcp.is_quiet(),
-        };
+        // an unasked record of TLS may be a ticket or a goodbye: a new connection costs less than a doubt
+        let open = self.stream.tcp().is_quiet();
         self.patience.progress();
         open
     }

@@ -14,7 +14,7 @@
 //! ```text
 //! 0  exit  clock  stop  service  window  quota  second_look  event  digest  json_stream  treat  config
 //! 1  files  secret  connect
-//! 2  http  state  sink  report
+//! 2  http  websocket  state  sink  report
 //! 3  source
 //! 4  cycle
 //! 5  command  cli
@@ -52,6 +52,7 @@ pub mod source;
 pub mod state;
 pub mod stop;
 pub mod treat;
+pub mod websocket;
 pub mod window;
 
 pub mod cli;

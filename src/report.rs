@@ -38,6 +38,8 @@ pub struct Tally {
     pub filtered: u64,
     /// Of the new ones, those set aside because they cannot be read and there are rules.
     pub set_aside: u64,
+    /// Of those received, those that are not UTF-8 throughout; what is not was replaced.
+    pub replaced: u64,
     /// Events whose delivery was confirmed.
     pub delivered: u64,
     /// Their bytes.
@@ -273,9 +275,13 @@ fn text(summary: &Summary) -> String {
         0 => String::new(),
         some => format!(" ({some} by the second look)"),
     };
+    let replaced = match tally.replaced {
+        0 => String::new(),
+        some => format!("{some} not UTF-8, "),
+    };
     format!(
         "{service}: {outcome}: {windows} windows, {requests} requests{left}, {received} received, {duplicates} duplicates dropped, \
-         {rare}{late} late{second_look}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
+         {rare}{replaced}{late} late{second_look}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
          {never_matched}{seconds:.1} s, @devo_pulling_id {pulling_id}",
         service = summary.service,
         late = late.events,
@@ -291,7 +297,7 @@ fn text(summary: &Summary) -> String {
 #[must_use]
 pub fn gap(gap: &Gap) -> String {
     format!(
-        "gap: what lies between {} and {} was not collected: the service no longer kept it",
+        "gap: what lies between {} and {} was not collected: the service no longer kept it, or did not give it whole",
         utc(gap.from),
         utc(gap.to)
     )
@@ -433,6 +439,7 @@ mod tests {
             unreadable: 0,
             filtered: 0,
             set_aside: 0,
+            replaced: 0,
             delivered: 6,
             bytes: 600,
         };

@@ -94,6 +94,7 @@ mod tests {
         longest: Duration::HOUR,
         keep: Duration::hours(167),
         margin: Duration::seconds(60),
+        grain: Duration::seconds(1),
     };
 
     /// So many minutes from midnight.

@@ -18,6 +18,11 @@ pub enum Kind {
         /// The whole address.
         url: &'static str,
     },
+    /// A type of the PoD log stream.
+    Pod {
+        /// What the parameter `type` says.
+        stream: &'static str,
+    },
 }
 
 /// One row of the table.
@@ -34,7 +39,7 @@ pub struct Service {
 }
 
 /// Every service the program knows.
-pub static SERVICES: [Service; 7] = [
+pub static SERVICES: [Service; 10] = [
     Service {
         name: "tap-clicks-blocked",
         devo: Some("clicksBlocked"),
@@ -92,6 +97,24 @@ pub static SERVICES: [Service; 7] = [
         kind: Kind::Isolation {
             url: "https://urlisolation.com/api/v2/reporting/usage-data",
         },
+    },
+    Service {
+        name: "pod-message",
+        devo: Some("message"),
+        tag: "mail.proofpoint.pod.message",
+        kind: Kind::Pod { stream: "message" },
+    },
+    Service {
+        name: "pod-maillog",
+        devo: Some("maillog"),
+        tag: "mail.proofpoint.pod.maillog",
+        kind: Kind::Pod { stream: "maillog" },
+    },
+    Service {
+        name: "pod-audit",
+        devo: None,
+        tag: "mail.proofpoint.pod.audit",
+        kind: Kind::Pod { stream: "audit" },
     },
 ];
 

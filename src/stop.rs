@@ -2,8 +2,8 @@
 //!
 //! It is looked at between batches and in every wait on a connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Whether to stop, and why. Clones share the signal.
@@ -11,6 +11,14 @@ use std::time::{Duration, Instant};
 pub struct Stop {
     signal: Arc<AtomicBool>,
     deadline: Option<Instant>,
+    grace: Option<Grace>,
+}
+
+/// How much longer something may take once the flag was raised, and when that was first seen.
+#[derive(Debug, Clone)]
+struct Grace {
+    time: Duration,
+    since: Arc<OnceLock<Instant>>,
 }
 
 /// Why a run stops early.
@@ -41,7 +49,27 @@ impl Stop {
         Stop {
             signal: Arc::clone(&self.signal),
             deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            grace: None,
         }
+    }
+
+    /// The same flag, seen `time` later by those who must finish something first.
+    #[must_use]
+    pub fn with_grace(&self, time: Duration) -> Stop {
+        Stop {
+            grace: Some(Grace {
+                time,
+                since: Arc::default(),
+            }),
+            ..self.clone()
+        }
+    }
+
+    /// How much of the run's time is left, if it is limited.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// A flag that nothing raises, for what must be finished, such as a confirmation.
@@ -53,6 +81,12 @@ impl Stop {
     /// Why to stop now, if so.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
+        let raised = self.raised()?;
+        let seen = |grace: &Grace| grace.since.get_or_init(Instant::now).elapsed() >= grace.time;
+        self.grace.as_ref().is_none_or(seen).then_some(raised)
+    }
+
+    fn raised(&self) -> Option<Reason> {
         if self.signal.load(Ordering::Relaxed) {
             Some(Reason::Signal)
         } else if self
@@ -81,6 +115,14 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grace_begins_when_the_flag_is_first_seen() {
+        let stop = Stop::never().after(Some(Duration::ZERO));
+        assert_eq!(stop.with_grace(Duration::from_secs(3600)).reason(), None);
+        let none = stop.with_grace(Duration::ZERO);
+        assert_eq!(none.reason(), Some(Reason::Deadline));
+    }
 
     #[test]
     fn a_deadline_stops_and_its_absence_does_not() {

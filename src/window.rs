@@ -16,6 +16,8 @@ pub struct Rule {
     pub keep: Duration,
     /// How far before the present a window must end.
     pub margin: Duration,
+    /// Windows begin and end at whole ones of these.
+    pub grain: Duration,
 }
 
 /// A time to ask for: from its start up to, not including, its end; whole seconds.
@@ -42,16 +44,30 @@ impl std::fmt::Display for Window {
 }
 
 impl Rule {
-    /// The latest time that a window may reach when it is `now`: whole seconds.
+    /// The latest time that a window may reach when it is `now`.
     #[must_use]
     pub fn limit(&self, now: OffsetDateTime) -> OffsetDateTime {
-        whole_seconds(now - self.margin)
+        self.floor(now - self.margin)
     }
 
-    /// The earliest time that the service still has when it is `now`: whole seconds, rounded up.
+    /// The earliest time that the service still has when it is `now`.
     #[must_use]
     pub fn oldest(&self, now: OffsetDateTime) -> OffsetDateTime {
-        whole_seconds(now - self.keep + Duration::nanoseconds(999_999_999))
+        self.ceil(now - self.keep)
+    }
+
+    /// A time moved back to where a window may begin or end.
+    #[must_use]
+    pub fn floor(&self, time: OffsetDateTime) -> OffsetDateTime {
+        let time = whole_seconds(time);
+        let grain = self.grain.whole_seconds().max(1);
+        time - Duration::seconds(time.unix_timestamp().rem_euclid(grain))
+    }
+
+    /// A time moved on to where a window may begin or end.
+    #[must_use]
+    pub fn ceil(&self, time: OffsetDateTime) -> OffsetDateTime {
+        self.floor(time + self.grain - Duration::nanoseconds(1))
     }
 
     /// The next window of at most `length` from `from` on that ends by `limit`.
@@ -120,6 +136,7 @@ mod tests {
         longest: Duration::hours(1),
         keep: Duration::hours(167),
         margin: Duration::seconds(60),
+        grain: Duration::seconds(1),
     };
     const NOON: OffsetDateTime = datetime!(2026-01-10 12:00:00.5 UTC);
 
@@ -174,6 +191,18 @@ mod tests {
     fn what_is_kept_counts_from_now_and_is_rounded_inwards() {
         assert_eq!(utc(RULE.oldest(NOON)), "2026-01-03T13:00:01Z");
         assert_eq!(utc(RULE.limit(NOON)), "2026-01-10T11:59:00Z");
+    }
+
+    #[test]
+    fn a_grain_rounds_both_ways() {
+        let rule = Rule {
+            grain: Duration::hours(1),
+            ..RULE
+        };
+        assert_eq!(utc(rule.floor(NOON)), "2026-01-10T12:00:00Z");
+        assert_eq!(utc(rule.ceil(NOON)), "2026-01-10T13:00:00Z");
+        assert_eq!(rule.ceil(rule.floor(NOON)), rule.floor(NOON));
+        assert_eq!(utc(rule.limit(NOON)), "2026-01-10T11:00:00Z");
     }
 
     #[test]

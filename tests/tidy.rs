@@ -24,14 +24,14 @@ const FLOORS: [&[&str]; 6] = [
         "config",
     ],
     &["files", "secret", "connect"],
-    &["http", "state", "sink", "report"],
+    &["http", "websocket", "state", "sink", "report"],
     &["source"],
     &["cycle"],
     &["cli", "command"],
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 16] = [
+const CRATES: [(&str, &[&str]); 17] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "report"]),
     ("env_logger", &["report"]),
@@ -48,6 +48,7 @@ const CRATES: [(&str, &[&str]); 16] = [
     ("sha2", &["digest"]),
     ("signal_hook", &["stop"]),
     ("toml", &["config"]),
+    ("tungstenite", &["websocket"]),
     ("ureq", &["http"]),
 ];
 

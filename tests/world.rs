@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use crate::simulator::{
-    API_KEY, Certs, Devo, Ended, Event, Isolation, Options, PRINCIPAL, Rng, SECRET, Tap, sample,
-    scenario, wait_until,
+    API_KEY, CLUSTER, Certs, Devo, Ended, Event, Isolation, Options, PRINCIPAL, Pod, Rng, SECRET,
+    TOKEN, Tap, sample, scenario, wait_until,
 };
 use proofpull::service::{Kind, SERVICES};
 
@@ -26,17 +26,21 @@ pub(crate) struct World {
     pub(crate) certs: Certs,
     pub(crate) tap: Tap,
     pub(crate) isolation: Isolation,
+    pub(crate) pod: Pod,
     pub(crate) devo: Devo,
     /// The lines of each table of the configuration, without its header.
     pub(crate) top: String,
     pub(crate) devo_table: String,
     pub(crate) tap_table: String,
     pub(crate) isolation_table: String,
+    pub(crate) pod_table: String,
     pub(crate) http_table: String,
-    /// Lines for the table of every service.
+    /// Lines for the table of every service that is asked for windows.
     pub(crate) service_table: String,
     /// More tables, for the end of the configuration.
     pub(crate) more_tables: String,
+    /// Lines for the table of every service of PoD.
+    pub(crate) stream_table: String,
     /// The environment of the program, besides `PATH`.
     pub(crate) env: BTreeMap<String, String>,
 }
@@ -58,8 +62,11 @@ impl World {
         let devo = Devo::start(&certs, options);
         let secret = dir.path().join("tap.secret");
         write_private(&secret, SECRET);
-        let key = dir.path().join("isolation.key");
-        write_private(&key, API_KEY);
+        let isolation_key = dir.path().join("isolation.key");
+        write_private(&isolation_key, API_KEY);
+        let pod = Pod::start();
+        let key = dir.path().join("pod.key");
+        write_private(&key, TOKEN);
         World {
             top: String::new(),
             devo_table: format!(
@@ -73,15 +80,21 @@ impl World {
                 "base_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = {secret:?} }}\n",
                 tap.url()
             ),
-            isolation_table: format!("api_key = {{ file = {key:?} }}\n"),
+            isolation_table: format!("api_key = {{ file = {isolation_key:?} }}\n"),
             isolation: Isolation::start(),
+            more_tables: String::new(),
+            pod_table: format!(
+                "base_url = {:?}\ncluster_id = {CLUSTER:?}\napi_key = {{ file = {key:?} }}\n",
+                pod.url()
+            ),
             http_table: "timeout = \"20s\"\n".into(),
             service_table: String::new(),
-            more_tables: String::new(),
+            stream_table: String::new(),
             env: BTreeMap::new(),
             dir,
             certs,
             tap,
+            pod,
             devo,
         }
     }
@@ -122,6 +135,7 @@ impl World {
             ("devo", &self.devo_table),
             ("tap", &self.tap_table),
             ("isolation", &self.isolation_table),
+            ("pod", &self.pod_table),
             ("http", &self.http_table),
         ] {
             if !lines.is_empty() {
@@ -133,6 +147,10 @@ impl World {
                 Kind::Isolation { .. } => format!("url = {:?}\n", self.isolation.url()),
                 _ => String::new(),
             };
+            if let Kind::Pod { .. } = service.kind {
+                text += &format!("[services.{}]\n{}\n", service.name, self.stream_table);
+                continue;
+            }
             let lines = self.service_table.lines();
             // what only some services know
             let known = lines.filter(|line| {
@@ -192,13 +210,14 @@ impl World {
             .to_owned()
     }
 
-    /// Every event of the service has arrived, and none that TAP never had; how many arrived more
+    /// Every event of the service has arrived, and none that Proofpoint never had; how many arrived more
     /// often than they should.
     pub(crate) fn assert_nothing_lost(&self, service: &str) -> usize {
         let wanted = match proofpull::service::find(service).unwrap().kind {
             Kind::Tap { array, .. } => self.tap.serials(array),
             Kind::Isolation { .. } => self.isolation.serials(),
             Kind::Threats => panic!("threats have no serial numbers"),
+            Kind::Pod { stream } => self.pod.serials(stream),
         };
         let arrived = self.devo.counts_by_serial();
         let lost: Vec<u64> = wanted

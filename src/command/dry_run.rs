@@ -3,13 +3,13 @@
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::run::{Place, begin, ledger, reach, start};
+use super::run::{Place, begin, ledger, reach, settings, start};
 use crate::cli::Run;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::quota::{Spent, Usage};
 use crate::report;
-use crate::source::{self, plan::Step};
+use crate::source;
 use crate::state::State;
 use crate::stop::Stop;
 
@@ -20,7 +20,7 @@ pub(super) fn dry_run(
     config: &Config,
     now: OffsetDateTime,
 ) -> Result<Exit> {
-    let settings = config.settings(args.service);
+    let settings = settings(config, args);
     let begin = begin(place, args, &settings, now)?;
     let path = place.file("json");
     let (state, _) = State::look(
@@ -30,7 +30,7 @@ pub(super) fn dry_run(
         reach(args.service, &settings),
         now,
     )?;
-    let steps = source::steps(source::rule(args.service, &settings), &start(&state), now);
+    let steps = source::steps(args.service, &settings, &start(&state), now);
     let ledger = ledger(place, args.service, config, &Stop::never())?;
     let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;
     report::answer(&text(&steps, &usage, spent.map(|spent| (now_free, spent))))?;
@@ -38,7 +38,7 @@ pub(super) fn dry_run(
 }
 
 /// A line for each window, one for all, one for each limit, and one if it is too much at once.
-fn text(steps: &[Step], usage: &[Usage], too_much: Option<(usize, Spent)>) -> String {
+fn text(steps: &[String], usage: &[Usage], too_much: Option<(usize, Spent)>) -> String {
     let mut lines: Vec<String> = steps
         .iter()
         .map(|step| format!("{step}: 1 request"))

@@ -60,7 +60,7 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
     let path = common.config.clone().or_else(from_env);
     let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
     let what = || format!("reading the configuration {}", path.display());
-    let hint = "name it with --config, or write it: the README has a first one, examples/tap.toml all of it";
+    let hint = "name it with --config, or write it: the README has a first one, examples/tap.toml and examples/pod.toml all of it";
     let file = std::fs::File::open(&path)
         .with_context(what)
         .exit(Exit::Config)

@@ -11,7 +11,7 @@ use super::dry_run::dry_run;
 use super::{host_name, load, network, state_dir, time_argument};
 use crate::cli::{Common, Run};
 use crate::clock::Clock;
-use crate::config::{Config, Settings, Url};
+use crate::config::{Config, Mode, Settings, Url};
 use crate::connect::Network;
 use crate::connect::tls::Trust;
 use crate::cycle::{Cycle, End};
@@ -30,10 +30,10 @@ use crate::state::quota::Ledger;
 use crate::state::{Opened, Peek, Range, Reach, Start, State, Unsaid};
 use crate::stop::{Reason, Stop};
 use crate::treat::{Action, Rule, Treat};
-use crate::window::{self, utc, whole_seconds};
+use crate::window::{self, utc};
 
-/// Where a first run starts when nothing else is said.
-const FIRST: Duration = Duration::hours(24);
+/// A run that is to stop takes no longer to reach the receiver with what it has read.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
     let stop = Stop::on_signals()
@@ -50,9 +50,14 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     files::make_dir(&place.dir)
         .exit(Exit::CantCreate)
         .hint("create it for the user who runs this, or set state_dir")?;
-    let _lock = lock(&place, args, &stop, clock)?;
+    let settings = settings(&config, args);
+    let _lock = lock(&place.file("lock"), args, &stop, clock)?;
+    let exclusive = source::exclusive(args.service, &config)?;
+    let exclusive = exclusive.map(|name| place.dir.join(name).with_extension("lock"));
+    let _session = exclusive
+        .map(|path| lock(&path, args, &stop, clock))
+        .transpose()?;
 
-    let settings = config.settings(args.service);
     let usual = (!place.is_backfill).then_some(settings.max_duration);
     let job = Job {
         service: args.service,
@@ -108,9 +113,8 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
         }
         end => end?,
     };
-    let until = state.position().until;
-    let is_left = state.range().is_some_and(|range| until < range.to);
-    Ok(match (unsaid.is_empty(), is_left && end != End::CaughtUp) {
+    let is_left = state.is_left() && end != End::CaughtUp || state.has_open_hours_left();
+    Ok(match (unsaid.is_empty(), is_left) {
         (false, _) => Exit::Gap,
         (true, true) => Exit::TempFail,
         (true, false) => Exit::Ok,
@@ -187,17 +191,24 @@ impl Place {
     }
 }
 
-fn lock(place: &Place, args: &Run, stop: &Stop, clock: Clock) -> Result<Lock> {
+/// The service's settings, as they hold for this run.
+pub(super) fn settings(config: &Config, args: &Run) -> Settings {
+    let mut settings = config.settings(args.service);
+    // to look must not take from the stream what is then missing at the receiver
+    if args.start_time.is_some() || args.stdout && config.devo.is_some() {
+        settings.mode = Mode::Archive;
+    }
+    settings
+}
+
+fn lock(path: &Path, args: &Run, stop: &Stop, clock: Clock) -> Result<Lock> {
     let holder = format!("pid {}, started {}", std::process::id(), utc(clock.now()));
-    let taken =
-        files::lock(&place.file("lock"), &holder, args.wait_lock, stop).exit(Exit::CantCreate);
+    let taken = files::lock(path, &holder, args.wait_lock, stop).exit(Exit::CantCreate);
     match taken.hint("the state folder must be writable for the user who runs this")? {
         Taken::Ours(lock) => Ok(lock),
         Taken::Held(by) => {
-            let message = format!(
-                "running {}: another run of it is under way ({by})",
-                args.service.name
-            );
+            let name = args.service.name;
+            let message = format!("running {name}: another run of it is under way ({by})");
             fail(Exit::TempFail, message).hint("let it finish; --wait-lock 10m waits for it")
         }
     }
@@ -224,7 +235,7 @@ pub(super) fn begin(
             let configured = settings.start_time;
             Start {
                 configured,
-                from: configured.unwrap_or(now - FIRST),
+                from: configured.unwrap_or_else(|| source::first(args.service, settings, now)),
                 range: None,
             }
         }
@@ -273,12 +284,13 @@ pub(super) fn start(state: &State) -> plan::Start {
         end: range.map(|range| range.to),
         look_back: range.map_or(state.reach().look_back, |_| Duration::ZERO),
         second_look: state.second_look(),
+        stream: Some(state.stream()),
     }
 }
 
 pub(super) fn reach(service: &Service, settings: &Settings) -> Reach {
     // what the configuration takes is never too long
-    let time = |time| Duration::try_from(time).unwrap_or(FIRST);
+    let time = |time| Duration::try_from(time).unwrap_or(Duration::DAY);
     Reach {
         look_back: time(settings.look_back),
         second_look: time(settings.second_look),
@@ -293,9 +305,9 @@ fn range(place: &Place, args: &Run, rule: &window::Rule, now: OffsetDateTime) ->
     if let Some(Peek {
         until,
         range: Some(range),
+        is_left: true,
     }) = saved
         && range.words == words
-        && until < range.to
     {
         let (from, to) = (utc(range.from), utc(range.to));
         log::info!(
@@ -304,12 +316,12 @@ fn range(place: &Place, args: &Run, rule: &window::Rule, now: OffsetDateTime) ->
         );
         return Ok(range);
     }
-    let from = whole_seconds(time_argument("--start-time", &words[0], now)?);
+    let from = rule.floor(time_argument("--start-time", &words[0], now)?);
     let to = match args.end_time.as_deref() {
         Some(to) => time_argument("--end-time", to, now)?,
         None => State::peek(&place.timer, args.service.name)?.map_or(now, |peek| peek.until),
     };
-    let to = whole_seconds(to).min(rule.limit(now));
+    let to = rule.ceil(to).min(rule.limit(now));
     if to - from < rule.shortest {
         let message = format!("nothing to backfill between {} and {}", utc(from), utc(to));
         let [shortest, margin] = [rule.shortest, rule.margin]
@@ -405,7 +417,10 @@ impl Job<'_> {
             tag: self.settings.tag.clone().unwrap_or_else(own_tag),
             known: state.receiver().cloned(),
             clock: self.clock,
-            stop: self.stop.clone(),
+            stop: match source::sends_once(self.service) {
+                true => self.stop.with_grace(GRACE),
+                false => self.stop.clone(),
+            },
         });
         let id = ("@devo_pulling_id", self.pulling_id.as_str());
         let id = to.pulling_id.then_some(id).into_iter();

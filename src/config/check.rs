@@ -18,8 +18,8 @@ use super::rules::rules;
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
 use super::{
-    Address, ClientIdentity, CommandLine, Config, Devo, Http, Isolation, Plain, SecretRef,
-    Settings, Tap, Url,
+    Address, ClientIdentity, CommandLine, Config, Devo, Http, Isolation, Mode, Plain, Pod,
+    SecretRef, Settings, Tap, Url,
 };
 use crate::quota::Limit;
 use crate::service::{self, Kind};
@@ -44,6 +44,7 @@ const MAX_HOSTNAME: usize = 255;
 
 const PULLING_ID: &str = "@devo_pulling_id";
 const TAP: &str = "https://tap-api-v2.proofpoint.com";
+const POD: &str = "wss://logstream.proofpoint.com:443";
 
 /// Reads a configuration. `base` is the folder that relative paths count from, `now` the time that
 /// no `start_time` may lie behind.
@@ -85,6 +86,7 @@ impl Check<'_> {
             isolation: top
                 .table("isolation")
                 .and_then(|table| self.isolation(table)),
+            pod: top.table("pod").and_then(|table| self.pod(table)),
             http: top
                 .table("http")
                 .map(|table| self.http(table))
@@ -152,6 +154,22 @@ impl Check<'_> {
         api_key.map(|api_key| Isolation { api_key })
     }
 
+    fn pod(&mut self, mut table: Reader) -> Option<Pod> {
+        table.also_called(&[("token", "api_key"), ("cluster", "cluster_id")]);
+        let base_url = table
+            .text("base_url", POD, stream_base_url)
+            .or_else(|| Url::parse_web_socket(POD).ok());
+        table.need("cluster_id", "\"examplecorp_hosted\"");
+        let cluster_id = table.text("cluster_id", "examplecorp_hosted", cluster_id);
+        let api_key = self.secret(&mut table, "api_key", "pod.key");
+        table.close();
+        Some(Pod {
+            base_url: base_url?,
+            cluster_id: cluster_id?,
+            api_key: api_key?,
+        })
+    }
+
     fn http(&mut self, mut table: Reader) -> Http {
         let usual = Http::default();
         let http = Http {
@@ -212,41 +230,32 @@ impl Check<'_> {
     }
 
     fn settings(&self, mut table: Reader, kind: Kind) -> Settings {
-        let usual = Settings::of(kind);
+        let mut settings = Settings::of(kind);
         table.also_called(&[("obfuscation_data", "obfuscate")]);
-        let mut settings = Settings {
-            start_time: self.start_time(&mut table),
-            tag: table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag),
-            url: table.text(
-                "url",
-                "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked",
-                service_url,
-            ),
-            look_back: duration(&mut table, "look_back", "45m", 0..=DAY).unwrap_or(usual.look_back),
-            second_look: duration(&mut table, "second_look", "12h", 0..=6 * DAY)
-                .unwrap_or(usual.second_look),
-            max_duration: duration(&mut table, "max_duration", "10m", 1..=WEEK)
-                .unwrap_or(usual.max_duration),
-            rules: rules(&mut table, self.has_key),
-            ..usual
-        };
+        settings.start_time = self.start_time(&mut table);
+        settings.tag = table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag);
+        let longest = duration(&mut table, "max_duration", "10m", 1..=WEEK);
+        settings.max_duration = longest.unwrap_or(settings.max_duration);
+        settings.rules = rules(&mut table, self.has_key);
         match kind {
             Kind::Tap { .. } => {
-                let requests = limits(&mut table, "requests");
-                settings.requests = requests.unwrap_or(settings.requests);
+                window_settings(&mut table, &mut settings);
+                request_settings(&mut table, &mut settings);
                 settings.threat_type = choices(&mut table, "threat_type", &THREAT_TYPES);
                 settings.threat_status = choices(&mut table, "threat_status", &THREAT_STATUSES);
             }
             Kind::Threats => {
-                let requests = limits(&mut table, "requests");
-                settings.requests = requests.unwrap_or(settings.requests);
+                window_settings(&mut table, &mut settings);
+                request_settings(&mut table, &mut settings);
                 let most = number(&mut table, "max_threats_per_run", 500, 1..=100_000);
                 settings.max_threats_per_run = most.unwrap_or(settings.max_threats_per_run);
             }
             Kind::Isolation { .. } => {
+                window_settings(&mut table, &mut settings);
                 let offset = duration(&mut table, "window_offset", "30m", 0..=DAY);
                 settings.window_offset = offset.unwrap_or(settings.window_offset);
             }
+            Kind::Pod { .. } => pod_settings(&mut table, &mut settings),
         }
         table.close();
         settings
@@ -360,6 +369,39 @@ impl Check<'_> {
     }
 }
 
+/// The keys of services that are asked for windows of time.
+fn window_settings(table: &mut Reader, settings: &mut Settings) {
+    let example = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
+    settings.url = table.text("url", example, |text| service_url(Url::parse(text)?));
+    let look_back = duration(table, "look_back", "45m", 0..=DAY);
+    settings.look_back = look_back.unwrap_or(settings.look_back);
+    let second_look = duration(table, "second_look", "12h", 0..=6 * DAY);
+    settings.second_look = second_look.unwrap_or(settings.second_look);
+}
+
+/// The keys of services whose requests are limited.
+fn request_settings(table: &mut Reader, settings: &mut Settings) {
+    if let Some(requests) = limits(table, "requests") {
+        settings.requests = requests;
+    }
+}
+
+/// The keys that only services of PoD have.
+fn pod_settings(table: &mut Reader, settings: &mut Settings) {
+    let example = "wss://logstream.proofpoint.com:443/v1/stream";
+    settings.url = table.text("url", example, |text| {
+        service_url(Url::parse_web_socket(text)?)
+    });
+    settings.mode = table
+        .text("mode", "complete", mode)
+        .unwrap_or(settings.mode);
+    let lag = duration(table, "archive_lag", "45m", 0..=DAY);
+    settings.archive_lag = lag.unwrap_or(settings.archive_lag);
+    let frame = bytes(table, "max_frame_bytes", settings.max_frame_bytes);
+    settings.max_frame_bytes = frame.unwrap_or(settings.max_frame_bytes);
+    settings.idle_exit = duration(table, "idle_exit", "30s", 1..=DAY);
+}
+
 fn name(text: &str) -> Result<String, &'static str> {
     // it becomes a part of file names
     match text.contains(|c: char| c.is_control() || c == '/') {
@@ -451,8 +493,51 @@ fn base_url(text: &str) -> Result<Url, String> {
     }
 }
 
-fn service_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text)?;
+fn stream_base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse_web_socket(text.trim_end_matches('/'))?;
+    match url.path().contains("/v1") {
+        true => Err("must be the address without /v1 and what follows, the program adds it".into()),
+        false => Ok(url),
+    }
+}
+
+/// It stands in the console's corner beside the release number, and blanks come along.
+fn cluster_id(text: &str) -> Result<String, Wrong> {
+    match text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        true => Ok(text.into()),
+        false => Err(Wrong::but(
+            "must be of letters, digits, -, _ and .",
+            "copy it from the top right corner of the PoD admin console, without the release number",
+        )),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, &'static str> {
+    match text {
+        "complete" => Ok(Mode::Complete),
+        "live" => Ok(Mode::Live),
+        "archive" => Ok(Mode::Archive),
+        _ => Err("must be \"complete\", \"live\" or \"archive\""),
+    }
+}
+
+/// The largest message: from 1 KiB to 1 GiB.
+fn bytes(table: &mut Reader, key: &'static str, usual: usize) -> Option<usize> {
+    const SPAN: RangeInclusive<usize> = 1024..=1 << 30;
+    table.value(key, &usual.to_string(), |value| match value {
+        Value::Number(number) => number
+            .parse()
+            .ok()
+            .filter(|number| SPAN.contains(number))
+            .ok_or_else(|| Wrong::from("must be from 1024 to 1073741824")),
+        other => Err(other.instead_of("a whole number of bytes")),
+    })
+}
+
+fn service_url(url: Url) -> Result<Url, String> {
     match url.path() {
         "/" => Err("must be the whole address, with the path".into()),
         _ => Ok(url),

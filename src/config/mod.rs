@@ -62,6 +62,8 @@ pub struct Config {
     pub tap: Option<Tap>,
     /// Sign-in for Isolation.
     pub isolation: Option<Isolation>,
+    /// Sign-in for PoD.
+    pub pod: Option<Pod>,
     /// How connections are made.
     pub http: Http,
     /// `[obfuscation]` key: makes pseudonyms. There wherever a rule needs it.
@@ -167,6 +169,28 @@ pub struct Isolation {
     pub api_key: SecretRef,
 }
 
+/// `[pod]`: sign-in for the log stream of Proofpoint on Demand.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Scheme, host and port, without a slash at the end.
+    pub base_url: Url,
+    /// The name of the cluster, as the admin console shows it.
+    pub cluster_id: String,
+    /// The API key.
+    pub api_key: SecretRef,
+}
+
+/// How a PoD service is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The live stream, and hour by hour the archive.
+    Complete,
+    /// The live stream alone.
+    Live,
+    /// The archive alone.
+    Archive,
+}
+
 /// `[http]`: how connections are made, the one to the receiver included.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -216,6 +240,14 @@ pub struct Settings {
     pub threat_status: Vec<String>,
     /// What may leave the house, and as what.
     pub rules: Vec<Rule>,
+    /// PoD: what is read.
+    pub mode: Mode,
+    /// PoD: how long after its end an hour of the archive is read.
+    pub archive_lag: Duration,
+    /// PoD: the largest message, in bytes.
+    pub max_frame_bytes: usize,
+    /// PoD: the run ends when the live stream was silent for this long.
+    pub idle_exit: Option<Duration>,
 }
 
 impl Settings {
@@ -236,6 +268,10 @@ impl Settings {
             threat_type: Vec::new(),
             threat_status: Vec::new(),
             rules: Vec::new(),
+            mode: Mode::Complete,
+            archive_lag: minutes(45),
+            max_frame_bytes: 64 * 1024 * 1024,
+            idle_exit: None,
         };
         match kind {
             Kind::Tap { .. } | Kind::Threats => Settings {
@@ -245,6 +281,12 @@ impl Settings {
             Kind::Isolation { .. } => Settings {
                 look_back: minutes(60),
                 window_offset: minutes(30),
+                ..usual
+            },
+            Kind::Pod { .. } => Settings {
+                look_back: Duration::ZERO,
+                second_look: Duration::ZERO,
+                max_duration: minutes(50),
                 ..usual
             },
         }

@@ -5,12 +5,13 @@ use std::fmt;
 use super::values::parse_host_and_port;
 use super::{Address, Plain};
 
-/// An `http` or `https` address that was checked: a host, no user part, no query, no fragment, and
-/// plain `http` for loopback alone (a proxy may be plain anywhere). A proxy's may hold a password,
-/// so none is ever printed with its user part.
+/// An `http`, `https`, `ws` or `wss` address that was checked: a host, no user part, no query, no
+/// fragment, and without TLS for loopback alone (a proxy may be plain anywhere). A proxy's may hold
+/// a password, so none is ever printed with its user part.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     tls: bool,
+    web_socket: bool,
     user: Option<(String, Plain)>,
     address: Address,
     path: String,
@@ -23,15 +24,36 @@ impl Url {
     /// What it must be instead, without a word of the text.
     pub fn parse(text: &str) -> Result<Url, String> {
         let url = Url::of(text)?;
-        if url.user.is_some() {
-            return Err("must not hold a user or a password".into());
-        }
-        if !url.tls && !url.is_loopback() {
-            return Err(
+        match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
+            (false, true) => Ok(url),
+            (false, false) => Err(
                 "must begin with https://, plain http:// is for loopback addresses alone".into(),
-            );
+            ),
+            (true, _) => Err("must begin with https://".into()),
         }
-        Ok(url)
+    }
+
+    /// Reads the address of a WebSocket service or of a path on it.
+    ///
+    /// # Errors
+    /// What it must be instead, without a word of the text.
+    pub fn parse_web_socket(text: &str) -> Result<Url, String> {
+        let url = Url::of(text)?;
+        match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
+            (true, true) => Ok(url),
+            (true, false) => {
+                Err("must begin with wss://, plain ws:// is for loopback addresses alone".into())
+            }
+            (false, _) => Err("must begin with wss://".into()),
+        }
+    }
+
+    /// With TLS, or never leaving this machine; the address of a service holds no password.
+    fn is_as_safe_as_it_must_be(&self) -> Result<bool, String> {
+        match self.user {
+            Some(_) => Err("must not hold a user or a password".into()),
+            None => Ok(self.tls || self.is_loopback()),
+        }
     }
 
     /// Reads the address of a proxy, `http://[USER[:PASSWORD]@]HOST[:PORT]`, port 80 if none is
@@ -62,10 +84,13 @@ impl Url {
         let uri: http::Uri = text
             .parse()
             .map_err(|_| "must be an address with a scheme and a host, in ASCII, without blanks")?;
-        let tls = match uri.scheme_str() {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => true,
-            Some(scheme) if scheme.eq_ignore_ascii_case("http") => false,
-            _ => return Err("must begin with https://".into()),
+        let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
+        let (web_socket, tls) = match scheme.as_str() {
+            "https" => (false, true),
+            "http" => (false, false),
+            "wss" => (true, true),
+            "ws" => (true, false),
+            _ => return Err("must begin with https:// or wss://".into()),
         };
         if uri.query().is_some() {
             return Err("must not have a query (?), the program adds its own".into());
@@ -80,6 +105,7 @@ impl Url {
         let path = if uri.path() == "/" { "" } else { uri.path() };
         Ok(Url {
             tls,
+            web_socket,
             user,
             address: Address { host, port },
             path: path.into(),
@@ -133,10 +159,11 @@ impl Url {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Address { host, port } = &self.address;
-        let (scheme, usual) = if self.tls {
-            ("https", 443)
-        } else {
-            ("http", 80)
+        let (scheme, usual) = match (self.web_socket, self.tls) {
+            (false, true) => ("https", 443),
+            (false, false) => ("http", 80),
+            (true, true) => ("wss", 443),
+            (true, false) => ("ws", 80),
         };
         match (*port == usual, host.contains(':')) {
             (false, _) => write!(f, "{scheme}://{}{}", self.address, self.path),

@@ -3,6 +3,7 @@
 
 pub mod kernel;
 pub mod proxy;
+mod stream;
 pub mod tls;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::exit::{Because, Exit, fail};
 use crate::stop::Stop;
 use kernel::Watch;
 use proxy::Proxies;
+pub use stream::Stream;
 use tls::Trust;
 
 /// A blocked read or write comes back this often to look at `stop` and the time.
@@ -145,6 +147,14 @@ impl Tcp {
             stream,
             through_proxy: false,
         })
+    }
+
+    /// Lets a blocked read wait this long instead of a moment; a signal ends it all the same.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn wait_for(&self, step: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(step))
     }
 
     /// Reads what is there, without waiting.

@@ -284,22 +284,27 @@ impl Sink for Devo {
         let mut head = String::new();
         write_date(self.clock.now(), &mut head);
         head.push_str(&self.header);
-        let mut write = |lines: &mut Vec<u8>| {
+        let mut write = |bytes: &[u8]| {
             expect_open(tls.listen()?)?;
-            tls.write_all(lines, &mut patience)?;
-            lines.clear();
-            anyhow::Ok(())
+            tls.write_all(bytes, &mut patience)
         };
         let mut send = || {
             for (event, _) in batch.iter() {
                 self.lines.extend_from_slice(head.as_bytes());
-                self.lines.extend_from_slice(event);
+                if event.len() >= WRITE {
+                    write(&self.lines)?;
+                    self.lines.clear();
+                    write(event)?;
+                } else {
+                    self.lines.extend_from_slice(event);
+                }
                 self.lines.push(b'\n');
                 if self.lines.len() >= WRITE {
-                    write(&mut self.lines)?;
+                    write(&self.lines)?;
+                    self.lines.clear();
                 }
             }
-            write(&mut self.lines)
+            write(&self.lines)
         };
         let sent = send();
         self.lines.clear();

@@ -4,6 +4,7 @@
 mod api;
 pub mod isolation;
 pub mod plan;
+pub mod pod;
 pub mod tap;
 mod windows;
 
@@ -77,7 +78,36 @@ pub fn open(opening: &Opening<'_>) -> Result<Box<dyn Source>> {
         Kind::Tap { path, array } => Ok(Box::new(tap::open(opening, path, array)?)),
         Kind::Threats => Ok(Box::new(tap::threats::open(opening)?)),
         Kind::Isolation { url } => Ok(Box::new(isolation::open(opening, url)?)),
+        Kind::Pod { stream } => Ok(Box::new(pod::open(opening, stream)?)),
     }
+}
+
+/// Where a first run starts when nothing else is said.
+#[must_use]
+pub fn first(service: &Service, settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
+    match service.kind {
+        Kind::Tap { .. } | Kind::Threats | Kind::Isolation { .. } => now - Duration::hours(24),
+        Kind::Pod { .. } => pod::first(settings, now),
+    }
+}
+
+/// The name of what only one run at a time may use, besides the service's own state, if there is
+/// such a thing.
+///
+/// # Errors
+/// When the configuration does not say how to sign in, or a secret cannot be read.
+pub fn exclusive(service: &Service, config: &Config) -> Result<Option<String>> {
+    match service.kind {
+        Kind::Tap { .. } | Kind::Threats | Kind::Isolation { .. } => Ok(None),
+        Kind::Pod { stream } => pod::session_name(config, service, stream).map(Some),
+    }
+}
+
+/// Whether what a service has sent may never come again, so that a run that stops still has to
+/// deliver it.
+#[must_use]
+pub fn sends_once(service: &Service) -> bool {
+    matches!(service.kind, Kind::Pod { .. })
 }
 
 /// What the API of a service accepts to be asked for.
@@ -86,6 +116,7 @@ pub fn rule(service: &Service, settings: &Settings) -> Rule {
     match service.kind {
         Kind::Tap { .. } | Kind::Threats => tap::RULE,
         Kind::Isolation { .. } => isolation::rule(settings),
+        Kind::Pod { .. } => pod::rule(settings),
     }
 }
 
@@ -115,17 +146,29 @@ pub fn account<'a>(service: &Service, config: &'a Config) -> Result<Account<'a>>
             name: service.name,
             pool: &isolation::POOL,
         }),
+        Kind::Pod { .. } => Ok(Account {
+            name: &pod::sign_in(config, service)?.cluster_id,
+            pool: &pod::POOL,
+        }),
     }
 }
 
-/// What a run would ask for by this rule when it is `now`, if all goes well.
+/// What a run would ask for when it is `now`, if all goes well, in words.
 #[must_use]
-pub fn steps(rule: Rule, start: &plan::Start, now: OffsetDateTime) -> Vec<plan::Step> {
-    let mut plan = plan::Plan::new(rule, start);
+pub fn steps(
+    service: &Service,
+    settings: &Settings,
+    start: &plan::Start,
+    now: OffsetDateTime,
+) -> Vec<String> {
+    if matches!(service.kind, Kind::Pod { .. }) {
+        return pod::steps(settings, start, now);
+    }
+    let mut plan = plan::Plan::new(rule(service, settings), start);
     let mut steps = Vec::new();
     while let Some(step) = plan.next(now, now) {
         let _ = plan.complete(step, now, Some(now));
-        steps.push(step);
+        steps.push(step.to_string());
     }
     steps
 }
@@ -135,7 +178,7 @@ pub fn steps(rule: Rule, start: &plan::Start, now: OffsetDateTime) -> Vec<plan::
 pub fn memory(service: &Service) -> Duration {
     match service.kind {
         Kind::Threats => tap::threats::MEMORY,
-        Kind::Tap { .. } | Kind::Isolation { .. } => Duration::ZERO,
+        Kind::Tap { .. } | Kind::Isolation { .. } | Kind::Pod { .. } => Duration::ZERO,
     }
 }
 
@@ -146,6 +189,7 @@ pub fn addresses(service: &Service, config: &Config) -> Vec<Url> {
     let built_in = match service.kind {
         Kind::Tap { .. } | Kind::Threats => config.tap.as_ref().map(|tap| tap.base_url.clone()),
         Kind::Isolation { url } => own.is_none().then(|| Url::parse(url).ok()).flatten(),
+        Kind::Pod { .. } => config.pod.as_ref().map(|pod| pod.base_url.clone()),
     };
     own.into_iter().chain(built_in).collect()
 }

@@ -6,7 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Gap, Look, Narrow, Position, Resume};
+use crate::event::{Gap, Look, Narrow, Position, Resume, Stream};
 use crate::second_look::SecondLook;
 use crate::window::{Rule, Window, utc};
 
@@ -25,6 +25,8 @@ pub struct Start {
     pub look_back: Duration,
     /// How far the second look has come, and how long after a time it comes; `None` for never.
     pub second_look: Option<(SecondLook, Duration)>,
+    /// Where a log stream stands; `None` for what is read in windows.
+    pub stream: Option<Stream>,
 }
 
 /// A window to ask for.
@@ -242,6 +244,7 @@ mod tests {
         longest: Duration::HOUR,
         keep: Duration::hours(167),
         margin: Duration::seconds(60),
+        grain: Duration::seconds(1),
     };
     const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
     const AFTER: Duration = Duration::hours(12);
@@ -259,6 +262,7 @@ mod tests {
             end: None,
             look_back: Duration::minutes(45),
             second_look: Some((SecondLook::beginning_at(from), AFTER)),
+            stream: None,
         }
     }
 

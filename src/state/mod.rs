@@ -16,14 +16,16 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::digest::hex;
-use crate::event::{Digest, Gap, Late, Look, Narrow, Position, Resume, hour_after};
+use crate::event::{Border, Digest, Gap, Late, Look, Narrow, Position, Resume, Stream, hour_after};
 use crate::exit::{Because, Exit, fail};
 use crate::files;
 use crate::second_look::SecondLook;
 use crate::treat::Fit;
 use crate::window::whole_seconds;
 use aside::Aside;
-use saved::{Saved, SavedAside, SavedFit, SavedGap, SavedNarrow, SavedPosition, VERSION, parse};
+use saved::{
+    Saved, SavedAside, SavedFit, SavedGap, SavedNarrow, SavedPosition, SavedStream, VERSION, parse,
+};
 use seen::{Extent, Seen};
 
 /// What to do when something cannot be written.
@@ -106,6 +108,8 @@ pub struct Peek {
     pub until: OffsetDateTime,
     /// A backfill's range.
     pub range: Option<Range>,
+    /// Whether some of it is left to be read.
+    pub is_left: bool,
 }
 
 /// What became of opening a state.
@@ -237,6 +241,7 @@ impl State {
             .with_context(|| format!("reading the state {}", path.display()))?;
         Ok(Some(Peek {
             until: saved.position.until,
+            is_left: saved.is_left(),
             range: saved.range,
         }))
     }
@@ -252,6 +257,23 @@ impl State {
         Position {
             until: *until,
             narrow,
+        }
+    }
+
+    /// Where the reading of a log stream stands.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        let SavedStream {
+            open_hours,
+            hour_before,
+            live,
+        } = &self.saved.stream;
+        Stream {
+            until: self.saved.position.until,
+            open: open_hours.clone(),
+            before: *hour_before,
+            live: *live,
+            gap: None,
         }
     }
 
@@ -293,7 +315,7 @@ impl State {
             memory,
         } = self.reach;
         let memory = memory.max(look_back).max(second_look).max(SHORTEST_MEMORY);
-        let behind = self.saved.position.until - memory;
+        let behind = self.saved.oldest_reading() - memory;
         let look = self.saved.second_look.as_ref();
         look.map_or(behind, |look| behind.min(look.until))
     }
@@ -308,6 +330,18 @@ impl State {
     #[must_use]
     pub fn range(&self) -> Option<&Range> {
         self.saved.range.as_ref()
+    }
+
+    /// Whether some of a backfill's range is left to be read.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.saved.is_left()
+    }
+
+    /// Whether hours of a backfill's range are to be asked for again.
+    #[must_use]
+    pub fn has_open_hours_left(&self) -> bool {
+        self.saved.range.is_some() && !self.saved.stream.open_hours.is_empty()
     }
 
     /// How many bytes may be unconfirmed.
@@ -336,7 +370,7 @@ impl State {
     ///
     /// # Errors
     /// When either cannot be written; the run before still counts then.
-    pub fn commit(&mut self, resume: Option<&Resume>, receiver: Option<Receiver>) -> Result<()> {
+    pub fn commit(&mut self, border: Option<&Border>, receiver: Option<Receiver>) -> Result<()> {
         let unsaid = self.saved.aside.unsaid;
         self.saved.aside.unsaid = unsaid.saturating_add(self.aside.commit()?);
         self.saved.aside.length = self.aside.length();
@@ -348,35 +382,50 @@ impl State {
             matched: fit.matched,
         });
         self.saved.rules = fits.collect();
-        if let Some(Resume {
-            position,
-            gap,
-            second_look,
-        }) = resume
-        {
-            let narrow = position.narrow.map(|narrow| SavedNarrow {
-                seconds: narrow.seconds,
-                until: narrow.until,
+        let gap = match border {
+            None | Some(Border::Here) => None,
+            Some(Border::Resume(resume)) => self.resume_at(resume),
+            Some(Border::Stream(stream)) => {
+                self.saved.position.until = stream.until;
+                self.saved.stream = SavedStream {
+                    open_hours: stream.open.clone(),
+                    hour_before: stream.before,
+                    live: stream.live,
+                };
+                stream.gap
+            }
+        };
+        if let Some(Gap { from, to }) = gap {
+            self.saved.gaps.push(SavedGap {
+                from,
+                to,
+                said: false,
             });
-            self.saved.position = SavedPosition {
-                until: position.until,
-                narrow,
-            };
-            if let Some(Gap { from, to }) = *gap {
-                self.saved.gaps.push(SavedGap {
-                    from,
-                    to,
-                    said: false,
-                });
-            }
-            if let Some(look) = *second_look {
-                self.saved.second_look = Some(look.into());
-            }
         }
         if receiver.is_some() {
             self.saved.receiver = receiver;
         }
         self.save()
+    }
+
+    fn resume_at(&mut self, resume: &Resume) -> Option<Gap> {
+        let Resume {
+            position,
+            gap,
+            second_look,
+        } = resume;
+        let narrow = position.narrow.map(|narrow| SavedNarrow {
+            seconds: narrow.seconds,
+            until: narrow.until,
+        });
+        self.saved.position = SavedPosition {
+            until: position.until,
+            narrow,
+        };
+        if let Some(look) = *second_look {
+            self.saved.second_look = Some(look.into());
+        }
+        *gap
     }
 
     /// The receiver did not confirm: the next runs send less before they ask it to.
@@ -461,6 +510,7 @@ fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> S
         gaps,
         aside,
         rules,
+        stream: SavedStream::default(),
         unconfirmed_limit: UNCONFIRMED,
         receiver,
     }

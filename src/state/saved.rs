@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::seen::Extent;
 use super::{Range, Receiver};
-use crate::event::Late;
+use crate::event::{Late, Live, OpenHour};
 use crate::exit::{Because, Exit, fail};
 use crate::second_look::SecondLook;
 use crate::window::Window;
@@ -41,6 +41,9 @@ pub(super) struct Saved {
     /// The rules of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<SavedFit>,
+    /// Of a log stream, what the position does not tell.
+    #[serde(default, skip_serializing_if = "SavedStream::is_none")]
+    pub(super) stream: SavedStream,
     pub(super) unconfirmed_limit: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) receiver: Option<Receiver>,
@@ -70,6 +73,38 @@ pub(super) struct SavedFit {
     pub(super) rule: String,
     pub(super) tried: u64,
     pub(super) matched: bool,
+}
+
+impl Saved {
+    /// Whether some of a backfill's range is left to be read.
+    pub(super) fn is_left(&self) -> bool {
+        let open = !self.stream.open_hours.is_empty();
+        let range = self.range.as_ref();
+        range.is_some_and(|range| open || self.position.until < range.to)
+    }
+
+    /// From where the next run may read again, apart from what makes up for late events.
+    pub(super) fn oldest_reading(&self) -> OffsetDateTime {
+        let open = self.stream.open_hours.iter().map(|hour| hour.from);
+        open.fold(self.position.until, OffsetDateTime::min)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedStream {
+    #[serde(default)]
+    pub(super) open_hours: Vec<OpenHour>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hour_before: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) live: Option<Live>,
+}
+
+impl SavedStream {
+    fn is_none(&self) -> bool {
+        *self == SavedStream::default()
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::digest;
-use crate::event::{Asked, Digest, Identity, Known};
+use crate::event::{Answered, Asked, Digest, Identity, Known};
 use crate::exit::{Because, Exit};
 use crate::files;
 
@@ -26,8 +26,12 @@ use super::ROOM;
 const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
 /// Length of a record: the hour as four bytes, little-endian, and the digest.
 const RECORD: usize = 20;
-/// So many new identities are folded into the sorted ones at once.
+/// In the hour of a record: the live stream has shown it within that hour, to which it belongs.
+const SHOWN: u32 = 1 << 31;
+/// So many new identities are folded into the sorted ones at once,
 const FOLD_AT: usize = 32 * 1024;
+/// or one in so many of those that are sorted, since to fold moves them all.
+const FOLD_SHARE: usize = 64;
 
 /// The identities of what was delivered.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Seen {
     /// Of records that are equal in the window that is being read: the next ordinal.
     repeats: HashMap<Digest, u32, BuildHasherDefault<FirstBytes>>,
     window: u32,
+    /// What the window that is being read has held.
+    answered: Answered,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +58,7 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy)]
 struct Mark {
-    /// The end of the window in which it was first found, in hours since 1970.
+    /// The end of the window in which it was first found, in hours since 1970, and [`SHOWN`].
     hour: u32,
     /// The number of the window of this run in which it was met last.
     met: u32,
@@ -113,6 +119,7 @@ impl Seen {
             length: 0,
             repeats: HashMap::default(),
             window: 0,
+            answered: Answered::default(),
         }
     }
 
@@ -141,7 +148,7 @@ impl Seen {
         )?;
         seen.length = extent.length;
         seen.known = known;
-        seen.known.sort_unstable_by_key(|entry| entry.digest);
+        seen.known.sort_unstable_by_key(|entry| key(&entry.digest));
         seen.known.dedup_by_key(|entry| entry.digest);
         Ok(seen)
     }
@@ -154,9 +161,14 @@ impl Seen {
         if self.window != asked.number {
             self.window = asked.number;
             self.repeats.clear();
+            self.answered = Answered::default();
         }
         let canonical = match identity {
             Identity::Named(digest) => return self.meet(digest, asked) == Met::New,
+            Identity::Shown(digest) => {
+                let end_hour = asked.end_hour | SHOWN;
+                return self.meet(digest, Asked { end_hour, ..asked }) == Met::New;
+            }
             Identity::Canonical(digest) => digest,
         };
         let mut ordinal = self.repeats.get(&canonical).copied().unwrap_or(0);
@@ -217,7 +229,7 @@ impl Seen {
     /// When the file cannot be written.
     pub fn write_new_file(&mut self, oldest_hour: u32) -> Result<Extent> {
         self.fold();
-        self.known.retain(|entry| entry.mark.hour >= oldest_hour);
+        self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
         files::replace(&beside(&self.path), |out| {
             out.write_all(MAGIC)?;
             self.known
@@ -262,17 +274,19 @@ impl Seen {
             },
         };
         if let Some(mark) = mark {
-            let met = if mark.met == asked.number {
-                Met::InThisWindow
-            } else {
-                Met::Earlier
-            };
+            if mark.met == asked.number {
+                return Met::InThisWindow;
+            }
             mark.met = asked.number;
-            return met;
+            self.answered.events += 1;
+            self.answered.shown += u64::from(mark.hour == asked.end_hour | SHOWN);
+            return Met::Earlier;
         }
+        self.answered.events += 1;
+        self.answered.new += 1;
         self.fresh
             .extend_from_slice(&record(digest, asked.end_hour));
-        if self.recent.len() >= FOLD_AT {
+        if self.recent.len() >= FOLD_AT.max(self.known.len() / FOLD_SHARE) {
             self.fold();
         }
         Met::New
@@ -285,7 +299,7 @@ impl Seen {
             .drain()
             .map(|(digest, mark)| Entry { digest, mark })
             .collect();
-        recent.sort_unstable_by_key(|entry| entry.digest);
+        recent.sort_unstable_by_key(|entry| key(&entry.digest));
         let (mut old, mut new) = (self.known.len(), recent.len());
         self.known.reserve_exact(recent.len());
         self.known.extend_from_slice(&recent);
@@ -299,6 +313,39 @@ impl Seen {
             if from_old { old -= 1 } else { new -= 1 }
         }
     }
+}
+
+impl Mark {
+    fn is_kept(self, oldest_hour: u32) -> bool {
+        self.hour & !SHOWN >= oldest_hour
+    }
+}
+
+impl Known for Seen {
+    fn knows(&self, digest: &Digest) -> bool {
+        find(&self.known, digest).is_some() || self.recent.contains_key(digest)
+    }
+
+    fn shown(&self, hour: u32) -> u64 {
+        let known = self.known.iter().map(|entry| entry.mark.hour);
+        let recent = self.recent.values().map(|mark| mark.hour);
+        known
+            .chain(recent)
+            .filter(|there| *there == hour | SHOWN)
+            .count() as u64
+    }
+
+    fn answer(&self, number: u32) -> Answered {
+        match self.window == number {
+            true => self.answered,
+            false => Answered::default(),
+        }
+    }
+}
+
+/// Digests in the order of their bytes, as numbers, which are faster to compare.
+fn key(digest: &Digest) -> u128 {
+    u128::from_be_bytes(*digest)
 }
 
 /// Where the digest is among the sorted ones.
@@ -339,15 +386,9 @@ fn find(known: &[Entry], digest: &Digest) -> Option<usize> {
         .ok()
 }
 
-impl Known for Seen {
-    fn knows(&self, digest: &Digest) -> bool {
-        find(&self.known, digest).is_some() || self.recent.contains_key(digest)
-    }
-}
-
 /// Reads record by record: the file is never in memory as a whole.
 fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<Entry>> {
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::with_capacity(64 * 1024, File::open(path)?);
     let there = file.get_ref().metadata()?.len();
     let records = length / RECORD as u64;
     ensure!(
@@ -361,7 +402,7 @@ fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<Entry>> {
     let mut known = Vec::with_capacity(usize::try_from(records)?);
     for _ in 1..records {
         file.read_exact(&mut bytes)?;
-        known.extend(Some(entry(&bytes)).filter(|entry| entry.mark.hour >= oldest_hour));
+        known.extend(Some(entry(&bytes)).filter(|entry| entry.mark.is_kept(oldest_hour)));
     }
     Ok(known)
 }
@@ -467,6 +508,62 @@ mod tests {
         }
         assert!((0..100_000).all(|n| !seen.admit(named(n), AGAIN)));
         assert_eq!(seen.count(), 100_000);
+    }
+
+    #[test]
+    fn a_digest_is_found_among_any_others() {
+        let number = |n: u128| Entry {
+            digest: n.to_be_bytes(),
+            mark: Mark { hour: 1, met: 0 },
+        };
+        // evenly spread, all at one end, and none
+        let spread: Vec<u128> = (1..5000).map(|n| n * (u128::MAX / 5001)).collect();
+        let low: Vec<u128> = (1..5000).map(|n| n * 2).collect();
+        let high: Vec<u128> = (1..5000).map(|n| u128::MAX - 20_000 + n * 2).collect();
+        for numbers in [spread, low, high, vec![7], vec![]] {
+            let sorted: Vec<Entry> = numbers.iter().map(|n| number(*n)).collect();
+            for (at, n) in numbers.iter().enumerate() {
+                assert_eq!(find(&sorted, &n.to_be_bytes()), Some(at));
+                assert_eq!(find(&sorted, &(n + 1).to_be_bytes()), None);
+                assert_eq!(find(&sorted, &(n - 1).to_be_bytes()), None);
+            }
+            assert_eq!(find(&sorted, &[0; 16]), None);
+            assert_eq!(find(&sorted, &[0xff; 16]), None);
+        }
+    }
+
+    #[test]
+    fn what_the_live_stream_has_shown_is_counted_by_the_hour_and_found_again() {
+        let (_dir, path) = path();
+        let mut seen = Seen::empty(&path);
+        for n in 0..10 {
+            seen.admit(Identity::Shown(digest(n)), WINDOW);
+        }
+        seen.admit(named(10), WINDOW);
+        assert_eq!((seen.shown(500), seen.shown(501)), (10, 0));
+        let extent = seen.commit().unwrap();
+        let mut seen = Seen::load(&path, &extent, 500).unwrap();
+        assert_eq!(seen.shown(500), 10);
+        let third = Asked {
+            number: 3,
+            ..WINDOW
+        };
+        // an archive repeats itself
+        for n in [0, 1, 1, 10, 11, 11] {
+            seen.admit(named(n), third);
+        }
+        let answered = Answered {
+            events: 4,
+            new: 1,
+            shown: 2,
+        };
+        assert_eq!(
+            (seen.answer(3), seen.answer(2)),
+            (answered, Answered::default())
+        );
+        assert!(seen.knows(&digest(11)) && !seen.knows(&digest(12)));
+        let none = Seen::load(&path, &extent, 501).unwrap();
+        assert_eq!(none.count(), 0);
     }
 
     #[test]

@@ -420,13 +420,13 @@ impl Write for Body<'_> {
 }
 
 /// A connection, plain or TLS.
-enum Wire {
+pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
 
 impl Wire {
-    fn new(tcp: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+    pub(super) fn new(tcp: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let Some(config) = tls else {
             return Ok(Self::Plain(tcp));
         };
@@ -434,7 +434,7 @@ impl Wire {
         Ok(Self::Tls(Box::new(StreamOwned::new(session, tcp))))
     }
 
-    fn tcp(&self) -> &TcpStream {
+    pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(stream) => &stream.sock,
@@ -442,7 +442,7 @@ impl Wire {
     }
 
     /// Ends it in good order.
-    fn end(mut self) -> io::Result<()> {
+    pub(super) fn end(mut self) -> io::Result<()> {
         if let Self::Tls(stream) = &mut self {
             stream.conn.send_close_notify();
             stream.flush()?;
@@ -450,7 +450,7 @@ impl Wire {
         self.tcp().shutdown(Shutdown::Write)
     }
 
-    fn reset(self) -> io::Result<()> {
+    pub(super) fn reset(self) -> io::Result<()> {
         reset(self.tcp())
     }
 }

@@ -1,4 +1,4 @@
-//! Proofpoint TAP and Isolation, and a Devo receiver, on the loopback, as the reference says that they behave, and
+//! Proofpoint TAP, PoD and Isolation, and a Devo receiver, on the loopback, as the reference says that they behave, and
 //! faults at any byte.
 //!
 //! Nothing here knows the program: it speaks through sockets alone, so the tests and the demo run
@@ -18,6 +18,7 @@ mod devo;
 mod http;
 pub mod isolation;
 mod listen;
+mod pod;
 mod proxy;
 mod rng;
 pub mod sample;
@@ -33,6 +34,7 @@ pub use devo::{
 };
 pub use http::{Fault, Framing};
 pub use isolation::{API_KEY, Isolation, Jobs};
+pub use pod::{Asked as PodAsked, CLUSTER, Ends, Pod, STREAMS, TOKEN, Trouble, pod_event};
 pub use proxy::Proxy;
 pub use rng::Rng;
 pub use sample::{Body, Event, scenario};

@@ -13,7 +13,7 @@ use crate::treat::Rule;
 const NOW: OffsetDateTime = datetime!(2026-11-27 12:00 UTC);
 const EXAMPLE: &str = include_str!("../../../examples/tap.toml");
 /// Each example with those of its tables that have every key.
-const EXAMPLES: [(&str, &[&str]); 2] = [
+const EXAMPLES: [(&str, &[&str]); 3] = [
     (
         EXAMPLE,
         &[
@@ -32,6 +32,10 @@ const EXAMPLES: [(&str, &[&str]); 2] = [
     (
         include_str!("../../../examples/isolation.toml"),
         &["[isolation]", "[services.isolation-web]"],
+    ),
+    (
+        include_str!("../../../examples/pod.toml"),
+        &["[pod]", "[services.pod-message]"],
     ),
 ];
 
@@ -310,10 +314,10 @@ fn the_top_level_is_checked() {
         "did you mean \"devo\"?",
     );
     check_one(
-        "[pod]\ncluster_id = 'x'",
+        "[pods]\ncluster_id = 'x'",
         "1:2",
-        "there is no table [pod]",
-        "known here",
+        "there is no table [pods]",
+        "did you mean \"pod\"?",
     );
     check_one(
         "\"a\\nb\\u0007\" = 1",
@@ -774,9 +778,14 @@ fn services_are_checked() {
         "did you mean [services.tap-messages-delivered]?",
     );
     first(
-        "pod-message",
-        "no service is called pod-message; there are tap-clicks-blocked",
+        "trap-logs",
+        "no service is called trap-logs; there are tap-clicks-blocked",
         "one of these names",
+    );
+    first(
+        "maillog",
+        "maillog is called pod-maillog here",
+        "[services.pod-maillog]",
     );
     check_one(
         "[services]\nlook_back = '1m'",
@@ -878,7 +887,7 @@ fn services_are_checked() {
         "window_offset = '30m'",
         1,
         &of("has no key window_offset"),
-        "known here: start_time, tag, url",
+        "known here: start_time, tag, max_duration, url",
     );
     check_service(
         "start_time_in_utc = 'x'",
@@ -1516,6 +1525,137 @@ fn what_stands_beside_a_syntax_error_is_not_judged() {
 }
 
 #[test]
+fn the_sign_in_of_pod_is_checked() {
+    let check = |line: &str, message: &str, hint: &str| {
+        let text = format!("[pod]\ncluster_id = 'x_hosted'\napi_key = 'k'\n{line}");
+        check_one(&text, text_place(&text, line), message, hint);
+    };
+    check(
+        "base_url = 'https://h'",
+        "must begin with wss://",
+        "write base_url = \"wss://",
+    );
+    check(
+        "base_url = 'ws://h'",
+        "plain ws:// is for loopback",
+        "write base_url",
+    );
+    check(
+        "base_url = 'wss://h/v1/stream'",
+        "without /v1",
+        "write base_url",
+    );
+    check(
+        "base_url = 'wss://me@h'",
+        "must not hold a user",
+        "write base_url",
+    );
+    check(
+        "token = 'hunter2'",
+        "has no key token",
+        "did you mean \"api_key\"?",
+    );
+    check_one(
+        "[pod]\ncluster_id = 'x_hosted 8.21.0'\napi_key = 'k'",
+        "2:14",
+        "must be of letters, digits, -, _ and .",
+        "without the release number",
+    );
+    check_one(
+        "[pod]\napi_key = 'k'",
+        "1:1",
+        "cluster_id is missing",
+        "examplecorp_hosted",
+    );
+    check_one(
+        "[pod]\ncluster_id = 'x'",
+        "1:1",
+        "api_key is missing",
+        "pod.key",
+    );
+    check_one(
+        "[tap]\nprincipal = 'p'\nsecret = 's'\nbase_url = 'wss://h'",
+        "4:12",
+        "must begin with https://",
+        "write base_url",
+    );
+}
+
+/// Where a value stands on the fourth line, or a key that is unknown.
+fn text_place(text: &str, line: &str) -> &'static str {
+    assert_eq!(text.lines().nth(3), Some(line));
+    if line.starts_with("base_url") {
+        "4:12"
+    } else {
+        "4:1"
+    }
+}
+
+#[test]
+fn services_of_pod_have_keys_of_their_own() {
+    let check = |line: &str, column: usize, message: &str, hint: &str| {
+        let text = format!("[services.pod-audit]\n{line}");
+        check_one(&text, &format!("2:{column}"), message, hint);
+    };
+    check(
+        "mode = 'liv'",
+        8,
+        "must be \"complete\", \"live\" or \"archive\"",
+        "write mode = \"complete\"",
+    );
+    check("mode = 1", 8, "must be a string", "write mode");
+    check(
+        "archive_lag = '2d'",
+        15,
+        "must be from 0s to 1d",
+        "write archive_lag",
+    );
+    check(
+        "idle_exit = '0s'",
+        13,
+        "must be from 1s to 1d",
+        "write idle_exit",
+    );
+    check(
+        "max_frame_bytes = 5",
+        19,
+        "must be from 1024 to 1073741824",
+        "67108864",
+    );
+    check(
+        "max_frame_bytes = '1m'",
+        19,
+        "must be a whole number of bytes, not a string",
+        "67108864",
+    );
+    check(
+        "max_frame_bytes = 1e6",
+        19,
+        "must be a whole number of bytes",
+        "67108864",
+    );
+    check("look_back = '45m'", 1, "has no key look_back", "known here");
+    check(
+        "threat_type = ['url']",
+        1,
+        "has no key threat_type",
+        "known here",
+    );
+    check(
+        "url = 'https://h/x'",
+        7,
+        "must begin with wss://",
+        "write url = \"wss://",
+    );
+    check_one(
+        "[services.tap-clicks-blocked]\nmode = 'live'",
+        "2:1",
+        "has no key mode",
+        "known here",
+    );
+}
+
+#[test]
 fn all_faults_are_told_in_the_order_of_the_text() {
     let text = "
 [services.tap-clicks-blocked]
@@ -1600,6 +1740,27 @@ fn the_example_for_isolation_is_accepted_and_shows_the_defaults() {
     );
     assert_eq!(all.window_offset, usual.window_offset);
     assert_eq!(all.tag.as_deref(), Some(service("isolation-web").tag));
+}
+
+#[test]
+fn the_example_of_pod_is_accepted_with_and_without_its_comments() {
+    let (example, _) = EXAMPLES[2];
+    let config = good(example);
+    let pod = config.pod.as_ref().unwrap();
+    assert_eq!(pod.cluster_id, "examplecorp_hosted");
+    let all = good(&with_all_keys(example));
+    assert_eq!(all.pod.as_ref().unwrap().base_url, pod.base_url);
+    let pod_message = service("pod-message");
+    let (shown, usual) = (all.settings(pod_message), config.settings(pod_message));
+    assert_eq!(
+        (shown.mode, shown.archive_lag, shown.max_duration),
+        (usual.mode, usual.archive_lag, usual.max_duration)
+    );
+    assert_eq!(shown.max_frame_bytes, usual.max_frame_bytes);
+    assert_eq!(shown.tag.as_deref(), Some(pod_message.tag));
+    assert_eq!(shown.url, Some(pod.base_url.join("/v1/stream")));
+    assert_eq!(usual.idle_exit, None);
+    assert!(shown.idle_exit.is_some());
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub(super) fn rule(settings: &Settings) -> Rule {
         shortest: Duration::minutes(1),
         longest: Duration::DAY,
         keep: Duration::hours(30 * 24 - 1),
+        grain: Duration::seconds(1),
         margin: Duration::try_from(settings.window_offset).unwrap_or(Duration::DAY),
     }
 }

@@ -71,6 +71,7 @@ impl Tap {
             text,
             records,
             asked: asking.asked,
+            once: false,
             border,
         }
     }

@@ -30,6 +30,7 @@ pub const RULE: Rule = Rule {
     longest: Duration::hours(1),
     keep: Duration::hours(7 * 24 - 1),
     margin: Duration::seconds(60),
+    grain: Duration::seconds(1),
 };
 /// What the API allows for each principal: permitted clicks apart, all else together.
 static CLICKS_PERMITTED: Pool = Pool {

@@ -203,7 +203,7 @@ impl Threats {
                         text,
                         records: vec![record],
                         asked,
-                        border: None,
+                        ..Batch::default()
                     }));
                 }
                 Ok(None) => {

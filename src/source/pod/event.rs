@@ -1,0 +1,178 @@
+//! What a PoD event is recognised by: its `guid` or `id` and the instant of its `ts`.
+//!
+//! `ts` comes with and without a colon in its offset, a fraction, or a zone. An event that lacks
+//! one of the two is recognised by its canonical form: the archive repeats itself, so of two that
+//! are equal to the microsecond the second is a repeat.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use crate::config::values::parse_instant;
+use crate::digest::{self, Hasher};
+use crate::event::Digest;
+use crate::treat::Treat;
+
+/// What was found out about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// What it is recognised by.
+    pub digest: Digest,
+    /// Its time, where it can be read.
+    pub time: Option<OffsetDateTime>,
+    /// Whether it is JSON, apart from raw control characters, which are escaped on the way out.
+    pub readable: bool,
+    /// Whether it is UTF-8; what is not is replaced on the way out.
+    pub utf8: bool,
+}
+
+/// Looks at an event as it came.
+#[must_use]
+pub fn identify(event: &[u8]) -> Found {
+    let text = std::str::from_utf8(event);
+    let utf8 = text.is_ok();
+    if let Some(found) = text.ok().and_then(|text| read(text, event)) {
+        return found;
+    }
+    let mut repaired = Vec::with_capacity(event.len());
+    Treat::default().write(event, &mut repaired, &mut []);
+    let found = std::str::from_utf8(&repaired)
+        .ok()
+        .and_then(|text| read(text, event));
+    let unreadable = Found {
+        digest: digest::canonical(event, &[]),
+        time: None,
+        readable: false,
+        utf8,
+    };
+    found.map_or(unreadable, |found| Found { utf8, ..found })
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    guid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ts: Option<&'a RawValue>,
+}
+
+/// `event` is the text as it came.
+fn read(text: &str, event: &[u8]) -> Option<Found> {
+    let Fields { guid, id, ts } = serde_json::from_str(text).ok()?;
+    let ts = ts.and_then(filled);
+    let time = ts.as_deref().and_then(|ts| {
+        parse_instant(ts)
+            .or_else(|_| parse_instant(&format!("{ts}Z")))
+            .ok()
+    });
+    let digest = match (guid.and_then(filled).or_else(|| id.and_then(filled)), &ts) {
+        (Some(id), Some(ts)) => {
+            let mut hasher = Hasher::of("pod");
+            hasher.part(id.as_bytes());
+            match time {
+                Some(time) => hasher.part(&time.unix_timestamp_nanos().to_le_bytes()),
+                None => hasher.part(ts.as_bytes()),
+            }
+            hasher.finish()
+        }
+        _ => digest::canonical(event, &[]),
+    };
+    Some(Found {
+        digest,
+        time,
+        readable: true,
+        utf8: true,
+    })
+}
+
+/// The text of a value that says something; one that is no string stands for its spelling.
+fn filled(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    let text = match value.get() {
+        "null" => return None,
+        text if text.starts_with('"') => serde_json::from_str::<Text>(text).ok()?.0,
+        other => Cow::Borrowed(other),
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(event: &str) -> Found {
+        identify(event.as_bytes())
+    }
+
+    fn at(ts: &str) -> Found {
+        of(&format!(r#"{{"guid":"a","ts":"{ts}"}}"#))
+    }
+
+    #[test]
+    fn every_spelling_of_an_instant_is_the_same_event() {
+        let one = at("2025-01-14T00:12:05.483000-0800");
+        assert!(one.time.is_some());
+        for same in [
+            "2025-01-14T00:12:05.483-08:00",
+            "2025-01-14T08:12:05.483Z",
+            "2025-01-14T08:12:05.483000+0000",
+            "2025-01-14T08:12:05.483",
+            "2025-01-14 08:12:05.483Z",
+        ] {
+            assert_eq!(at(same), one, "{same}");
+        }
+        assert_ne!(at("2025-01-14T08:12:05.484Z").digest, one.digest);
+        let whole = at("2025-01-14T08:12:05Z");
+        assert_eq!(at("2025-01-14T08:12:05+0000"), whole);
+    }
+
+    #[test]
+    fn the_id_counts_as_well_and_the_rest_does_not() {
+        let one = of(r#"{"id":"a","ts":"2025-01-14T08:12:05Z","x":1}"#);
+        assert_eq!(
+            of(r#"{"x":2,"ts":"2025-01-14T08:12:05Z","guid":"a","id":"b"}"#),
+            one
+        );
+        assert_ne!(of(r#"{"id":"b","ts":"2025-01-14T08:12:05Z"}"#), one);
+    }
+
+    #[test]
+    fn what_lacks_a_field_is_recognised_as_a_whole() {
+        let whole = [
+            r#"{"id":"a","x":1}"#,
+            r#"{"id":"a","x":2}"#,
+            r#"{"id":"a","ts":null}"#,
+            r#"{"ts":"2025-01-14T08:12:05Z"}"#,
+            r#"{"guid":"","ts":"2025-01-14T08:12:05Z"}"#,
+        ];
+        for (at, one) in whole.iter().enumerate() {
+            assert!(of(one).readable);
+            assert!(
+                whole[at + 1..]
+                    .iter()
+                    .all(|other| of(other).digest != of(one).digest)
+            );
+        }
+        let odd = |ts| of(&format!(r#"{{"id":"a","ts":{ts}}}"#));
+        assert_eq!(odd("\"soon\"").time, None);
+        assert_ne!(odd("\"soon\"").digest, odd("\"later\"").digest);
+        assert_ne!(odd("7").digest, odd("8").digest);
+    }
+
+    #[test]
+    fn control_characters_and_bad_utf_8_do_not_hide_the_id() {
+        let clean = of(r#"{"id":"a","ts":"2025-01-14T08:12:05Z","x":""}"#);
+        let raw = b"{\"id\":\"a\",\"ts\":\"2025-01-14T08:12:05Z\",\"x\":\"\x01\xff\"}";
+        let found = identify(raw);
+        assert_eq!((found.digest, found.readable), (clean.digest, true));
+        assert!(!found.utf8);
+        let broken = of("{\"id\":\"a\"");
+        assert!(!broken.readable && broken.utf8);
+        assert_eq!(of("{\"id\":\"a\""), broken);
+    }
+}

@@ -1,0 +1,232 @@
+//! The live stream: it goes on by itself where it was left, for an hour, and what it has sent is
+//! never sent again. Each of its batches is kept by the cycle until it is confirmed.
+
+use std::time::{Duration as Wait, Instant};
+
+use anyhow::Result;
+use time::{Duration, OffsetDateTime};
+
+use super::archive::hour_end;
+use super::hours::HOUR;
+use super::session::{Filled, Filling, fill};
+use super::{Pod, Reading};
+use crate::config::Mode;
+use crate::event::{self, Asked, Batch, Border, Gap, Identity, Look};
+use crate::source::Turn;
+use crate::stop::Stop;
+use crate::websocket::WebSocket;
+
+/// A batch is handed over at about this size.
+const BATCH: usize = 4 * 1024 * 1024;
+/// When nothing comes, it is noted this often that nothing came.
+const NOTE: Wait = Wait::from_secs(60);
+/// While it was open, the state was saved at least this often, waits for a receiver included.
+const NOTED: Duration = Duration::minutes(5);
+/// After our close frame the server may be silent for so long before it is left,
+const SILENCE: Wait = Wait::from_secs(2);
+/// and send for so long.
+const GOODBYE: Wait = Wait::from_secs(10);
+/// A session that lasted so long is no failure when it ends.
+const LASTED: Wait = Wait::from_secs(60);
+
+/// The live stream while it is open.
+#[derive(Debug)]
+pub(super) struct Live {
+    socket: WebSocket,
+    number: u32,
+    opened: Instant,
+    /// When an event last came.
+    heard: Instant,
+    noted: Instant,
+    /// Since when we say that we go.
+    closing: Option<Instant>,
+}
+
+impl Pod {
+    pub(super) fn open_live(&mut self, turn: &mut Turn) -> Result<Batch> {
+        let Some(socket) = self.session.open(&[], turn.stop, turn)? else {
+            return Ok(Batch::default());
+        };
+        log::debug!("the live stream is open");
+        turn.tally.windows += 1;
+        let now = Instant::now();
+        self.reading = Some(Reading::Live(Live {
+            socket,
+            number: self.session.asked,
+            opened: now,
+            heard: now,
+            noted: now,
+            closing: None,
+        }));
+        if self.mode == Mode::Live {
+            let gap = self.stand.live.and_then(|live| missed(live, turn.now));
+            self.gaps.extend(gap);
+        }
+        self.note(turn.now, true);
+        let mut batch = self.stand_here();
+        if let (Some(Border::Stream(stand)), Some(gap)) = (&mut batch.border, self.gaps.pop_front())
+        {
+            stand.gap = Some(gap);
+        }
+        Ok(batch)
+    }
+
+    /// What came up to now is in the batch that is about to be handed over, or was before.
+    fn note(&mut self, now: OffsetDateTime, open: bool) {
+        self.stand.live = Some(event::Live { until: now, open });
+        if self.mode == Mode::Live {
+            self.stand.until = now;
+        }
+    }
+
+    pub(super) fn read_live(&mut self, mut live: Live, turn: &mut Turn) -> Result<Batch> {
+        let started = Instant::now();
+        let mut batch = Batch {
+            asked: Asked {
+                number: live.number,
+                end_hour: hour_end(turn.now),
+                look: Look::First,
+            },
+            once: true,
+            ..Batch::default()
+        };
+        // once we go, what still comes is read in spite of the stop
+        let never = Stop::never();
+        let filling = Filling {
+            most: BATCH,
+            stop: live.closing.map_or(turn.stop, |_| &never),
+            recognise,
+        };
+        let filled = fill(&mut live.socket, &mut batch, &filling, turn.tally);
+        let came = !batch.records.is_empty();
+        if came {
+            live.heard = Instant::now();
+        }
+        let mut is_over = false;
+        match filled {
+            Filled::Enough => is_over = self.go_or_stay(&mut live, turn),
+            Filled::Stopped => live.go(),
+            Filled::Ended(ending) if live.closing.is_some() => {
+                log::debug!("the live stream is closed: {ending}");
+                is_over = true;
+            }
+            Filled::Ended(ending) => {
+                self.broken(&live, &ending.to_string(), turn);
+                return Ok(self.hand_over(batch, &live, turn.now + started.elapsed()));
+            }
+            Filled::TooLong(error) => {
+                self.failed = Some(error);
+                is_over = true;
+            }
+        }
+        let open = !is_over;
+        if came || is_over || live.noted.elapsed() >= NOTE {
+            live.noted = Instant::now();
+            self.note(turn.now + started.elapsed(), open);
+            batch.border = Some(Border::Stream(self.stand.clone()));
+        }
+        self.over = is_over;
+        if open {
+            self.reading = Some(Reading::Live(live));
+        }
+        Ok(batch)
+    }
+
+    /// Whether it is over, after a while in which it may have been silent.
+    fn go_or_stay(&self, live: &mut Live, turn: &Turn) -> bool {
+        match live.closing {
+            Some(since) => since.elapsed() >= GOODBYE || live.heard.max(since).elapsed() >= SILENCE,
+            None => {
+                let silent = live.heard.elapsed();
+                if turn.stop.reason().is_some() || self.idle_exit.is_some_and(|idle| silent >= idle)
+                {
+                    live.go();
+                }
+                false
+            }
+        }
+    }
+
+    /// The connection broke, or the server ended it: it is opened again after a wait.
+    fn broken(&mut self, live: &Live, why: &str, turn: &Turn) {
+        if live.opened.elapsed() >= LASTED {
+            self.session.is_good();
+        }
+        if turn.stop.reason().is_some() {
+            self.over = true;
+            return;
+        }
+        let wait = self.session.wait(turn).as_secs_f64();
+        match self.mode {
+            Mode::Live => log::warn!(
+                "the live stream: {why}; opening it again in {wait:.0} s. What was on its way is lost; mode = \
+                 \"complete\" would find it in the archive"
+            ),
+            Mode::Complete | Mode::Archive => {
+                log::info!("the live stream: {why}; opening it again in {wait:.0} s");
+            }
+        }
+    }
+
+    fn hand_over(&mut self, mut batch: Batch, live: &Live, now: OffsetDateTime) -> Batch {
+        log::debug!("the live stream was open for {:?}", live.opened.elapsed());
+        self.note(now, false);
+        batch.border = Some(Border::Stream(self.stand.clone()));
+        batch
+    }
+}
+
+impl Live {
+    fn go(&mut self) {
+        self.socket.close();
+        self.closing = Some(Instant::now());
+    }
+}
+
+/// An event that the stream has shown within its own hour must be in the archive of that hour,
+/// whether the archive goes by the event's time or by that of its arrival.
+fn recognise(found: &super::event::Found, hour: u32) -> Identity {
+    match found.time.is_some_and(|time| hour_end(time) == hour) {
+        true => Identity::Shown(found.digest),
+        false => Identity::Named(found.digest),
+    }
+}
+
+/// What the live stream has lost by `now`, when nothing but the live stream is read: what a run
+/// that died had not yet had confirmed, and what is older than the hour that the server keeps.
+fn missed(live: event::Live, now: OffsetDateTime) -> Option<Gap> {
+    let kept = now - HOUR;
+    let to = match live.open {
+        true => kept.max(now.min(live.until + NOTED)),
+        false => kept,
+    };
+    (live.until < to).then_some(Gap {
+        from: live.until,
+        to,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::utc;
+    use time::macros::datetime;
+
+    fn check(minutes_ago: i64, open: bool, expected: Option<&str>) {
+        let now = datetime!(2026-01-10 12:00 UTC);
+        let until = now - Duration::minutes(minutes_ago);
+        let gap = missed(event::Live { until, open }, now);
+        assert!(gap.is_none_or(|gap| gap.from == until));
+        assert_eq!(gap.map(|gap| utc(gap.to)).as_deref(), expected);
+    }
+
+    #[test]
+    fn an_hour_without_a_good_end_is_a_gap_and_so_is_a_run_that_died() {
+        check(59, false, None);
+        check(60, false, None);
+        check(61, false, Some("2026-01-10T11:00:00Z"));
+        check(1, true, Some("2026-01-10T12:00:00Z"));
+        check(30, true, Some("2026-01-10T11:35:00Z"));
+        check(90, true, Some("2026-01-10T11:00:00Z"));
+    }
+}

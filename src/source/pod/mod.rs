@@ -1,0 +1,308 @@
+//! The log stream of Proofpoint on Demand ("Proofpoint on Demand Log API", Rev C, November 2020).
+//!
+//! The live stream is fast, and what is sent into a connection that dies is gone. The archive has
+//! everything by whole hours, some time after their end, and is full of repeats. So closed hours
+//! are swept first, which brings what the live stream missed, and then the live stream is drained.
+//! [`hours`] says when an hour counts as read, [`event`] what an event is recognised by.
+
+mod answer;
+mod archive;
+mod event;
+mod hours;
+mod live;
+mod session;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use anyhow::Result;
+use time::{Duration, OffsetDateTime};
+
+use super::plan::Start;
+use super::{Opening, Source, Turn};
+use crate::config::{Config, Mode, Settings};
+use crate::digest::{Hasher, hex};
+use crate::event::{Batch, Border, Gap, OpenHour, Stream};
+use crate::exit::{Because, Exit, fail};
+use crate::quota::Pool;
+use crate::secret;
+use crate::service::Service;
+use crate::window::{Rule, Window, utc};
+pub use event::{Found, identify};
+use hours::HOUR;
+use session::Session;
+
+/// Whole hours; the service keeps 30 days, of which two hours are left as headroom, since the edge
+/// moves while we work. An hour of the archive is there `archive_lag` after its end.
+#[must_use]
+pub fn rule(settings: &Settings) -> Rule {
+    Rule {
+        shortest: HOUR,
+        longest: HOUR,
+        keep: Duration::days(30) - HOUR * 2,
+        margin: lag(settings),
+        grain: HOUR,
+    }
+}
+
+/// Where a first run starts when nothing else is said: with the stream as it is now, or with the
+/// last hour that the archive has.
+#[must_use]
+pub fn first(settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
+    let rule = rule(settings);
+    match settings.mode {
+        Mode::Complete | Mode::Live => rule.floor(now),
+        Mode::Archive => rule.limit(now) - HOUR,
+    }
+}
+
+fn lag(settings: &Settings) -> Duration {
+    Duration::try_from(settings.archive_lag).unwrap_or(HOUR)
+}
+
+/// The name of what only one run at a time may use: a token has one session for each type. It does
+/// not tell the token.
+///
+/// # Errors
+/// When `[pod]` is missing, or its key cannot be read.
+pub fn session_name(config: &Config, service: &Service, stream: &str) -> Result<String> {
+    let key = secret::read(&sign_in(config, service)?.api_key, KEY)?;
+    let mut hasher = Hasher::of("pod session");
+    hasher.part(key.reveal().as_bytes());
+    hasher.part(stream.as_bytes());
+    Ok(format!("pod-{}", hex(&hasher.finish()[..8])))
+}
+
+/// What the API key is called in errors.
+const KEY: &str = "the api_key of [pod]";
+
+/// No quota of sessions is published, and none is counted.
+pub(super) static POOL: Pool = Pool {
+    name: "log stream",
+    limits: &[],
+};
+
+pub(super) fn sign_in<'a>(config: &'a Config, service: &Service) -> Result<&'a crate::config::Pod> {
+    let Some(sign_in) = &config.pod else {
+        let message = format!(
+            "running {}: the configuration has no table [pod]",
+            service.name
+        );
+        return fail(Exit::Config, message).hint(
+            "set [pod] cluster_id and api_key; the key is made in the PoD admin console under API Key Management, PoD \
+             Logging",
+        );
+    };
+    Ok(sign_in)
+}
+
+/// Opens the log stream of a type; nothing is asked for yet.
+///
+/// # Errors
+/// When `[pod]` is missing, or its key cannot be read.
+pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
+    let settings = opening.settings;
+    let sign_in = sign_in(opening.config, opening.service)?;
+    let key = secret::read(&sign_in.api_key, KEY)?;
+    let Some(bearer) = key.bearer() else {
+        return fail(Exit::Config, format!("reading {KEY}: it is no key"))
+            .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
+    };
+    let rule = rule(settings);
+    let start = &opening.start;
+    let stand = stand(settings.mode, &rule, start);
+    Ok(Pod {
+        session: Session::new(opening, sign_in, stream, (bearer, key)),
+        mode: match start.end {
+            Some(_) => Mode::Archive,
+            None => settings.mode,
+        },
+        lag: lag(settings),
+        idle_exit: settings.idle_exit,
+        fresh: start.fresh,
+        end: start.end,
+        rule,
+        stand,
+        half: opening.stop.left().map(|left| Instant::now() + left / 2),
+        tried: Vec::new(),
+        again: None,
+        gaps: VecDeque::new(),
+        reading: None,
+        over: false,
+        failed: None,
+        announced: false,
+    })
+}
+
+/// Where the reading stands at the start of a run.
+fn stand(mode: Mode, rule: &Rule, start: &Start) -> Stream {
+    let begun = || Stream {
+        until: start.position.until,
+        open: Vec::new(),
+        before: None,
+        live: None,
+        gap: None,
+    };
+    let mut stand = start.stream.clone().unwrap_or_else(begun);
+    stand.until = match mode {
+        Mode::Live => stand.until,
+        // after another mode, from the hour in which the stream was left
+        Mode::Complete | Mode::Archive => rule.floor(stand.until),
+    };
+    stand
+}
+
+/// What a run would ask for when it is `now`, if all goes well, in words: hours of the archive, and
+/// the live stream.
+#[must_use]
+pub(super) fn steps(settings: &Settings, start: &Start, now: OffsetDateTime) -> Vec<String> {
+    let rule = rule(settings);
+    let stand = stand(settings.mode, &rule, start);
+    let mut steps = Vec::new();
+    let named = |from| Window {
+        from,
+        to: from + HOUR,
+    };
+    if settings.mode != Mode::Live {
+        let due = |hour: &&OpenHour| hours::is_due(hour, now, rule.margin);
+        let open = stand.open.iter().filter(due);
+        steps.extend(open.map(|hour| named(hour.from).to_string()));
+        let limit = start.end.unwrap_or(now).min(rule.limit(now));
+        let mut next = stand.until.max(rule.oldest(now));
+        while next + HOUR <= limit {
+            steps.push(named(next).to_string());
+            next += HOUR;
+        }
+    }
+    if settings.mode != Mode::Archive {
+        steps.push("the live stream".to_owned());
+    }
+    steps
+}
+
+/// One type of the log stream.
+#[derive(Debug)]
+pub struct Pod {
+    session: Session,
+    mode: Mode,
+    /// How long after its end an hour of the archive is read.
+    lag: Duration,
+    idle_exit: Option<std::time::Duration>,
+    /// Whether nothing was read before: then a start that is too old is no gap.
+    fresh: bool,
+    /// A backfill's end.
+    end: Option<OffsetDateTime>,
+    rule: Rule,
+    /// Where the reading stands.
+    stand: Stream,
+    /// After it no hour of the archive is begun, so that the live stream gets its time.
+    half: Option<Instant>,
+    /// The hours that this run has asked for.
+    tried: Vec<OffsetDateTime>,
+    /// An hour whose answer was cut off, and how often.
+    again: Option<(OffsetDateTime, u32)>,
+    /// What is given up and not yet said.
+    gaps: VecDeque<Gap>,
+    reading: Option<Reading>,
+    /// Whether the live stream was ended in good order.
+    over: bool,
+    /// An error that is told at the end, since it does not hold up the rest.
+    failed: Option<anyhow::Error>,
+    /// Whether hours that are open were said.
+    announced: bool,
+}
+
+/// What is open.
+#[derive(Debug)]
+enum Reading {
+    Hour(archive::Hour),
+    Live(live::Live),
+}
+
+impl Source for Pod {
+    fn next(&mut self, turn: &mut Turn) -> Result<Option<Batch>> {
+        match self.reading.take() {
+            Some(Reading::Hour(hour)) => self.read_hour(hour, turn).map(Some),
+            Some(Reading::Live(live)) => self.read_live(live, turn).map(Some),
+            None => self.begin(turn),
+        }
+    }
+}
+
+impl Pod {
+    /// Opens what comes next, or waits until it may be tried again.
+    fn begin(&mut self, turn: &mut Turn) -> Result<Option<Batch>> {
+        if self.session.must_wait(turn.stop) {
+            return Ok(Some(Batch::default()));
+        }
+        if let Some(batch) = self.give_up_what_is_too_old(turn.now) {
+            return Ok(Some(batch));
+        }
+        if self.over {
+            return self.at_the_end();
+        }
+        match self.next_hour(turn) {
+            Some(hour) => self.open_hour(hour, turn).map(Some),
+            None if turn.stop.reason().is_some() => {
+                self.session.check_that_it_was_ours(turn.stop)?;
+                self.at_the_end()
+            }
+            None if self.mode == Mode::Archive => self.at_the_end(),
+            None => self.open_live(turn).map(Some),
+        }
+    }
+
+    /// Nothing is left to read now; an error that did not hold up the rest is told.
+    fn at_the_end(&mut self) -> Result<Option<Batch>> {
+        let announced = std::mem::replace(&mut self.announced, true);
+        if let Some(first) = self.stand.open.first().filter(|_| !announced) {
+            let (from, why) = (utc(first.from), hours::in_words(first.why));
+            let count = self.stand.open.len();
+            log::info!(
+                "hours of the archive that later runs ask for again: {count}; the first is that of {from}: {why}"
+            );
+        }
+        self.failed.take().map_or(Ok(None), Err)
+    }
+
+    /// A batch without events that makes durable where the reading stands.
+    fn stand_here(&self) -> Batch {
+        Batch {
+            border: Some(Border::Stream(self.stand.clone())),
+            ..Batch::default()
+        }
+    }
+
+    /// What the service no longer keeps is a gap, one border for each.
+    fn give_up_what_is_too_old(&mut self, now: OffsetDateTime) -> Option<Batch> {
+        let oldest = self.rule.oldest(now);
+        if self.mode != Mode::Live && self.stand.until < oldest {
+            let from = std::mem::replace(&mut self.stand.until, oldest);
+            match self.fresh {
+                true => log::warn!(
+                    "{} is older than the service keeps: starting at {}",
+                    utc(from),
+                    utc(oldest)
+                ),
+                false => self.gaps.push_back(Gap { from, to: oldest }),
+            }
+        }
+        let live_alone = self.mode == Mode::Live;
+        let gaps = &mut self.gaps;
+        self.stand.open.retain(|hour| {
+            let kept = !live_alone && hour.from >= oldest;
+            if !kept {
+                let (from, to) = (hour.from, hour.from + HOUR);
+                gaps.push_back(Gap { from, to });
+            }
+            kept
+        });
+        let gap = self.gaps.pop_front()?;
+        let mut stand = self.stand.clone();
+        stand.gap = Some(gap);
+        Some(Batch {
+            border: Some(Border::Stream(stand)),
+            ..Batch::default()
+        })
+    }
+}

@@ -1,0 +1,269 @@
+//! Opening sessions of the log stream, waiting for one that is held by others, and reading
+//! messages into batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::answer;
+use super::event::{Found, identify};
+use crate::config::{self, Url};
+use crate::connect::tls::Verdict;
+use crate::connect::{Network, Stopped};
+use crate::event::{Batch, Identity, Record};
+use crate::exit::{Because, Exit, line};
+use crate::report::Tally;
+use crate::secret::{self, Secret};
+use crate::source::{Opening, Turn};
+use crate::stop::{Reason, Stop};
+use crate::websocket::{self, Ending, Heard, Opened, TooLong, WebSocket};
+
+/// The first wait before another attempt; each is twice as long as the one before.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Others may hold the token for so long when the run's time is not limited.
+const UNLIMITED: Duration = Duration::from_secs(50 * 60);
+/// A source that waits gives the control back this often.
+const TURN: Duration = Duration::from_secs(4);
+/// An address at which nobody ever answered in this run is tried so often.
+const ATTEMPTS: u32 = 3;
+/// A batch is handed over this long after its first message was read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes sessions, one at a time.
+#[derive(Debug)]
+pub(super) struct Session {
+    network: Arc<Network>,
+    url: Url,
+    cluster: String,
+    stream: &'static str,
+    authorization: Secret,
+    /// What must not be shown of an answer.
+    key: Secret,
+    max_message: usize,
+    /// When the first attempt was made.
+    since: Option<Instant>,
+    /// Failures since the last session.
+    failures: u32,
+    wait_until: Option<Instant>,
+    /// Why the last attempt failed.
+    refused: Option<anyhow::Error>,
+    /// Whether a session was ever opened in this run.
+    pub(super) opened: bool,
+    /// Questions asked so far, in this run.
+    pub(super) asked: u32,
+}
+
+/// Why no more messages were read.
+#[derive(Debug)]
+pub(super) enum Filled {
+    /// The batch is large or old enough, or nothing came for a while.
+    Enough,
+    /// The run is to end.
+    Stopped,
+    /// The session ended.
+    Ended(Ending),
+    /// By a message that is larger than what is taken.
+    TooLong(anyhow::Error),
+}
+
+/// What is read into a batch, and for how long.
+#[derive(Debug)]
+pub(super) struct Filling<'a> {
+    /// About so many bytes at most.
+    pub(super) most: usize,
+    /// What ends it early.
+    pub(super) stop: &'a Stop,
+    /// How an event is recognised.
+    pub(super) recognise: fn(&Found, hour: u32) -> Identity,
+}
+
+impl Session {
+    pub(super) fn new(
+        opening: &Opening<'_>,
+        sign_in: &config::Pod,
+        stream: &'static str,
+        (authorization, key): (Secret, Secret),
+    ) -> Session {
+        let built_in = || sign_in.base_url.join("/v1/stream");
+        Session {
+            network: Arc::clone(opening.network),
+            url: opening.settings.url.clone().unwrap_or_else(built_in),
+            cluster: sign_in.cluster_id.clone(),
+            stream,
+            authorization,
+            key,
+            max_message: opening.settings.max_frame_bytes,
+            since: None,
+            failures: 0,
+            wait_until: None,
+            refused: None,
+            opened: false,
+            asked: 0,
+        }
+    }
+
+    /// Opens a session; `None` when that is to be tried again after a wait.
+    ///
+    /// # Errors
+    /// When trying again is of no use.
+    pub(super) fn open(
+        &mut self,
+        times: &[(&str, &str)],
+        stop: &Stop,
+        turn: &mut Turn,
+    ) -> Result<Option<WebSocket>> {
+        let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
+        query.extend_from_slice(times);
+        turn.tally.requests += 1;
+        self.since.get_or_insert_with(Instant::now);
+        let opened = WebSocket::open(&websocket::Opening {
+            network: &self.network,
+            url: &self.url,
+            query: &query,
+            authorization: &self.authorization,
+            max_message: self.max_message,
+            stop,
+        });
+        let error = match opened {
+            Ok(Opened::Open(socket)) => {
+                self.opened = true;
+                self.asked += 1;
+                return Ok(Some(*socket));
+            }
+            Ok(Opened::Refused(refusal)) => {
+                let body = secret::mask(&answer::shown(&refusal.body), &[&self.key]);
+                let error = answer::refusal(refusal.status, &body);
+                error.context(format!("opening {}", self.url))
+            }
+            Err(error) if Stopped::is_in(&error) => return Ok(None),
+            Err(error) if !self.opened && self.failures + 1 >= ATTEMPTS => return Err(error),
+            Err(error) => error,
+        };
+        let lasting = Exit::of(&error) != Exit::Unavailable || error.is::<Verdict>();
+        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let too_long = stop.left().is_none() && waited >= UNLIMITED;
+        if lasting || too_long {
+            return Err(error);
+        }
+        let wait = self.wait(turn);
+        log::warn!(
+            "{}; trying again in {:.0} s",
+            line(&error),
+            wait.as_secs_f64()
+        );
+        self.refused = Some(error);
+        Ok(None)
+    }
+
+    /// The next attempt comes after a wait.
+    pub(super) fn wait(&mut self, turn: &Turn) -> Duration {
+        let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(10));
+        // and up to half as much again, so that many do not come back at once
+        let chance = f64::from(turn.now.nanosecond()) / 2e9;
+        let wait = wait.min(LONGEST_WAIT).mul_f64(1.0 + chance);
+        self.failures += 1;
+        self.wait_until = Some(Instant::now() + wait);
+        wait
+    }
+
+    /// A session proved to be good.
+    pub(super) fn is_good(&mut self) {
+        self.failures = 0;
+        self.refused = None;
+    }
+
+    /// Waits for a part of what is to be waited for; whether some is left.
+    pub(super) fn must_wait(&mut self, stop: &Stop) -> bool {
+        let Some(until) = self.wait_until else {
+            return false;
+        };
+        stop.sleep(until.saturating_duration_since(Instant::now()).min(TURN));
+        if Instant::now() < until && stop.reason().is_none() {
+            return true;
+        }
+        self.wait_until = None;
+        false
+    }
+
+    /// At the end of the run's time.
+    ///
+    /// # Errors
+    /// When in all that time no session could be opened.
+    pub(super) fn check_that_it_was_ours(&mut self, stop: &Stop) -> Result<()> {
+        if self.opened || stop.reason() != Some(Reason::Deadline) {
+            return Ok(());
+        }
+        self.refused.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Reads messages into a batch, each an event, until it is large or old enough.
+pub(super) fn fill(
+    socket: &mut WebSocket,
+    batch: &mut Batch,
+    filling: &Filling<'_>,
+    tally: &mut Tally,
+) -> Filled {
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        if filling.stop.reason().is_some() {
+            return Filled::Stopped;
+        }
+        let start = batch.text.len();
+        match socket.read(&mut batch.text) {
+            Ok(Heard::Message) => {
+                if take(batch, start, filling, tally) {
+                    first.get_or_insert_with(Instant::now);
+                }
+            }
+            // nothing came for a second
+            Ok(Heard::Nothing) if first.is_none() => return Filled::Enough,
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::End(ending)) => return Filled::Ended(ending),
+            Err(error) => return Filled::TooLong(too_long(error)),
+        }
+        let old = first.unwrap_or(started).elapsed() >= PATIENCE;
+        if batch.text.len() >= filling.most || old {
+            return Filled::Enough;
+        }
+    }
+}
+
+/// Makes an event of what was read from `start` on; whether there was any.
+fn take(batch: &mut Batch, start: usize, filling: &Filling<'_>, tally: &mut Tally) -> bool {
+    let message = &batch.text[start..];
+    let end = start + message.trim_ascii_end().len();
+    let blanks = message.len() - message.trim_ascii_start().len();
+    batch.text.truncate(end.max(start));
+    if end == start {
+        return false;
+    }
+    batch.text.drain(start..start + blanks);
+    let found = identify(&batch.text[start..]);
+    tally.unreadable += u64::from(!found.readable);
+    tally.replaced += u64::from(!found.utf8);
+    batch.records.push(Record {
+        end: u32::try_from(batch.text.len()).unwrap_or(u32::MAX),
+        identity: (filling.recognise)(&found, batch.asked.end_hour),
+        late: None,
+    });
+    true
+}
+
+fn too_long(error: anyhow::Error) -> anyhow::Error {
+    let what = error.downcast_ref::<TooLong>().copied();
+    let hint = what.map_or(String::new(), |TooLong { size, .. }| {
+        format!("set max_frame_bytes of the service to more than {size}; nothing of it is lost while the archive has it")
+    });
+    let result: Result<()> = Err(error)
+        .context("reading the log stream")
+        .exit(Exit::Data);
+    match result.hint(hint) {
+        Err(error) => error,
+        Ok(()) => anyhow::anyhow!("reading the log stream"),
+    }
+}

@@ -1,0 +1,722 @@
+//! The log stream of PoD: the live stream and its archive, and nothing missing between them.
+
+use std::time::Duration as Wait;
+
+use proofpull::window::utc;
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+
+use crate::simulator::{Ends, Options, Rng, Trouble, pod_event, wait_until};
+use crate::world::{Run, Running, World, each};
+
+pub(crate) const SERVICE: &str = "pod-message";
+pub(crate) const STREAM: &str = "message";
+/// The five hours before the first run are in the archive.
+pub(crate) const FROM: OffsetDateTime = datetime!(2026-11-20 05:00 UTC);
+/// The first run.
+pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-20 10:20 UTC);
+pub(crate) const PER_HOUR: u64 = 60;
+
+/// A world with a clock of its own.
+pub(crate) struct Hours {
+    pub(crate) world: World,
+    next: u64,
+}
+
+impl Hours {
+    /// Five hours of archive, from which the first run starts; a run ends after a second of silence.
+    pub(crate) fn new() -> Hours {
+        let world = World::new();
+        let next = world
+            .pod
+            .fill(STREAM, (FROM, FROM + Duration::hours(5)), PER_HOUR, 1);
+        let mut hours = Hours { world, next };
+        hours.world.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(FROM));
+        hours.world.http_table = "timeout = \"60s\"\n".into();
+        hours
+    }
+
+    pub(crate) fn archive_mode(mut self) -> Hours {
+        self.world.stream_table += "mode = \"archive\"\n";
+        self
+    }
+
+    /// So many events happen in the minutes before `now`, which the live stream says.
+    pub(crate) fn happen(&mut self, now: OffsetDateTime, count: u64) {
+        self.world.pod.set_now(now);
+        for number in 0..count {
+            let time = now - Duration::minutes(15) * (number as f64 / count as f64);
+            let event = pod_event(STREAM, &mut Rng::new(self.next), time, self.next);
+            self.world.pod.happen(STREAM, time, event);
+            self.next += 1;
+        }
+    }
+
+    pub(crate) fn start(&self, now: OffsetDateTime, more: &[&str]) -> Running {
+        self.world.pod.set_now(now);
+        let now = utc(now);
+        let mut args = vec!["--now", &now];
+        args.extend_from_slice(more);
+        self.world.start(SERVICE, &args)
+    }
+
+    pub(crate) fn run(&self, now: OffsetDateTime) -> Run {
+        self.start(now, &[]).wait()
+    }
+
+    /// Runs at later hours until all of the archive was read.
+    pub(crate) fn sweep(&self, mut now: OffsetDateTime) {
+        self.world.pod.no_script();
+        self.world
+            .devo
+            .behave(|_| crate::simulator::Behaviour::Normal);
+        for _ in 0..3 {
+            now += Duration::minutes(61);
+            self.run(now).assert_status(0);
+        }
+        // behind the last event hours are empty, and the first of them lies behind a full one
+        let open = self.open_hours();
+        assert!(open.iter().all(|(_, why)| why == "empty"), "{open:?}");
+    }
+
+    pub(crate) fn open_hours(&self) -> Vec<(String, String)> {
+        let state = self.world.state(SERVICE);
+        let open = state["stream"]["open_hours"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let text = |hour: &serde_json::Value, key: &str| hour[key].as_str().unwrap().to_owned();
+        open.iter()
+            .map(|hour| (text(hour, "from"), text(hour, "why")))
+            .collect()
+    }
+}
+
+#[test]
+fn the_live_stream_and_five_hours_of_archive_arrive_exactly_once_over_several_runs() {
+    let mut hours = Hours::new();
+    hours.world.pod.set_late_words(3);
+    let mut now = NOW;
+    for _ in 0..4 {
+        hours.happen(now, 50);
+        hours.run(now).assert_status(0).assert_says("caught up");
+        now += Duration::minutes(70);
+    }
+    hours.sweep(now);
+    hours.world.assert_exactly_once(SERVICE);
+    let questions = hours.world.pod.asked();
+    let archive = questions.iter().filter_map(|asked| asked.hours);
+    assert!(archive.clone().count() > 8);
+    assert!(
+        archive
+            .into_iter()
+            .all(|(from, to)| to - from == Duration::HOUR)
+    );
+    let first = &questions[0].target;
+    let expected = "cid=examplecorp_hosted&type=message&sinceTime=2026-11-20T05%3A00%3A00-0000&toTime=2026-11-20T06%3A00%3A00-0000";
+    assert!(first.ends_with(expected), "{first}");
+}
+
+#[test]
+fn an_hour_that_agrees_with_the_live_stream_is_asked_for_once() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    let now = datetime!(2026-11-20 12:50 UTC);
+    hours.happen(now, 80);
+    // the first run begins with the hour it is in
+    hours.run(now).assert_status(0);
+    assert_eq!(hours.world.position(SERVICE), "2026-11-20T12:00:00Z");
+    let run = hours.run(now + Duration::hours(1));
+    run.assert_status(0);
+    assert_eq!(run.count("duplicates"), 80 + 10);
+    assert_eq!(run.count("delivered"), 0);
+    assert_eq!(hours.world.position(SERVICE), "2026-11-20T13:00:00Z");
+    assert_eq!(hours.open_hours(), []);
+}
+
+#[test]
+fn what_the_live_stream_lost_comes_by_the_archive_which_is_then_asked_again() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    let now = datetime!(2026-11-20 12:50 UTC);
+    hours.happen(now, 40);
+    hours.run(now).assert_status(0);
+    let time = now - Duration::minutes(20);
+    for serial in 5000..5007 {
+        let event = pod_event(STREAM, &mut Rng::new(serial), time, serial);
+        hours.world.pod.archive(STREAM, time, event);
+    }
+    let run = hours.run(now + Duration::hours(1));
+    assert_eq!(run.assert_status(0).count("delivered"), 7);
+    let open = [("2026-11-20T12:00:00Z".into(), "growing".into())];
+    assert_eq!(hours.open_hours(), open);
+    let run = hours.run(now + Duration::hours(2));
+    assert_eq!(run.assert_status(0).count("delivered"), 0);
+    assert_eq!(hours.open_hours(), []);
+}
+
+#[test]
+fn the_archive_alone_is_complete_without_any_live_stream() {
+    let mut hours = Hours::new().archive_mode();
+    hours.happen(NOW, 20);
+    let run = hours.run(NOW);
+    run.assert_status(0).assert_says("caught up");
+    assert_eq!(run.count("delivered"), 4 * PER_HOUR);
+    hours.sweep(NOW);
+    hours.world.assert_exactly_once(SERVICE);
+    let asked = hours.world.pod.asked();
+    assert!(asked.iter().all(|asked| asked.hours.is_some()));
+}
+
+#[test]
+fn every_service_reads_its_own_type_and_delivers_under_its_own_tag() {
+    let world = World::new();
+    each(
+        ["message", "maillog", "audit"].map(|stream| (stream.to_owned(), stream)),
+        |stream| {
+            let mut world = World::new();
+            world
+                .pod
+                .fill(stream, (FROM, FROM + Duration::hours(2)), 10, 1);
+            world.stream_table = format!("start_time = {:?}\nmode = \"archive\"\n", utc(FROM));
+            world.pod.set_now(NOW);
+            let service = format!("pod-{stream}");
+            let run = world.run(&service, &["--now", &utc(NOW)]);
+            run.assert_status(0);
+            world.assert_exactly_once(&service);
+            let line = &world.devo.lines()[0];
+            assert_eq!(
+                crate::simulator::tag_of(line),
+                format!("mail.proofpoint.pod.{stream}")
+            );
+        },
+    );
+    drop(world);
+}
+
+#[test]
+fn an_hour_that_is_cut_off_is_asked_for_again_in_the_same_run() {
+    let hours = Hours::new().archive_mode();
+    let mut cuts = 0;
+    hours.world.pod.script(move |asked, _| {
+        let (from, _) = asked.hours?;
+        let third = from == FROM + Duration::hours(2) && cuts < 2;
+        cuts += usize::from(third);
+        third.then_some(Trouble::After(20, [Ends::InAFrame, Ends::Reset][cuts % 2]))
+    });
+    let run = hours.run(NOW);
+    run.assert_status(0).assert_says("asking again");
+    hours.world.pod.no_script();
+    // all five hours, though the last may not be asked for yet
+    hours.sweep(NOW);
+    hours.world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn an_hour_that_cannot_be_read_does_not_hold_up_the_next_and_is_a_named_gap_after_a_day() {
+    let hours = Hours::new().archive_mode();
+    let bad = FROM + Duration::HOUR;
+    hours.world.pod.script(move |asked, _| {
+        let (from, _) = asked.hours?;
+        (from == bad).then_some(Trouble::After(30, Ends::Code(1011)))
+    });
+    let run = hours.run(NOW);
+    run.assert_status(0);
+    assert_eq!(hours.world.position(SERVICE), "2026-11-20T09:00:00Z");
+    let (from, why) = &hours.open_hours()[1];
+    assert_eq!(
+        (from.as_str(), why.as_str()),
+        ("2026-11-20T06:00:00Z", "cut")
+    );
+    // not a moment later, and not for ever
+    let run = hours.run(NOW + Duration::minutes(5));
+    assert_eq!(run.assert_status(0).count("requests"), 0);
+    hours.run(NOW + Duration::hours(2)).assert_status(0);
+    let run = hours.run(NOW + Duration::hours(25));
+    run.assert_status(3);
+    run.assert_says("giving up the archive hour of 2026-11-20T06:00:00Z");
+    run.assert_says("gap: what lies between 2026-11-20T06:00:00Z and 2026-11-20T07:00:00Z");
+    hours.run(NOW + Duration::hours(26)).assert_status(0);
+}
+
+#[test]
+fn an_hour_that_is_empty_at_first_or_partial_is_asked_for_again() {
+    for percent in [0, 60] {
+        let hours = Hours::new().archive_mode();
+        let poor = FROM + Duration::hours(2);
+        let mut times = 0;
+        hours.world.pod.script(move |asked, _| {
+            times += usize::from(asked.hours?.0 == poor);
+            (asked.hours?.0 == poor && times == 1).then_some(Trouble::Part(percent))
+        });
+        hours.run(NOW).assert_status(0);
+        let open = hours.open_hours();
+        let why = if percent == 0 { "empty" } else { "growing" };
+        assert!(
+            open.contains(&("2026-11-20T07:00:00Z".into(), why.into())),
+            "{open:?}"
+        );
+        hours.run(NOW + Duration::hours(1)).assert_status(0);
+        hours.sweep(NOW + Duration::hours(1));
+        let open = hours.open_hours();
+        assert!(open.iter().all(|(from, _)| *from > utc(poor)), "{open:?}");
+        hours.world.assert_exactly_once(SERVICE);
+    }
+}
+
+#[test]
+fn an_hour_that_lacks_what_the_live_stream_has_shown_stays_open() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    let now = datetime!(2026-11-20 12:50 UTC);
+    hours.happen(now, 80);
+    hours.run(now).assert_status(0);
+    hours
+        .world
+        .pod
+        .script(|asked, _| asked.hours.map(|_| Trouble::Part(80)));
+    hours.run(now + Duration::hours(1)).assert_status(0);
+    let open = [("2026-11-20T12:00:00Z".to_owned(), "lacking".to_owned())];
+    assert_eq!(hours.open_hours(), open);
+    hours.sweep(now + Duration::hours(1));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_delivered_and_the_connection_goes_on() {
+    let mut hours = Hours::new().archive_mode();
+    let pod = &hours.world.pod;
+    let time = FROM + Duration::minutes(10);
+    let odd: [&[u8]; 5] = [
+        b"{\"guid\":\"serial.9001\",\"ts\":\"2026-11-20T05:10:00Z\",\"x\":\"\xff\xfe\"}",
+        b"{\"guid\":\"serial.9002\",\"ts\":\"2026-11-20T05:10:00Z\",\"x\":\"a\x01b\tc\x0bd\"}",
+        b"{\"guid\":\"serial.9003\",\"x\":1}",
+        b"{\"guid\":\"serial.9004\",\"ts\":\"soon\"}",
+        b"{\"guid\":\"serial.9005\",\"ts\":}",
+    ];
+    for text in odd {
+        pod.archive(STREAM, time, text);
+    }
+    let run = hours.run(NOW);
+    run.assert_status(0)
+        .assert_says("unreadable as JSON")
+        .assert_says("not UTF-8");
+    hours.sweep(NOW);
+    hours.world.assert_exactly_once(SERVICE);
+    let events = hours.world.devo.events();
+    let find = |text: &str| {
+        events
+            .iter()
+            .any(|event| String::from_utf8_lossy(event).contains(text))
+    };
+    assert!(find("\"x\":\"\u{fffd}\u{fffd}\""));
+    assert!(find(r#""x":"a\u0001b\u0009c\u000bd""#));
+    hours.world.stream_table.clear();
+}
+
+#[test]
+fn the_live_stream_takes_a_message_of_3_mib_and_bytes_that_are_no_utf_8() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
+    hours.world.pod.set_now(NOW);
+    let ts = utc(NOW);
+    let big = format!(
+        r#"{{"guid":"serial.9001","ts":"{ts}","x":"{}"}}"#,
+        "y".repeat(3 << 20)
+    );
+    hours.world.pod.happen(STREAM, NOW, big);
+    let mut bad = format!(r#"{{"guid":"serial.9002","ts":"{ts}","x":"?"}}"#).into_bytes();
+    let at = bad.len() - 3;
+    bad[at] = 0xff;
+    hours.world.pod.happen(STREAM, NOW, bad);
+    let run = hours.run(NOW);
+    run.assert_status(0).assert_says("1 not UTF-8");
+    let arrived = hours.world.devo.counts_by_serial();
+    assert_eq!(
+        arrived.into_iter().collect::<Vec<_>>(),
+        [(9001, 1), (9002, 1)]
+    );
+    assert_eq!(hours.world.pod.asked().len(), 1, "one connection");
+}
+
+#[test]
+fn a_message_that_is_too_large_is_an_error_that_names_its_size_and_the_setting() {
+    for mode in ["live", "archive"] {
+        let mut hours = Hours::new();
+        hours.world.stream_table =
+            format!("idle_exit = \"1s\"\nmode = {mode:?}\nmax_frame_bytes = 5000\n");
+        let time = NOW - Duration::hours(2);
+        hours.world.pod.set_now(NOW);
+        let ts = utc(time);
+        let big = format!(
+            r#"{{"guid":"serial.9001","ts":"{ts}","x":"{}"}}"#,
+            "y".repeat(9000)
+        );
+        hours.world.pod.happen(STREAM, time, big);
+        let run = hours.run(NOW);
+        run.assert_error(
+            65,
+            &["a message of 90", "5000 are taken at most"],
+            "max_frame_bytes",
+        );
+    }
+}
+
+#[test]
+fn what_comes_between_our_close_frame_and_that_of_the_server_is_delivered() {
+    for (how, says) in [
+        ("TERM", "stopped by a signal"),
+        ("time", "stopped at max_duration"),
+    ] {
+        let mut hours = Hours::new();
+        hours.world.stream_table = "mode = \"live\"\n".into();
+        hours.world.pod.set_late_words(7);
+        hours.happen(NOW, 30);
+        let time = ["--max-duration", "4s"];
+        let run = hours.start(NOW, if how == "time" { &time } else { &[] });
+        wait_until(|| hours.world.devo.count() == 30, "the live stream");
+        // more than can come before the end
+        hours.world.pod.script(|_, _| None);
+        if how == "TERM" {
+            run.signal("TERM");
+        }
+        let pod = &hours.world.pod;
+        wait_until(|| !pod.is_held(STREAM), "the close frame");
+        let run = run.wait();
+        run.assert_status(0).assert_says(says);
+        assert_eq!(hours.world.devo.count(), pod.said(STREAM));
+    }
+}
+
+#[test]
+fn another_holder_of_the_token_is_waited_for() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
+    hours.happen(NOW, 5);
+    hours.world.pod.hold(STREAM);
+    let run = hours.start(NOW, &[]);
+    wait_until(|| !hours.world.pod.asked().is_empty(), "a question");
+    hours.world.pod.release(STREAM);
+    let run = run.wait();
+    run.assert_status(0)
+        .assert_says("HTTP 409: Exceeded maximum number of sessions per token; trying again in");
+    assert_eq!(run.count("delivered"), 5);
+}
+
+#[test]
+fn a_token_that_is_held_for_the_whole_run_is_unavailable() {
+    let hours = Hours::new();
+    hours.world.pod.hold(STREAM);
+    let run = hours.start(NOW, &["--max-duration", "3s"]).wait();
+    run.assert_error(
+        69,
+        &["HTTP 409: Exceeded maximum number of sessions"],
+        "another collector holds it",
+    );
+    assert_eq!(hours.world.devo.count(), 0);
+    // a signal is no failure
+    let run = hours.start(NOW, &[]);
+    wait_until(|| hours.world.pod.asked().len() > 2, "another question");
+    run.signal("TERM");
+    run.wait()
+        .assert_status(0)
+        .assert_says("stopped by a signal");
+}
+
+#[test]
+fn two_runs_never_use_one_token_and_type_at_once() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"live\"\n".into();
+    let first = hours.start(NOW, &[]);
+    wait_until(|| hours.world.pod.is_held(STREAM), "the live stream");
+    let second = hours.start(NOW, &["--stdout"]).wait();
+    second.assert_error(75, &["another run of it is under way"], "--wait-lock");
+    let locks = std::fs::read_dir(hours.world.state_dir()).unwrap();
+    let names: Vec<String> = locks
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| !name.contains(crate::simulator::TOKEN))
+    );
+    // another type has another session
+    let now = utc(NOW);
+    let other = hours
+        .world
+        .start("pod-audit", &["--now", &now, "--max-duration", "2s"])
+        .wait();
+    other.assert_status(0);
+    first.signal("TERM");
+    first.wait().assert_status(0);
+}
+
+#[test]
+fn to_look_reads_the_archive_and_never_eats_the_stream() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
+    hours.happen(NOW, 10);
+    let run = hours.start(NOW, &["--stdout"]).wait();
+    run.assert_status(0);
+    assert_eq!(run.count("delivered"), PER_HOUR);
+    assert_eq!(hours.world.pod.said(STREAM), 0);
+    // where there is nobody to miss them
+    hours.world.devo_table.clear();
+    let run = hours
+        .start(
+            NOW,
+            &[
+                "--stdout",
+                "--state-dir",
+                hours.world.dir.path().join("other").to_str().unwrap(),
+            ],
+        )
+        .wait();
+    run.assert_status(0);
+    assert_eq!(
+        (run.count("delivered"), hours.world.pod.said(STREAM)),
+        (10, 10)
+    );
+}
+
+#[test]
+fn a_backfill_is_widened_to_whole_hours_and_ends_when_all_of_them_are_read() {
+    let hours = Hours::new();
+    let now = NOW + Duration::hours(10);
+    let (from, to) = ("2026-11-20T06:20:00Z", "2026-11-20T07:10:00Z");
+    let backfill = ["--start-time", from, "--end-time", to];
+    let run = hours.start(now, &backfill).wait();
+    run.assert_status(0);
+    assert_eq!(run.count("delivered"), 2 * PER_HOUR);
+    let asked: Vec<String> = hours
+        .world
+        .pod
+        .asked()
+        .iter()
+        .map(|asked| utc(asked.hours.unwrap().0))
+        .collect();
+    assert_eq!(asked, ["2026-11-20T06:00:00Z", "2026-11-20T07:00:00Z"]);
+    // one that was cut off is left, and the same command goes on
+    let hours = Hours::new();
+    hours.world.pod.script(|asked, _| {
+        let (from, _) = asked.hours?;
+        (from == FROM + Duration::hours(2)).then_some(Trouble::After(5, Ends::Reset))
+    });
+    let run = hours.start(now, &backfill).wait();
+    run.assert_status(75);
+    hours.world.pod.no_script();
+    let run = hours.start(now + Duration::HOUR, &backfill).wait();
+    run.assert_status(0).assert_says("going on");
+}
+
+#[test]
+fn a_start_older_than_30_days_is_moved_up_and_a_long_pause_is_a_gap() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"archive\"\nstart_time = \"2026-10-01\"\n".into();
+    let early = datetime!(2026-10-21 13:00 UTC);
+    hours.world.pod.set_now(NOW);
+    let run = hours.start(NOW, &["--max-duration", "2s"]).wait();
+    run.assert_status(0).assert_says(
+        "2026-10-01T00:00:00Z is older than the service keeps: starting at 2026-10-21T13:00:00Z",
+    );
+    let first = hours.world.pod.asked()[0].hours.unwrap().0;
+    assert_eq!(first, early);
+    let run = hours
+        .start(NOW + Duration::days(40), &["--max-duration", "1s"])
+        .wait();
+    run.assert_status(3).assert_says("gap: what lies between");
+}
+
+#[test]
+fn an_hour_that_did_not_fit_into_a_run_is_read_to_its_end_in_the_next() {
+    let mut hours = Hours::new();
+    // an answer that goes on for longer than the run
+    hours
+        .world
+        .pod
+        .fill(STREAM, (FROM, FROM + Duration::HOUR), 30_000, 100_000);
+    hours.world.stream_table += "mode = \"archive\"\n";
+    let proof = hours.world.devo.connections().len();
+    hours
+        .world
+        .devo
+        .behave(move |number| match number == proof {
+            true => crate::simulator::Behaviour::Normal,
+            false => crate::simulator::Behaviour::Slow {
+                read: 300_000,
+                pause: Wait::from_millis(15),
+                hold: Wait::ZERO,
+            },
+        });
+    let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
+    run.assert_status(0).assert_says("stopped at max_duration");
+    let open = hours.open_hours();
+    assert_eq!(
+        open,
+        [("2026-11-20T05:00:00Z".to_owned(), "unfinished".to_owned())]
+    );
+    let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
+    run.assert_status(0)
+        .assert_says("did not fit into the last run");
+    assert!(!hours.open_hours().contains(&open[0]), "{}", run.stderr);
+    hours
+        .world
+        .devo
+        .behave(|_| crate::simulator::Behaviour::Normal);
+    hours.sweep(NOW);
+    hours.world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn each_refusal_has_its_status_and_remedy() {
+    let table: [(u16, i32, &str); 7] = [
+        (400, 65, "cluster_id"),
+        (401, 77, "licence"),
+        (403, 77, "PoD Logging"),
+        (404, 65, "base_url"),
+        (405, 65, "base_url"),
+        (429, 75, "run less often"),
+        (302, 65, "sign-in"),
+    ];
+    let named = table.map(|case| (case.0.to_string(), case));
+    each(named, |(status, exit, hint)| {
+        let hours = Hours::new();
+        hours
+            .world
+            .pod
+            .script(move |_, _| Some(Trouble::Status(status, "because\r\n")));
+        let run = hours.run(NOW);
+        run.assert_error(exit, &[&format!("HTTP {status}: because")], hint);
+        run.assert_never_says(crate::simulator::TOKEN);
+    });
+    let mut hours = Hours::new();
+    hours.world.pod_table = hours
+        .world
+        .pod_table
+        .replace("examplecorp_hosted", "other_hosted");
+    hours.run(NOW).assert_error(77, &["HTTP 401"], "cluster_id");
+    hours.world.pod_table.clear();
+    hours
+        .run(NOW)
+        .assert_error(78, &["no table [pod]"], "api_key");
+}
+
+#[test]
+fn trouble_of_the_service_is_waited_for() {
+    let hours = Hours::new().archive_mode();
+    hours
+        .world
+        .pod
+        .script(|_, number| (number < 2).then_some(Trouble::Status(503, "busy")));
+    let run = hours.run(NOW);
+    run.assert_status(0)
+        .assert_says("HTTP 503: busy; trying again");
+    hours
+        .world
+        .pod
+        .script(|_, _| Some(Trouble::Status(503, "busy")));
+    let run = hours
+        .start(NOW + Duration::HOUR, &["--max-duration", "3s"])
+        .wait();
+    run.assert_error(69, &["HTTP 503: busy"], "come again later");
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_drains_no_stream() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"live\"\n".into();
+    hours.happen(NOW, 10);
+    hours
+        .world
+        .devo
+        .behave(|_| crate::simulator::Behaviour::Refuse);
+    hours.run(NOW).assert_status(69);
+    assert_eq!(hours.world.pod.asked(), []);
+    hours
+        .world
+        .devo
+        .behave(|_| crate::simulator::Behaviour::ResetAfter(0));
+    hours.run(NOW).assert_status(74);
+    assert_eq!(
+        (hours.world.pod.asked(), hours.world.pod.said(STREAM)),
+        (vec![], 0)
+    );
+}
+
+#[test]
+fn in_live_mode_an_hour_without_a_good_end_and_a_run_that_died_are_gaps() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
+    hours.happen(NOW, 10);
+    hours.run(NOW).assert_status(0);
+    hours.run(NOW + Duration::minutes(50)).assert_status(0);
+    let run = hours.run(NOW + Duration::minutes(150));
+    run.assert_status(3)
+        .assert_says("gap: what lies between 2026-11-20T11:10:0");
+    assert_eq!(hours.world.position(SERVICE)[..16], *"2026-11-20T12:50");
+    hours.world.stream_table = "mode = \"live\"\n".into();
+    let run = hours.start(NOW + Duration::minutes(155), &[]);
+    wait_until(|| hours.world.pod.is_held(STREAM), "the live stream");
+    let opened = || hours.world.state(SERVICE)["stream"]["live"]["open"] == true;
+    wait_until(opened, "the state");
+    drop(run);
+    hours.world.stream_table += "idle_exit = \"1s\"\n";
+    let run = hours.run(NOW + Duration::minutes(157));
+    run.assert_status(3)
+        .assert_says("gap: what lies between 2026-11-20T12:55:0");
+    hours.run(NOW + Duration::minutes(158)).assert_status(0);
+}
+
+#[test]
+fn a_live_connection_that_drops_is_made_again_within_the_run() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"3s\"\nmode = \"live\"\n".into();
+    hours.world.pod.set_linger(Wait::from_millis(300));
+    hours.happen(NOW, 60);
+    hours.world.pod.script(|_, number| match number {
+        0 => Some(Trouble::After(20, Ends::Code(1011))),
+        1 => Some(Trouble::After(20, Ends::InAFrame)),
+        _ => None,
+    });
+    let run = hours.run(NOW);
+    run.assert_status(0)
+        .assert_says("(1011)")
+        .assert_says("(1006)");
+    let count = hours.world.devo.count();
+    assert!(
+        count >= 59,
+        "{count}: the frame that was cut is lost, and nothing else"
+    );
+}
+
+#[test]
+fn a_server_that_never_says_a_word_does_not_hold_up_the_end() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"live\"\n".into();
+    hours.world.pod.script(|_, _| Some(Trouble::Silent));
+    let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
+    run.assert_status(0).assert_says("stopped at max_duration");
+}
+
+#[test]
+fn the_stream_is_read_over_tls() {
+    let mut hours = Hours::new();
+    let pod = crate::simulator::Pod::start_tls(&hours.world.certs);
+    pod.set_now(NOW);
+    pod.fill(STREAM, (FROM, FROM + Duration::hours(1)), 100, 1);
+    let old = hours.world.pod.url();
+    hours.world.pod_table = hours.world.pod_table.replace(&old, &pod.url());
+    hours.world.http_table = format!("ca = {:?}\n", hours.world.certs.ca());
+    hours.world.pod = pod;
+    hours.run(NOW).assert_status(0);
+    hours.world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn options_of_receivers_hold_for_streams() {
+    let world = World::with(Options::default());
+    let run = world.run(
+        "pod-audit",
+        &["--now", "2026-11-20T10:20:00Z", "--max-duration", "1s"],
+    );
+    run.assert_status(0);
+}
