@@ -304,10 +304,10 @@ impl Ground {
 }
 
 fn summary(said: &str) -> Value {
-    let lines = said
+    let mut lines = said
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let end = lines.filter(|line| line.get("summary").is_some()).last();
+    let end = lines.rfind(|line| line.get("summary").is_some());
     end.expect("an end line")["summary"].clone()
 }
 

@@ -330,8 +330,7 @@ impl Store {
                 let (key, value) = pair.split_once('=')?;
                 (key == name).then_some(value)
             });
-            pair.map(|value| decoded(value))
-                .filter(|value| !value.is_empty())
+            pair.map(decoded).filter(|value| !value.is_empty())
         };
         let token = format!("Bearer {TOKEN}");
         let (Some(cluster), Some(stream)) = (param("cid"), param("type")) else {
