@@ -720,3 +720,48 @@ fn options_of_receivers_hold_for_streams() {
     );
     run.assert_status(0);
 }
+
+#[test]
+fn what_the_live_stream_said_is_sent_once_more_before_it_is_given_up() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
+    hours.happen(NOW, 30);
+    // 0 is the proof
+    hours.world.devo.behave(|number| match number {
+        1 => crate::simulator::Behaviour::ResetAfter(20_000),
+        _ => crate::simulator::Behaviour::Normal,
+    });
+    let run = hours.run(NOW);
+    run.assert_status(0).assert_says("sending it once more");
+    assert_eq!(run.count("delivered"), 30);
+    assert_eq!(hours.world.devo.counts_by_serial().len(), 30);
+    // twice in vain, and the archive has it
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.happen(NOW, 30);
+    hours.world.devo.behave(|number| match number {
+        0 => crate::simulator::Behaviour::Normal,
+        _ => crate::simulator::Behaviour::ResetAfter(0),
+    });
+    hours.run(NOW).assert_status(74);
+    hours.sweep(NOW);
+    let arrived = hours.world.devo.counts_by_serial();
+    assert_eq!(arrived.values().sum::<usize>(), 30);
+}
+
+#[test]
+fn a_dry_run_names_the_hours_and_the_live_stream() {
+    let hours = Hours::new();
+    let run = hours.start(NOW, &["--dry-run"]).wait();
+    let said = String::from_utf8(run.assert_status(0).stdout.clone()).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        [lines[0], lines[3], lines[4]],
+        [
+            "2026-11-20T05:00:00Z/2026-11-20T06:00:00Z: 1 request",
+            "2026-11-20T08:00:00Z/2026-11-20T09:00:00Z: 1 request",
+            "the live stream: 1 request",
+        ]
+    );
+    assert_eq!(hours.world.pod.asked(), []);
+}

@@ -1,6 +1,7 @@
 //! The server's side of RFC 6455, byte by byte, so that any fault can be told.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -167,7 +168,11 @@ impl Frames {
         frame(FINAL | TEXT, event, &mut out);
         let half = out.len() / 2;
         self.raw(&out[..half.max(1)])?;
-        self.wire.end()
+        let tcp = self.wire.tcp();
+        tcp.shutdown(Shutdown::Write)?;
+        // to close while the client still answers pings would cut off what it has not read
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        io::copy(&mut self.wire, &mut io::sink()).map(drop)
     }
 
     /// Reads until the client goes, and never says a word.
