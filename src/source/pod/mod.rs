@@ -3,7 +3,7 @@
 //! The live stream is fast, and what is sent into a connection that dies is gone. The archive has
 //! everything by whole hours, some time after their end, and is full of repeats. So closed hours
 //! are swept first, which brings what the live stream missed, and then the live stream is drained.
-//! [`hours`] says when an hour counts as read, [`event`] what an event is recognised by.
+//! `hours` says when an hour counts as read, `event` what an event is recognised by.
 
 mod answer;
 mod archive;
