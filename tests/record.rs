@@ -71,10 +71,7 @@ fn a_record_has_priority_time_host_and_tag() {
 
 #[test]
 fn tags_are_the_documented_ones_unless_configured_and_so_is_the_host() {
-    let tags = SERVICES
-        .iter()
-        .filter(|service| is_of_tap(service))
-        .map(|service| service.tag);
+    let tags = SERVICES.iter().map(|service| service.tag);
     let kinds = [
         "clicksblocked",
         "clickspermitted",
@@ -85,7 +82,9 @@ fn tags_are_the_documented_ones_unless_configured_and_so_is_the_host() {
     let tap = kinds.map(|kind| format!("mail.proofpoint.tapsiem_v2.{kind}"));
     let isolation = ["browser_and_email", "url_isolation"];
     let isolation = isolation.map(|kind| format!("tap.proofpoint.isolation.{kind}"));
-    assert!(tags.eq(tap.into_iter().chain(isolation)));
+    let pod = ["message", "maillog", "audit"];
+    let pod = pod.map(|kind| format!("mail.proofpoint.pod.{kind}"));
+    assert!(tags.eq(tap.into_iter().chain(isolation).chain(pod)));
 
     let mut world = World::new();
     world.service_table += "tag = \"my.app.test-1.x_y\"\n";

@@ -236,7 +236,6 @@ impl Check<'_> {
         settings.tag = table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag);
         let longest = duration(&mut table, "max_duration", "10m", 1..=WEEK);
         settings.max_duration = longest.unwrap_or(settings.max_duration);
-        settings.rules = rules(&mut table, self.has_key);
         match kind {
             Kind::Tap { .. } => {
                 window_settings(&mut table, &mut settings);
@@ -257,6 +256,7 @@ impl Check<'_> {
             }
             Kind::Pod { .. } => pod_settings(&mut table, &mut settings),
         }
+        settings.rules = rules(&mut table, self.has_key);
         table.close();
         settings
     }
@@ -528,7 +528,7 @@ fn mode(text: &str) -> Result<Mode, &'static str> {
 fn bytes(table: &mut Reader, key: &'static str, usual: usize) -> Option<usize> {
     const SPAN: RangeInclusive<usize> = 1024..=1 << 30;
     table.value(key, &usual.to_string(), |value| match value {
-        Value::Number(number) => number
+        Value::Number(number) if number.parse::<i128>().is_ok() => number
             .parse()
             .ok()
             .filter(|number| SPAN.contains(number))
