@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::values::parse_duration;
 use crate::report::Format;
@@ -31,6 +32,12 @@ const AFTER: &str = "Exit statuses: 0 ok, 2 usage, 3 gap, 65 data, 69 unavailabl
 pub(crate) enum Command {
     /// One bounded pull cycle: lock, read state, pull, deliver, confirm, save, exit
     Run(Run),
+    /// Say everything that is wrong with the configuration; with --online, try it
+    Check(Check),
+    /// Say where each service stands
+    Status(Status),
+    /// Print the completions for a shell
+    Completions(Completions),
 }
 
 /// What every command takes.
@@ -60,10 +67,8 @@ pub(crate) struct Common {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// What to collect: tap-clicks-blocked, tap-clicks-permitted, tap-messages-blocked,
-    /// tap-messages-delivered, tap-threats, pod-message, pod-maillog, pod-audit, isolation-web or
-    /// isolation-url
-    #[arg(value_name = "SERVICE", value_parser = service::find)]
+    /// What to collect
+    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
     pub(crate) service: &'static Service,
     /// Backfill from here on, apart from the saved position; the same command again goes on where it
     /// was stopped. RFC 3339, a date, or an age such as 3d or 90m
@@ -87,10 +92,118 @@ pub(crate) struct Run {
     pub(crate) wait_lock: Duration,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Look at what this service needs alone [default: all that is configured]
+    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
+    pub(crate) service: Option<&'static Service>,
+    /// Print the configuration as it takes effect, secrets masked, defaults marked
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Sign in to each API with the smallest request that proves the credentials, and complete a
+    /// confirmed transaction with Devo; nothing is collected, and no event is sent
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// This service alone [default: all that have a table or a state]
+    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
+    pub(crate) service: Option<&'static Service>,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Answer as a Nagios check: 2 if a service is further behind than this or never ran, 1 if its
+    /// last run failed, 3 if that cannot be told, else 0
+    #[arg(long, value_name = "D", value_parser = parse_duration, conflicts_with = "json")]
+    pub(crate) max_lag: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that completes words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The script with which a shell completes our words.
+pub(crate) fn completions(shell: Shell) -> Vec<u8> {
+    use clap_complete::{generate, shells};
+    // what is hidden from people is hidden from their shells, too
+    let cli = Cli::command();
+    let shown = cli.get_arguments().filter(|option| !option.is_hide_set());
+    let mut command = clap::Command::new("proofpull")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(shown)
+        .subcommands(cli.get_subcommands());
+    let mut script = Vec::new();
+    match shell {
+        Shell::Bash => generate(shells::Bash, &mut command, "proofpull", &mut script),
+        Shell::Zsh => generate(shells::Zsh, &mut command, "proofpull", &mut script),
+        Shell::Fish => {
+            generate(shells::Fish, &mut command, "proofpull", &mut script);
+            script.extend(words_for_fish(&command).into_bytes());
+        }
+    }
+    script
+}
+
+/// What the crate leaves out for this shell: the values of words that are no options.
+fn words_for_fish(command: &clap::Command) -> String {
+    let mut lines = String::new();
+    for inner in command.get_subcommands() {
+        for word in inner.get_positionals() {
+            let values = word.get_possible_values();
+            let values: Vec<&str> = values.iter().map(PossibleValue::get_name).collect();
+            if !values.is_empty() {
+                lines += &format!(
+                    "complete -c proofpull -n \"__fish_proofpull_using_subcommand {}\" -f -a \"{}\"\n",
+                    inner.get_name(),
+                    values.join(" ")
+                );
+            }
+        }
+    }
+    lines
+}
+
+/// Takes a service by its name; another name is refused in the words of `service`.
+#[derive(Debug, Clone, Copy)]
+struct ServiceName;
+
+impl TypedValueParser for ServiceName {
+    type Value = &'static Service;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        TypedValueParser::parse_ref(&service::find, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = service::SERVICES.iter().map(|service| service.name);
+        Some(Box::new(names.map(PossibleValue::new)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound_and_names_every_service() {
@@ -105,7 +218,7 @@ mod tests {
         for service in &service::SERVICES {
             assert!(
                 help.iter()
-                    .any(|word| word.trim_end_matches(',') == service.name),
+                    .any(|word| word.trim_matches([',', '[', ']']) == service.name),
                 "{}",
                 service.name
             );

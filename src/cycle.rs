@@ -12,7 +12,7 @@ use crate::connect::Stopped;
 use crate::event::{Batch, Border, Record};
 use crate::exit::{Exit, line};
 use crate::quota::Quota;
-use crate::report::Tally;
+use crate::report::{Progress, Tally};
 use crate::sink::{Closed, Sink};
 use crate::source::{Source, Turn};
 use crate::state::State;
@@ -56,6 +56,8 @@ pub struct Cycle<'a> {
     pub tally: &'a mut Tally,
     /// How many requests may be made.
     pub quota: &'a mut dyn Quota,
+    /// Where it is shown how far it has come.
+    pub progress: &'a Progress,
 }
 
 /// What was sent and is not confirmed yet.
@@ -151,6 +153,7 @@ impl Cycle<'_> {
             }
         }
         self.send(pending)?;
+        self.progress.show(self.state.position().until, self.tally);
         let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
         match &batch.border {
             Some(Border::Here) => self.border(pending, None),

@@ -65,12 +65,6 @@ impl fmt::Display for Exit {
     }
 }
 
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> Self {
-        std::process::ExitCode::from(exit as u8)
-    }
-}
-
 /// What a person can do about an error, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint(pub String);

@@ -3,9 +3,9 @@
 //! Files are 0600. When root runs the program, they get the owner of their folder, so that the
 //! unit's own user can still read them.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,10 +47,7 @@ pub fn replace(
 ) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let what = || format!("writing {}", path.display());
-    // a name that can be foreseen: what a killed run left behind is overwritten by the next
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let beside = path.with_file_name(name);
+    let beside = beside(path);
     let file = new_file(OpenOptions::new().truncate(true), &beside, dir).with_context(what)?;
     let mut out = std::io::BufWriter::with_capacity(64 * 1024, file);
     write(&mut out).with_context(what)?;
@@ -62,6 +59,30 @@ pub fn replace(
         .with_context(|| format!("syncing {}", beside.display()))?;
     std::fs::rename(&beside, path).with_context(|| format!("replacing {}", path.display()))?;
     sync_dir(dir)
+}
+
+/// A name that can be foreseen: what a killed run left behind is overwritten by the next.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+/// Puts a file that everybody may read in the place of the one that is there, all or nothing; after
+/// a loss of power it may be the old one.
+///
+/// # Errors
+/// When it cannot be written or renamed.
+pub fn publish(path: &Path, text: &str) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let beside = beside(path);
+    let write = || {
+        let mut file = new_file(OpenOptions::new().truncate(true), &beside, dir)?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        std::fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Renames a file over another, durably.
@@ -195,7 +216,8 @@ pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Ta
     let what = || format!("locking {}", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = new_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
-    let until = std::time::Instant::now() + wait;
+    // one who only looks whether it is taken holds it for an instant: see `holder`
+    let until = std::time::Instant::now() + wait.max(INSTANT);
     // some locks are held for a moment only, others for a whole run
     let mut step = Duration::from_millis(2);
     loop {
@@ -222,6 +244,42 @@ pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Ta
     Ok(Taken::Ours(Lock { _file: file }))
 }
 
+/// So long a lock is always waited for.
+const INSTANT: Duration = Duration::from_millis(200);
+
+/// What the holder of a lock wrote into it; `None` if nobody holds it.
+///
+/// # Errors
+/// When the file is there and cannot be looked at.
+pub fn holder(path: &Path) -> Result<Option<String>> {
+    let what = || format!("looking at {}", path.display());
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(what),
+    };
+    // two who look do not see each other; it is given back with the file
+    match fs2::FileExt::try_lock_shared(&file) {
+        Ok(()) => return Ok(None),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
+        Err(error) => return Err(error).with_context(what),
+    }
+    let mut held_by = String::new();
+    file.read_to_string(&mut held_by).with_context(what)?;
+    Ok(Some(held_by.trim().to_owned()))
+}
+
+/// Whether files can be made in a folder: one is, and removed.
+///
+/// # Errors
+/// When none can be made.
+pub fn try_dir(dir: &Path) -> Result<()> {
+    let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
+    new_file(&mut OpenOptions::new(), &path, dir)
+        .with_context(|| format!("making a file in {}", dir.display()))?;
+    remove(&path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +296,27 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(read(&path).unwrap().unwrap(), b"one");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_published_can_be_read_by_all_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("figures.prom");
+        for text in ["one", "two"] {
+            publish(&path, text).unwrap();
+            assert_eq!(read(&path).unwrap().unwrap(), text.as_bytes());
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(publish(&dir.path().join("none/figures.prom"), "").is_err());
+    }
+
+    #[test]
+    fn a_folder_is_tried_without_a_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        try_dir(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(try_dir(&dir.path().join("none")).is_err());
     }
 
     #[test]
@@ -258,7 +337,10 @@ mod tests {
             panic!("nobody has it")
         };
         assert!(matches!(take(), Taken::Held(holder) if holder == "pid 7"));
+        assert_eq!(holder(&path).unwrap().as_deref(), Some("pid 7"));
         drop(first);
+        assert_eq!(holder(&path).unwrap(), None);
+        assert_eq!(holder(&dir.path().join("none")).unwrap(), None);
         assert!(matches!(take(), Taken::Ours(_)));
     }
 }

@@ -14,7 +14,7 @@
 //! ```text
 //! 0  exit  clock  stop  service  window  quota  second_look  event  digest  json_stream  treat  config
 //! 1  files  secret  connect
-//! 2  http  websocket  state  sink  report
+//! 2  http  websocket  state  sink  report  metrics
 //! 3  source
 //! 4  cycle
 //! 5  command  cli
@@ -42,6 +42,7 @@ pub mod exit;
 pub mod files;
 pub mod http;
 pub mod json_stream;
+pub mod metrics;
 pub mod quota;
 pub mod report;
 pub mod second_look;
@@ -87,11 +88,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             report::usage(&error);
             if error.use_stderr() {
-                Exit::Usage
+                Exit::Usage as u8
             } else {
-                Exit::Ok
+                Exit::Ok as u8
             }
         }
     }));
-    exit.unwrap_or(Exit::Software).into()
+    ExitCode::from(exit.unwrap_or(Exit::Software as u8))
 }

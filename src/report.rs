@@ -7,15 +7,18 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::{Level, LevelFilter};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::event::{Gap, Late};
-use crate::exit::{Exit, Hint, line};
+use crate::exit::{Because, Exit, Hint, line};
 use crate::window::utc;
 
 /// What a run counts.
@@ -111,13 +114,40 @@ impl Report {
             .write_style(env_logger::WriteStyle::Never);
         builder.format(move |out, record| {
             let message = report.render(record.level(), &record.args().to_string(), None);
-            writeln!(out, "{message}")
+            beside_the_bar(|| writeln!(out, "{message}"))
         });
         builder
             .try_init()
             .context("starting the log")
             .context(Exit::Software)?;
         Ok(report)
+    }
+
+    /// Whether only warnings and errors are wanted.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.level < LevelFilter::Info
+    }
+
+    /// A bar for a run of `service` from one time to another, if somebody is there to see it: on a
+    /// terminal, as text, and not with `-q`.
+    #[must_use]
+    pub fn progress(&self, service: &str, from: OffsetDateTime, to: OffsetDateTime) -> Progress {
+        let hidden = Progress::hidden();
+        if self.is_quiet() || self.format == Format::Json {
+            return hidden;
+        }
+        let target = ProgressDrawTarget::stderr_with_hz(4);
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {msg}");
+        let (false, Ok(style)) = (target.is_hidden(), style) else {
+            return hidden;
+        };
+        let bar = ProgressBar::with_draw_target(Some(seconds_between(from, to)), target);
+        let bar = BAR.get_or_init(|| bar.with_style(style).with_prefix(service.to_owned()));
+        Progress {
+            bar: Some(bar),
+            from,
+        }
     }
 
     /// The line at the end of a run.
@@ -213,21 +243,86 @@ pub fn early(message: &str) {
 
 fn say(line: &str) {
     // a closed standard error must not end a run
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = beside_the_bar(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
-/// The answer of a command, on standard output; nobody need read it to its end.
+/// The answer of a command, on standard output.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be written; that nobody reads on is no error.
 pub fn answer(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written
-            .context("writing to standard output")
-            .context(Exit::Io),
+        written => written.context("writing to standard output").exit(Exit::Io),
     }
+}
+
+/// Rows as lines whose columns stand below one another, two blanks apart.
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let padded = cells.map(|(cell, width)| format!("{:width$}", one_line(cell)));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The bar on a terminal; there is one at most.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Writes while the bar is out of the way.
+fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
+    match BAR.get() {
+        Some(bar) if !bar.is_finished() => bar.suspend(write),
+        _ => write(),
+    }
+}
+
+/// How far a run has come, shown on a terminal; anywhere else it does nothing.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<&'static ProgressBar>,
+    from: OffsetDateTime,
+}
+
+impl Progress {
+    /// One that shows nothing.
+    #[must_use]
+    pub fn hidden() -> Progress {
+        Progress {
+            bar: None,
+            from: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Everything before `until` is complete now.
+    pub fn show(&self, until: OffsetDateTime, tally: &Tally) {
+        if let Some(bar) = self.bar {
+            bar.set_position(seconds_between(self.from, until));
+            bar.set_message(format!("{}, {} events", utc(until), tally.received));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn seconds_between(from: OffsetDateTime, to: OffsetDateTime) -> u64 {
+    u64::try_from((to - from).whole_seconds()).unwrap_or(0)
 }
 
 /// What comes from outside may hold line breaks.
@@ -417,6 +512,17 @@ mod tests {
         check(5, 0, 2024, &[]);
         check(5, 0, 2025, &["up to 33m 45s", "look_back (45m)"]);
         check(5, 3, 45_000, &["3 events", "12h 30m", "17 so far"]);
+    }
+
+    #[test]
+    fn columns_stand_below_one_another() {
+        let row = |cells: &[&str]| cells.iter().map(ToString::to_string).collect();
+        let rows = [
+            row(&["a", "long", "x"]),
+            row(&["service", "é"]),
+            row(&["b\n", "", ""]),
+        ];
+        assert_eq!(table(&rows), "a        long  x\nservice  é\nb\n");
     }
 
     #[test]

@@ -25,6 +25,18 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// The table of the configuration that says how to sign in.
+    #[must_use]
+    pub fn sign_in(self) -> &'static str {
+        match self {
+            Kind::Tap { .. } | Kind::Threats => "tap",
+            Kind::Isolation { .. } => "isolation",
+            Kind::Pod { .. } => "pod",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Service {

@@ -290,7 +290,8 @@ fn each_refusal_says_what_is_wrong_with_which_certificate_and_what_to_do() {
 
 const PAIR: &str = "must be the two files of one download";
 const NO_CERT: &str = "[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----";
-const NO_KEY: &str = "[devo] cert and key: it must be PEM, without a passphrase";
+const NO_KEY: &str =
+    "[devo] cert and key: name a PEM file that is there, readable, and without a passphrase";
 const NO_CHAIN: &str = "[devo] chain and [http] ca name PEM files of CA certificates";
 
 /// A key of `[devo]`, the wrong file it names, what the error says of it, and the hint.

@@ -55,6 +55,13 @@ fn wrong_words_are_status_2_and_an_error_with_a_hint() {
         (&["run", SERVICE, "--wait-lock", "soon"], "such as 45m"),
         (&["run", SERVICE, "--log-format", "xml"], "text, json"),
         (&["run", SERVICE, "--end-time", "1h"], "--start-time"),
+        (
+            &["check", "clicksBlocked"],
+            "called tap-clicks-blocked here",
+        ),
+        (&["status", "--max-lag", "5"], "unit"),
+        (&["status", "--max-lag", "5m", "--json"], "--json"),
+        (&["completions", "tcsh"], "bash, zsh, fish"),
     ];
     for (words, says) in table {
         let run = program(words);

@@ -24,21 +24,24 @@ const FLOORS: [&[&str]; 6] = [
         "config",
     ],
     &["files", "secret", "connect"],
-    &["http", "websocket", "state", "sink", "report"],
+    &["http", "websocket", "state", "sink", "report", "metrics"],
     &["source"],
     &["cycle"],
     &["cli", "command"],
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: [(&str, &[&str]); 20] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "report"]),
+    ("clap_complete", &["cli"]),
+    ("der", &["connect"]),
     ("env_logger", &["report"]),
     ("fs2", &["files"]),
     ("gethostname", &["command"]),
     ("hmac", &["digest"]),
     ("http", &["config"]),
+    ("indicatif", &["report"]),
     ("memchr", &["json_stream"]),
     ("regex", &["treat"]),
     // what the system offers and std does not: each of the two uses another part of it

@@ -185,6 +185,17 @@ impl World {
         command
     }
 
+    /// Any command with `--config FILE`, run to its end.
+    pub(crate) fn ask(&self, words: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        command.args(words).arg("--config").arg(self.write_config());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(&self.env);
+        Running::start(&mut command).wait()
+    }
+
     pub(crate) fn start(&self, service: &str, more: &[&str]) -> Running {
         Running::start(self.command(service).args(more))
     }
@@ -382,6 +393,18 @@ impl Run {
             self.stderr
         );
         self
+    }
+
+    /// What came on standard output, as text.
+    pub(crate) fn answer(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// What came on standard output, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let read = serde_json::from_slice(&self.stdout);
+        read.unwrap_or_else(|error| panic!("{error}: {}{}", self.answer(), self.stderr))
     }
 
     #[track_caller]

@@ -1,8 +1,12 @@
 //! What each command does: the parts are made from the configuration and put together here.
 
+mod account;
+mod check;
 mod dry_run;
 mod run;
+mod status;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,16 +14,21 @@ use anyhow::{Context, Result, anyhow};
 use log::LevelFilter;
 use time::OffsetDateTime;
 
-use crate::cli::{Cli, Command, Common};
+use crate::cli::{self, Cli, Command, Common};
 use crate::clock::Clock;
 use crate::config::values::{parse_instant, parse_instant_or_age};
-use crate::config::{Config, Fault, check};
+use crate::config::{self, Config, Fault};
 use crate::exit::{Because, Exit, Hint, fail};
+use crate::quota::Terms;
 use crate::report::{self, Report};
 use crate::secret;
+use crate::service::Service;
+use crate::source;
+use crate::state::quota::Ledger;
+use crate::stop::Stop;
 
-/// Runs the command and says what went wrong, if anything did.
-pub(crate) fn dispatch(cli: &Cli) -> Exit {
+/// Runs the command and says what went wrong, if anything did; what the program ends with.
+pub(crate) fn dispatch(cli: &Cli) -> u8 {
     let common = &cli.common;
     let level = match (common.quiet, common.verbose) {
         (true, _) => LevelFilter::Warn,
@@ -31,27 +40,57 @@ pub(crate) fn dispatch(cli: &Cli) -> Exit {
         Ok(now) => now.map_or_else(Clock::of_the_machine, Clock::set_to),
         Err(wrong) => {
             report::early(&format!("--now: {wrong}"));
-            return Exit::Usage;
+            return Exit::Usage as u8;
         }
     };
     let report = match Report::start(level, common.log_format, clock) {
         Ok(report) => report,
         Err(error) => {
             report::early(&crate::exit::line(&error));
-            return Exit::of(&error);
+            return Exit::of(&error) as u8;
         }
     };
     let result = match &cli.command {
-        Command::Run(args) => run::run(args, common, &report, clock),
+        Command::Run(args) => run::run(args, common, &report, clock).map(|exit| exit as u8),
+        Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
+        Command::Status(args) => status::status(args, common, &report, clock),
+        Command::Completions(args) => {
+            let script = String::from_utf8_lossy(&cli::completions(args.shell)).into_owned();
+            report::answer(&script).map(|()| 0)
+        }
     };
     result.unwrap_or_else(|error| {
         report.error(&error);
-        Exit::of(&error)
+        Exit::of(&error) as u8
     })
 }
 
 /// Reads the configuration; each fault but the last is said at once.
 fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config> {
+    let Text {
+        path,
+        file,
+        text,
+        base,
+    } = text(common)?;
+    let config = config::check::check(&text, &base, now)
+        .map_err(|faults| all_but_last(faults, &path, report))?;
+    if config.holds_a_secret() {
+        secret::refuse_if_others_can_read(&file, &path)?;
+    }
+    Ok(config)
+}
+
+/// The configuration as it is written.
+struct Text {
+    path: PathBuf,
+    file: File,
+    text: String,
+    /// What relative paths count from.
+    base: PathBuf,
+}
+
+fn text(common: &Common) -> Result<Text> {
     let from_env = || {
         std::env::var_os("PROOFPULL_CONFIG")
             .filter(|path| !path.is_empty())
@@ -60,8 +99,9 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
     let path = common.config.clone().or_else(from_env);
     let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
     let what = || format!("reading the configuration {}", path.display());
-    let hint = "name it with --config, or write it: the README has a first one, examples/tap.toml and examples/pod.toml all of it";
-    let file = std::fs::File::open(&path)
+    let hint =
+        "name it with --config, or write it: the README has a first one, examples/ all keys of it";
+    let file = File::open(&path)
         .with_context(what)
         .exit(Exit::Config)
         .hint(hint)?;
@@ -72,13 +112,21 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
     let absolute = std::path::absolute(&path)
         .with_context(what)
         .exit(Exit::Config)?;
-    let base = absolute.parent().unwrap_or(Path::new("/"));
-    let config =
-        check::check(&text, base, now).map_err(|faults| all_but_last(faults, &path, report))?;
-    if config.holds_a_secret() {
-        secret::refuse_if_others_can_read(&file, &path)?;
-    }
-    Ok(config)
+    let base = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(Text {
+        path,
+        file,
+        text,
+        base,
+    })
+}
+
+/// The receiver, without which nothing can be delivered.
+fn receiver(config: &Config) -> Result<&config::Devo> {
+    let to = config.devo.as_ref();
+    let to = to.context("the configuration has no table [devo]");
+    to.exit(Exit::Config)
+        .hint("set [devo] address, chain, cert and key, or look at events with --stdout")
 }
 
 /// Says each fault but the last, which is the error that the program ends with.
@@ -146,6 +194,18 @@ fn time_argument(option: &str, text: &str, now: OffsetDateTime) -> Result<Offset
 /// The environment, for what may look it up.
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Where the requests of a service are booked, in the state folder.
+fn ledger(dir: &Path, service: &Service, config: &Config, stop: &Stop) -> Result<Ledger> {
+    let account = source::account(service, config)?;
+    let terms = Terms {
+        service: service.name,
+        pool: account.pool,
+        own: config.settings(service).requests,
+        held_back: 0,
+    };
+    Ok(Ledger::of(account.name, dir, terms, stop))
 }
 
 /// How connections are made.

@@ -7,18 +7,19 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
 
+use super::account::Account;
 use super::dry_run::dry_run;
-use super::{host_name, load, network, state_dir, time_argument};
+use super::{host_name, load, network, receiver, state_dir, time_argument};
 use crate::cli::{Common, Run};
 use crate::clock::Clock;
-use crate::config::{Config, Mode, Settings, Url};
+use crate::config::{self, Config, Mode, Settings, Url};
 use crate::connect::Network;
 use crate::connect::tls::Trust;
 use crate::cycle::{Cycle, End};
 use crate::digest::Pseudonyms;
 use crate::exit::{Because, Exit, fail};
 use crate::files::{self, Lock, Taken};
-use crate::quota::{RESERVE, Spent, Terms};
+use crate::quota::{RESERVE, Spent};
 use crate::report::{self, Report, Summary, Tally};
 use crate::secret;
 use crate::service::Service;
@@ -36,22 +37,36 @@ use crate::window::{self, utc};
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
+    let mut account = Account::default();
+    let result = pull(args, common, report, clock, &mut account);
+    account.give(&result, clock);
+    result
+}
+
+fn pull(
+    args: &Run,
+    common: &Common,
+    report: &Report,
+    clock: Clock,
+    account: &mut Account,
+) -> Result<Exit> {
     let stop = Stop::on_signals()
         .context("listening for signals")
         .exit(Exit::Software)?;
     let config = load(common, report, clock.now())?;
     if common.now.is_some() {
-        refuse_beyond_loopback(&config, args)?;
+        refuse_beyond_loopback(&config, args.service)?;
     }
     let place = Place::new(&state_dir(common, &config), args);
     if args.dry_run {
         return dry_run(&place, args, &config, clock.now());
     }
+    account.begin(&config, args.service.name, &place.file("json"), clock.now());
     files::make_dir(&place.dir)
         .exit(Exit::CantCreate)
         .hint("create it for the user who runs this, or set state_dir")?;
     let settings = settings(&config, args);
-    let _lock = lock(&place.file("lock"), args, &stop, clock)?;
+    account.lock = Some(lock(&place.file("lock"), args, &stop, clock)?);
     let exclusive = source::exclusive(args.service, &config)?;
     let exclusive = exclusive.map(|name| place.dir.join(name).with_extension("lock"));
     let _session = exclusive
@@ -81,6 +96,9 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
         let (sink, treat) = job.devo(&state, treat)?;
         (Box::new(sink), treat)
     };
+    let from = state.position().until;
+    let to = state.range().map_or_else(|| clock.now(), |range| range.to);
+    let progress = report.progress(args.service.name, from, to);
     let mut cycle = Cycle {
         source: source.as_mut(),
         sink: sink.as_mut(),
@@ -90,8 +108,10 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
         stop: &job.stop,
         tally: &mut tally,
         quota: &mut ledger,
+        progress: &progress,
     };
     let end = cycle.run();
+    drop(progress);
 
     let unsaid = match is_good(&end) {
         true => state.finish()?,
@@ -102,10 +122,12 @@ pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) ->
     if let Some(warning) = report::late(&tally.late, &state.late(), job.settings.look_back) {
         log::warn!("{warning}");
     }
-    report.end(&Summary {
+    let summary = Summary {
         requests_left: ledger.left(),
         ..job.summary(outcome(&end), tally, unsaid.gaps.len(), &state)
-    });
+    };
+    report.end(&summary);
+    account.summary = Some(summary);
     let end = match end {
         Err(spent) if !unsaid.is_empty() && is_spent(&spent) => {
             report.error(&spent);
@@ -306,6 +328,7 @@ fn range(place: &Place, args: &Run, rule: &window::Rule, now: OffsetDateTime) ->
         until,
         range: Some(range),
         is_left: true,
+        ..
     }) = saved
         && range.words == words
     {
@@ -341,14 +364,9 @@ pub(super) fn ledger(
     config: &Config,
     stop: &Stop,
 ) -> Result<Ledger> {
-    let account = source::account(service, config)?;
-    let terms = Terms {
-        service: service.name,
-        pool: account.pool,
-        own: config.settings(service).requests,
-        held_back: if place.is_backfill { RESERVE } else { 0 },
-    };
-    Ok(Ledger::of(account.name, &place.dir, terms, stop))
+    let ledger = super::ledger(&place.dir, service, config, stop)?;
+    let held_back = if place.is_backfill { RESERVE } else { 0 };
+    Ok(ledger.holding_back(held_back))
 }
 
 /// What the parts of a run are made from.
@@ -372,6 +390,7 @@ impl Job<'_> {
             network: &self.network,
             stop: &self.stop,
             start: start(state),
+            attempts: source::ATTEMPTS,
         })
     }
 
@@ -398,29 +417,16 @@ impl Job<'_> {
     }
 
     fn devo(&self, state: &State, treat: Treat) -> Result<(Devo, Treat)> {
-        let Some(to) = &self.config.devo else {
-            return fail(Exit::Config, "the configuration has no table [devo]")
-                .hint("set [devo] address, chain, cert and key, or look at events with --stdout");
-        };
-        let ca = self.config.http.ca.as_deref();
-        let trust = Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?;
+        let to = receiver(self.config)?;
         let own_tag = || self.service.tag.to_owned();
         let sink = Devo::new(devo::Options {
-            network: Arc::clone(&self.network),
-            trust,
-            address: to.address.clone(),
-            server_name: to
-                .server_name
-                .clone()
-                .unwrap_or_else(|| to.address.host.clone()),
-            hostname: to.hostname.clone().unwrap_or_else(host_name),
             tag: self.settings.tag.clone().unwrap_or_else(own_tag),
             known: state.receiver().cloned(),
-            clock: self.clock,
             stop: match source::sends_once(self.service) {
                 true => self.stop.with_grace(GRACE),
                 false => self.stop.clone(),
             },
+            ..devo_options(self.config, to, &self.network, self.clock, &self.stop)?
         });
         let id = ("@devo_pulling_id", self.pulling_id.as_str());
         let id = to.pulling_id.then_some(id).into_iter();
@@ -464,9 +470,32 @@ impl Job<'_> {
     }
 }
 
+/// A sink for the receiver, without what is a service's own: its tag, and what is known of the peer.
+pub(super) fn devo_options(
+    config: &Config,
+    to: &config::Devo,
+    network: &Arc<Network>,
+    clock: Clock,
+    stop: &Stop,
+) -> Result<devo::Options> {
+    let ca = config.http.ca.as_deref();
+    let own_name = || to.address.host.clone();
+    Ok(devo::Options {
+        network: Arc::clone(network),
+        trust: Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?,
+        address: to.address.clone(),
+        server_name: to.server_name.clone().unwrap_or_else(own_name),
+        hostname: to.hostname.clone().unwrap_or_else(host_name),
+        tag: String::new(),
+        known: None,
+        clock,
+        stop: stop.clone(),
+    })
+}
+
 /// A set clock is for tests: it must never touch what is real.
-fn refuse_beyond_loopback(config: &Config, args: &Run) -> Result<()> {
-    let urls = source::addresses(args.service, config)
+pub(super) fn refuse_beyond_loopback(config: &Config, service: &Service) -> Result<()> {
+    let urls = source::addresses(service, config)
         .iter()
         .all(Url::is_loopback);
     let receiver = config

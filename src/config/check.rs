@@ -18,8 +18,8 @@ use super::rules::rules;
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::walk::{Reader, Wrong, nearest, shown};
 use super::{
-    Address, ClientIdentity, CommandLine, Config, Devo, Http, Isolation, Mode, Plain, Pod,
-    SecretRef, Settings, Tap, Url,
+    Address, ClientIdentity, CommandLine, Config, Devo, Http, Isolation, Keys, Metrics, Mode,
+    Plain, Pod, SecretRef, Settings, Tap, Url,
 };
 use crate::quota::Limit;
 use crate::service::{self, Kind};
@@ -52,20 +52,29 @@ const POD: &str = "wss://logstream.proofpoint.com:443";
 /// # Errors
 /// Everything that is wrong, in the order of the text; never empty.
 pub fn check(text: &str, base: &Path, now: OffsetDateTime) -> Result<Config, Vec<Fault>> {
+    let (config, faults) = look(text, base, now);
+    if faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Reads a configuration as [`check`] does: what is right in it, and everything that is wrong, in
+/// the order of the text.
+#[must_use]
+pub fn look(text: &str, base: &Path, now: OffsetDateTime) -> (Config, Vec<Fault>) {
     let (table, mut faults) = read(text);
+    let mut keys = Keys::default();
     let mut check = Check {
         base,
         now,
         secret_inside: false,
         has_key: false,
     };
-    let config = check.config(Reader::new(table, &mut faults));
+    let config = check.config(Reader::new(table, &mut faults, &mut keys));
     faults.sort_by_key(|fault| (fault.line, fault.column));
-    if faults.is_empty() {
-        Ok(config)
-    } else {
-        Err(faults)
-    }
+    (Config { keys, ..config }, faults)
 }
 
 struct Check<'a> {
@@ -92,12 +101,14 @@ impl Check<'_> {
                 .map(|table| self.http(table))
                 .unwrap_or_default(),
             pseudonym_key: self.obfuscation(&mut top),
+            metrics: top.table("metrics").and_then(|table| self.metrics(table)),
             services: top
                 .table("services")
                 .map(|table| self.services(table))
                 .unwrap_or_default(),
             // known when all the others are read
             secret_inside: self.secret_inside,
+            keys: Keys::default(),
         };
         top.close();
         config
@@ -191,6 +202,16 @@ impl Check<'_> {
         key
     }
 
+    fn metrics(&self, mut table: Reader) -> Option<Metrics> {
+        let example = "/var/lib/prometheus/node-exporter";
+        table.need("textfile_dir", &format!("{example:?}"));
+        let textfile_dir = self.path(&mut table, "textfile_dir", example);
+        table.close();
+        Some(Metrics {
+            textfile_dir: textfile_dir?,
+        })
+    }
+
     fn services(&self, mut table: Reader) -> BTreeMap<&'static str, Settings> {
         let names: Vec<&'static str> = service::SERVICES
             .iter()
@@ -201,6 +222,7 @@ impl Check<'_> {
             match service::find(&shown(&name)) {
                 _ if matches!(item.value, Value::Unreadable) => {}
                 Ok(service) => {
+                    table.found(service.name, place);
                     let settings = table
                         .open(service.name, item)
                         .map(|table| self.settings(table, service.kind));

@@ -68,6 +68,10 @@ pub struct Config {
     pub http: Http,
     /// `[obfuscation]` key: makes pseudonyms. There wherever a rule needs it.
     pub pseudonym_key: Option<SecretRef>,
+    /// Where the figures of each run are left for Prometheus.
+    pub metrics: Option<Metrics>,
+    /// Where each key stands.
+    pub keys: Keys,
     /// The tables `[services.NAME]`, by name; a service without one has the defaults.
     services: BTreeMap<&'static str, Settings>,
     /// Set where a secret is taken from the text, so that no later kind of secret is forgotten.
@@ -80,6 +84,19 @@ impl Config {
     pub fn settings(&self, service: &Service) -> Settings {
         let own = self.services.get(service.name).cloned();
         own.unwrap_or_else(|| Settings::of(service.kind))
+    }
+
+    /// Every secret, with the name of its key.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(&'static str, &SecretRef)> {
+        let tap = self.tap.as_ref().map(|tap| ("tap.secret", &tap.secret));
+        let pseudonyms = self.pseudonym_key.as_ref();
+        let pseudonyms = pseudonyms.map(|key| ("obfuscation.key", key));
+        let isolation = self.isolation.as_ref();
+        let isolation = isolation.map(|isolation| ("isolation.api_key", &isolation.api_key));
+        let pod = self.pod.as_ref().map(|pod| ("pod.api_key", &pod.api_key));
+        let all = tap.into_iter().chain(pod).chain(isolation);
+        all.chain(pseudonyms).collect()
     }
 
     /// Whether a secret stands in the text itself, the proxy's password included, so that nobody
@@ -209,6 +226,41 @@ impl Default for Http {
             ca: None,
             timeout: Duration::from_secs(60),
         }
+    }
+}
+
+/// `[metrics]`: figures for Prometheus.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// The folder in which node_exporter's textfile collector looks.
+    pub textfile_dir: PathBuf,
+}
+
+/// The keys that were looked for, by table and name as in `services.tap-clicks-blocked.tag`, and
+/// where they stand; those of a table that is not there were not looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Keys(BTreeMap<String, Option<(usize, usize)>>);
+
+impl Keys {
+    fn insert(&mut self, table: &str, key: &str, place: Option<read::Place>) {
+        // those in a list of tables are in brackets
+        let name = match table.trim_matches(['[', ']']) {
+            "" => key.to_owned(),
+            table => format!("{table}.{key}"),
+        };
+        let place = place.map(read::Place::line_and_column);
+        self.0.insert(name, place);
+    }
+
+    /// The line and the column in which a key stands, if it does.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Option<(usize, usize)> {
+        self.0.get(key).copied().flatten()
+    }
+
+    /// All of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 

@@ -33,6 +33,11 @@ impl Place {
         }
     }
 
+    /// Line and column.
+    pub(super) fn line_and_column(self) -> (usize, usize) {
+        (self.line, self.column)
+    }
+
     /// Whether a fault is told of this place.
     pub(super) fn is_of(self, fault: &Fault) -> bool {
         (self.line, self.column) == (fault.line, fault.column)

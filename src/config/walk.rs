@@ -5,8 +5,8 @@
 
 use std::mem;
 
-use super::Fault;
 use super::read::{Entry, Item, Place, Table, Value};
+use super::{Fault, Keys};
 
 /// A table that is read key by key; what nobody asked for is unknown at the end.
 pub(super) struct Reader<'a> {
@@ -18,12 +18,13 @@ pub(super) struct Reader<'a> {
     /// Whether names that are not ours are kept out of what is said.
     quiet: bool,
     faults: &'a mut Vec<Fault>,
+    keys: &'a mut Keys,
 }
 
 impl<'a> Reader<'a> {
     /// Begins with the top level. If there are syntax errors in the text, a quote may be missing
     /// and what looks like a name be a piece of a secret.
-    pub(super) fn new(table: Table, faults: &'a mut Vec<Fault>) -> Reader<'a> {
+    pub(super) fn new(table: Table, faults: &'a mut Vec<Fault>, keys: &'a mut Keys) -> Reader<'a> {
         let quiet = !faults.is_empty();
         Reader {
             path: String::new(),
@@ -32,6 +33,7 @@ impl<'a> Reader<'a> {
             aliases: &[],
             quiet,
             faults,
+            keys,
         }
     }
 
@@ -52,8 +54,11 @@ impl<'a> Reader<'a> {
             .table
             .entries
             .iter()
-            .position(|entry| entry.name == key)?;
-        Some(self.table.entries.remove(at).item)
+            .position(|entry| entry.name == key);
+        let entry = at.map(|at| self.table.entries.remove(at));
+        let place = entry.as_ref().map(|entry| entry.place);
+        self.keys.insert(&self.path, key, place);
+        entry.map(|entry| entry.item)
     }
 
     /// Whether a key that was not taken yet is there.
@@ -64,6 +69,11 @@ impl<'a> Reader<'a> {
     /// Whether every key was taken.
     pub(super) fn is_done(&self) -> bool {
         self.table.entries.is_empty()
+    }
+
+    /// Says where a key of ours stands that was taken with all the others.
+    pub(super) fn found(&mut self, key: &str, place: Place) {
+        self.keys.insert(&self.path, key, Some(place));
     }
 
     /// Takes every key that is left.
@@ -231,6 +241,7 @@ impl<'a> Reader<'a> {
             aliases: &[],
             quiet: self.quiet,
             faults: self.faults,
+            keys: self.keys,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Makes every connection: addresses tried in turn, a proxy's CONNECT, TLS, time limits, and
 //! waits that notice `stop`. Knows neither HTTP answers nor events.
 
+pub mod certificate;
 pub mod kernel;
 pub mod proxy;
 mod stream;

@@ -56,6 +56,30 @@ impl Trust {
         Trust::of(roots, identity)
     }
 
+    /// Whether a certificate and its key can be used.
+    ///
+    /// # Errors
+    /// As [`Trust::receiver`].
+    pub fn try_identity(identity: &ClientIdentity) -> Result<()> {
+        Trust::of(RootCertStore::empty(), Some(identity)).map(drop)
+    }
+
+    /// Whether a key can be read.
+    ///
+    /// # Errors
+    /// When it cannot, or others can as well.
+    pub fn try_key(path: &Path) -> Result<()> {
+        private_key(path).or_hint(KEY_HINT).map(drop)
+    }
+
+    /// Whether the certificates of authorities can be used.
+    ///
+    /// # Errors
+    /// When the file cannot be read or one of them is none.
+    pub fn try_ca(path: &Path) -> Result<()> {
+        add_roots(&mut RootCertStore::empty(), path)
+    }
+
     fn of(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Trust> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
@@ -69,10 +93,7 @@ impl Trust {
         };
         let chain = certificates(cert)
             .hint("[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----")?;
-        let private = private_key(key).or_hint(
-            "[devo] cert and key: it must be PEM, without a passphrase: PRIVATE KEY, RSA PRIVATE \
-             KEY or EC PRIVATE KEY",
-        )?;
+        let private = private_key(key).or_hint(KEY_HINT)?;
         let mut config = builder
             .with_client_auth_cert(chain, private)
             .map_err(|error| match error {
@@ -88,6 +109,9 @@ impl Trust {
         Ok(Trust(Arc::new(config)))
     }
 }
+
+const KEY_HINT: &str = "[devo] cert and key: name a PEM file that is there, readable, and without a passphrase: \
+                        PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY";
 
 fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
@@ -115,7 +139,7 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
 }
 
 /// The errors of the parser may hold a line of the file, so none is shown.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = || -> Result<Vec<_>> {
         let all: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect();

@@ -21,6 +21,7 @@ use crate::report::Tally;
 use crate::service::{Kind, Service};
 use crate::stop::Stop;
 use crate::window::Rule;
+pub use windows::ATTEMPTS;
 
 /// What a source gets for its turn.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ pub trait Source {
     fn limit(&self) -> Option<&'static str> {
         None
     }
+
+    /// How far the server's clock is ahead of ours, once it has told its time.
+    fn ahead(&self) -> Option<Duration>;
 }
 
 /// What a source is opened with: what to read, how, and from where to go on.
@@ -67,6 +71,8 @@ pub struct Opening<'a> {
     pub stop: &'a Stop,
     /// From where to go on.
     pub start: plan::Start,
+    /// So many failures of the same question, one after the other, end the run.
+    pub attempts: u32,
 }
 
 /// Opens the source of a service; nothing is asked for yet.

@@ -20,7 +20,7 @@ use crate::http::Dropped;
 use crate::window::{Rule, utc, whole_seconds};
 
 /// So many failures of the same question, one after the other, end the run.
-pub(super) const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 /// Clocks that are further apart than this deserve a word.
 const SKEW: Duration = Duration::seconds(60);
 
@@ -28,6 +28,8 @@ const SKEW: Duration = Duration::seconds(60);
 #[derive(Debug)]
 pub(super) struct Windows {
     plan: Plan,
+    /// So many failures of the same question, one after the other, end the run.
+    attempts: u32,
     /// How far the server's clock is ahead of ours.
     ahead: Option<Duration>,
     /// An event of a first look that is new and was created before this came late.
@@ -85,6 +87,7 @@ impl Windows {
         let known = !start.fresh && start.end.is_none();
         Windows {
             plan: Plan::new(rule, start),
+            attempts: opening.attempts,
             ahead: None,
             late_before: known.then(|| Before::time(start.position.until)),
             second_late_before: None,
@@ -161,7 +164,7 @@ impl Windows {
         let now = server.unwrap_or(window.to);
         self.failures += 1;
         let changed = rule.oldest(now) > window.from || rule.limit(now) < window.to;
-        changed && self.failures < ATTEMPTS
+        changed && self.failures < self.attempts
     }
 
     /// If an event of the window that is being read, new and created at this time, written as [`utc`]
@@ -172,6 +175,11 @@ impl Windows {
             .as_ref()
             .or(self.late_before.as_ref());
         before?.seconds_since(created?)
+    }
+
+    /// How far the server's clock is ahead of ours, once it has told its time.
+    pub(super) fn ahead(&self) -> Option<Duration> {
+        self.ahead
     }
 
     /// The window is complete, as far as the server's clock had come.
@@ -223,7 +231,7 @@ impl Windows {
         let Some(Failure { error, again, look }) = self.failed.take() else {
             return Ok(());
         };
-        if !again || self.failures >= ATTEMPTS {
+        if !again || self.failures >= self.attempts {
             return Err(error);
         }
         log::warn!(

@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod quota;
+pub mod runs;
 mod saved;
 pub mod seen;
 
@@ -110,6 +111,12 @@ pub struct Peek {
     pub range: Option<Range>,
     /// Whether some of it is left to be read.
     pub is_left: bool,
+    /// What was never collected, from the first on.
+    pub gaps: Vec<Gap>,
+    /// How many identities are kept.
+    pub identities: u64,
+    /// Events that became visible late.
+    pub late: Late,
 }
 
 /// What became of opening a state.
@@ -243,6 +250,9 @@ impl State {
             until: saved.position.until,
             is_left: saved.is_left(),
             range: saved.range,
+            gaps: saved.gaps.iter().map(SavedGap::gap).collect(),
+            identities: saved.identities.count(),
+            late: saved.late,
         }))
     }
 
@@ -448,10 +458,7 @@ impl State {
         let unsaid = self.saved.gaps.iter_mut().filter(|gap| !gap.said);
         let said = unsaid.map(|gap| {
             gap.said = true;
-            Gap {
-                from: gap.from,
-                to: gap.to,
-            }
+            gap.gap()
         });
         let unsaid = Unsaid {
             gaps: said.collect(),

@@ -61,6 +61,13 @@ impl Ledger {
         }
     }
 
+    /// The same, but so many requests of each limit are left for others.
+    #[must_use]
+    pub fn holding_back(mut self, requests: u32) -> Ledger {
+        self.terms.held_back = requests;
+        self
+    }
+
     /// How many requests are left by the limit that is nearest, as of the last booking.
     #[must_use]
     pub fn left(&self) -> Option<u32> {

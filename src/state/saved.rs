@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::seen::Extent;
 use super::{Range, Receiver};
-use crate::event::{Late, Live, OpenHour};
+use crate::event::{Gap, Late, Live, OpenHour};
 use crate::exit::{Because, Exit, fail};
 use crate::second_look::SecondLook;
 use crate::window::Window;
@@ -175,6 +175,16 @@ pub(super) struct SavedGap {
     pub(super) to: OffsetDateTime,
     /// Whether a run has ended with the status that says so.
     pub(super) said: bool,
+}
+
+impl SavedGap {
+    /// The gap itself.
+    pub(super) fn gap(&self) -> Gap {
+        Gap {
+            from: self.from,
+            to: self.to,
+        }
+    }
 }
 
 /// Reads the state of a service.

@@ -105,6 +105,13 @@ impl Extent {
         beside: false,
         length: 0,
     };
+
+    /// How many identities these are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        // the first record says what the file is
+        (self.length / RECORD as u64).saturating_sub(1)
+    }
 }
 
 impl Seen {

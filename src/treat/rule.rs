@@ -75,6 +75,13 @@ impl Replacement {
     }
 }
 
+impl fmt::Display for Replacement {
+    /// Its JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.whole)
+    }
+}
+
 impl Rule {
     /// What a state knows it by: another path or pattern is another rule.
     #[must_use]

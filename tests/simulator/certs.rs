@@ -145,6 +145,13 @@ impl Certs {
         self.pair("expired-client", &expired(client()), &self.authority)
     }
 
+    /// A client certificate that ends in so many days.
+    pub fn client_for_days(&self, days: i64) -> Pair {
+        let mut params = client();
+        params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        self.pair("soon-client", &params, &self.authority)
+    }
+
     /// A key that fits no certificate.
     pub fn lone_key(&self) -> PathBuf {
         write(

@@ -107,6 +107,7 @@ fn everything_that_can_be_said_is_understood() {
         r#"
         name = "acme"
         state_dir = "state"
+        metrics = { textfile_dir = "metrics" }
         [devo]
         address = "[::1]:6514"
         chain = "../chain.crt"
@@ -172,6 +173,19 @@ fn everything_that_can_be_said_is_understood() {
         Some(Path::new("/etc/proofpull/ca.pem"))
     );
     assert_eq!(config.http.timeout, Duration::from_secs(3600));
+    assert_eq!(
+        config
+            .metrics
+            .as_ref()
+            .map(|metrics| &*metrics.textfile_dir),
+        Some(Path::new("/etc/proofpull/metrics"))
+    );
+    assert_eq!(config.keys.place("tap.secret.env"), Some((17, 20)));
+    assert_eq!(
+        config.keys.place("services.tap-clicks-blocked"),
+        Some((22, 19))
+    );
+    assert_eq!(config.keys.place("services.tap-clicks-blocked.none"), None);
     let settings = config.settings(service("tap-clicks-blocked"));
     assert_eq!(settings.start_time, Some(datetime!(2026-11-20 07:00 UTC)));
     assert_eq!(settings.tag.as_deref(), Some("my.app.tap_clicks.a-b"));
@@ -894,6 +908,31 @@ fn services_are_checked() {
         1,
         &of("has no key start_time_in_utc"),
         "did you mean \"start_time\"?",
+    );
+}
+
+#[test]
+fn metrics_need_a_folder() {
+    let hint = "add textfile_dir = \"/var/lib/prometheus/node-exporter\"";
+    check_one(
+        "[metrics]",
+        "1:1",
+        "[metrics] textfile_dir is missing",
+        hint,
+    );
+    for (value, said) in [
+        ("1", "must be a string"),
+        ("''", "must not be empty"),
+        ("'~/metrics'", "without ~"),
+    ] {
+        let text = format!("[metrics]\ntextfile_dir = {value}");
+        check_one(&text, "2:16", said, "write textfile_dir = ");
+    }
+    check_one(
+        "metrics = 1",
+        "1:11",
+        "metrics must be a table",
+        "write [metrics]",
     );
 }
 
@@ -1807,6 +1846,9 @@ fn check_shows(example: &str, header: &str) {
         // as all keys are set, tables of tables too
         let mut examples = EXAMPLES.iter().map(|(text, _)| with_all_keys(text));
         let table = examples.any(|text| text.contains(&inner));
+        let dotted = format!("{key}.");
+        let is_dotted = shown.iter().any(|shown| shown.starts_with(&dotted));
+        let table = table || is_dotted;
         assert!(table || shown.contains(key), "{header} {key} is not shown");
     }
 }

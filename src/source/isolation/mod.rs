@@ -148,6 +148,10 @@ enum Next {
 }
 
 impl Source for Isolation {
+    fn ahead(&self) -> Option<Duration> {
+        self.windows.ahead()
+    }
+
     fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
         let mut job = match self.job.take() {
             Some(job) => job,

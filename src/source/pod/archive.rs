@@ -236,6 +236,6 @@ pub(super) fn hour_end(time: OffsetDateTime) -> u32 {
 }
 
 /// A time as the log stream takes it: `2026-11-23T10:00:00-0000`.
-fn stamp(time: OffsetDateTime) -> String {
+pub(super) fn stamp(time: OffsetDateTime) -> String {
     utc(time).replace('Z', "-0000")
 }

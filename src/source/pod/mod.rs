@@ -27,6 +27,7 @@ use crate::exit::{Because, Exit, fail};
 use crate::quota::Pool;
 use crate::secret;
 use crate::service::Service;
+use crate::websocket::Heard;
 use crate::window::{Rule, Window, utc};
 pub use event::{Found, identify};
 use hours::HOUR;
@@ -102,17 +103,11 @@ pub(super) fn sign_in<'a>(config: &'a Config, service: &Service) -> Result<&'a c
 /// When `[pod]` is missing, or its key cannot be read.
 pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
     let settings = opening.settings;
-    let sign_in = sign_in(opening.config, opening.service)?;
-    let key = secret::read(&sign_in.api_key, KEY)?;
-    let Some(bearer) = key.bearer() else {
-        return fail(Exit::Config, format!("reading {KEY}: it is no key"))
-            .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
-    };
     let rule = rule(settings);
     let start = &opening.start;
     let stand = stand(settings.mode, &rule, start);
     Ok(Pod {
-        session: Session::new(opening, sign_in, stream, (bearer, key)),
+        session: session(opening, stream)?,
         mode: match start.end {
             Some(_) => Mode::Archive,
             None => settings.mode,
@@ -132,6 +127,47 @@ pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
         failed: None,
         announced: false,
     })
+}
+
+fn session(opening: &Opening<'_>, stream: &'static str) -> Result<Session> {
+    let sign_in = sign_in(opening.config, opening.service)?;
+    let key = secret::read(&sign_in.api_key, KEY)?;
+    let Some(bearer) = key.bearer() else {
+        return fail(Exit::Config, format!("reading {KEY}: it is no key"))
+            .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
+    };
+    Ok(Session::new(opening, sign_in, stream, (bearer, key)))
+}
+
+/// Opens a session for an hour of the archive that is a day old, and closes it: the smallest question
+/// that proves the sign-in, and takes nothing from the live stream. What the archive says is dropped.
+///
+/// # Errors
+/// When it is refused or cannot be reached; nothing is tried again.
+pub fn knock(opening: &Opening<'_>, stream: &'static str, now: OffsetDateTime) -> Result<()> {
+    /// A server that goes on for longer is left.
+    const MOMENT: std::time::Duration = std::time::Duration::from_secs(5);
+    let session = session(opening, stream)?;
+    let from = rule(opening.settings).floor(now - Duration::DAY);
+    let (since_time, to_time) = (archive::stamp(from), archive::stamp(from + HOUR));
+    let times = [
+        ("sinceTime", since_time.as_str()),
+        ("toTime", to_time.as_str()),
+    ];
+    let mut socket = session.try_to_open(&times, opening.stop)?;
+    socket.close();
+    let (mut dropped, until) = (Vec::new(), Instant::now() + MOMENT);
+    while Instant::now() < until && opening.stop.reason().is_none() {
+        dropped.clear();
+        // how it ends proves nothing more
+        if !matches!(
+            socket.read(&mut dropped),
+            Ok(Heard::Message | Heard::Nothing)
+        ) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Where the reading stands at the start of a run.
@@ -226,6 +262,11 @@ impl Source for Pod {
             Some(Reading::Live(live)) => self.read_live(live, turn).map(Some),
             None => self.begin(turn),
         }
+    }
+
+    /// A handshake tells no time.
+    fn ahead(&self) -> Option<Duration> {
+        None
     }
 }
 

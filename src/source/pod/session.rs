@@ -69,6 +69,16 @@ pub(super) enum Filled {
     TooLong(anyhow::Error),
 }
 
+/// In an error: the server has answered, and opened no session.
+#[derive(Debug, Clone, Copy)]
+struct Refused;
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
 /// What is read into a batch, and for how long.
 #[derive(Debug)]
 pub(super) struct Filling<'a> {
@@ -115,29 +125,15 @@ impl Session {
         stop: &Stop,
         turn: &mut Turn,
     ) -> Result<Option<WebSocket>> {
-        let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
-        query.extend_from_slice(times);
         turn.tally.requests += 1;
         self.since.get_or_insert_with(Instant::now);
-        let opened = WebSocket::open(&websocket::Opening {
-            network: &self.network,
-            url: &self.url,
-            query: &query,
-            authorization: &self.authorization,
-            max_message: self.max_message,
-            stop,
-        });
-        let error = match opened {
-            Ok(Opened::Open(socket)) => {
+        let error = match self.try_to_open(times, stop) {
+            Ok(socket) => {
                 self.opened = true;
                 self.asked += 1;
-                return Ok(Some(*socket));
+                return Ok(Some(socket));
             }
-            Ok(Opened::Refused(refusal)) => {
-                let body = secret::mask(&answer::shown(&refusal.body), &[&self.key]);
-                let error = answer::refusal(refusal.status, &body);
-                error.context(format!("opening {}", self.url))
-            }
+            Err(error) if error.is::<Refused>() => error,
             Err(error) if Stopped::is_in(&error) => return Ok(None),
             Err(error) if !self.opened && self.failures + 1 >= ATTEMPTS => return Err(error),
             Err(error) => error,
@@ -156,6 +152,33 @@ impl Session {
         );
         self.refused = Some(error);
         Ok(None)
+    }
+
+    /// Opens a session, once.
+    ///
+    /// # Errors
+    /// With [`Refused`] when the server answered otherwise.
+    pub(super) fn try_to_open(&self, times: &[(&str, &str)], stop: &Stop) -> Result<WebSocket> {
+        let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
+        query.extend_from_slice(times);
+        let opened = WebSocket::open(&websocket::Opening {
+            network: &self.network,
+            url: &self.url,
+            query: &query,
+            authorization: &self.authorization,
+            max_message: self.max_message,
+            stop,
+        });
+        match opened? {
+            Opened::Open(socket) => Ok(*socket),
+            Opened::Refused(refusal) => {
+                let body = secret::mask(&answer::shown(&refusal.body), &[&self.key]);
+                let error = answer::refusal(refusal.status, &body);
+                Err(error
+                    .context(format!("opening {}", self.url))
+                    .context(Refused))
+            }
+        }
     }
 
     /// The next attempt comes after a wait.

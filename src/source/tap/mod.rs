@@ -8,6 +8,7 @@ mod words;
 use std::slice;
 
 use anyhow::Result;
+use time::Duration;
 
 use super::api::each;
 use super::{Opening, Source, Turn};
@@ -78,6 +79,10 @@ impl Tap {
 }
 
 impl Source for Tap {
+    fn ahead(&self) -> Option<Duration> {
+        self.siem.windows.ahead()
+    }
+
     fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
         let part = self.siem.next(turn)?;
         Ok(part.map(|part| self.batch(part, turn)))

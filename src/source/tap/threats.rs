@@ -101,6 +101,10 @@ struct Pair {
 }
 
 impl Source for Threats {
+    fn ahead(&self) -> Option<Duration> {
+        self.siem.windows.ahead()
+    }
+
     fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
         match self.named.take() {
             Some(named) if named.is_whole => self.ask(named, turn),

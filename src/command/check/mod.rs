@@ -1,0 +1,206 @@
+//! `proofpull check`: everything that is wrong with the configuration, and, if asked for, what the
+//! configuration is and whether it works.
+
+mod offline;
+mod online;
+mod show;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{state_dir, text};
+use crate::cli::{Check, Common};
+use crate::clock::Clock;
+use crate::config::{self, Config, Fault};
+use crate::exit::{Exit, Hint, line};
+use crate::report::{self, Report};
+use crate::service::{SERVICES, Service};
+
+pub(super) fn check(args: &Check, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
+    let text = text(common)?;
+    let (config, faults) = config::check::look(&text.text, &text.base, clock.now());
+    let mut findings: Vec<Finding> = faults.into_iter().map(Finding::from).collect();
+    let look = offline::Look {
+        config: &config,
+        is_readable: findings.is_empty(),
+        services: &services(args, &config),
+        only: args.service,
+        state_dir: &state_dir(common, &config),
+        now: clock.now(),
+    };
+    look.at_the_file(&text, &mut findings);
+    look.at_everything(&mut findings);
+    findings.sort_by_key(|finding| finding.place.unwrap_or_default());
+    let answer = Answer {
+        file: &text.path,
+        name: config.name.clone().unwrap_or_else(super::host_name),
+        shown: args.show.then(|| show::lines(&look)),
+        tried: match args.online {
+            true => Some(online::tries(&look, common, clock)?),
+            false => None,
+        },
+        findings,
+    };
+    report::answer(&match args.json {
+        true => answer.json(),
+        false => answer.text(report.is_quiet()),
+    })?;
+    Ok(answer.exit())
+}
+
+/// What is to be looked at: the one that is named; else those with a table; else all that the
+/// configuration can sign in to.
+fn services(args: &Check, config: &Config) -> Vec<&'static Service> {
+    if let Some(only) = args.service {
+        return vec![only];
+    }
+    let is_written = |key: &str| config.keys.place(key).is_some();
+    let with_table = SERVICES
+        .iter()
+        .filter(|service| is_written(&format!("services.{}", service.name)));
+    let with_table: Vec<&Service> = with_table.collect();
+    if with_table.is_empty() {
+        let can_sign_in = SERVICES
+            .iter()
+            .filter(|service| is_written(service.kind.sign_in()));
+        return can_sign_in.collect();
+    }
+    with_table
+}
+
+/// Something that is to be put right, or that somebody should know.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// Line and column.
+    place: Option<(usize, usize)>,
+    level: Level,
+    #[serde(serialize_with = "number")]
+    exit: Exit,
+    message: String,
+    hint: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// A run would end because of it.
+    Error,
+    /// It will be one, or is less than what was meant.
+    Warning,
+}
+
+fn number<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(*exit as u8)
+}
+
+impl From<Fault> for Finding {
+    fn from(fault: Fault) -> Finding {
+        Finding {
+            place: Some((fault.line, fault.column)),
+            level: Level::Error,
+            exit: fault.exit,
+            message: fault.message,
+            hint: fault.hint,
+        }
+    }
+}
+
+impl Finding {
+    /// What a run would end with, at a key.
+    fn error(place: Option<(usize, usize)>, key: &str, error: &anyhow::Error) -> Finding {
+        let hint = error.downcast_ref().map(|Hint(hint)| hint.clone());
+        Finding {
+            place,
+            level: Level::Error,
+            exit: Exit::of(error),
+            message: format!("{key}: {}", line(error)),
+            hint: hint.unwrap_or_else(|| "see proofpull.toml(5)".into()),
+        }
+    }
+
+    fn is_error(&self) -> bool {
+        self.level == Level::Error
+    }
+}
+
+/// All that is answered.
+#[derive(Debug)]
+struct Answer<'a> {
+    file: &'a Path,
+    name: String,
+    findings: Vec<Finding>,
+    shown: Option<Vec<show::Line>>,
+    tried: Option<Vec<online::Try>>,
+}
+
+impl Answer<'_> {
+    /// As for a run: the first error decides.
+    fn exit(&self) -> Exit {
+        let found = self.findings.iter().filter(|finding| finding.is_error());
+        let tried = self.tried.iter().flatten().filter_map(online::Try::failure);
+        let mut errors = found.map(|finding| finding.exit).chain(tried);
+        errors.next().unwrap_or(Exit::Ok)
+    }
+
+    fn text(&self, is_quiet: bool) -> String {
+        let mut text = self.shown.as_deref().map(show::text).unwrap_or_default();
+        let file = self.file.display();
+        for Finding {
+            place,
+            level,
+            message,
+            hint,
+            ..
+        } in &self.findings
+        {
+            let place = place.map(|(line, column)| format!("{line}:{column}: "));
+            let level = match level {
+                Level::Error => "error",
+                Level::Warning => "warning",
+            };
+            let _ = writeln!(
+                text,
+                "{file}:{}{level}: {message}\n  hint: {hint}",
+                place.unwrap_or_else(|| " ".into())
+            );
+        }
+        let tried = self.tried.as_deref().unwrap_or_default();
+        text += &online::text(tried);
+        let count = |level| {
+            self.findings
+                .iter()
+                .filter(|finding| finding.level == level)
+                .count()
+        };
+        let well = tried.iter().filter(|one| one.is_well()).count();
+        let failed = tried.len() - well;
+        match (count(Level::Error), count(Level::Warning)) {
+            (0, 0) if failed == 0 && is_quiet => {}
+            (errors, warnings) => {
+                let online = match (&self.tried, well) {
+                    (None, _) => "; nothing was asked, see --online".to_owned(),
+                    (Some(_), _) => format!("; online: {well} of {} well", tried.len()),
+                };
+                let _ = writeln!(text, "{file}: {errors} errors, {warnings} warnings{online}");
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let exit = self.exit();
+        let answer = serde_json::json!({
+            "file": self.file,
+            "name": self.name,
+            "status": exit as u8,
+            "status_name": exit.name(),
+            "findings": self.findings,
+            "config": self.shown,
+            "online": self.tried,
+        });
+        format!("{answer:#}\n")
+    }
+}

@@ -1,0 +1,437 @@
+//! What only asking can tell: whether each API takes our credentials, whether Devo confirms, and whether
+//! this machine's clock is right. What was not tried is never told as well.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::{Serialize, Serializer};
+use time::{Duration, OffsetDateTime};
+
+use super::offline::Look;
+use crate::cli::Common;
+use crate::clock::Clock;
+use crate::command::run::{devo_options, refuse_beyond_loopback};
+use crate::command::{ledger, network, receiver};
+use crate::config::Url;
+use crate::connect::Network;
+use crate::event::{Answered, Batch, Digest, Known, Position};
+use crate::exit::{Because, Exit, Hint, fail, line};
+use crate::quota::Quota;
+use crate::report::{self, Tally};
+use crate::service::{Kind, Service};
+use crate::sink::Sink;
+use crate::sink::devo::Devo;
+use crate::source::plan::Start;
+use crate::source::{self, Opening, Turn};
+use crate::state::quota::Ledger;
+use crate::stop::Stop;
+
+/// Clocks that are further apart than this deserve a word, as in a run.
+const SKEW: Duration = Duration::seconds(60);
+
+/// Something that was tried, or not.
+#[derive(Debug, Serialize)]
+pub(super) struct Try {
+    /// A service, `devo` or `clock`.
+    what: &'static str,
+    /// What was tried, and what it costs.
+    tried: String,
+    outcome: Outcome,
+    said: String,
+    /// How long it took.
+    seconds: Option<f64>,
+    remedy: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Well,
+    /// A run would go on, with a warning.
+    Doubtful,
+    /// A run would end with this.
+    Failed(Exit),
+    NotTried,
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Outcome::Well => serializer.serialize_str("well"),
+            Outcome::Doubtful => serializer.serialize_str("doubtful"),
+            Outcome::Failed(exit) => serializer.serialize_str(exit.name()),
+            Outcome::NotTried => serializer.serialize_str("not tried"),
+        }
+    }
+}
+
+impl Try {
+    /// What a run would end with.
+    pub(super) fn failure(&self) -> Option<Exit> {
+        match self.outcome {
+            Outcome::Failed(exit) => Some(exit),
+            _ => None,
+        }
+    }
+
+    /// Whether it was tried and went well.
+    pub(super) fn is_well(&self) -> bool {
+        self.outcome == Outcome::Well
+    }
+
+    fn not_tried(what: &'static str, why: impl Into<String>) -> Try {
+        Try {
+            what,
+            tried: "nothing".into(),
+            outcome: Outcome::NotTried,
+            said: why.into(),
+            seconds: None,
+            remedy: None,
+        }
+    }
+
+    /// What came of trying it since `started`.
+    fn done(what: &'static str, tried: String, started: Instant, result: Result<String>) -> Try {
+        let (outcome, said, remedy) = match result {
+            Ok(said) => (Outcome::Well, said, None),
+            Err(error) => {
+                let hint = error.downcast_ref().map(|Hint(hint)| hint.clone());
+                let remedy = hint.unwrap_or_else(|| "see proofpull(1)".into());
+                (
+                    Outcome::Failed(Exit::of(&error)),
+                    line(&error),
+                    Some(remedy),
+                )
+            }
+        };
+        Try {
+            what,
+            tried,
+            outcome,
+            said,
+            seconds: Some(started.elapsed().as_secs_f64()),
+            remedy,
+        }
+    }
+}
+
+/// A table, and below it what can be done.
+pub(super) fn text(tries: &[Try]) -> String {
+    if tries.is_empty() {
+        return String::new();
+    }
+    let head = ["SERVICE", "TRIED", "OUTCOME", "TIME"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(tries.iter().map(|one| {
+        let outcome = match one.outcome {
+            Outcome::Well => "well".to_owned(),
+            Outcome::Doubtful => "doubtful".to_owned(),
+            Outcome::Failed(exit) => format!("{} {}", exit as u8, exit.name()),
+            Outcome::NotTried => "not tried".to_owned(),
+        };
+        let time = one
+            .seconds
+            .map_or_else(|| "-".into(), |time| format!("{time:.2} s"));
+        vec![one.what.to_owned(), one.tried.clone(), outcome, time]
+    }));
+    let mut text = report::table(&rows);
+    for Try {
+        what, said, remedy, ..
+    } in tries
+    {
+        text += &format!("{what}: {said}\n");
+        let remedy = remedy.as_ref().map(|remedy| format!("  hint: {remedy}\n"));
+        text += &remedy.unwrap_or_default();
+    }
+    text
+}
+
+/// Tries everything.
+///
+/// # Errors
+/// When nothing may be tried at all.
+pub(super) fn tries(look: &Look, common: &Common, clock: Clock) -> Result<Vec<Try>> {
+    if !look.is_readable {
+        let all = look
+            .services
+            .iter()
+            .map(|service| service.name)
+            .chain(["devo", "clock"]);
+        return Ok(all
+            .map(|what| Try::not_tried(what, "the configuration is refused"))
+            .collect());
+    }
+    if common.now.is_some() {
+        look.services
+            .iter()
+            .try_for_each(|service| refuse_beyond_loopback(look.config, service))?;
+    }
+    let stop = Stop::on_signals()
+        .context("listening for signals")
+        .exit(Exit::Software)?;
+    let network = match network(look.config) {
+        Ok(network) => network,
+        Err(error) => {
+            let why = line(&error);
+            let all = look
+                .services
+                .iter()
+                .map(|service| service.name)
+                .chain(["devo", "clock"]);
+            return Ok(all.map(|what| Try::not_tried(what, why.clone())).collect());
+        }
+    };
+    let trial = Trial {
+        look,
+        network,
+        stop,
+        clock,
+    };
+    let (mut tries, mut clocks) = (Vec::new(), Vec::new());
+    let mut asked: Vec<&Service> = Vec::new();
+    for service in look.services {
+        match asked
+            .iter()
+            .find(|other| trial.proves_the_same(other, service))
+        {
+            Some(other) => {
+                let why = format!(
+                    "it signs in with the credentials that {} was asked with",
+                    other.name
+                );
+                tries.push(Try::not_tried(service.name, why));
+            }
+            None => {
+                let (one, ahead) = trial.service(service);
+                tries.push(one);
+                clocks.extend(ahead.map(|ahead| (service.name, ahead)));
+                asked.push(service);
+            }
+        }
+    }
+    tries.push(trial.devo());
+    tries.push(at_clocks(&clocks));
+    Ok(tries)
+}
+
+struct Trial<'a> {
+    look: &'a Look<'a>,
+    network: Arc<Network>,
+    stop: Stop,
+    clock: Clock,
+}
+
+impl Trial<'_> {
+    /// Whether to ask for one service says all of the other: the same credentials, asked at addresses of
+    /// the same table.
+    fn proves_the_same(&self, one: &Service, other: &Service) -> bool {
+        let addresses = |service| source::addresses(service, self.look.config);
+        let are_same = |one: &Url, other: &Url| one.to_string() == other.to_string();
+        let (ours, theirs) = (addresses(one), addresses(other));
+        one.kind.sign_in() == other.kind.sign_in()
+            && ours.len() == theirs.len()
+            && ours
+                .iter()
+                .zip(&theirs)
+                .all(|(one, other)| are_same(one, other))
+    }
+
+    /// Asks for the newest and shortest window there is, once; how far the server's clock is ahead.
+    fn service(&self, service: &'static Service) -> (Try, Option<Duration>) {
+        let started = Instant::now();
+        let (mut cost, mut ahead) = (String::new(), None);
+        let result = self.ask(service, &mut cost, &mut ahead);
+        let rule = source::rule(service, &self.look.config.settings(service));
+        let shortest = report::age(rule.shortest.try_into().unwrap_or_default());
+        let tried = match service.kind {
+            Kind::Pod { .. } => format!("an archive hour of a day ago{cost}"),
+            _ => format!("the last {shortest}{cost}"),
+        };
+        (Try::done(service.name, tried, started, result), ahead)
+    }
+
+    fn ask(
+        &self,
+        service: &'static Service,
+        cost: &mut String,
+        ahead: &mut Option<Duration>,
+    ) -> Result<String> {
+        let config = self.look.config;
+        let mut settings = config.settings(service);
+        // one summary of a threat proves as much as many
+        settings.max_threats_per_run = 1;
+        let rule = source::rule(service, &settings);
+        let end = rule.limit(self.clock.now());
+        let from = end - rule.shortest;
+        let opening = Opening {
+            service,
+            config,
+            settings: &settings,
+            network: &self.network,
+            stop: &self.stop,
+            start: Start {
+                position: Position {
+                    until: from,
+                    narrow: None,
+                },
+                fresh: false,
+                since: from,
+                end: Some(end),
+                look_back: Duration::ZERO,
+                second_look: None,
+                stream: None,
+            },
+            attempts: 1,
+        };
+        if let Kind::Pod { stream } = service.kind {
+            *cost = ": 1 session".into();
+            source::pod::knock(&opening, stream, self.clock.now())?;
+            return Ok("it took our key and opened a session; nothing of it was delivered".into());
+        }
+        let mut source = source::open(&opening)?;
+        let limits = source::account(service, config)?.pool.limits.iter();
+        let limits: Vec<String> = limits.map(ToString::to_string).collect();
+        let limits = limits.join(", ");
+        let mut quota = Account::of(self.look, service, &self.stop)?;
+        let mut tally = Tally::default();
+        let mut events = 0;
+        let result = loop {
+            let mut turn = Turn {
+                stop: &self.stop,
+                now: self.clock.now(),
+                tally: &mut tally,
+                seen: &Unkept,
+                quota: quota.as_quota(),
+            };
+            match source.next(&mut turn) {
+                Ok(Some(batch)) => events += batch.records.len(),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        *cost = match limits.as_str() {
+            "" => format!(": {} requests", tally.requests),
+            limits => format!(": {} of {limits}{}", tally.requests, quota.left()),
+        };
+        *ahead = source.ahead();
+        result?;
+        if tally.windows == 0 {
+            return fail(
+                Exit::Unavailable,
+                "it did not answer for the whole of what it was asked for",
+            );
+        }
+        Ok(format!(
+            "it took our credentials and answered with {events} events, which were not delivered"
+        ))
+    }
+
+    /// A connection without a record, and the proof that the receiver has read it to its end.
+    fn devo(&self) -> Try {
+        let Some(to) = &self.look.config.devo else {
+            return Try::not_tried("devo", "the configuration has no table [devo]");
+        };
+        let started = Instant::now();
+        let tried = format!("an empty transaction with {}", to.address);
+        Try::done("devo", tried, started, self.transaction())
+    }
+
+    fn transaction(&self) -> Result<String> {
+        let to = receiver(self.look.config)?;
+        let options = devo_options(self.look.config, to, &self.network, self.clock, &self.stop)?;
+        let mut sink = Devo::new(options);
+        sink.send(&Batch::default())?;
+        sink.confirm()?;
+        Ok("it took our certificate and confirmed; no event was sent".into())
+    }
+}
+
+/// Where requests are booked: the ledger of the runs, where there were any.
+enum Account {
+    Kept(Ledger),
+    /// There is no state folder yet, and it is not for a check to make it.
+    New(Unkept),
+}
+
+impl Account {
+    fn of(look: &Look, service: &Service, stop: &Stop) -> Result<Account> {
+        Ok(match look.state_dir.exists() {
+            true => Account::Kept(ledger(look.state_dir, service, look.config, stop)?),
+            false => Account::New(Unkept),
+        })
+    }
+
+    fn as_quota(&mut self) -> &mut dyn Quota {
+        match self {
+            Account::Kept(ledger) => ledger,
+            Account::New(unkept) => unkept,
+        }
+    }
+
+    fn left(&self) -> String {
+        match self {
+            Account::Kept(ledger) => ledger
+                .left()
+                .map_or_else(String::new, |left| format!(", {left} left")),
+            Account::New(_) => ", not booked, since there is no state folder yet".into(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Unkept;
+
+impl Known for Unkept {
+    fn knows(&self, _: &Digest) -> bool {
+        false
+    }
+
+    fn shown(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn answer(&self, _: u32) -> Answered {
+        Answered::default()
+    }
+}
+
+impl Quota for Unkept {
+    fn book(&mut self, _: OffsetDateTime) -> Result<()> {
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime> {
+        Ok(now + wait)
+    }
+}
+
+/// Our clock, by what the servers said of theirs.
+fn at_clocks(clocks: &[(&'static str, Duration)]) -> Try {
+    let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
+        return Try::not_tried("clock", "no server has told its time");
+    };
+    let by = report::age(ahead.abs().try_into().unwrap_or_default());
+    let how = if ahead.is_negative() {
+        "ahead of"
+    } else {
+        "behind"
+    };
+    let is_well = ahead.abs() <= SKEW;
+    Try {
+        what: "clock",
+        tried: format!("the Date of {whose}"),
+        outcome: if is_well {
+            Outcome::Well
+        } else {
+            Outcome::Doubtful
+        },
+        said: format!("this machine's clock is {by} {how} the service's"),
+        seconds: None,
+        remedy: (!is_well).then(|| "set it (timedatectl, chronyc)".into()),
+    }
+}

@@ -1,0 +1,166 @@
+//! What became of the runs of a service: the last one, and the sums over all. For people and for
+//! monitoring; no run depends on it.
+//!
+//! A file of its own beside the state, `<service>.runs.json`, so that a run that cannot read or write its
+//! state can still say so.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use crate::exit::{Because, Exit};
+use crate::files;
+
+/// The version of the file that this program writes.
+const VERSION: u32 = 1;
+
+/// The runs of a service up to now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Runs {
+    version: u32,
+    /// The last one.
+    pub last: Last,
+    /// When one was last done, with status 0 or 3.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub done: Option<OffsetDateTime>,
+    /// How many ended with each status, by its name.
+    pub ended: BTreeMap<String, u64>,
+    /// What all of them counted; of what is called so much at most, the most.
+    pub totals: BTreeMap<String, u64>,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Last {
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339")]
+    pub ended: OffsetDateTime,
+    /// What it ended with.
+    pub status: u8,
+    /// The name of that status.
+    pub name: String,
+    /// What went wrong, in one line, where something did.
+    pub error: Option<String>,
+    /// Its end line; nothing if it ended before it began to pull.
+    pub summary: Map<String, Value>,
+}
+
+impl Runs {
+    /// Those of the file at `path`, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn load(path: &Path) -> Result<Option<Runs>> {
+        let what = || format!("reading {}", path.display());
+        let Some(bytes) = files::read(path).exit(Exit::Data)? else {
+            return Ok(None);
+        };
+        let runs: Runs = serde_json::from_slice(&bytes)
+            .with_context(what)
+            .exit(Exit::Data)
+            .hint(
+                "it only serves status and metrics: move it away, and the next run begins another",
+            )?;
+        Ok(Some(runs))
+    }
+
+    /// Adds a run to those before it; `counted` is what it counted.
+    #[must_use]
+    pub fn with(before: Option<Runs>, last: Last, counted: &Map<String, Value>) -> Runs {
+        let (done, mut ended, mut totals) = before
+            .map(|before| (before.done, before.ended, before.totals))
+            .unwrap_or_default();
+        let is_done = [Exit::Ok, Exit::Gap]
+            .iter()
+            .any(|exit| *exit as u8 == last.status);
+        *ended.entry(last.name.clone()).or_default() += 1;
+        for (name, count) in counted {
+            let count = count.as_u64().unwrap_or(0);
+            let total: &mut u64 = totals.entry(name.clone()).or_default();
+            *total = match name.ends_with("_at_most") {
+                true => count.max(*total),
+                false => total.saturating_add(count),
+            };
+        }
+        Runs {
+            version: VERSION,
+            done: if is_done { Some(last.ended) } else { done },
+            last,
+            ended,
+            totals,
+        }
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        files::replace(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use time::macros::datetime;
+
+    fn run(status: Exit, ended: OffsetDateTime) -> Last {
+        Last {
+            started: ended - time::Duration::seconds(3),
+            ended,
+            status: status as u8,
+            name: status.name().to_owned(),
+            error: None,
+            summary: Map::new(),
+        }
+    }
+
+    fn counted(delivered: u64, lateness: u64) -> Map<String, Value> {
+        let counted = json!({"delivered": delivered, "late_seconds_at_most": lateness});
+        counted.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn runs_are_added_up_and_survive_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.json");
+        assert!(Runs::load(&path).unwrap().is_none());
+        let first = datetime!(2026-11-24 10:00 UTC);
+        let table = [
+            (Exit::Ok, counted(3, 70), 3, 70, first),
+            (Exit::Io, counted(2, 60), 5, 70, first),
+            (
+                Exit::Gap,
+                counted(0, 80),
+                5,
+                80,
+                first + time::Duration::hours(2),
+            ),
+        ];
+        for (hours, (status, counted, delivered, lateness, done)) in (0..).zip(table) {
+            let ended = first + time::Duration::hours(hours);
+            let runs = Runs::with(Runs::load(&path).unwrap(), run(status, ended), &counted);
+            runs.save(&path).unwrap();
+            let runs = Runs::load(&path).unwrap().unwrap();
+            assert_eq!(runs.totals["delivered"], delivered);
+            assert_eq!(runs.totals["late_seconds_at_most"], lateness);
+            assert_eq!((runs.done, runs.last.ended), (Some(done), ended));
+        }
+        let runs = Runs::load(&path).unwrap().unwrap();
+        assert_eq!(runs.ended.len(), 3);
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(Exit::of(&Runs::load(&path).unwrap_err()), Exit::Data);
+    }
+}

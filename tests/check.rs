@@ -1,0 +1,539 @@
+//! `proofpull check`: everything wrong is said, nothing secret is, and nothing is well that was not tried.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proofpull::config::check::look;
+use proofpull::service::SERVICES;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::simulator::SECRET;
+use crate::world::{Running, World, ago, each, write_private};
+
+const SERVICE: &str = "tap-messages-blocked";
+
+/// Changes who may do what with a file.
+pub(crate) fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn nothing_is_wrong_with_a_good_configuration() {
+    let world = World::new();
+    let run = world.ask(&["check"]);
+    run.assert_status(0);
+    assert!(
+        run.answer()
+            .ends_with("0 errors, 0 warnings; nothing was asked, see --online\n"),
+        "{run:?}"
+    );
+    assert_eq!((run.stderr.as_str(), world.tap.requests().len()), ("", 0));
+    assert!(!world.state_dir().exists());
+    let run = world.ask(&["check", "-q"]);
+    assert_eq!((run.status, run.answer().as_str()), (Some(0), ""));
+    let run = world.ask(&["check", SERVICE, "--json"]);
+    run.assert_status(0);
+    let answer = run.json();
+    assert_eq!(
+        (&answer["status"], &answer["status_name"]),
+        (&Value::from(0), &Value::from("ok"))
+    );
+    assert_eq!(answer["findings"], Value::Array(Vec::new()));
+    assert_eq!(
+        (&answer["config"], &answer["online"]),
+        (&Value::Null, &Value::Null)
+    );
+}
+
+/// What is done to a world, and what is said of it: level, the line that is named, status, message, hint.
+type Case = (&'static str, fn(&mut World), [&'static str; 4], i32);
+
+#[test]
+fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
+    let cases: &[Case] = &[
+        (
+            "no certificate",
+            |world| world.devo_table = world.devo_table.replace("client.pem", "none.pem"),
+            [
+                "error",
+                "cert = ",
+                "none.pem: No such file",
+                "name a PEM file",
+            ],
+            78,
+        ),
+        (
+            "a certificate that is none",
+            |world| {
+                let path = world.dir.path().join("broken.pem");
+                write_private(
+                    &path,
+                    "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n",
+                );
+                world.devo_table = world.devo_table.replace("certs/client.pem", "broken.pem");
+            },
+            [
+                "error",
+                "cert = ",
+                "holds something that is no certificate",
+                "download it again",
+            ],
+            78,
+        ),
+        (
+            "an expired certificate",
+            |world| {
+                let pair = world.certs.expired_client();
+                show(world, &pair.cert, &pair.key);
+            },
+            [
+                "error",
+                "cert = ",
+                "it has expired on 2021-01-01T00:00:00Z",
+                "download a new one",
+            ],
+            77,
+        ),
+        (
+            "a certificate that expires soon",
+            |world| {
+                let pair = world.certs.client_for_days(20);
+                show(world, &pair.cert, &pair.key);
+            },
+            [
+                "warning",
+                "cert = ",
+                "it expires on 20",
+                "download a new one",
+            ],
+            0,
+        ),
+        (
+            "no key",
+            |world| world.devo_table = world.devo_table.replace("client.key", "none.key"),
+            [
+                "error",
+                "key = ",
+                "none.key: No such file",
+                "name a PEM file",
+            ],
+            78,
+        ),
+        (
+            "a key that others can read",
+            |world| mode(&world.certs.client_key(), 0o644),
+            [
+                "error",
+                "key = ",
+                "others can read it (mode 0644)",
+                "chmod 640",
+            ],
+            77,
+        ),
+        (
+            "a key that does not fit",
+            |world| {
+                let (cert, key) = (world.certs.client_cert(), world.certs.lone_key());
+                show(world, &cert, &key);
+            },
+            [
+                "error",
+                "key = ",
+                "does not fit the certificate",
+                "two files of one download",
+            ],
+            78,
+        ),
+        (
+            "no chain",
+            |world| world.devo_table = world.devo_table.replace("ca.pem", "none.pem"),
+            [
+                "error",
+                "chain = ",
+                "none.pem: No such file",
+                "PEM files of CA certificates",
+            ],
+            78,
+        ),
+        (
+            "an expired chain",
+            |world| {
+                let pair = world.certs.expired_client();
+                let line = format!("chain = {:?}\n", pair.cert);
+                let chain = format!("chain = {:?}\n", world.certs.ca());
+                world.devo_table = world.devo_table.replace(&chain, &line);
+            },
+            [
+                "error",
+                "chain = ",
+                "every certificate in it has expired",
+                "ask whoever runs the server",
+            ],
+            69,
+        ),
+        (
+            "a CA that is none",
+            |world| world.http_table += "ca = \"tap.secret\"\n",
+            [
+                "error",
+                "ca = ",
+                "it holds none",
+                "PEM files of CA certificates",
+            ],
+            78,
+        ),
+        (
+            "no secret",
+            |world| fs::remove_file(world.dir.path().join("tap.secret")).unwrap(),
+            ["error", "secret = ", "No such file", "create it"],
+            78,
+        ),
+        (
+            "a secret that others can read",
+            |world| mode(&world.dir.path().join("tap.secret"), 0o604),
+            [
+                "error",
+                "secret = ",
+                "others can read it (mode 0604)",
+                "chmod 640",
+            ],
+            77,
+        ),
+        (
+            "an empty secret",
+            |world| write_private(&world.dir.path().join("tap.secret"), "\n"),
+            ["error", "secret = ", "it is empty", "the secret alone"],
+            78,
+        ),
+        (
+            "a variable that is not set",
+            |world| secret(world, "{ env = \"NONE\" }"),
+            [
+                "error",
+                "secret = ",
+                "the variable is not set",
+                "EnvironmentFile=",
+            ],
+            78,
+        ),
+        (
+            "a credential outside of the unit",
+            |world| secret(world, "{ credential = \"tap.secret\" }"),
+            ["warning", "secret = ", "not looked at", "systemd-run"],
+            0,
+        ),
+        (
+            "a credential that is missing in the unit",
+            |world| {
+                secret(world, "{ credential = \"none\" }");
+                let dir = world.dir.path().display().to_string();
+                world.env.insert("CREDENTIALS_DIRECTORY".into(), dir);
+            },
+            ["error", "secret = ", "No such file", "create it"],
+            78,
+        ),
+        (
+            "a state folder that is none",
+            |world| fs::write(world.state_dir(), "").unwrap(),
+            [
+                "error",
+                "state_dir = ",
+                "making a file in",
+                "able to write there",
+            ],
+            73,
+        ),
+        (
+            "a folder for metrics that is not there",
+            |world| world.top = "metrics.textfile_dir = \"none\"".into(),
+            [
+                "warning",
+                "metrics.textfile_dir = ",
+                "making a file in",
+                "make the folder",
+            ],
+            0,
+        ),
+        (
+            "a start that is too old",
+            |world| world.start_at(ago(20 * 24 * 60)),
+            [
+                "warning",
+                "start_time = ",
+                "the service keeps nothing before",
+                "later time",
+            ],
+            0,
+        ),
+        (
+            "no sign-in",
+            |world| world.tap_table.clear(),
+            [
+                "error",
+                "[services.tap-messages-blocked]",
+                "no table [tap] to sign in with",
+                "add [tap]",
+            ],
+            78,
+        ),
+    ];
+    each(
+        cases.iter().map(|case| (case.0.to_owned(), case)),
+        |(name, spoil, says, status)| {
+            let mut world = World::new();
+            spoil(&mut world);
+            let run = world.ask(&["check", SERVICE, "--json"]);
+            run.assert_status(*status);
+            assert!(
+                !run.answer().contains("hunter2") && !run.answer().contains(SECRET),
+                "{name}: {}",
+                run.answer()
+            );
+            let answer = run.json();
+            let findings = answer["findings"].as_array().unwrap();
+            assert_eq!(findings.len(), 1, "{name}: {findings:#?}");
+            let [level, line, message, hint] = says;
+            let text = fs::read_to_string(world.config_path()).unwrap();
+            let at = findings[0]["place"][0].as_u64().unwrap() as usize - 1;
+            assert!(
+                text.lines().nth(at).unwrap().starts_with(line),
+                "{name}: line {at} of\n{text}"
+            );
+            assert_eq!(findings[0]["level"], *level, "{name}");
+            for (key, wanted) in [("message", message), ("hint", hint)] {
+                let said = findings[0][key].as_str().unwrap();
+                assert!(
+                    said.contains(wanted),
+                    "{name}: {key} is {said:?}, not {wanted:?}"
+                );
+            }
+        },
+    );
+}
+
+/// Lets the program show another certificate.
+pub(crate) fn show(world: &mut World, cert: &Path, key: &Path) {
+    let (old_cert, old_key) = (world.certs.client_cert(), world.certs.client_key());
+    for (old, new) in [(old_cert, cert), (old_key, key)] {
+        world.devo_table = world
+            .devo_table
+            .replace(&format!("{old:?}"), &format!("{new:?}"));
+    }
+}
+
+fn secret(world: &mut World, value: &str) {
+    let start = world.tap_table.find("secret =").unwrap();
+    world.tap_table.truncate(start);
+    world.tap_table += &format!("secret = {value}\n");
+}
+
+#[test]
+fn what_is_wrong_in_the_text_does_not_hide_what_is_wrong_with_files() {
+    let mut world = World::new();
+    world.top = "nam = \"x\"\n".into();
+    world.http_table += "timeot = \"1s\"\n";
+    world.service_table = "tag = \"a\"\n".into();
+    world.devo_table = world.devo_table.replace("client.pem", "none.pem");
+    mode(&world.dir.path().join("tap.secret"), 0o644);
+    let run = world.ask(&["check"]);
+    run.assert_status(78);
+    let said = run.answer();
+    for words in [
+        "no key nam",
+        "has no key timeot",
+        "must be two to six levels",
+        "none.pem",
+        "others can read it",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("error: "))
+        .collect();
+    // the tag of each service that is asked for windows
+    let windows = SERVICES
+        .iter()
+        .filter(|service| service.kind.sign_in() != "pod");
+    assert_eq!(lines.len(), 4 + windows.count(), "{said}");
+    let place = |line: &&str| -> usize {
+        line.rsplit(".toml:")
+            .next()
+            .unwrap()
+            .split(':')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    assert!(lines.is_sorted_by_key(place), "{said}");
+    assert_eq!(said.matches("  hint: ").count(), lines.len());
+}
+
+#[test]
+fn a_plain_secret_in_a_file_that_others_can_read_is_refused() {
+    let mut world = World::new();
+    secret(&mut world, &format!("{SECRET:?}"));
+    world.ask(&["check"]).assert_status(0);
+    let path = world.write_config();
+    mode(&path, 0o644);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    let run = Running::start(command.args(["check", "--show", "--config"]).arg(&path)).wait();
+    run.assert_status(77);
+    assert!(
+        run.answer().contains("others can read it") && !run.answer().contains(SECRET),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn without_any_sign_in_nothing_is_called_good() {
+    let world = World::new();
+    let path = world.dir.path().join("empty.toml");
+    write_private(&path, "name = \"x\"\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    command.args(["check", "--online", "--config"]).arg(&path);
+    let run = Running::start(command.arg("--state-dir").arg(world.state_dir())).wait();
+    run.assert_status(78);
+    for words in [
+        "no service can be collected",
+        "no such table, so that nothing can be delivered",
+        "online: 0 of 2 well",
+    ] {
+        assert!(run.answer().contains(words), "{words}: {}", run.answer());
+    }
+}
+
+/// Each example with every key set.
+pub(crate) fn examples() -> Vec<String> {
+    let files = fs::read_dir("examples").unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    let set = |line: &str| match line.strip_prefix('#') {
+        Some(set) if set.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+            set.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    let read = |path| fs::read_to_string::<PathBuf>(path).unwrap();
+    let texts = files.map(read);
+    let texts = texts.map(|text| text.lines().map(set).collect::<Vec<_>>().join("\n"));
+    texts.collect()
+}
+
+#[test]
+fn every_secret_is_looked_at() {
+    for text in examples() {
+        let (config, _) = look(&text, Path::new("/etc"), OffsetDateTime::now_utc());
+        let names = config
+            .keys
+            .names()
+            .filter_map(|name| name.strip_suffix(".file"));
+        let names: Vec<&str> = names.collect();
+        let looked_at: Vec<&str> = config.secrets().iter().map(|(name, _)| *name).collect();
+        assert!(!names.is_empty());
+        for name in names {
+            assert!(looked_at.contains(&name), "{name} is not in {looked_at:?}");
+        }
+    }
+}
+
+#[test]
+fn every_key_is_shown() {
+    for text in examples() {
+        let world = World::new();
+        let path = world.dir.path().join("example.toml");
+        write_private(&path, &text);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        command
+            .args(["check", "--show", "--json", "--config"])
+            .arg(&path);
+        let answer = Running::start(command.env_clear()).wait().json();
+        let shown = answer["config"].as_array().unwrap();
+        let (config, faults) = look(&text, Path::new("/etc"), OffsetDateTime::now_utc());
+        assert_eq!(faults, []);
+        // those with keys of their own are tables, or shown as a whole
+        let names: Vec<&str> = config.keys.names().collect();
+        let mut count = 0;
+        for name in &names {
+            let (table, key) = name.rsplit_once('.').unwrap_or(("", name));
+            let is_inside = |name: &str| shown.iter().any(|line| name == whole(line));
+            let has_keys = names
+                .iter()
+                .any(|other| other.starts_with(&format!("{name}.")));
+            if ["", "services"].contains(&table)
+                && (has_keys || config.keys.place(name).is_some() && table == "services")
+                || is_inside(table)
+            {
+                continue;
+            }
+            let is_absent_table = table.is_empty() && config.keys.place(name).is_none();
+            if is_absent_table && !shown.iter().any(|line| whole(line) == *name) {
+                continue;
+            }
+            count += 1;
+            let line = shown.iter().find(|line| whole(line) == *name);
+            let line = line.unwrap_or_else(|| panic!("{name} is not shown: {key}"));
+            assert_eq!(
+                line["is_default"],
+                config.keys.place(name).is_none(),
+                "{name}"
+            );
+        }
+        assert!(count > 15, "{count}");
+    }
+}
+
+/// The name of a key that is shown, with its table.
+fn whole(line: &Value) -> String {
+    let (table, key) = (
+        line["table"].as_str().unwrap(),
+        line["key"].as_str().unwrap(),
+    );
+    match table {
+        "" => key.to_owned(),
+        _ => format!("{table}.{key}"),
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_read_again_and_has_no_secret() {
+    let world = World::new();
+    let path = world.dir.path().join("example.toml");
+    let example = include_str!("../examples/tap.toml");
+    let text = examples()
+        .into_iter()
+        .find(|text| text.lines().count() == example.lines().count());
+    let text = text
+        .unwrap()
+        .replace("secret = { file = \"tap.secret\" }", "secret = \"hunter2\"");
+    write_private(&path, &text);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    command.args(["check", "--show", "--config"]).arg(&path);
+    let said = Running::start(command.env_clear()).wait().answer();
+    assert!(!said.contains("hunter2"), "{said}");
+    for line in [
+        "secret = \"***\"",
+        "principal = \"00000000-0000-0000-0000-000000000000\"",
+        "fields = { \"@devo_environment\" = \"prod\" }",
+        "threat_type = [\"url\", \"attachment\"]",
+        "requests = [{ period = \"1d\", at_most = 220 }]",
+        "look_back = \"45m\"",
+        "look_back = \"45m\"  # default",
+        "# start_time is not set",
+    ] {
+        assert!(said.lines().any(|found| found == line), "{line}\n{said}");
+    }
+    let first = said
+        .split("\n\n")
+        .take_while(|part| !part.contains(": error: "));
+    let again: String = first.collect::<Vec<_>>().join("\n\n");
+    let (_, faults) = look(&again, Path::new("/"), OffsetDateTime::now_utc());
+    assert_eq!(faults, [], "{again}");
+}

@@ -1,0 +1,458 @@
+//! `proofpull check --online`: each end that is broken is told with its remedy, and nothing is well that was
+//! not tried.
+
+use std::fs;
+use std::time::Duration;
+
+use proofpull::service::SERVICES;
+use serde_json::Value;
+
+use crate::check::{mode, show};
+use crate::simulator::{Behaviour, Fault, Options, SECRET, Trouble};
+use crate::world::{World, ago, each, write_private};
+
+const SERVICE: &str = "tap-messages-blocked";
+
+/// The rows of `check --online`, by what was tried.
+fn row<'a>(answer: &'a Value, what: &str) -> &'a Value {
+    let rows = answer["online"].as_array().unwrap();
+    rows.iter()
+        .find(|row| row["what"] == what)
+        .unwrap_or_else(|| panic!("{what}: {answer:#}"))
+}
+
+#[test]
+fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
+    let world = World::new();
+    world.add(SERVICE, ago(3), ago(0), 30);
+    let run = world.ask(&["check", "--online", "--json"]);
+    run.assert_status(0);
+    let answer = run.json();
+    let [first, ..] = &SERVICES;
+    for what in [first.name, "devo", "clock"] {
+        assert_eq!(row(&answer, what)["outcome"], "well", "{answer:#}");
+    }
+    for service in SERVICES
+        .iter()
+        .filter(|service| *service != first && service.kind.sign_in() == "tap")
+    {
+        assert_eq!(
+            row(&answer, service.name)["outcome"],
+            "not tried",
+            "{answer:#}"
+        );
+    }
+    let requests = world.tap.requests();
+    let lengths: Vec<i64> = requests
+        .iter()
+        .map(|request| {
+            let (from, to) = request.interval().unwrap();
+            (to - from).whole_seconds()
+        })
+        .collect();
+    assert_eq!(lengths, [30]);
+    assert_eq!((world.devo.count(), world.devo.connections().len()), (0, 1));
+    // nothing has run yet, and a check is no run
+    assert!(!world.state_dir().exists());
+    assert!(
+        row(&answer, first.name)["tried"]
+            .as_str()
+            .unwrap()
+            .contains("1 of 1800 requests in 1d, not booked")
+    );
+
+    world.run(SERVICE, &[]).assert_status(0);
+    let run = world.ask(&["check", SERVICE, "--online"]);
+    run.assert_status(0);
+    let said = run.answer();
+    let run_made = world.tap.requests().len() - 2;
+    let left = 220 - 1 - run_made;
+    assert!(
+        said.contains(&format!("1 of 1800 requests in 1d, {left} left")),
+        "{said}"
+    );
+    assert!(said.contains("online: 3 of 3 well"), "{said}");
+    assert!(!said.contains(SECRET));
+    // and it has moved nothing
+    let before = world.position(SERVICE);
+    world.ask(&["check", "--online"]).assert_status(0);
+    assert_eq!(world.position(SERVICE), before);
+}
+
+/// What is done to a world, what fails in it, the status, and words of the remedy.
+type Broken = (
+    &'static str,
+    fn(&mut World),
+    &'static str,
+    i32,
+    &'static str,
+);
+
+#[test]
+fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
+    fn answers(world: &World, status: u16) {
+        world
+            .tap
+            .script(move |_, _| Some(Fault::status(status, "because")));
+    }
+    fn body(world: &World, text: &'static str) {
+        world.tap.script(move |_, _| Some(Fault::Body(text.into())));
+    }
+    let cases: &[Broken] = &[
+        (
+            "400",
+            |world| answers(world, 400),
+            SERVICE,
+            65,
+            "check threat_type",
+        ),
+        (
+            "401",
+            |world| answers(world, 401),
+            SERVICE,
+            77,
+            "Connected Applications",
+        ),
+        ("403", |world| answers(world, 403), SERVICE, 77, "licence"),
+        ("404", |world| answers(world, 404), SERVICE, 65, "base_url"),
+        (
+            "429",
+            |world| answers(world, 429),
+            SERVICE,
+            75,
+            "quota of these credentials is spent",
+        ),
+        (
+            "302",
+            |world| answers(world, 302),
+            SERVICE,
+            65,
+            "sign-in pages of proxies",
+        ),
+        (
+            "500",
+            |world| answers(world, 500),
+            SERVICE,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "503",
+            |world| answers(world, 503),
+            SERVICE,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "a page instead of an answer",
+            |world| body(world, "<html>sign in</html>"),
+            SERVICE,
+            65,
+            "not what",
+        ),
+        (
+            "an answer without its array",
+            |world| body(world, "{}"),
+            SERVICE,
+            65,
+            "not what",
+        ),
+        (
+            "a cut answer",
+            |world| body(world, "{\"messagesBlocked\":["),
+            SERVICE,
+            69,
+            "the connection was cut",
+        ),
+        (
+            "a reset",
+            |world| world.tap.script(|_, _| Some(Fault::Reset)),
+            SERVICE,
+            69,
+            "dropped the connection",
+        ),
+        (
+            "another secret",
+            |world| write_private(&world.dir.path().join("tap.secret"), "wrong"),
+            SERVICE,
+            77,
+            "Connected Applications",
+        ),
+        (
+            "nobody at TAP",
+            |world| {
+                let start = world.tap_table.find('\n').unwrap();
+                world
+                    .tap_table
+                    .replace_range(..start, "base_url = \"http://127.0.0.1:9\"");
+            },
+            SERVICE,
+            69,
+            "nothing listens there",
+        ),
+        (
+            "no secret",
+            |world| fs::remove_file(world.dir.path().join("tap.secret")).unwrap(),
+            SERVICE,
+            78,
+            "create it",
+        ),
+        (
+            "a server whose clock is behind",
+            |world| world.tap.set_clock_offset(time::Duration::hours(-3)),
+            SERVICE,
+            65,
+            "clock",
+        ),
+        (
+            "a state folder that is none",
+            |world| fs::write(world.state_dir(), "").unwrap(),
+            SERVICE,
+            73,
+            "state folder",
+        ),
+        (
+            "nobody at Devo",
+            |world| world.devo.pause_listening(),
+            "devo",
+            69,
+            "nothing listens there",
+        ),
+        (
+            "a receiver that never closes",
+            |world| world.devo.behave(|_| Behaviour::NeverClose),
+            "devo",
+            74,
+            "look at the receiver",
+        ),
+        (
+            "a receiver that resets",
+            |world| {
+                world.devo.behave(|_| Behaviour::StopThenReset {
+                    after: 0,
+                    wait: Duration::ZERO,
+                });
+            },
+            "devo",
+            74,
+            "look at the receiver",
+        ),
+        (
+            "a receiver that cuts the handshake",
+            |world| world.devo.behave(|_| Behaviour::CutHandshake),
+            "devo",
+            69,
+            "check that this port speaks TLS",
+        ),
+        (
+            "a receiver that says nothing",
+            |world| world.devo.behave(|_| Behaviour::Silent),
+            "devo",
+            69,
+            "check that this port speaks TLS",
+        ),
+        (
+            "a certificate of a stranger",
+            |world| {
+                let pair = world.certs.stranger_client();
+                show(world, &pair.cert, &pair.key);
+            },
+            "devo",
+            77,
+            "who signed our certificate",
+        ),
+        (
+            "no certificate of ours",
+            |world| {
+                let lines = world
+                    .devo_table
+                    .lines()
+                    .filter(|line| !line.starts_with("cert") && !line.starts_with("key"));
+                world.devo_table = lines.map(|line| format!("{line}\n")).collect();
+            },
+            "devo",
+            77,
+            "client certificate",
+        ),
+        (
+            "another authority",
+            |world| {
+                let other = world.certs.other_ca().ca;
+                world.devo_table = world
+                    .devo_table
+                    .replace(&format!("{:?}", world.certs.ca()), &format!("{other:?}"));
+            },
+            "devo",
+            69,
+            "CA that is not trusted",
+        ),
+        (
+            "another name",
+            |world| world.devo_table += "server_name = \"devo.example\"\n",
+            "devo",
+            69,
+            "server_name",
+        ),
+        (
+            "a key that others can read",
+            |world| mode(&world.certs.client_key(), 0o644),
+            "devo",
+            77,
+            "chmod 640",
+        ),
+        (
+            "a text that is refused",
+            |world| world.top = "nam = 1\n".into(),
+            "text",
+            78,
+            "",
+        ),
+    ];
+    each(
+        cases.iter().map(|case| (case.0.to_owned(), case)),
+        |(name, spoil, what, status, remedy)| {
+            let mut world = World::new();
+            world.http_table = "timeout = \"2s\"\n".into();
+            spoil(&mut world);
+            let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+            run.assert_status(*status);
+            let answer = run.json();
+            assert!(!run.answer().contains(SECRET), "{name}: {}", run.answer());
+            if *what == "text" {
+                let rows = answer["online"].as_array().unwrap();
+                assert!(
+                    rows.iter().all(|row| row["outcome"] == "not tried"),
+                    "{name}: {answer:#}"
+                );
+                assert_eq!(
+                    world.tap.requests().len() + world.devo.connections().len(),
+                    0
+                );
+                return;
+            }
+            let failed = row(&answer, what);
+            assert!(
+                failed["outcome"] != "well" && failed["outcome"] != "not tried",
+                "{name}: {answer:#}"
+            );
+            let said = failed["remedy"].as_str().unwrap_or_default();
+            assert!(
+                said.contains(remedy),
+                "{name}: {remedy:?} is not in {failed:#}"
+            );
+            // the other end is tried all the same
+            let other = if *what == "devo" { SERVICE } else { "devo" };
+            assert_eq!(row(&answer, other)["outcome"], "well", "{name}: {answer:#}");
+            assert!(world.tap.requests().len() <= 1, "{name}");
+            assert_eq!(world.devo.count(), 0, "{name}");
+        },
+    );
+}
+
+#[test]
+fn online_a_clock_that_is_wrong_is_no_success() {
+    let world = World::new();
+    world.tap.set_clock_offset(time::Duration::hours(3));
+    let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+    run.assert_status(0);
+    let answer = run.json();
+    let clock = row(&answer, "clock");
+    assert_eq!(clock["outcome"], "doubtful");
+    assert!(
+        clock["said"]
+            .as_str()
+            .unwrap()
+            .contains("behind the service's"),
+        "{clock}"
+    );
+    assert!(
+        clock["remedy"].as_str().unwrap().contains("timedatectl"),
+        "{clock}"
+    );
+    // where nobody tells the time, that is no success either
+    world.tap.script(|_, _| Some(Fault::Close));
+    let answer = world.ask(&["check", SERVICE, "--online", "--json"]).json();
+    assert_eq!(row(&answer, "clock")["outcome"], "not tried");
+}
+
+#[test]
+fn online_a_spent_quota_is_told_and_costs_nothing() {
+    let mut world = World::new();
+    world.service_table = "requests = [{ period = \"1h\", at_most = 1 }]\n".into();
+    world.start_at(ago(30));
+    world.run(SERVICE, &[]).assert_status(0);
+    let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+    run.assert_status(75);
+    let answer = run.json();
+    assert_eq!(row(&answer, SERVICE)["outcome"], "tempfail");
+    assert_eq!(world.tap.requests().len(), 1);
+}
+
+#[test]
+fn online_the_same_is_proven_where_tls_and_a_name_must_be_right() {
+    let world = World::with_certs(|certs| Options {
+        server: Some(certs.expired_server()),
+        ..Options::default()
+    });
+    let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+    run.assert_status(69);
+    let answer = run.json();
+    let remedy = row(&answer, "devo")["remedy"].as_str().unwrap().to_owned();
+    assert!(remedy.contains("certificate has expired"), "{remedy}");
+}
+
+#[test]
+fn online_isolation_and_threats_are_asked_for_themselves() {
+    for service in ["isolation-url", "tap-threats"] {
+        let world = World::new();
+        let run = world.ask(&["check", service, "--online", "--json"]);
+        run.assert_status(0);
+        assert_eq!(row(&run.json(), service)["outcome"], "well", "{run:?}");
+        assert_eq!(world.devo.count(), 0);
+    }
+    for (answer, status) in [(401, 77), (403, 77), (404, 65), (429, 75), (503, 69)] {
+        let world = World::new();
+        let fault = move || Some(Fault::status(answer, "because"));
+        world.isolation.script(move |_, _| fault());
+        let run = world.ask(&["check", "isolation-url", "--online", "--json"]);
+        run.assert_status(status);
+        let answer = run.json();
+        let failed = row(&answer, "isolation-url");
+        assert!(failed["remedy"].as_str().is_some(), "{failed:#}");
+        assert_eq!(row(&answer, "devo")["outcome"], "well");
+    }
+}
+
+#[test]
+fn online_pod_opens_an_old_hour_of_the_archive_and_never_the_live_stream() {
+    let world = World::new();
+    let run = world.ask(&["check", "pod-message", "--online", "--json"]);
+    run.assert_status(0);
+    assert_eq!(
+        row(&run.json(), "pod-message")["outcome"],
+        "well",
+        "{run:?}"
+    );
+    let asked = world.pod.asked();
+    assert_eq!(asked.len(), 1);
+    let (from, _) = asked[0].hours.expect("the archive");
+    assert!(from < ago(23 * 60), "{from}");
+    assert_eq!(world.devo.count(), 0);
+
+    for (answer, status) in [(400, 65), (401, 77), (404, 65), (409, 69), (503, 69)] {
+        let world = World::new();
+        world
+            .pod
+            .script(move |_, _| Some(Trouble::Status(answer, "because")));
+        let run = world.ask(&["check", "pod-audit", "--online", "--json"]);
+        run.assert_status(status);
+        let said = run.json();
+        let failed = row(&said, "pod-audit");
+        assert!(failed["remedy"].as_str().is_some(), "{failed:#}");
+        let words = failed["said"].as_str().unwrap_or_default();
+        assert!(words.contains(&answer.to_string()), "{failed:#}");
+        assert_eq!(row(&said, "devo")["outcome"], "well");
+        // told as it is, at once
+        assert_eq!(world.pod.asked().len(), 1);
+    }
+}

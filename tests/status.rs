@@ -1,0 +1,423 @@
+//! `proofpull status`, the account that runs give of themselves, and what is shown while one goes on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use proofpull::config::values::parse_instant;
+use serde_json::Value;
+
+use crate::simulator::{Event, Fault, Rng, sample};
+use crate::world::{Run, Running, World, ago, array, hold, seed};
+
+const SERVICE: &str = "tap-messages-blocked";
+
+/// Two hours with ten events.
+fn world() -> World {
+    let mut world = World::new();
+    world.start_at(ago(120));
+    world.add(SERVICE, ago(120), ago(3), 10);
+    world
+}
+
+/// What `status --json` says of a service.
+fn standing(world: &World, sink: &str) -> Value {
+    let run = world.ask(&["status", SERVICE, "--json"]);
+    let answer = run.json();
+    let all = answer["services"].as_array().unwrap();
+    let found = all
+        .iter()
+        .find(|one| one["service"] == SERVICE && one["sink"] == sink);
+    found.unwrap_or_else(|| panic!("{answer:#}")).clone()
+}
+
+#[test]
+fn a_service_that_never_ran_is_told_so() {
+    let world = world();
+    let run = world.ask(&["status"]);
+    run.assert_status(0);
+    let said = run.answer();
+    assert_eq!(
+        said.lines()
+            .filter(|line| line.contains("never ran"))
+            .count(),
+        proofpull::service::SERVICES.len()
+    );
+    assert_eq!(standing(&world, "devo")["position"], Value::Null);
+    assert!(!world.state_dir().exists());
+}
+
+#[test]
+fn status_says_where_a_service_stands_after_each_run() {
+    let world = world();
+    world.run(SERVICE, &[]).assert_status(0);
+    let one = standing(&world, "devo");
+    assert_eq!(
+        one["position"].as_str(),
+        Some(world.position(SERVICE).as_str())
+    );
+    assert!(
+        (60..400).contains(&one["lag_seconds"].as_u64().unwrap()),
+        "{one:#}"
+    );
+    assert_eq!(
+        (&one["identities"], &one["gaps"]),
+        (&Value::from(10), &Value::Array(Vec::new()))
+    );
+    let (last, totals) = (&one["runs"]["last"], &one["runs"]["totals"]);
+    assert_eq!(
+        (&last["status"], &last["name"], &last["error"]),
+        (&Value::from(0), &Value::from("ok"), &Value::Null)
+    );
+    assert_eq!(
+        (&totals["delivered"], &last["summary"]["delivered"]),
+        (&Value::from(10), &Value::from(10))
+    );
+    assert_eq!(one["runs"]["done"], last["ended"]);
+    let limits = one["quota"]["limits"].as_array().unwrap();
+    let used: Vec<u64> = limits
+        .iter()
+        .map(|limit| limit["used"].as_u64().unwrap())
+        .collect();
+    assert_eq!(used, [2, 2]);
+    assert_eq!(one["quota"]["is_free"], true);
+
+    world.tap.script(|_, _| Some(Fault::status(401, "no")));
+    world.run(SERVICE, &[]).assert_status(77);
+    let two = standing(&world, "devo");
+    let last = &two["runs"]["last"];
+    assert_eq!(
+        (&last["status"], &last["summary"]["outcome"]),
+        (&Value::from(77), &Value::from("failed"))
+    );
+    assert!(last["error"].as_str().unwrap().contains("[SetupError 100]"));
+    assert_eq!(
+        (&two["runs"]["done"], &two["position"]),
+        (&one["runs"]["done"], &one["position"])
+    );
+    assert_eq!(
+        two["runs"]["ended"],
+        serde_json::json!({"ok": 1, "noperm": 1})
+    );
+    let run = world.ask(&["status", SERVICE]);
+    run.assert_status(0);
+    let said = run.answer();
+    for words in [
+        "77 noperm",
+        "the last run ended with 77 (noperm): ",
+        "2 of 220 used",
+        "s ago",
+    ] {
+        assert!(
+            said.contains(words) || words == "2 of 220 used" && said.contains("3 of 220 used"),
+            "{words}\n{said}"
+        );
+    }
+
+    // a run before its state can be read, too
+    fs::write(world.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
+    world.run(SERVICE, &[]).assert_status(65);
+    let run = world.ask(&["status", SERVICE]);
+    run.assert_status(65);
+    assert!(
+        run.answer().contains("it is damaged") && run.answer().contains("hint: "),
+        "{}",
+        run.answer()
+    );
+    let broken = standing(&world, "devo");
+    assert_eq!(
+        (
+            &broken["error"]["status"],
+            &broken["runs"]["last"]["status"]
+        ),
+        (&Value::from(65), &Value::from(65))
+    );
+}
+
+#[test]
+fn a_run_that_is_under_way_is_told_and_not_disturbed() {
+    let world = world();
+    let held = hold(&world.tap, 0);
+    let running = world.start(SERVICE, &[]);
+    held.wait();
+    for _ in 0..20 {
+        let one = standing(&world, "devo");
+        assert_eq!(one["running"]["pid"], running.pid(), "{one:#}");
+        assert!(one["running"]["since"].as_str().unwrap().ends_with('Z'));
+    }
+    drop(held);
+    running.wait().assert_status(0);
+    assert_eq!(standing(&world, "devo")["running"], Value::Null);
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn looking_never_keeps_a_run_from_starting() {
+    let world = world();
+    world.run(SERVICE, &[]).assert_status(0);
+    let config = world.write_config();
+    let start = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+        Running::start(command.args(words).arg("--config").arg(&config)).wait()
+    };
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                start(&["status", SERVICE]).assert_status(0);
+            }
+        });
+        let runs: Vec<Option<i32>> = (0..10).map(|_| world.run(SERVICE, &[]).status).collect();
+        over.store(true, Relaxed);
+        assert_eq!(runs, [Some(0); 10]);
+    });
+}
+
+#[test]
+fn gaps_late_events_and_other_sinks_are_told() {
+    let mut world = World::new();
+    let mut rng = Rng::new(seed());
+    world.start_at(ago(180));
+    let mut hide = |created, serial| {
+        let body = sample::message(&mut rng, created, serial, "someone@corp.example");
+        let event = Event {
+            late: true,
+            ..Event::new(created, body)
+        };
+        world.tap.add(array(SERVICE), event);
+    };
+    let latest = ago(30);
+    hide(latest, 1);
+    hide(ago(10), 2);
+    world.run(SERVICE, &[]).assert_status(0);
+    let position = parse_instant(&world.position(SERVICE)).unwrap();
+    world.tap.release_late();
+    world.run(SERVICE, &[]).assert_status(0);
+    world.run(SERVICE, &[]).assert_status(0);
+    let one = standing(&world, "devo");
+    assert_eq!(one["late"], 2);
+    let lateness = (position - latest).whole_seconds();
+    assert_eq!(one["late_seconds_at_most"], lateness);
+    let said = world.ask(&["status", SERVICE]).answer();
+    assert!(said.contains("  2 (up to 2"), "{said}");
+
+    world.run(SERVICE, &["--stdout"]).assert_status(0);
+    assert_eq!(standing(&world, "stdout")["runs"]["last"]["status"], 0);
+    world.run(SERVICE, &["--start-time", "2h"]).assert_status(0);
+    let said = world.ask(&["status", SERVICE]).answer();
+    for title in [
+        SERVICE,
+        "tap-messages-blocked (stdout)",
+        "tap-messages-blocked (backfill)",
+    ] {
+        assert!(
+            said.lines()
+                .any(|line| line.starts_with(&format!("{title}  "))),
+            "{title}\n{said}"
+        );
+    }
+    // eight days on, a day is lost
+    let later = proofpull::window::utc(ago(-8 * 24 * 60));
+    world.tap.set_clock_offset(time::Duration::days(8));
+    world.run(SERVICE, &["--now", &later]).assert_status(3);
+    let one = standing(&world, "devo");
+    assert_eq!(one["gaps"].as_array().unwrap().len(), 1);
+    let said = world.ask(&["status", SERVICE]).answer();
+    assert!(said.contains("gap: what lies between"), "{said}");
+}
+
+#[test]
+fn max_lag_answers_as_a_nagios_check() {
+    let world = world();
+    let check = |world: &World, lag: &str, code: i32, says: &[&str]| {
+        let run: Run = world.ask(&["status", SERVICE, "--max-lag", lag]);
+        run.assert_status(code);
+        let said = run.answer();
+        let word = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][code as usize];
+        assert!(said.starts_with(&format!("PROOFPULL {word} - ")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        says.iter()
+            .for_each(|words| assert!(said.contains(words), "{words}: {said}"));
+    };
+    check(&world, "1h", 2, &["never ran"]);
+    world.run(SERVICE, &[]).assert_status(0);
+    check(
+        &world,
+        "1h",
+        0,
+        &[
+            "1 services, at most ",
+            " | 'tap-messages-blocked'=",
+            "s;;3600;0",
+        ],
+    );
+    check(&world, "1s", 2, &["tap-messages-blocked: 1m"]);
+    // every service: the others never ran
+    let run = world.ask(&["status", "--max-lag", "1h"]);
+    run.assert_status(2);
+    world.tap.script(|_, _| Some(Fault::status(503, "no")));
+    world.run(SERVICE, &[]).assert_status(69);
+    check(
+        &world,
+        "1h",
+        1,
+        &["the last run ended with 69 (unavailable)"],
+    );
+    check(&world, "1s", 2, &["behind", "the last run ended with 69"]);
+    fs::write(world.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
+    check(&world, "1h", 3, &["it is damaged"]);
+    let mut world = world;
+    world.top = "nam = 1".into();
+    check(&world, "1h", 3, &["no key nam"]);
+}
+
+/// The figures that a run left, without comments, by their names.
+fn figures(world: &World) -> Vec<(String, f64)> {
+    let path = world
+        .dir
+        .path()
+        .join(format!("metrics/proofpull_acme_{SERVICE}.prom"));
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o644
+    );
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let labels = format!("{{name=\"acme\",service=\"{SERVICE}\"");
+    let read = |line: &str| {
+        let (name, rest) = line.split_once(&labels).unwrap_or_else(|| panic!("{line}"));
+        (
+            name.to_owned(),
+            rest.rsplit(' ').next().unwrap().parse().unwrap(),
+        )
+    };
+    lines.map(read).collect()
+}
+
+fn figure(world: &World, name: &str) -> f64 {
+    let all = figures(world);
+    let found = all
+        .iter()
+        .find(|(found, _)| found == &format!("proofpull_{name}"));
+    found.unwrap_or_else(|| panic!("{name}: {all:?}")).1
+}
+
+#[test]
+fn each_run_leaves_figures_for_prometheus_also_one_that_failed() {
+    let mut world = world();
+    fs::create_dir(world.dir.path().join("metrics")).unwrap();
+    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    world.run(SERVICE, &[]).assert_status(0);
+    let done = figure(&world, "last_success_timestamp_seconds");
+    assert_eq!(figure(&world, "events_delivered_total"), 10.0);
+    assert_eq!(figure(&world, "last_run_status"), 0.0);
+    assert_eq!(figure(&world, "identities"), 10.0);
+    assert_eq!(figure(&world, "last_run_requests_left"), 218.0);
+    assert!(figure(&world, "last_run_peak_memory_bytes") > 1e6);
+
+    world.tap.script(|_, _| Some(Fault::status(403, "no")));
+    world.run(SERVICE, &[]).assert_status(77);
+    assert_eq!(figure(&world, "last_run_status"), 77.0);
+    assert_eq!(figure(&world, "last_success_timestamp_seconds"), done);
+    assert_eq!(figure(&world, "events_delivered_total"), 10.0);
+    // before there is a source, too
+    world.tap.no_script();
+    world.tap_table.clear();
+    world.run(SERVICE, &[]).assert_status(78);
+    assert_eq!(figure(&world, "last_run_status"), 78.0);
+    assert!(figure(&world, "last_run_timestamp_seconds") >= done);
+    // nothing is left half written
+    assert_eq!(
+        fs::read_dir(world.dir.path().join("metrics"))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn figures_are_of_the_timers_runs_and_never_stop_one() {
+    let mut world = world();
+    let dir = world.dir.path().join("metrics");
+    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_says("textfile_dir");
+    world.assert_exactly_once(SERVICE);
+    fs::create_dir(&dir).unwrap();
+    world.run(SERVICE, &["--stdout"]).assert_status(0);
+    world.run(SERVICE, &["--start-time", "1h"]).assert_status(0);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    // a run that finds another under way has nothing to tell
+    let held = hold(&world.tap, 0);
+    let running = world.start(SERVICE, &[]);
+    held.wait();
+    world.run(SERVICE, &[]).assert_status(75);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    drop(held);
+    running.wait().assert_status(0);
+    assert_eq!(figure(&world, "last_run_status"), 0.0);
+}
+
+#[test]
+fn damaged_sums_begin_anew_with_a_warning() {
+    let world = world();
+    world.run(SERVICE, &[]).assert_status(0);
+    let path = world.state_dir().join(format!("{SERVICE}.runs.json"));
+    fs::write(&path, "{}").unwrap();
+    world
+        .run(SERVICE, &[])
+        .assert_status(0)
+        .assert_says("begin anew");
+    assert_eq!(
+        standing(&world, "devo")["runs"]["ended"],
+        serde_json::json!({"ok": 1})
+    );
+}
+
+/// What a run says to a terminal of its own.
+fn on_a_terminal(world: &World, more: &str) -> Option<String> {
+    let config = world.write_config();
+    let program = env!("CARGO_BIN_EXE_proofpull");
+    let line = format!(
+        "{program} run {SERVICE} --config {} {more}",
+        config.display()
+    );
+    let mut script = Command::new("script");
+    let script = script
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
+    match script.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{output:?}");
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Err(_) => {
+            println!("skipped: there is no script(1)");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_bar_is_shown_to_a_terminal_alone_and_never_with_q() {
+    let bar = |text: &str| text.contains("tap-messages-blocked ") && text.contains('%');
+    let world = world();
+    let Some(said) = on_a_terminal(&world, "") else {
+        return;
+    };
+    assert!(bar(&said), "{said:?}");
+    // the bar is gone before the end line
+    let end = said
+        .rsplit('\r')
+        .find(|line| line.contains("caught up"))
+        .unwrap();
+    assert!(!end.contains('%'), "{said:?}");
+    for more in ["-q", "--log-format json"] {
+        let said = on_a_terminal(&self::world(), more).unwrap();
+        assert!(!said.contains('%'), "{said:?}");
+    }
+    let run = self::world().run(SERVICE, &[]);
+    run.assert_status(0).assert_never_says("%");
+}

@@ -1,0 +1,143 @@
+//! The units as they are shipped: what they start, for whom, and how long it may take.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use proofpull::config::Settings;
+use proofpull::config::values::parse_duration;
+use proofpull::service::SERVICES;
+
+use crate::simulator::SECRET;
+use crate::world::{Run, Running, World, ago, write_private};
+
+const SERVICE: &str = "tap-messages-blocked";
+const UNIT: &str = include_str!("../systemd/proofpull@.service");
+
+/// The values of a setting of a unit, in order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    let lines = unit.lines().filter_map(|line| line.split_once('='));
+    lines
+        .filter(|(found, _)| *found == key)
+        .map(|(_, value)| value)
+        .collect()
+}
+
+/// Does what systemd does with the unit under the name of `tenant`, below a root of its own: the state
+/// folder, the credentials, the environment, the command.
+fn start(root: &std::path::Path, tenant: &str) -> Run {
+    let said = |key: &str| {
+        let all = values(UNIT, key);
+        let [one] = all[..] else {
+            panic!("{key}: {all:?}")
+        };
+        one.replace("%p", tenant).replace("%i", SERVICE)
+    };
+    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    let state = below("/var/lib").join(said("StateDirectory"));
+    fs::create_dir_all(&state).unwrap();
+
+    let credentials = below("/run/credentials").join(tenant);
+    fs::create_dir_all(&credentials).unwrap();
+    let load = said("LoadCredential");
+    let (id, folder) = load.split_once(':').unwrap();
+    for entry in fs::read_dir(below(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{id}_{}", entry.file_name().into_string().unwrap());
+        write_private(
+            &credentials.join(name),
+            &fs::read_to_string(entry.path()).unwrap(),
+        );
+    }
+
+    let exec = said("ExecStart");
+    let words: Vec<&str> = exec.split(' ').collect();
+    assert_eq!(words[0], "/usr/local/bin/proofpull");
+    let environment = said("Environment");
+    let (variable, path) = environment.split_once('=').unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    command
+        .args(&words[1..])
+        .env_clear()
+        .env(variable, below(path));
+    command
+        .env("STATE_DIRECTORY", &state)
+        .env("CREDENTIALS_DIRECTORY", &credentials);
+    Running::start(&mut command).wait()
+}
+
+#[test]
+fn a_copy_of_the_unit_under_another_name_is_another_tenant() {
+    let root = tempfile::tempdir().unwrap();
+    let mut worlds = Vec::new();
+    for (count, tenant) in [(4, "proofpull"), (7, "proofpull-acme")] {
+        let mut world = World::new();
+        world.start_at(ago(60));
+        world.add(SERVICE, ago(60), ago(3), count);
+        world.top = format!("name = {tenant:?}");
+        world.tap_table = world
+            .tap_table
+            .lines()
+            .filter(|line| !line.starts_with("secret"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        world.tap_table += "secret = { credential = \"proofpull_tap.secret\" }\n";
+        let text = fs::read_to_string(world.write_config()).unwrap();
+        let text = text.replacen("state_dir", "# state_dir", 1);
+        let etc = root.path().join("etc").join(tenant);
+        fs::create_dir_all(etc.join("credentials")).unwrap();
+        write_private(&etc.join("config.toml"), &text);
+        write_private(&etc.join("credentials/tap.secret"), SECRET);
+        worlds.push((tenant, count, world));
+    }
+    for round in 0..2 {
+        for (tenant, count, world) in &worlds {
+            let run = start(root.path(), tenant);
+            run.assert_status(0);
+            let delivered = if round == 0 { *count } else { 0 };
+            assert_eq!(run.count("delivered"), delivered as u64, "{tenant}");
+            world.assert_exactly_once(SERVICE);
+        }
+    }
+    for (tenant, ..) in &worlds {
+        assert!(
+            root.path()
+                .join(format!("var/lib/{tenant}/{SERVICE}.json"))
+                .exists()
+        );
+    }
+}
+
+#[test]
+fn the_time_limits_of_the_unit_fit_what_a_run_may_take() {
+    let seconds = |value: &str| parse_duration(&value.replace("min", "m")).unwrap();
+    for service in &SERVICES {
+        let unit = match service.kind.sign_in() {
+            "pod" => include_str!("../systemd/drop-ins/pod-service.conf"),
+            _ => UNIT,
+        };
+        let limit = seconds(values(unit, "TimeoutStartSec")[0]);
+        let longest = Settings::of(service.kind).max_duration;
+        let room = limit.checked_sub(longest);
+        assert!(room > Some(Duration::from_secs(180)), "{}", service.name);
+    }
+    // longer than the longest silence that a confirmation waits for
+    assert!(seconds(values(UNIT, "TimeoutStopSec")[0]) >= Duration::from_secs(120));
+    assert_eq!(values(UNIT, "SuccessExitStatus"), ["TEMPFAIL"]);
+    assert_eq!(values(UNIT, "Type"), ["oneshot"]);
+}
+
+#[test]
+fn the_crontab_runs_every_service_quietly() {
+    let crontab = include_str!("../examples/crontab");
+    for service in &SERVICES {
+        let line = format!("proofpull run {} -q", service.name);
+        assert!(
+            crontab
+                .lines()
+                .any(|found| !found.starts_with('#') && found.contains(&line)),
+            "{}",
+            service.name
+        );
+    }
+}
