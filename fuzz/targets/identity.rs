@@ -10,7 +10,7 @@ use proofpull::treat::Treat;
 
 fn bytes(identity: Identity) -> (bool, [u8; 16]) {
     match identity {
-        Identity::Named(digest) => (true, digest),
+        Identity::Named(digest) | Identity::Shown(digest) => (true, digest),
         Identity::Canonical(digest) => (false, digest),
     }
 }
