@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
@@ -43,12 +44,14 @@ fn take_secret_from(world: &mut World, source: &str) {
             "secret = { credential = \"tap.secret\" }".into()
         }
         "command" => {
-            let script = dir.join("secret.sh");
-            fs::write(
-                &script,
-                format!("#!/bin/sh\necho {SECRET} >&2\necho {SECRET}\n"),
-            )
-            .unwrap();
+            let (text, script) = (dir.join("text"), dir.join("secret.sh"));
+            let lines = format!("#!/bin/sh\necho {SECRET} >&2\necho {SECRET}\n");
+            fs::write(&text, lines).unwrap();
+            // by another process: a child that starts meanwhile would hold what we write open, and the
+            // kernel runs no file that somebody may still write
+            let copied = Command::new("cp").args([&text, &script]).status();
+            assert!(copied.unwrap().success());
+            fs::remove_file(&text).unwrap();
             chmod(&script, 0o700);
             "secret = { command = [\"./secret.sh\"] }".into()
         }
