@@ -42,7 +42,6 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("hmac", &["digest"]),
     ("http", &["config"]),
     ("indicatif", &["report"]),
-    ("memchr", &["json_stream"]),
     ("regex", &["treat"]),
     // what the system offers and std does not: each of the two uses another part of it
     ("rustix", &["connect", "secret"]),
@@ -53,6 +52,7 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("toml", &["config"]),
     ("tungstenite", &["websocket"]),
     ("ureq", &["http"]),
+    ("wide", &["json_stream"]),
 ];
 
 struct Source {

@@ -77,7 +77,13 @@ impl Treat {
     pub fn write(&self, record: &[u8], out: &mut Vec<u8>, fits: &mut [Fit]) -> Fate {
         let start = out.len();
         if self.rules.is_empty() {
-            out.extend_from_slice(in_one_line(&String::from_utf8_lossy(record)).as_bytes());
+            match std::str::from_utf8(record) {
+                Ok(record) => out.extend_from_slice(in_one_line(record).as_bytes()),
+                Err(_) => {
+                    let replaced = String::from_utf8_lossy(record);
+                    out.extend_from_slice(in_one_line(&replaced).as_bytes());
+                }
+            }
         } else {
             let fate = self.follow(record, out, fits);
             if fate != Fate::Goes {

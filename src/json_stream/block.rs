@@ -1,0 +1,97 @@
+//! Where in 64 bytes of JSON what matters stands: one bit a byte, many bytes at once. The crate
+//! `wide` is named here only.
+
+use wide::u8x16;
+
+/// So many bytes are looked at together.
+pub(super) const SIZE: usize = 64;
+
+/// What stands where; the lowest bit is the first byte.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Block {
+    /// Quotes that begin or end a string.
+    pub(super) quotes: u64,
+    /// What is inside of strings, with the quote that begins each.
+    pub(super) strings: u64,
+    /// `{` and `[`, in strings as well.
+    pub(super) opening: u64,
+    /// `}` and `]`, in strings as well.
+    pub(super) closing: u64,
+    /// Commas, in strings as well.
+    pub(super) commas: u64,
+}
+
+/// What goes on from one block to the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Carry {
+    /// Whether a string is open.
+    pub(super) in_string: bool,
+    /// Whether the last byte was a backslash that makes the next one part of the string.
+    pub(super) escaped: bool,
+}
+
+impl Carry {
+    /// Looks at the first [`SIZE`] bytes, or at as many as there are.
+    #[inline]
+    pub(super) fn block(&mut self, bytes: &[u8]) -> Block {
+        match bytes.first_chunk::<SIZE>() {
+            Some(block) => self.look(block, SIZE),
+            None => {
+                let mut block = [b' '; SIZE];
+                block[..bytes.len()].copy_from_slice(bytes);
+                self.look(&block, bytes.len())
+            }
+        }
+    }
+
+    /// `length` of the bytes count, those behind are blanks.
+    #[inline]
+    fn look(&mut self, bytes: &[u8; SIZE], length: usize) -> Block {
+        let mut block = Block::default();
+        let mut backslashes = 0;
+        for at in 0..SIZE / 16 {
+            let part = bytes[at * 16..].first_chunk().copied();
+            let part = u8x16::new(part.unwrap_or_default());
+            let bits = |found: u8x16| u64::from(found.to_bitmask()) << (at * 16);
+            let is = |byte: u8| part.simd_eq(u8x16::splat(byte));
+            // brackets and braces differ in one bit
+            let folded = part | u8x16::splat(0x20);
+            let is_folded = |byte: u8| folded.simd_eq(u8x16::splat(byte));
+            block.quotes |= bits(is(b'"'));
+            backslashes |= bits(is(b'\\'));
+            block.opening |= bits(is_folded(b'{'));
+            block.closing |= bits(is_folded(b'}'));
+            block.commas |= bits(is(b','));
+        }
+        block.quotes &= !self.escaped(backslashes, length);
+        block.strings = within(block.quotes) ^ if self.in_string { u64::MAX } else { 0 };
+        self.in_string = block.strings >> (SIZE - 1) == 1;
+        block
+    }
+
+    /// What a backslash before it makes part of a string. Outside of strings JSON has none.
+    #[inline]
+    fn escaped(&mut self, mut backslashes: u64, length: usize) -> u64 {
+        let mut escaped = u64::from(self.escaped && length > 0);
+        self.escaped &= length == 0;
+        backslashes &= !escaped;
+        while backslashes != 0 {
+            let next = backslashes.trailing_zeros() as usize + 1;
+            self.escaped |= next == length;
+            let bit = 1_u64.checked_shl(next as u32).unwrap_or(0);
+            escaped |= bit;
+            backslashes &= backslashes - 1;
+            backslashes &= !bit;
+        }
+        escaped
+    }
+}
+
+/// From each odd bit up to the next even one: a sum of all bits up to each, without carries.
+#[inline]
+fn within(mut quotes: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        quotes ^= quotes << shift;
+    }
+    quotes
+}
