@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::clock::Clock;
 use crate::connect::Stopped;
-use crate::event::{Batch, Border, Record};
+use crate::event::{BATCH, Batch, Border, Record};
 use crate::exit::{Exit, line};
 use crate::quota::Quota;
 use crate::report::{Progress, Tally};
@@ -169,7 +169,7 @@ impl Cycle<'_> {
         if records.is_empty() {
             return Ok(());
         }
-        log::trace!("sending {} events", records.len());
+        log::debug!(target: BATCH, "sending {} events", records.len());
         pending.events += records.len() as u64;
         pending.bytes += text.len() as u64;
         pending.since.get_or_insert_with(Instant::now);
@@ -196,7 +196,7 @@ impl Cycle<'_> {
             if let Err(error) = confirmed {
                 return self.unconfirmed(error);
             }
-            log::trace!("confirmed in {} ms", started.elapsed().as_millis());
+            log::debug!(target: BATCH, "confirmed in {} ms", started.elapsed().as_millis());
         } else if border.is_none() {
             return Ok(());
         }

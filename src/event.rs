@@ -5,6 +5,9 @@ use time::OffsetDateTime;
 
 use crate::second_look::SecondLook;
 
+/// The log target of what is said for each batch, a line or two: only `-vv` shows it.
+pub const BATCH: &str = "batch";
+
 /// What makes an event this event: equal identities are one event, delivered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {

@@ -1,7 +1,8 @@
 //! What is said to people and programs, and the one place that prints: messages and the end line
 //! on standard error, as text or JSON, with priority prefixes when that is the journal.
 //!
-//! Only our own log target is shown: the HTTP crate prints credentials at trace.
+//! Only our own log targets are shown: the HTTP crate prints credentials at trace, which is not
+//! even compiled.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::clock::Clock;
+use crate::event::BATCH;
 use crate::event::{Gap, Late};
 use crate::exit::{Because, Exit, Hint, line};
 use crate::window::utc;
@@ -110,8 +112,11 @@ impl Report {
         };
         let mut builder = env_logger::Builder::new();
         builder
-            .filter(Some("proofpull"), level)
+            .filter(Some("proofpull"), level.min(LevelFilter::Debug))
             .write_style(env_logger::WriteStyle::Never);
+        if level == LevelFilter::Trace {
+            builder.filter(Some(BATCH), LevelFilter::Debug);
+        }
         builder.format(move |out, record| {
             let message = report.render(record.level(), &record.args().to_string(), None);
             beside_the_bar(|| writeln!(out, "{message}"))

@@ -16,6 +16,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection,
 
 use super::{Patience, Tcp, is_wait};
 use crate::config::ClientIdentity;
+use crate::event::BATCH;
 use crate::exit::{Because, Exit, Hint, fail};
 use crate::secret;
 
@@ -212,7 +213,7 @@ impl Tls {
                  [http] timeout is how long it may be silent",
             )?;
         if let Some(version) = tls.session.protocol_version() {
-            log::trace!("{name} speaks {version:?}");
+            log::debug!(target: BATCH, "{name} speaks {version:?}");
         }
         Ok(tls)
     }
