@@ -183,10 +183,7 @@ impl Session {
 
     /// The next attempt comes after a wait.
     pub(super) fn wait(&mut self, turn: &Turn) -> Duration {
-        let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(10));
-        // and up to half as much again, so that many do not come back at once
-        let chance = f64::from(turn.now.nanosecond()) / 2e9;
-        let wait = wait.min(LONGEST_WAIT).mul_f64(1.0 + chance);
+        let wait = pause(self.failures, f64::from(turn.now.nanosecond()) / 1e9);
         self.failures += 1;
         self.wait_until = Some(Instant::now() + wait);
         wait
@@ -221,6 +218,14 @@ impl Session {
         }
         self.refused.take().map_or(Ok(()), Err)
     }
+}
+
+/// How long to wait after so many failures before this one; `chance` is 0 to 1, so that many do not come
+/// back at once.
+fn pause(failures: u32, chance: f64) -> Duration {
+    let least = FIRST_WAIT * 2_u32.saturating_pow(failures.min(10));
+    // up to half as much again
+    least.min(LONGEST_WAIT * 2 / 3).mul_f64(1.0 + chance / 2.0)
 }
 
 /// Reads messages into a batch, each an event, until it is large or old enough.
@@ -288,5 +293,27 @@ fn too_long(error: anyhow::Error) -> anyhow::Error {
     match result.hint(hint) {
         Err(error) => error,
         Ok(()) => anyhow::anyhow!("reading the log stream"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_from_2_s_to_a_minute_and_are_never_all_alike() {
+        let table = [
+            (0, 2, 3),
+            (1, 4, 6),
+            (2, 8, 12),
+            (3, 16, 24),
+            (4, 32, 48),
+            (5, 40, 60),
+            (100, 40, 60),
+        ];
+        for (failures, least, most) in table {
+            assert_eq!(pause(failures, 0.0), Duration::from_secs(least));
+            assert_eq!(pause(failures, 1.0), Duration::from_secs(most));
+        }
     }
 }
