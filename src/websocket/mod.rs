@@ -4,28 +4,23 @@
 //! Its frames are read below its messages: those would refuse a text that is no UTF-8 and lose it,
 //! and an event is evidence. Nothing is known here of what a message holds.
 
-use std::cell::RefCell;
+mod handshake;
+mod wire;
+
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use tungstenite::Error;
 use tungstenite::error::CapacityError;
-use tungstenite::handshake::client::{Request, Response, generate_key, generate_request};
-use tungstenite::handshake::derive_accept_key;
-use tungstenite::handshake::machine::{HandshakeMachine, RoundResult, StageResult};
+use tungstenite::handshake::client::generate_key;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameSocket};
 
-use crate::config::Url;
-use crate::connect::{Network, Patience, Stopped, Stream, is_wait};
-use crate::exit::{Because, Exit};
-use crate::secret::Secret;
-use crate::stop::Stop;
+use crate::connect::is_wait;
+pub use handshake::{Opened, Opening, Refusal};
+use wire::{Shared, Wire};
 
 /// How often we ping: a server that hears nothing for 300 s hangs up.
 const PING: Duration = Duration::from_secs(30);
@@ -33,47 +28,8 @@ const PING: Duration = Duration::from_secs(30);
 const DEAD: Duration = Duration::from_secs(300);
 /// A read that finds nothing returns after this long, or at a signal.
 const STEP: Duration = Duration::from_secs(1);
-/// So much of the body of a refusal is kept, in bytes.
-const SHOWN: usize = 1024;
 /// A frame of more bytes is held in memory of its own.
 const LARGE: usize = 1024 * 1024;
-/// So many moments (of 100 ms) are given to the body of a refusal.
-const MOMENTS: usize = 20;
-
-/// What to open.
-#[derive(Debug)]
-pub struct Opening<'a> {
-    /// How to connect.
-    pub network: &'a Arc<Network>,
-    /// A `ws` or `wss` address.
-    pub url: &'a Url,
-    /// What stands behind the question mark; percent-encoded here.
-    pub query: &'a [(&'a str, &'a str)],
-    /// The value of `Authorization`; never shown.
-    pub authorization: &'a Secret,
-    /// The largest message to take, in bytes.
-    pub max_message: usize,
-    /// Ends the wait for the handshake.
-    pub stop: &'a Stop,
-}
-
-/// What became of the handshake.
-#[derive(Debug)]
-pub enum Opened {
-    /// It is open.
-    Open(Box<WebSocket>),
-    /// The server answered with another status than 101.
-    Refused(Refusal),
-}
-
-/// Another answer than an open WebSocket.
-#[derive(Debug)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// The beginning of the body, as it came.
-    pub body: String,
-}
 
 /// An open WebSocket.
 #[derive(Debug)]
@@ -84,6 +40,8 @@ pub struct WebSocket {
     partial: Option<Vec<u8>>,
     max_message: usize,
     pinged: Instant,
+    ping: Duration,
+    dead: Duration,
     /// Whether our close frame was sent; nothing may follow it.
     closing: bool,
 }
@@ -155,33 +113,19 @@ impl fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 impl WebSocket {
-    /// Connects and completes the handshakes.
-    ///
-    /// # Errors
-    /// With [`Exit::Unavailable`] when nobody answers as a WebSocket does; [`Stopped`] when the run
-    /// is to end.
-    pub fn open(opening: &Opening<'_>) -> Result<Opened> {
-        let Opening { url, network, .. } = opening;
-        let what = || format!("opening {url}");
-        let trust = match url.scheme_is_tls() {
-            true => Some(network.public_trust()?),
-            false => None,
-        };
-        let scheme = if trust.is_some() { "https" } else { "http" };
-        let tcp = network
-            .dial(url.address(), scheme, opening.stop)
-            .with_context(what)?;
-        let patience = network.patience(opening.stop);
-        let stream = Stream::secure(tcp, trust, url.address(), patience).with_context(what)?;
-        let wire = Wire {
-            stream,
-            network: Arc::clone(network),
-            heard: Instant::now(),
-        };
-        shake_hands(opening, wire)
-            .with_context(what)
-            .or_exit(Exit::Unavailable)
-            .or_hint("check base_url, and what stands between here and there: it must pass on WebSockets")
+    /// Behind a handshake; `rest` was read with its answer.
+    fn over(wire: Wire, rest: Vec<u8>, max_message: usize) -> std::io::Result<WebSocket> {
+        let wire = Shared::new(wire, STEP)?;
+        Ok(WebSocket {
+            frames: FrameSocket::from_partially_read(wire.clone(), rest),
+            wire,
+            partial: None,
+            max_message,
+            pinged: Instant::now(),
+            ping: PING,
+            dead: DEAD,
+            closing: false,
+        })
     }
 
     /// Reads on, for a second at most: the next message, added to `into`.
@@ -198,7 +142,7 @@ impl WebSocket {
 
     /// `None` for a frame that is no whole message.
     fn read_frame(&mut self, into: &mut Vec<u8>) -> Result<Option<Heard>> {
-        if self.pinged.elapsed() >= PING {
+        if self.pinged.elapsed() >= self.ping {
             self.pinged = Instant::now();
             if let Err(error) = self.say(Frame::ping(Vec::new())) {
                 return Ok(Some(broken(&error)));
@@ -210,8 +154,8 @@ impl WebSocket {
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(Some(broken(&"the server ended it without a close frame"))),
             Err(Error::Io(error)) if is_wait(&error) => {
-                let silence = self.wire.0.borrow().heard.elapsed();
-                return Ok(Some(match silence >= DEAD {
+                let silence = self.wire.silence();
+                return Ok(Some(match silence >= self.dead {
                     true => broken(&format!("nothing came for {} s", silence.as_secs())),
                     false => Heard::Nothing,
                 }));
@@ -346,201 +290,18 @@ fn broken(why: &dyn fmt::Display) -> Heard {
     Heard::End(Ending::Broken(why.to_string()))
 }
 
-fn shake_hands(opening: &Opening<'_>, mut wire: Wire) -> Result<Opened> {
-    let (request, key) = request(opening)?;
-    wire.write_all(&request)?;
-    let patience = opening.network.patience(opening.stop);
-    let mut machine = HandshakeMachine::start_read(wire);
-    let (mut wire, answer, rest) = loop {
-        machine = match machine.single_round::<Response>().map_err(explained)? {
-            RoundResult::WouldBlock(machine) => {
-                patience.again(ErrorKind::WouldBlock.into())?;
-                machine
-            }
-            RoundResult::Incomplete(machine) => machine,
-            RoundResult::StageFinished(StageResult::DoneReading {
-                stream,
-                result,
-                tail,
-            }) => break (stream, result, tail),
-            RoundResult::StageFinished(StageResult::DoneWriting(_)) => bail!("no answer"),
-        };
-    };
-    let header = |name: &str| {
-        answer
-            .headers()
-            .get(name)
-            .and_then(|text| text.to_str().ok())
-    };
-    let status = answer.status().as_u16();
-    if status != 101 {
-        let length = header("content-length").and_then(|length| length.parse().ok());
-        let body = wire.body(rest, length.unwrap_or(usize::MAX), opening.stop);
-        return Ok(Opened::Refused(Refusal { status, body }));
-    }
-    if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-        bail!("the answer is not that of a WebSocket server to our question");
-    }
-    wire.stream.tcp().wait_for(STEP)?;
-    wire.heard = Instant::now();
-    let wire = Shared(Rc::new(RefCell::new(wire)));
-    Ok(Opened::Open(Box::new(WebSocket {
-        frames: FrameSocket::from_partially_read(wire.clone(), rest),
-        wire,
-        partial: None,
-        max_message: opening.max_message,
-        pinged: Instant::now(),
-        closing: false,
-    })))
-}
-
-/// The bytes of the request, and the key that the answer must fit.
-fn request(opening: &Opening<'_>) -> Result<(Vec<u8>, String)> {
-    let pairs = opening.query.iter();
-    let pairs = pairs.map(|(key, value)| format!("{key}={}", percent_encoded(value)));
-    let target = format!(
-        "{}?{}",
-        opening.url.path(),
-        pairs.collect::<Vec<_>>().join("&")
-    );
-    let request = Request::builder()
-        .uri(target)
-        .header("Host", opening.url.address().to_string())
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", generate_key())
-        .header(
-            "User-Agent",
-            concat!("proofpull/", env!("CARGO_PKG_VERSION")),
-        )
-        .header("Authorization", opening.authorization.reveal())
-        .body(());
-    // an error of the crate could show what it was given
-    let request = request
-        .map_err(|_| {
-            anyhow!("the key cannot stand in a header: it has other characters than ASCII")
-        })
-        .exit(Exit::Config)
-        .hint("check the file or variable that holds it")?;
-    generate_request(request).map_err(|error| anyhow!(explained(error)))
-}
-
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            true => encoded.push(char::from(byte)),
-            false => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
-}
-
-/// Errors of the connection as they are, so that a stop is found in them.
-fn explained(error: Error) -> io::Error {
-    match error {
-        Error::Io(error) => error,
-        other => io::Error::other(other),
-    }
-}
-
-/// The connection as the crate sees it.
-#[derive(Debug)]
-struct Wire {
-    stream: Stream,
-    network: Arc<Network>,
-    /// When anything last came.
-    heard: Instant,
-}
-
-/// The connection, so that what reads frames from it can be exchanged.
-#[derive(Debug, Clone)]
-struct Shared(Rc<RefCell<Wire>>);
-
-impl Read for Shared {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.borrow_mut().read(buffer)
-    }
-}
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().flush()
-    }
-}
-
-impl Wire {
-    /// The beginning of a body of this length, for people; `rest` has come already.
-    fn body(&mut self, mut rest: Vec<u8>, length: usize, stop: &Stop) -> String {
-        let wanted = length.min(SHOWN);
-        let mut buffer = [0; SHOWN];
-        let mut moments = MOMENTS;
-        while rest.len() < wanted && moments > 0 && stop.reason().is_none() {
-            match self.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => rest.extend_from_slice(&buffer[..count]),
-                Err(error) if is_wait(&error) => moments -= 1,
-                Err(_) => break,
-            }
-        }
-        rest.truncate(wanted);
-        String::from_utf8_lossy(&rest).into_owned()
-    }
-
-    /// What is written is little; the peer must take it whatever the run is about to do.
-    fn patience(&self) -> Patience {
-        self.network.patience(&Stop::never())
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.stream.read(buffer) {
-            Ok(count) => {
-                self.heard = Instant::now();
-                Ok(count)
-            }
-            // the crate knows one kind of wait alone
-            Err(error) if is_wait(&error) => Err(ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut patience = self.patience();
-        match self.stream.write_all(bytes, &mut patience) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) if Stopped::is_in(&error) => Err(io::Error::other(Stopped)),
-            Err(error) => Err(error
-                .downcast::<io::Error>()
-                .unwrap_or_else(|error| io::Error::other(crate::exit::line(&error)))),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::thread::{self, JoinHandle};
 
-    #[test]
-    fn times_and_names_are_encoded_for_a_query() {
-        assert_eq!(
-            percent_encoded("2026-11-23T10:00:00-0000"),
-            "2026-11-23T10%3A00%3A00-0000"
-        );
-        assert_eq!(percent_encoded("a+b ü"), "a%2Bb%20%C3%BC");
-    }
+    use super::*;
+    use crate::config::{Http, SecretRef, Url};
+    use crate::connect::Network;
+    use crate::secret;
+    use crate::stop::Stop;
 
     #[test]
     fn an_ending_says_its_code() {
@@ -551,5 +312,77 @@ mod tests {
         let all = Ending::Closed(1011, "ping timeout".into()).to_string();
         assert!(all.ends_with("(1011): ping timeout"), "{all}");
         assert!(Ending::Broken("reset".into()).to_string().contains("1006"));
+    }
+
+    /// A server that answers so many pings and says nothing else; it tells when it last did, and how
+    /// many more it has heard by the end.
+    fn server(answers: usize) -> (Url, JoinHandle<(Instant, usize)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = Url::parse_web_socket(&format!("ws://127.0.0.1:{port}")).unwrap();
+        let serve = move || {
+            let tcp = listener.accept().unwrap().0;
+            tungstenite::accept(tcp.try_clone().unwrap()).unwrap();
+            let mut frames = FrameSocket::new(tcp);
+            let (mut spoke, mut unanswered) = (Instant::now(), 0);
+            let mut left = answers;
+            while let Ok(Some(frame)) = frames.read(None) {
+                assert_eq!(frame.header().opcode, OpCode::Control(Control::Ping));
+                if left > 0 {
+                    left -= 1;
+                    spoke = Instant::now();
+                    frames.send(Frame::pong(Vec::new())).unwrap();
+                } else {
+                    unanswered += 1;
+                }
+            }
+            (spoke, unanswered)
+        };
+        (url, thread::spawn(serve))
+    }
+
+    fn open(url: &Url) -> WebSocket {
+        let network = Arc::new(Network::new(&Http::default(), |_| None).unwrap());
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"Bearer x").unwrap();
+        let secret = SecretRef::File(file.path().to_owned());
+        let opened = WebSocket::open(&Opening {
+            network: &network,
+            url,
+            query: &[],
+            authorization: &secret::read(&secret, "a key").unwrap(),
+            max_message: 1000,
+            stop: &Stop::never(),
+        });
+        match opened.unwrap() {
+            Opened::Open(socket) => *socket,
+            Opened::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Longer than a server needs to answer, and than two reads wait.
+    const DEAD_AFTER: Duration = Duration::from_millis(2500);
+
+    #[test]
+    fn pongs_may_be_missed_until_nothing_at_all_has_come_for_too_long() {
+        for answers in [0, 3] {
+            let (url, server) = server(answers);
+            let mut socket = open(&url);
+            socket.ping = Duration::ZERO;
+            socket.dead = DEAD_AFTER;
+            let mut buffer = Vec::new();
+            let end = loop {
+                match socket.read(&mut buffer).unwrap() {
+                    Heard::Nothing => {}
+                    heard => break format!("{heard:?}"),
+                }
+            };
+            assert!(end.contains("nothing came for "), "{end}");
+            let over = Instant::now();
+            drop(socket);
+            let (spoke, unanswered) = server.join().unwrap();
+            assert!(over - spoke >= DEAD_AFTER);
+            assert!(unanswered >= 2, "{unanswered}");
+        }
     }
 }

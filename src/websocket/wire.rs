@@ -1,0 +1,99 @@
+//! The connection as the crate sees it.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::connect::{Network, Patience, Stopped, Stream, is_wait};
+use crate::stop::Stop;
+
+/// A connection, and when anything last came by it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: Stream,
+    network: Arc<Network>,
+    heard: Instant,
+}
+
+/// The same, so that what reads frames from it can be exchanged.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Rc<RefCell<Wire>>);
+
+impl Shared {
+    /// From now on a read that finds nothing returns after `step`.
+    pub(super) fn new(mut wire: Wire, step: Duration) -> io::Result<Shared> {
+        wire.stream.tcp().wait_for(step)?;
+        wire.heard = Instant::now();
+        Ok(Shared(Rc::new(RefCell::new(wire))))
+    }
+
+    /// For how long nothing has come.
+    pub(super) fn silence(&self) -> Duration {
+        self.0.borrow().heard.elapsed()
+    }
+}
+
+impl Read for Shared {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, network: Arc<Network>) -> Wire {
+        let heard = Instant::now();
+        Wire {
+            stream,
+            network,
+            heard,
+        }
+    }
+
+    /// What is written is little; the peer must take it whatever the run is about to do.
+    fn patience(&self) -> Patience {
+        self.network.patience(&Stop::never())
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.read(buffer) {
+            Ok(count) => {
+                self.heard = Instant::now();
+                Ok(count)
+            }
+            // the crate knows one kind of wait alone
+            Err(error) if is_wait(&error) => Err(ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut patience = self.patience();
+        match self.stream.write_all(bytes, &mut patience) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) if Stopped::is_in(&error) => Err(io::Error::other(Stopped)),
+            Err(error) => Err(error
+                .downcast::<io::Error>()
+                .unwrap_or_else(|error| io::Error::other(crate::exit::line(&error)))),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
