@@ -1,7 +1,6 @@
 //! Isolation: jobs, pages and records without a name; every one arrives, and once.
 
 use std::collections::BTreeMap;
-use std::thread::sleep;
 use std::time::{Duration as Wait, Instant};
 
 use proofpull::window::utc;
@@ -521,27 +520,15 @@ fn killed_at_any_moment_it_loses_nothing_and_repeats_one_border_at_most() {
             let count = world.devo.count() + rng.below(events);
             let until = Instant::now() + typical.mul_f64(rng.below(1000) as f64 / 1000.0);
             let by_time = rng.chance(40);
-            while !run.is_over()
-                && match by_time {
-                    true => Instant::now() < until,
-                    false => world.devo.count() < count,
-                }
-            {
-                sleep(Wait::from_micros(200));
-            }
-            let over = run.is_over();
-            drop(run);
-            if !over {
-                unconfirmed += world.unconfirmed();
-            }
+            run.until(|| match by_time {
+                true => Instant::now() >= until,
+                false => world.devo.count() >= count,
+            });
+            unconfirmed += world.kill(run);
         }
         let run = world.run(SERVICE, &[]);
         run.assert_status(0).assert_says("caught up");
-        let repeated = world.assert_nothing_lost(SERVICE);
-        assert!(
-            repeated <= unconfirmed,
-            "{repeated} came again, {unconfirmed} were unconfirmed"
-        );
+        world.assert_repeated_at_most(SERVICE, unconfirmed);
     });
 }
 

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration as Wait, Instant};
 
 use crate::simulator::{Behaviour, Ended, Fault, Rng, Style, wait_until};
-use crate::world::{Run, Running, World, ago, each, play, seed};
+use crate::world::{Run, World, ago, each, play, seed};
 
 const SERVICE: &str = "tap-messages-blocked";
 
@@ -40,39 +40,24 @@ fn killed_at_any_moment_it_loses_nothing_and_repeats_one_border_at_most() {
                 0 => sleep(typical.mul_f64(rng.below(1000) as f64 / 1000.0)),
                 1 => {
                     let count = world.devo.count() + rng.below(events);
-                    reached(&mut run, || world.devo.count() >= count);
+                    run.until(|| world.devo.count() >= count);
                 }
                 2 => {
                     let count = asked + 1 + rng.below(4);
-                    reached(&mut run, || world.tap.requests().len() >= count);
+                    run.until(|| world.tap.requests().len() >= count);
                 }
                 _ => {
                     let count = connected + 1 + rng.below(4);
-                    reached(&mut run, || world.devo.connections().len() >= count);
+                    run.until(|| world.devo.connections().len() >= count);
                 }
             }
             sleep(Wait::from_micros(rng.bits() % 3000));
-            let over = run.is_over();
-            drop(run);
-            if !over {
-                unconfirmed += world.unconfirmed();
-            }
+            unconfirmed += world.kill(run);
         }
         let run = world.run(SERVICE, &[]);
         run.assert_status(0).assert_says("caught up");
-        let repeated = world.assert_nothing_lost(SERVICE);
-        assert!(
-            repeated <= unconfirmed,
-            "{repeated} came again, {unconfirmed} were unconfirmed"
-        );
+        world.assert_repeated_at_most(SERVICE, unconfirmed);
     });
-}
-
-/// Returns as soon as it is so, or the run is over.
-fn reached(run: &mut Running, mut so: impl FnMut() -> bool) {
-    while !so() && !run.is_over() {
-        sleep(Wait::from_micros(200));
-    }
 }
 
 struct Case {

@@ -254,6 +254,15 @@ impl World {
             .sum()
     }
 
+    /// Every event of the service has arrived, and no more of them again than those of `unconfirmed`.
+    pub(crate) fn assert_repeated_at_most(&self, service: &str, unconfirmed: usize) {
+        let repeated = self.assert_nothing_lost(service);
+        assert!(
+            repeated <= unconfirmed,
+            "{repeated} came again, {unconfirmed} were unconfirmed"
+        );
+    }
+
     /// Every event of the service has arrived, exactly once.
     pub(crate) fn assert_exactly_once(&self, service: &str) {
         let repeated = self.assert_nothing_lost(service);
@@ -315,6 +324,13 @@ impl Running {
 
     pub(crate) fn is_over(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Returns as soon as it is so, or the run is over.
+    pub(crate) fn until(&mut self, mut so: impl FnMut() -> bool) {
+        while !so() && !self.is_over() {
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 
     pub(crate) fn wait(mut self) -> Run {
@@ -436,13 +452,14 @@ impl Run {
     }
 }
 
-/// How many rounds a loop of faults takes: all of them where `PROOFPULL_ALL_ROUNDS` is set, else 20.
+/// Whether tests may take their time: `PROOFPULL_ALL_ROUNDS` is set.
+pub(crate) fn all_rounds() -> bool {
+    std::env::var_os("PROOFPULL_ALL_ROUNDS").is_some()
+}
+
+/// How many rounds a loop of faults takes: 20, if not all of them.
 pub(crate) fn rounds(all: usize) -> usize {
-    if std::env::var_os("PROOFPULL_ALL_ROUNDS").is_some() {
-        all
-    } else {
-        all.min(20)
-    }
+    if all_rounds() { all } else { all.min(20) }
 }
 
 /// The seed of a test: `PROOFPULL_SEED`, or another each time; printed, which a failure shows.
@@ -543,9 +560,8 @@ impl World {
         World::of(dir, options, Tap::start(), certs)
     }
 
-    /// How many events came by the newest connection, once all have ended: after a run that failed
-    /// or was killed no more than these may come again.
-    pub(crate) fn unconfirmed(&self) -> usize {
+    /// Returns when all connections of the receiver have ended, so that it has what it will have.
+    pub(crate) fn settled(&self) {
         let over = || {
             let connections = self.devo.connections();
             connections
@@ -553,6 +569,19 @@ impl World {
                 .all(|connection| connection.ended != Ended::StillOpen)
         };
         wait_until(over, "the end of the connections");
+    }
+
+    /// Kills a run; how many events may come again for that.
+    pub(crate) fn kill(&self, mut run: Running) -> usize {
+        let over = run.is_over();
+        drop(run);
+        if over { 0 } else { self.unconfirmed() }
+    }
+
+    /// How many events came by the newest connection, once all have ended: after a run that failed
+    /// or was killed no more than these may come again.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        self.settled();
         let newest = self.devo.connections().into_iter().last();
         newest.map_or(0, |connection| connection.lines)
     }
