@@ -16,7 +16,7 @@ pub enum Identity {
     /// It does not: the digest of the canonical record, which together with its ordinal among
     /// equals in one window tells two real events from one that was read twice.
     Canonical(Digest),
-    /// As named, and the live stream has shown it within the hour that it belongs to.
+    /// As named, and shown as one of the hour that was asked for: an answer without it is not whole.
     Shown(Digest),
 }
 
@@ -24,8 +24,7 @@ pub enum Identity {
 pub trait Known: std::fmt::Debug {
     /// Whether an event of this digest was delivered, or is on its way.
     fn knows(&self, digest: &Digest) -> bool;
-    /// How many events the live stream has shown within the hour that ends at `hour`, in hours
-    /// since 1970, and which belong to it.
+    /// How many events were shown as those of the hour that ends at `hour`, in hours since 1970.
     fn shown(&self, hour: u32) -> u64;
     /// What the answer to the question of this number has held so far.
     fn answer(&self, number: u32) -> Answered;
@@ -38,7 +37,7 @@ pub struct Answered {
     pub events: u64,
     /// Those that were not known.
     pub new: u64,
-    /// Those that the live stream had shown within the hour that was asked for.
+    /// Those that were shown before as those of the hour that was asked for.
     pub shown: u64,
 }
 
@@ -191,7 +190,7 @@ pub enum Why {
     Unfinished,
     /// The connection ended before the server said that it was all.
     Cut,
-    /// It lacks events that the live stream had shown.
+    /// It lacks events that the live stream or an earlier answer had shown.
     Lacking,
     /// It is empty, and the hour before is full.
     Empty,

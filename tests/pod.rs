@@ -24,15 +24,19 @@ pub(crate) struct Hours {
 }
 
 impl Hours {
+    /// Nothing has happened yet.
+    pub(crate) fn empty() -> Hours {
+        let mut world = World::new();
+        world.http_table = "timeout = \"60s\"\n".into();
+        Hours { world, next: 1 }
+    }
+
     /// Five hours of archive, from which the first run starts; a run ends after a second of silence.
     pub(crate) fn new() -> Hours {
-        let world = World::new();
-        let next = world
-            .pod
-            .fill(STREAM, (FROM, FROM + Duration::hours(5)), PER_HOUR, 1);
-        let mut hours = Hours { world, next };
+        let mut hours = Hours::empty();
+        let from_to = (FROM, FROM + Duration::hours(5));
+        hours.next = hours.world.pod.fill(STREAM, from_to, PER_HOUR, 1);
         hours.world.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(FROM));
-        hours.world.http_table = "timeout = \"60s\"\n".into();
         hours
     }
 
@@ -50,6 +54,15 @@ impl Hours {
             self.world.pod.happen(STREAM, time, event);
             self.next += 1;
         }
+    }
+
+    /// The same for one event of so many bytes and more.
+    pub(crate) fn happen_large(&mut self, now: OffsetDateTime, size: usize) {
+        self.world.pod.set_now(now);
+        let (serial, ts, text) = (self.next, utc(now), "y".repeat(size));
+        let event = format!(r#"{{"guid":"serial.{serial}","ts":"{ts}","x":"{text}"}}"#);
+        self.world.pod.happen(STREAM, now, event);
+        self.next += 1;
     }
 
     pub(crate) fn start(&self, now: OffsetDateTime, more: &[&str]) -> Running {
@@ -265,6 +278,23 @@ fn an_hour_that_is_empty_at_first_or_partial_is_asked_for_again() {
 }
 
 #[test]
+fn an_hour_that_holds_less_than_it_did_is_asked_for_again() {
+    let hours = Hours::new().archive_mode();
+    let mut parts = [60, 40].into_iter().peekable();
+    hours.world.pod.script(move |asked, _| {
+        let first = asked.hours?.0 == FROM;
+        parts.next_if(|_| first).map(Trouble::Part)
+    });
+    let open = |why: &str| ("2026-11-20T05:00:00Z".to_owned(), why.to_owned());
+    hours.run(NOW).assert_status(0);
+    assert!(hours.open_hours().contains(&open("growing")));
+    hours.run(NOW + Duration::hours(1)).assert_status(0);
+    assert!(hours.open_hours().contains(&open("lacking")));
+    hours.sweep(NOW + Duration::hours(1));
+    hours.world.assert_exactly_once(SERVICE);
+}
+
+#[test]
 fn an_hour_that_lacks_what_the_live_stream_has_shown_stays_open() {
     let mut hours = Hours::new();
     hours.world.stream_table = "idle_exit = \"1s\"\n".into();
@@ -317,13 +347,9 @@ fn a_record_that_cannot_be_read_is_delivered_and_the_connection_goes_on() {
 fn the_live_stream_takes_a_message_of_3_mib_and_bytes_that_are_no_utf_8() {
     let mut hours = Hours::new();
     hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
-    hours.world.pod.set_now(NOW);
+    hours.next = 9001;
+    hours.happen_large(NOW, 3 << 20);
     let ts = utc(NOW);
-    let big = format!(
-        r#"{{"guid":"serial.9001","ts":"{ts}","x":"{}"}}"#,
-        "y".repeat(3 << 20)
-    );
-    hours.world.pod.happen(STREAM, NOW, big);
     let mut bad = format!(r#"{{"guid":"serial.9002","ts":"{ts}","x":"?"}}"#).into_bytes();
     let at = bad.len() - 3;
     bad[at] = 0xff;
@@ -340,19 +366,12 @@ fn the_live_stream_takes_a_message_of_3_mib_and_bytes_that_are_no_utf_8() {
 
 #[test]
 fn a_message_that_is_too_large_is_an_error_that_names_its_size_and_the_setting() {
-    for mode in ["live", "archive"] {
+    for (mode, now) in [("live", NOW), ("archive", NOW + Duration::hours(2))] {
         let mut hours = Hours::new();
         hours.world.stream_table =
             format!("idle_exit = \"1s\"\nmode = {mode:?}\nmax_frame_bytes = 5000\n");
-        let time = NOW - Duration::hours(2);
-        hours.world.pod.set_now(NOW);
-        let ts = utc(time);
-        let big = format!(
-            r#"{{"guid":"serial.9001","ts":"{ts}","x":"{}"}}"#,
-            "y".repeat(9000)
-        );
-        hours.world.pod.happen(STREAM, time, big);
-        let run = hours.run(NOW);
+        hours.happen_large(NOW, 9000);
+        let run = hours.run(now);
         run.assert_error(
             65,
             &["a message of 90", "5000 are taken at most"],
@@ -667,32 +686,84 @@ fn in_live_mode_an_hour_without_a_good_end_and_a_run_that_died_are_gaps() {
 }
 
 #[test]
-fn a_live_connection_that_drops_is_made_again_within_the_run() {
-    let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"3s\"\nmode = \"live\"\n".into();
-    hours.world.pod.set_linger(Wait::from_millis(300));
-    hours.happen(NOW, 60);
-    hours.world.pod.script(|_, number| match number {
-        0 => Some(Trouble::After(20, Ends::Code(1011))),
-        1 => Some(Trouble::After(20, Ends::InAFrame)),
-        _ => None,
+fn a_live_connection_that_drops_is_made_again_within_the_run_and_each_end_is_told() {
+    let rows = [
+        (Ends::Code(1000), "in good order (1000)", 0),
+        (Ends::Code(1009), "too big (1009)", 0),
+        (
+            Ends::Code(1011),
+            "internal error, or missed a pong (1011)",
+            0,
+        ),
+        (Ends::InAFrame, "the connection broke (1006)", 1),
+        // of what was on its way nobody knows
+        (Ends::Reset, "the connection broke (1006)", 20),
+    ];
+    let named = rows.map(|row| (format!("{row:?}"), row));
+    each(named, |(how, says, lost)| {
+        let mut hours = Hours::empty();
+        hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
+        hours.happen(NOW, 60);
+        let first = move |number| (number == 0).then_some(Trouble::After(20, how));
+        hours.world.pod.script(move |_, number| first(number));
+        let run = hours.run(NOW);
+        run.assert_status(0).assert_says(says);
+        assert_eq!(hours.world.pod.asked().len(), 2);
+        let count = hours.world.devo.count();
+        assert!((60 - lost..=60).contains(&count), "{count}");
     });
-    let run = hours.run(NOW);
-    run.assert_status(0)
-        .assert_says("(1011)")
-        .assert_says("(1006)");
-    let count = hours.world.devo.count();
-    assert!(
-        count >= 59,
-        "{count}: the frame that was cut is lost, and nothing else"
-    );
+}
+
+#[test]
+fn hours_of_the_archive_leave_half_of_the_time_to_the_live_stream() {
+    let mut hours = Hours::empty();
+    // many more than can be read in four seconds
+    let from = NOW.truncate_to_hour() - Duration::days(28);
+    hours.next = hours
+        .world
+        .pod
+        .fill(STREAM, (from, from + Duration::days(27)), 2, 1);
+    hours.world.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(from));
+    hours.happen(NOW, 20);
+    let run = hours.start(NOW, &["--max-duration", "8s"]).wait();
+    run.assert_status(0);
+    let asked = hours.world.pod.asked();
+    let read = asked.iter().filter_map(|asked| asked.hours).count();
+    assert_eq!(read, asked.len() - 1, "the live stream comes last");
+    assert_eq!(asked[read].hours, None);
+    assert!((1..27 * 24).contains(&read), "{read}");
+    assert_eq!(run.count("delivered"), 2 * read as u64 + 20);
+    // and the next goes on where it stopped
+    let run = hours.start(NOW, &[]);
+    let asked = || hours.world.pod.asked().get(read + 1).cloned();
+    wait_until(|| asked().is_some(), "the next question");
+    drop(run);
+    let next = asked().and_then(|asked| asked.hours);
+    let expected = from + Duration::HOUR * read as u32;
+    assert_eq!(next, Some((expected, expected + Duration::HOUR)));
+}
+
+#[test]
+fn events_are_delivered_while_a_stream_is_never_silent() {
+    let mut hours = Hours::empty();
+    let run = hours.start(NOW, &[]);
+    let delivered = |hours: &mut Hours| {
+        hours.happen(NOW, 1);
+        hours.world.devo.count() > 0
+    };
+    wait_until(|| delivered(&mut hours), "an event");
+    run.signal("TERM");
+    run.wait().assert_status(0);
 }
 
 #[test]
 fn a_server_that_never_says_a_word_does_not_hold_up_the_end() {
     let mut hours = Hours::new();
     hours.world.stream_table = "mode = \"live\"\n".into();
-    hours.world.pod.script(|_, _| Some(Trouble::Silent));
+    hours
+        .world
+        .pod
+        .script(|_, _| Some(Trouble::After(0, Ends::Silent)));
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
     run.assert_status(0).assert_says("stopped at max_duration");
 }

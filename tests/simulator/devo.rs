@@ -96,6 +96,8 @@ pub enum Behaviour {
     CloseAfterAndDrain(usize),
     /// Reads everything, never answers the goodbye, and keeps the socket.
     NeverClose,
+    /// Reads everything, and resets the connection when the client says goodbye.
+    ResetAtGoodbye,
     /// Reads slowly, and is slow to close.
     Slow {
         /// So many bytes,
@@ -475,6 +477,7 @@ impl Session {
                 lock(&self.shared.received).held.push(held);
                 Ok(())
             }
+            Behaviour::ResetAtGoodbye => self.reset(),
             Behaviour::NoGoodbye => self.tcp.get_ref().shutdown(Shutdown::Write),
             _ => self.goodbye(),
         }

@@ -44,13 +44,15 @@ pub use tap::{PRINCIPAL, SECRET, Tap};
 ///
 /// # Panics
 /// With `what`, when it does not within a minute.
-pub fn wait_until(mut condition: impl FnMut() -> bool, what: &str) {
+pub fn wait_until(condition: impl FnMut() -> bool, what: &str) {
+    wait_within(Duration::from_secs(60), condition, what);
+}
+
+/// The same, for what takes longer.
+pub fn wait_within(time: Duration, mut condition: impl FnMut() -> bool, what: &str) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "waited in vain for {what}"
-        );
+        assert!(start.elapsed() < time, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

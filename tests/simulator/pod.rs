@@ -71,8 +71,8 @@ pub enum Trouble {
     Part(usize),
     /// These bytes come first, behind the handshake.
     First(Vec<u8>),
-    /// Not a word after the handshake, whatever the client says.
-    Silent,
+    /// Pings of the client are not answered.
+    NoPongs,
 }
 
 /// How a session ends.
@@ -84,6 +84,9 @@ pub enum Ends {
     InAFrame,
     /// A close frame of this code.
     Code(u16),
+    /// Not at all: the connection stays, but nothing comes by it any more, whatever the client says; what was
+    /// on its way is gone.
+    Silent,
 }
 
 struct Shared {
@@ -106,6 +109,8 @@ struct Store {
     late_words: usize,
     plain: bool,
     asked: Vec<Asked>,
+    /// When a client has pinged.
+    pings: Vec<Instant>,
 }
 
 #[derive(Default)]
@@ -155,6 +160,7 @@ impl Pod {
                 late_words: 0,
                 plain: false,
                 asked: Vec::new(),
+                pings: Vec::new(),
             }),
             script: Mutex::default(),
         });
@@ -277,6 +283,11 @@ impl Pod {
     /// Every question, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.store().asked.clone()
+    }
+
+    /// When live streams were pinged by their clients.
+    pub fn pings(&self) -> Vec<Instant> {
+        self.store().pings.clone()
     }
 
     /// The script says of every question, with its number, what goes wrong.
@@ -517,7 +528,7 @@ impl Shared {
             Some(Trouble::Part(percent)) => part = percent,
             Some(Trouble::After(count, how)) => end = Some((count, how)),
             Some(Trouble::First(bytes)) => frames.raw(&bytes)?,
-            Some(Trouble::Silent) => return frames.be_silent().map(|()| Over::Cut),
+            Some(Trouble::NoPongs) => frames.answer_no_pings(),
             Some(Trouble::Status(..)) | None => {}
         }
         match asked.hours {
@@ -559,6 +570,7 @@ impl Shared {
         loop {
             match frames.hear(idle)? {
                 From::Nothing => {}
+                From::Ping => lock(&self.store).pings.push(Instant::now()),
                 From::End => return Ok(Over::Cut),
                 From::Close => {
                     let most = lock(&self.store).late_words;
@@ -579,6 +591,7 @@ impl Shared {
                 if *count == 0 {
                     let next = match how {
                         Ends::InAFrame => lock(&self.store).next_words(stream, 1),
+                        Ends::Silent => lock(&self.store).next_words(stream, usize::MAX),
                         Ends::Reset | Ends::Code(_) => Vec::new(),
                     };
                     return cut(frames, *how, next.first());
@@ -600,6 +613,7 @@ fn cut(frames: Frames, how: Ends, next: Option<&Text>) -> io::Result<Over> {
         Ends::Reset => frames.reset()?,
         Ends::InAFrame => frames.break_off(next.map_or(b"{}", |text| text))?,
         Ends::Code(code) => frames.close(code)?,
+        Ends::Silent => frames.be_silent()?,
     }
     Ok(Over::Cut)
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure. Nobody has published when the archive of an hour is whole, so it has to agree with what
 //! is known: an hour is read once an answer that the server ended in good order holds what the
-//! live stream had shown of it, and brings nothing new.
+//! live stream and earlier answers had shown of it, and brings nothing new.
 
 use time::{Duration, OffsetDateTime};
 
@@ -17,7 +17,7 @@ const SETTLED: Duration = Duration::hours(6);
 const AGAIN: Duration = Duration::minutes(10);
 /// An hour with so many events is full; one behind it is not likely to have none.
 const FULL: u64 = 50;
-/// Of what the live stream had shown, one in so many may be missing: at the edges of an hour, clocks differ.
+/// Of what was shown before, one in so many may be missing: at the edges of an hour, clocks differ.
 const EDGE: u64 = 50;
 
 /// An answer that the server ended in good order.
@@ -25,7 +25,7 @@ const EDGE: u64 = 50;
 pub(super) struct Reading {
     /// What it held.
     pub(super) answered: Answered,
-    /// How many events of this hour the live stream had shown.
+    /// How many events of this hour were shown by now: by the live stream, by earlier answers, and by this one.
     pub(super) shown: u64,
     /// How many events the hour before had, where it is known.
     pub(super) before: Option<u64>,
@@ -44,7 +44,7 @@ pub(super) fn doubt(reading: &Reading) -> Option<Why> {
         was,
         age,
     } = *reading;
-    let missing = shown.saturating_sub(answered.shown);
+    let missing = shown.saturating_sub(answered.shown + answered.new);
     let is_full_before = before.is_some_and(|before| before >= FULL);
     if missing > shown / EDGE {
         Some(Why::Lacking)
@@ -74,7 +74,7 @@ pub(super) fn in_words(why: Why) -> &'static str {
     match why {
         Why::Unfinished => "the run ended in it",
         Why::Cut => "the connection ended before the server said that this was all",
-        Why::Lacking => "it lacks events that the live stream had shown",
+        Why::Lacking => "it lacks events that were shown before",
         Why::Empty => "it is empty, and the hour before is not",
         Why::Growing => "it held events that nothing had shown before, so there may be more",
     }
@@ -85,11 +85,12 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
+    /// `of_shown` says how many of those that were shown before are in the answer, and how many there are.
     fn check(events: u64, new: u64, of_shown: (u64, u64), expected: Option<Why>) {
         let (shown, total) = of_shown;
         let reading = Reading {
             answered: Answered { events, new, shown },
-            shown: total,
+            shown: total + new,
             before: Some(FULL),
             was: None,
             age: HOUR,
@@ -110,6 +111,7 @@ mod tests {
         check(900, 20, (880, 880), Some(Why::Growing));
         check(900, 900, (0, 0), Some(Why::Growing));
         check(800, 0, (780, 880), Some(Why::Lacking));
+        check(800, 20, (780, 880), Some(Why::Lacking));
         check(3, 0, (2, 3), Some(Why::Lacking));
         check(0, 0, (0, 0), Some(Why::Empty));
         check(0, 0, (0, 3), Some(Why::Lacking));

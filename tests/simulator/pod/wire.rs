@@ -36,6 +36,8 @@ pub(super) fn shake_hands(wire: &mut Wire, request: &Asked) -> io::Result<()> {
 pub(super) enum From {
     /// Nothing that matters.
     Nothing,
+    /// A ping.
+    Ping,
     /// Its close frame.
     Close,
     /// The end of the connection.
@@ -48,6 +50,8 @@ pub(super) struct Frames {
     heard: Vec<u8>,
     /// Frames all alike.
     plain: bool,
+    /// Whether pings are answered.
+    pongs: bool,
     rng: Rng,
 }
 
@@ -61,6 +65,7 @@ impl Frames {
             wire,
             heard: Vec::new(),
             plain,
+            pongs: true,
             rng: Rng::new(7),
         })
     }
@@ -102,8 +107,16 @@ impl Frames {
         self.raw(&out)
     }
 
+    pub(super) fn answer_no_pings(&mut self) {
+        self.pongs = false;
+    }
+
     /// Hears what the client says, for so long at most.
     pub(super) fn hear(&mut self, wait: Duration) -> io::Result<From> {
+        // what came together is heard one after the other
+        if let Some(said) = self.said()? {
+            return Ok(said);
+        }
         let tcp = self.wire.tcp();
         match wait.is_zero() {
             true => tcp.set_nonblocking(true)?,
@@ -118,18 +131,26 @@ impl Frames {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => return Ok(From::End),
         }
+        Ok(self.said()?.unwrap_or(From::Nothing))
+    }
+
+    /// What a frame that has come whole says, if it matters.
+    fn said(&mut self) -> io::Result<Option<From>> {
         while let Some((kind, payload)) = self.take() {
             match kind & 0x0f {
-                CLOSE => return Ok(From::Close),
+                CLOSE => return Ok(Some(From::Close)),
                 PING => {
                     let mut out = Vec::new();
                     frame(FINAL | PONG, &payload, &mut out);
-                    self.raw(&out)?;
+                    if self.pongs {
+                        self.raw(&out)?;
+                    }
+                    return Ok(Some(From::Ping));
                 }
                 _ => {}
             }
         }
-        Ok(From::Nothing)
+        Ok(None)
     }
 
     /// The next frame that has come whole; a client's are masked, and short.
@@ -152,8 +173,10 @@ impl Frames {
         self.raw(&out)?;
         // to close while the client still reads, and answers pings, would cut off what it has not read
         let started = Instant::now();
-        while started.elapsed() < PATIENCE && self.hear(Duration::from_millis(20))? == From::Nothing
-        {
+        while started.elapsed() < PATIENCE {
+            if let From::Close | From::End = self.hear(Duration::from_millis(20))? {
+                break;
+            }
         }
         self.wire.end()
     }
