@@ -1,21 +1,86 @@
 //! The cycle is broken at each of its steps: prove, read, send, confirm, commit the identities,
-//! commit the position. Nothing is lost, and only what lay between is sent again.
+//! commit the position. Nothing is lost, and only what lay between is sent again. What the live
+//! stream of PoD has said comes by the archive then.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use proofpull::window::utc;
 use socket2::{Domain, Socket, Type};
+use time::Duration;
 
-use crate::simulator::{Behaviour, Fault, Rng, Style};
-use crate::world::{World, each, seed};
+use crate::pod::{self, Hours, NOW};
+use crate::simulator::{Behaviour, Ends, Fault, Rng, Style, Trouble};
+use crate::world::{Run, World, each, seed};
 
-const SERVICE: &str = "tap-messages-blocked";
+/// Something to read that takes at least two transactions.
+trait Feed: Send {
+    const SERVICE: &'static str;
+    fn world(&mut self) -> &mut World;
+    fn run(&self) -> Run;
+    /// How often Proofpoint was asked.
+    fn asked(&self) -> usize;
+    /// Runs until all has arrived.
+    fn catch_up(&self);
+    /// One run more.
+    fn run_again(&self) -> Run;
+}
+
+impl Feed for World {
+    const SERVICE: &'static str = "tap-messages-blocked";
+
+    fn world(&mut self) -> &mut World {
+        self
+    }
+
+    fn run(&self) -> Run {
+        World::run(self, Self::SERVICE, &[])
+    }
+
+    fn asked(&self) -> usize {
+        self.tap.requests().len()
+    }
+
+    fn catch_up(&self) {
+        let run = Feed::run(self);
+        run.assert_status(0).assert_says("caught up");
+    }
+
+    fn run_again(&self) -> Run {
+        Feed::run(self)
+    }
+}
+
+impl Feed for Hours {
+    const SERVICE: &'static str = pod::SERVICE;
+
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn run(&self) -> Run {
+        Hours::run(self, NOW)
+    }
+
+    fn asked(&self) -> usize {
+        self.world.pod.asked().len()
+    }
+
+    fn catch_up(&self) {
+        self.sweep(NOW);
+    }
+
+    fn run_again(&self) -> Run {
+        Hours::run(self, NOW + Duration::hours(5))
+    }
+}
 
 struct Step {
     name: &'static str,
-    breaks: fn(&mut World),
+    /// A world, for a service.
+    breaks: fn(&mut World, &str),
     /// With which status a run ends then.
     status: i32,
     /// What it leaves.
@@ -28,82 +93,94 @@ enum Leaves {
     Unasked,
     /// Whatever was sent is confirmed and known.
     Known,
-    /// The last transaction will be sent again.
+    /// What was sent last will be sent again.
     Unknown,
 }
 use Leaves::{Known, Unasked, Unknown};
 
-const STEPS: [Step; 19] = [
-    step("prove: the state cannot be written", 73, Unasked, |world| {
-        obstruct(&file(world, "json.new"));
-    }),
-    step("prove: no room for a folder", 73, Unasked, |world| {
+/// What is the same whatever is read.
+const STEPS: [Step; 15] = [
+    step(
+        "prove: the state cannot be written",
+        73,
+        Unasked,
+        |world, service| {
+            obstruct(&file(world, service, "json.new"));
+        },
+    ),
+    step("prove: no room for a folder", 73, Unasked, |world, _| {
         fs::write(world.state_dir(), "").unwrap();
     }),
-    step("prove: nobody listens", 69, Unasked, |world| {
+    step("prove: nobody listens", 69, Unasked, |world, _| {
         let (ours, nobodys) = (world.devo.address(), nobody());
         world.devo_table = world.devo_table.replace(&ours, &nobodys);
     }),
-    step("prove: connections are reset", 69, Unasked, |world| {
+    step("prove: connections are reset", 69, Unasked, |world, _| {
         world.devo.behave(|_| Behaviour::Refuse);
     }),
-    step("prove: handshakes break off", 69, Unasked, |world| {
+    step("prove: handshakes break off", 69, Unasked, |world, _| {
         world.devo.behave(|_| Behaviour::CutHandshake);
     }),
-    step("prove: reset after the handshake", 74, Unasked, |world| {
-        world.devo.behave(|_| Behaviour::ResetAfter(0));
-    }),
-    step("prove: not confirmed", 74, Unasked, |world| {
+    step(
+        "prove: reset after the handshake",
+        74,
+        Unasked,
+        |world, _| {
+            world.devo.behave(|_| Behaviour::ResetAfter(0));
+        },
+    ),
+    step("prove: not confirmed", 74, Unasked, |world, _| {
         world.http_table = "timeout = \"1s\"\n".into();
         world.devo.behave(|_| Behaviour::NeverClose);
     }),
-    step("read: a reset instead of an answer", 69, Known, |world| {
-        world.tap.script(|_, _| Some(Fault::Reset));
-    }),
-    step("read: a reset in the first answer", 69, Known, |world| {
-        world
-            .tap
-            .script(|_, _| Some(Fault::ResetBody { at: 50_000 }));
-    }),
-    step("read: a reset in the second answer", 69, Known, |world| {
-        world
-            .tap
-            .script(|_, number| (number > 0).then_some(Fault::ResetBody { at: 9_000 }));
-    }),
-    step("read: no answer of TAP", 65, Known, |world| {
-        world
-            .tap
-            .script(|_, number| (number > 0).then_some(Fault::Body(b"<html>".to_vec())));
-    }),
-    step("send: no connection any more", 69, Known, |world| {
+    step("send: no connection any more", 69, Known, |world, _| {
         during(world, 1, || {}, Behaviour::Refuse);
     }),
-    step("send: a reset in the records", 74, Unknown, |world| {
+    step("send: a reset in the records", 74, Unknown, |world, _| {
         during(world, 1, || {}, Behaviour::ResetAfter(50_000));
     }),
-    step("confirm: a reset once all is read", 74, Unknown, |world| {
-        let after = size_of_the_first(world);
-        during(world, 1, || {}, Behaviour::ResetAfter(after));
-    }),
-    step("confirm: all is read, no end", 74, Unknown, |world| {
+    step(
+        "confirm: a reset once all is read",
+        74,
+        Unknown,
+        |world, _| {
+            during(world, 1, || {}, Behaviour::ResetAtGoodbye);
+        },
+    ),
+    step("confirm: all is read, no end", 74, Unknown, |world, _| {
         world.http_table = "timeout = \"1s\"\n".into();
         during(world, 2, || {}, Behaviour::NeverClose);
     }),
-    step("commit: no first identities", 73, Unknown, |world| {
-        obstruct_during(world, 1, "seen");
+    step(
+        "commit: no first identities",
+        73,
+        Unknown,
+        |world, service| {
+            obstruct_during(world, service, 1, "seen");
+        },
+    ),
+    step(
+        "commit: no more identities",
+        73,
+        Unknown,
+        |world, service| {
+            obstruct_during(world, service, 2, "seen");
+        },
+    ),
+    step("commit: no new position", 73, Unknown, |world, service| {
+        obstruct_during(world, service, 1, "json.new");
     }),
-    step("commit: no more identities", 73, Unknown, |world| {
-        obstruct_during(world, 2, "seen");
-    }),
-    step("commit: no new position", 73, Unknown, |world| {
-        obstruct_during(world, 1, "json.new");
-    }),
-    step("commit: not in its place", 73, Unknown, |world| {
-        obstruct_during(world, 2, "json");
+    step("commit: not in its place", 73, Unknown, |world, service| {
+        obstruct_during(world, service, 2, "json");
     }),
 ];
 
-const fn step(name: &'static str, status: i32, leaves: Leaves, breaks: fn(&mut World)) -> Step {
+const fn step(
+    name: &'static str,
+    status: i32,
+    leaves: Leaves,
+    breaks: fn(&mut World, &str),
+) -> Step {
     Step {
         name,
         breaks,
@@ -114,8 +191,42 @@ const fn step(name: &'static str, status: i32, leaves: Leaves, breaks: fn(&mut W
 
 #[test]
 fn broken_at_any_step_nothing_is_lost_and_only_the_unknown_is_sent_again() {
+    let reads = [
+        step(
+            "read: a reset instead of an answer",
+            69,
+            Known,
+            |world, _| {
+                world.tap.script(|_, _| Some(Fault::Reset));
+            },
+        ),
+        step(
+            "read: a reset in the first answer",
+            69,
+            Known,
+            |world, _| {
+                let reset = Fault::ResetBody { at: 50_000 };
+                world.tap.script(move |_, _| Some(reset.clone()));
+            },
+        ),
+        step(
+            "read: a reset in the second answer",
+            69,
+            Known,
+            |world, _| {
+                let reset = Fault::ResetBody { at: 9_000 };
+                let second = move |number| (number > 0).then(|| reset.clone());
+                world.tap.script(move |_, number| second(number));
+            },
+        ),
+        step("read: no answer of TAP", 65, Known, |world, _| {
+            let page = Fault::Body(b"<html>".to_vec());
+            let second = move |number| (number > 0).then(|| page.clone());
+            world.tap.script(move |_, number| second(number));
+        }),
+    ];
     let seed = seed();
-    each(STEPS.map(|step| (step.name.to_owned(), step)), |step| {
+    check_each(&reads, || {
         let mut world = World::new();
         world.fill(&mut Rng::new(seed), 2, 40);
         world.tap.release_late();
@@ -123,39 +234,133 @@ fn broken_at_any_step_nothing_is_lost_and_only_the_unknown_is_sent_again() {
             gzip: false,
             ..Style::default()
         });
-        (step.breaks)(&mut world);
-        check(&mut world, &step);
+        world
     });
 }
 
-fn check(world: &mut World, step: &Step) {
-    let run = world.run(SERVICE, &[]);
-    run.assert_status(step.status).assert_says("hint: ");
-    let asked = world.tap.requests().len();
-    assert_eq!(asked == 0, step.leaves == Unasked, "asked {asked} times");
-    let unknown = world.unconfirmed();
+#[test]
+fn the_archive_of_pod_broken_at_any_step_loses_nothing_and_only_the_unknown_is_sent_again() {
+    let reads = [
+        step("read: refused at the second hour", 77, Known, |world, _| {
+            let refused = |number| (number > 0).then_some(Trouble::Status(401, "who?"));
+            world.pod.script(move |_, number| refused(number));
+        }),
+        step("read: an hour that is always cut", 0, Known, |world, _| {
+            cut(world, Ends::InAFrame);
+        }),
+        step(
+            "read: an hour that is always reset",
+            0,
+            Known,
+            |world, _| {
+                cut(world, Ends::Reset);
+            },
+        ),
+        step("read: trouble of the server", 0, Known, |world, _| {
+            cut(world, Ends::Code(1011));
+        }),
+        step("read: a message that is too large", 65, Known, too_large),
+    ];
+    check_each(&reads, || {
+        let mut hours = Hours::new();
+        let large = format!(
+            r#"{{"guid":"serial.9001","ts":"2026-11-20T06:30:00Z","x":"{}"}}"#,
+            "y".repeat(LARGE)
+        );
+        let time = pod::FROM + Duration::minutes(90);
+        hours.world.pod.archive(pod::STREAM, time, large);
+        hours.happen(NOW, 20);
+        hours
+    });
+}
 
-    heal(world);
-    let run = world.run(SERVICE, &[]);
-    run.assert_status(0).assert_says("caught up");
-    let repeated = world.assert_nothing_lost(SERVICE);
-    let expected = if step.leaves == Unknown { unknown } else { 0 };
-    assert_eq!(repeated, expected);
-    assert_eq!(step.leaves == Unknown, expected > 0);
-    let run = world.run(SERVICE, &[]);
+#[test]
+fn the_live_stream_broken_at_any_step_is_made_whole_by_the_archive_and_only_the_unknown_is_sent_again()
+ {
+    let reads = [
+        step("read: refused", 77, Known, |world, _| {
+            world.pod.script(|_, _| Some(Trouble::Status(401, "who?")));
+        }),
+        step("read: cut, and then refused", 77, Known, |world, _| {
+            world.pod.script(|_, number| match number {
+                0 => Some(Trouble::After(20, Ends::InAFrame)),
+                _ => Some(Trouble::Status(401, "who?")),
+            });
+        }),
+        step("read: reset", 0, Known, |world, _| {
+            let first = |number| (number == 0).then_some(Trouble::After(20, Ends::Reset));
+            world.pod.script(move |_, number| first(number));
+        }),
+        step("read: a message that is too large", 65, Known, too_large),
+    ];
+    check_each(&reads, || {
+        let mut hours = Hours::empty();
+        let begun = utc(NOW.truncate_to_hour());
+        hours.world.stream_table = format!("start_time = {begun:?}\nidle_exit = \"1s\"\n");
+        hours.happen(NOW, 40);
+        // a batch ends behind it
+        hours.happen_large(NOW, LARGE);
+        hours.happen(NOW, 40);
+        hours
+    });
+}
+
+/// More bytes than a batch has.
+const LARGE: usize = 4 * 1024 * 1024;
+const TOO_LARGE: &str = "max_frame_bytes = 1000000\n";
+
+fn too_large(world: &mut World, _: &str) {
+    world.stream_table += TOO_LARGE;
+}
+
+/// The second hour ends so, as often as it is asked for.
+fn cut(world: &World, how: Ends) {
+    world.pod.script(move |asked, _| {
+        let (from, _) = asked.hours?;
+        (from == pod::FROM + Duration::HOUR).then_some(Trouble::After(20, how))
+    });
+}
+
+fn check_each<F: Feed>(reads: &[Step], filled: impl Fn() -> F + Sync) {
+    let steps = STEPS.iter().chain(reads);
+    each(steps.map(|step| (step.name.to_owned(), step)), |step| {
+        check(&mut filled(), step);
+    });
+}
+
+fn check<F: Feed>(feed: &mut F, step: &Step) {
+    (step.breaks)(feed.world(), F::SERVICE);
+    let run = feed.run();
+    run.assert_status(step.status);
+    assert!(step.status == 0 || run.stderr.contains("hint: "));
+    let asked = feed.asked();
+    assert_eq!(asked == 0, step.leaves == Unasked, "asked {asked} times");
+    let world = feed.world();
+    world.settled();
+    let delivered = if asked > 0 { run.count("delivered") } else { 0 };
+    let unknown = world.devo.count() - delivered as usize;
+    assert_eq!(step.leaves == Unknown, unknown > 0);
+
+    heal(world, F::SERVICE);
+    feed.catch_up();
+    let repeated = feed.world().assert_nothing_lost(F::SERVICE);
+    assert_eq!(repeated, unknown);
+    let run = feed.run_again();
     assert_eq!(run.assert_status(0).count("delivered"), 0);
 }
 
-fn heal(world: &mut World) {
+fn heal(world: &mut World, service: &str) {
     world.http_table.clear();
+    world.stream_table = world.stream_table.replace(TOO_LARGE, "");
     world.tap.no_script();
+    world.pod.no_script();
     world.devo.behave(|_| Behaviour::Normal);
     world.devo_table = world.devo_table.replace(&nobody(), &world.devo.address());
     if world.state_dir().is_file() {
         fs::remove_file(world.state_dir()).unwrap();
     }
     for extension in ["json", "json.new", "seen"] {
-        let path = file(world, extension);
+        let path = file(world, service, extension);
         if path.is_dir() {
             fs::remove_dir(&path).unwrap();
         }
@@ -178,8 +383,8 @@ pub(crate) fn nobody() -> String {
     address.as_socket().unwrap().to_string()
 }
 
-fn file(world: &World, extension: &str) -> PathBuf {
-    world.state_dir().join(format!("{SERVICE}.{extension}"))
+fn file(world: &World, service: &str, extension: &str) -> PathBuf {
+    world.state_dir().join(format!("{service}.{extension}"))
 }
 
 fn aside(path: &Path) -> PathBuf {
@@ -194,8 +399,8 @@ fn obstruct(path: &Path) {
     fs::create_dir_all(path).unwrap();
 }
 
-fn obstruct_during(world: &World, number: usize, extension: &str) {
-    let path = file(world, extension);
+fn obstruct_during(world: &World, service: &str, number: usize, extension: &str) {
+    let path = file(world, service, extension);
     during(world, number, move || obstruct(&path), Behaviour::Normal);
 }
 
@@ -213,15 +418,4 @@ fn during(world: &World, number: usize, act: impl Fn() + Send + 'static, behavio
             Behaviour::Normal
         }
     });
-}
-
-/// How many bytes the first transaction with events has; found out with another state.
-fn size_of_the_first(world: &World) -> usize {
-    let other = world.dir.path().join("another-state");
-    let run = world.run(SERVICE, &["--state-dir", other.to_str().unwrap()]);
-    run.assert_status(0);
-    let size = world.devo.connections()[1].bytes;
-    world.devo.clear();
-    world.tap.forget_requests();
-    size
 }
