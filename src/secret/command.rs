@@ -227,9 +227,14 @@ mod tests {
         );
         check_refused(&shell(&script), "did not end in time", "must not ask");
         let pid = std::fs::read_to_string(path).unwrap();
-        // gone, or dead and not yet collected by its new parent
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        assert!(state.is_err() || state.unwrap().contains(") Z"));
+        // gone, or dead and not yet collected by its new parent, once the signal has come
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z"));
+        let started = Instant::now();
+        while is_alive() {
+            assert!(started.elapsed() < Duration::from_secs(60), "it lives on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]
