@@ -40,6 +40,7 @@ pub struct WebSocket {
     partial: Option<Vec<u8>>,
     max_message: usize,
     pinged: Instant,
+    /// [`PING`] and [`DEAD`], but in tests.
     ping: Duration,
     dead: Duration,
     /// Whether our close frame was sent; nothing may follow it.
