@@ -1,12 +1,12 @@
 //! The log stream of PoD: the live stream and its archive, and nothing missing between them.
 
-use std::time::Duration as Wait;
+use std::time::{Duration as Wait, Instant};
 
 use proofpull::window::utc;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use crate::simulator::{Ends, Options, Rng, Trouble, pod_event, wait_until};
+use crate::simulator::{Behaviour, Ends, Options, Rng, Trouble, pod_event, wait_until};
 use crate::world::{Run, Running, World, each};
 
 pub(crate) const SERVICE: &str = "pod-message";
@@ -545,26 +545,28 @@ fn a_start_older_than_30_days_is_moved_up_and_a_long_pause_is_a_gap() {
     run.assert_status(3).assert_says("gap: what lies between");
 }
 
-#[test]
-fn an_hour_that_did_not_fit_into_a_run_is_read_to_its_end_in_the_next() {
-    let mut hours = Hours::new();
-    // an answer that goes on for longer than the run
+/// A receiver that reads this much at once, 66 times a second.
+fn slow(read: usize) -> Behaviour {
+    Behaviour::Slow {
+        read,
+        pause: Wait::from_millis(15),
+        hold: Wait::ZERO,
+    }
+}
+
+/// A first run has ended in an hour of the archive, whose answer goes on for longer than it.
+pub(crate) fn unfinished(hours: &Hours) {
     hours
         .world
         .pod
         .fill(STREAM, (FROM, FROM + Duration::HOUR), 30_000, 100_000);
-    hours.world.stream_table += "mode = \"archive\"\n";
     let proof = hours.world.devo.connections().len();
     hours
         .world
         .devo
         .behave(move |number| match number == proof {
-            true => crate::simulator::Behaviour::Normal,
-            false => crate::simulator::Behaviour::Slow {
-                read: 300_000,
-                pause: Wait::from_millis(15),
-                hold: Wait::ZERO,
-            },
+            true => Behaviour::Normal,
+            false => slow(300_000),
         });
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
     run.assert_status(0).assert_says("stopped at max_duration");
@@ -573,7 +575,25 @@ fn an_hour_that_did_not_fit_into_a_run_is_read_to_its_end_in_the_next() {
         open,
         [("2026-11-20T05:00:00Z".to_owned(), "unfinished".to_owned())]
     );
+}
+
+#[test]
+fn an_hour_that_did_not_fit_into_a_run_is_read_to_its_end_in_the_next() {
+    let hours = Hours::new().archive_mode();
+    unfinished(&hours);
+    let open = hours.open_hours();
+    let proof = hours.world.devo.connections().len();
+    // for longer than a run takes that got a signal
+    hours
+        .world
+        .devo
+        .behave(move |number| match number == proof {
+            true => Behaviour::Normal,
+            false => slow(45_000),
+        });
+    let started = Instant::now();
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
+    assert!(started.elapsed() > Wait::from_secs(12), "it was too quick");
     run.assert_status(0)
         .assert_says("did not fit into the last run");
     assert!(!hours.open_hours().contains(&open[0]), "{}", run.stderr);

@@ -33,7 +33,7 @@ use crate::stop::{Reason, Stop};
 use crate::treat::{Action, Rule, Treat};
 use crate::window::{self, utc};
 
-/// A run that is to stop takes no longer to reach the receiver with what it has read.
+/// A run that got a signal takes no longer to reach the receiver with what it has read.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
@@ -423,7 +423,8 @@ impl Job<'_> {
             tag: self.settings.tag.clone().unwrap_or_else(own_tag),
             known: state.receiver().cloned(),
             stop: match source::sends_once(self.service) {
-                true => self.stop.with_grace(GRACE),
+                // an hour of the archive may go on when the run's time is over
+                true => self.stop.after(None).with_grace(GRACE),
                 false => self.stop.clone(),
             },
             ..devo_options(self.config, to, &self.network, self.clock, &self.stop)?

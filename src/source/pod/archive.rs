@@ -10,7 +10,7 @@ use super::{Pod, Reading};
 use crate::config::Mode;
 use crate::event::{Asked, Batch, Border, Gap, Identity, Look, OpenHour, Why};
 use crate::source::Turn;
-use crate::stop::{Reason, Stop};
+use crate::stop::Stop;
 use crate::websocket::{Ending, WebSocket};
 use crate::window::utc;
 use std::time::Instant;
@@ -42,7 +42,7 @@ enum End {
 impl Pod {
     /// The next hour to ask for, if one is left for this run.
     pub(super) fn next_hour(&mut self, turn: &Turn) -> Option<OffsetDateTime> {
-        if self.mode == Mode::Live || turn.stop.reason() == Some(Reason::Signal) {
+        if self.mode == Mode::Live || turn.stop.reason().is_some() {
             return None;
         }
         // what did not fit into a run must not meet the same end again and again
@@ -50,7 +50,7 @@ impl Pod {
             return Some(hour);
         }
         let half = self.half.filter(|_| self.mode == Mode::Complete);
-        if turn.stop.reason().is_some() || half.is_some_and(|half| Instant::now() >= half) {
+        if half.is_some_and(|half| Instant::now() >= half) {
             return None;
         }
         if let Some((hour, _)) = self.again {
@@ -78,10 +78,6 @@ impl Pod {
 
     pub(super) fn open_hour(&mut self, from: OffsetDateTime, turn: &mut Turn) -> Result<Batch> {
         let is_unfinished = self.unfinished() == Some(from);
-        let stop = match is_unfinished {
-            true => turn.stop.after(None),
-            false => turn.stop.clone(),
-        };
         let to = from + HOUR;
         let (since_time, to_time) = (stamp(from), stamp(to));
         let times = [
@@ -89,7 +85,7 @@ impl Pod {
             ("toTime", to_time.as_str()),
         ];
         log::debug!("asking for the archive hour of {}", utc(from));
-        let Some(socket) = self.session.open(&times, &stop, turn)? else {
+        let Some(socket) = self.session.open(&times, turn)? else {
             return Ok(Batch::default());
         };
         if is_unfinished {
@@ -98,6 +94,11 @@ impl Pod {
                 utc(from)
             );
         }
+        // its session is open, so that it is our time alone that it takes
+        let stop = match is_unfinished {
+            true => turn.stop.after(None),
+            false => turn.stop.clone(),
+        };
         self.tried.push(from);
         let attempt = match self.again.take() {
             Some((hour, attempt)) if hour == from => attempt + 1,
@@ -163,7 +164,8 @@ impl Pod {
                     age: turn.now - hour.from - HOUR,
                 })
             }
-            End::Closed(ending) if hour.attempt < ATTEMPTS => {
+            // at the end of the run's time there is no other attempt
+            End::Closed(ending) if hour.attempt < ATTEMPTS && turn.stop.reason().is_none() => {
                 let wait = self.session.wait(turn).as_secs_f64();
                 log::warn!(
                     "reading the archive hour of {name}: {ending}; asking again in {wait:.0} s"

@@ -44,7 +44,7 @@ pub(super) struct Live {
 
 impl Pod {
     pub(super) fn open_live(&mut self, turn: &mut Turn) -> Result<Batch> {
-        let Some(socket) = self.session.open(&[], turn.stop, turn)? else {
+        let Some(socket) = self.session.open(&[], turn)? else {
             return Ok(Batch::default());
         };
         log::debug!("the live stream is open");

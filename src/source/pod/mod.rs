@@ -273,7 +273,7 @@ impl Source for Pod {
 impl Pod {
     /// Opens what comes next, or waits until it may be tried again.
     fn begin(&mut self, turn: &mut Turn) -> Result<Option<Batch>> {
-        if self.session.must_wait(turn.stop) {
+        if self.session.must_wait(turn.stop) && turn.stop.reason().is_none() {
             return Ok(Some(Batch::default()));
         }
         if let Some(batch) = self.give_up_what_is_too_old(turn.now) {

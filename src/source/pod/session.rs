@@ -43,8 +43,8 @@ pub(super) struct Session {
     /// What must not be shown of an answer.
     key: Secret,
     max_message: usize,
-    /// When the first attempt was made.
-    since: Option<Instant>,
+    /// Since when no session could be opened; `None` after one was.
+    vain: Option<Instant>,
     /// Failures since the last session.
     failures: u32,
     wait_until: Option<Instant>,
@@ -106,7 +106,7 @@ impl Session {
             authorization,
             key,
             max_message: opening.settings.max_frame_bytes,
-            since: None,
+            vain: None,
             failures: 0,
             wait_until: None,
             refused: None,
@@ -122,14 +122,13 @@ impl Session {
     pub(super) fn open(
         &mut self,
         times: &[(&str, &str)],
-        stop: &Stop,
         turn: &mut Turn,
     ) -> Result<Option<WebSocket>> {
         turn.tally.requests += 1;
-        self.since.get_or_insert_with(Instant::now);
-        let error = match self.try_to_open(times, stop) {
+        let error = match self.try_to_open(times, turn.stop) {
             Ok(socket) => {
                 self.opened = true;
+                self.vain = None;
                 self.asked += 1;
                 return Ok(Some(socket));
             }
@@ -139,9 +138,8 @@ impl Session {
             Err(error) => error,
         };
         let lasting = Exit::of(&error) != Exit::Unavailable || error.is::<Verdict>();
-        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        let too_long = stop.left().is_none() && waited >= UNLIMITED;
-        if lasting || too_long {
+        let too_long = is_too_long(&mut self.vain, Instant::now());
+        if lasting || turn.stop.left().is_none() && too_long {
             return Err(error);
         }
         let wait = self.wait(turn);
@@ -195,17 +193,18 @@ impl Session {
         self.refused = None;
     }
 
-    /// Waits for a part of what is to be waited for; whether some is left.
+    /// Waits for a part of what is to be waited for; whether some is left. That is so, too, when the run
+    /// is to stop.
     pub(super) fn must_wait(&mut self, stop: &Stop) -> bool {
         let Some(until) = self.wait_until else {
             return false;
         };
         stop.sleep(until.saturating_duration_since(Instant::now()).min(TURN));
-        if Instant::now() < until && stop.reason().is_none() {
-            return true;
+        let is_left = Instant::now() < until;
+        if !is_left {
+            self.wait_until = None;
         }
-        self.wait_until = None;
-        false
+        is_left
     }
 
     /// At the end of the run's time.
@@ -226,6 +225,11 @@ fn pause(failures: u32, chance: f64) -> Duration {
     let least = FIRST_WAIT * 2_u32.saturating_pow(failures.min(10));
     // up to half as much again
     least.min(LONGEST_WAIT * 2 / 3).mul_f64(1.0 + chance / 2.0)
+}
+
+/// Whether sessions have been asked for in vain for too long, since a first time that is noted.
+fn is_too_long(vain: &mut Option<Instant>, now: Instant) -> bool {
+    now.duration_since(*vain.get_or_insert(now)) >= UNLIMITED
 }
 
 /// Reads messages into a batch, each an event, until it is large or old enough.
@@ -315,5 +319,18 @@ mod tests {
             assert_eq!(pause(failures, 0.0), Duration::from_secs(least));
             assert_eq!(pause(failures, 1.0), Duration::from_secs(most));
         }
+    }
+
+    #[test]
+    fn how_long_others_may_hold_the_token_counts_from_the_last_session() {
+        let start = Instant::now();
+        let mut vain = None;
+        assert!(!is_too_long(&mut vain, start));
+        assert!(!is_too_long(&mut vain, start + UNLIMITED / 2));
+        assert!(is_too_long(&mut vain, start + UNLIMITED));
+        // a session was opened
+        vain = None;
+        assert!(!is_too_long(&mut vain, start + UNLIMITED * 2));
+        assert!(is_too_long(&mut vain, start + UNLIMITED * 3));
     }
 }
