@@ -196,6 +196,8 @@ pub enum Why {
     Empty,
     /// It held events that nothing had shown before: there may be more to come.
     Growing,
+    /// Nothing shows that it is whole: the live stream was not there for all of it.
+    Unproven,
 }
 
 /// The live stream.
@@ -207,6 +209,9 @@ pub struct Live {
     pub until: OffsetDateTime,
     /// Whether it is open; in a state that is loaded, the run that had it died.
     pub open: bool,
+    /// From when on it brought everything that it had to say, without a break, if that is so.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
 }
 
 /// From where the next run goes on.

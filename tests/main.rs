@@ -22,6 +22,7 @@ mod pipelines;
 mod pod;
 mod pod_clients;
 mod pod_faults;
+mod pod_hours;
 mod pod_sessions;
 mod pod_silence;
 mod quota;

@@ -156,13 +156,21 @@ impl Pod {
             End::Closed(ending) if ending.is_normal() => {
                 self.session.is_good();
                 let was = self.stand.open.iter().find(|open| open.from == hour.from);
-                hours::doubt(&hours::Reading {
+                let was = was.map(|open| open.why);
+                let doubt = hours::doubt(&hours::Reading {
                     answered,
                     shown: turn.seen.shown(hour.asked.end_hour),
+                    is_covered: hours::is_covered(self.stand.live, hour.from),
                     before: self.stand.before.filter(|_| hour.from == self.stand.until),
-                    was: was.map(|open| open.why),
+                    was,
                     age: turn.now - hour.from - HOUR,
-                })
+                });
+                if (was, doubt, answered.events) == (Some(Why::Empty), None, 0) {
+                    log::info!(
+                        "the archive hour of {name} is empty, though the hour before is not"
+                    );
+                }
+                doubt
             }
             // at the end of the run's time there is no other attempt
             End::Closed(ending) if hour.attempt < ATTEMPTS && turn.stop.reason().is_none() => {
@@ -183,7 +191,7 @@ impl Pod {
             answered.new,
             why.map_or(String::new(), |why| format!(": {}", hours::in_words(why)))
         );
-        let is_sound = matches!(why, None | Some(Why::Growing));
+        let is_sound = matches!(why, None | Some(Why::Growing | Why::Unproven));
         if is_sound && hour.from == self.stand.until {
             self.stand.before = Some(answered.events);
         }
@@ -203,7 +211,7 @@ impl Pod {
             return self.stand_here();
         };
         let asked = now;
-        if why != Why::Unfinished && why != Why::Growing && now - since >= GIVE_UP {
+        if hours::is_loss(why) && now - since >= GIVE_UP {
             let (name, words) = (utc(from), hours::in_words(why));
             log::warn!(
                 "giving up the archive hour of {name}, which was asked for since {}: {words}",

@@ -2,17 +2,20 @@
 //!
 //! Pure. Nobody has published when the archive of an hour is whole, so it has to agree with what
 //! is known: an hour is read once an answer that the server ended in good order holds what the
-//! live stream and earlier answers had shown of it, and brings nothing new.
+//! live stream and earlier answers had shown of it, and brings nothing new. That proves something only
+//! where the live stream was there for the whole hour: of another, a second answer has to say the same.
 
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Answered, OpenHour, Why};
+use crate::event::{Answered, Live, OpenHour, Why};
 
 pub(super) const HOUR: Duration = Duration::hours(1);
 /// An hour that could not be read is asked for this long before it is given up.
 pub(super) const GIVE_UP: Duration = Duration::hours(24);
 /// By then after its end, an hour is taken to have everything that it will ever have.
 const SETTLED: Duration = Duration::hours(6);
+/// What belongs to an hour may come by the live stream so long after its end.
+const BEHIND: Duration = Duration::minutes(5);
 /// An hour that was not whole is not asked for more often than this.
 const AGAIN: Duration = Duration::minutes(10);
 /// An hour with so many events is full; one behind it is not likely to have none.
@@ -27,6 +30,8 @@ pub(super) struct Reading {
     pub(super) answered: Answered,
     /// How many events of this hour were shown by now: by the live stream, by earlier answers, and by this one.
     pub(super) shown: u64,
+    /// Whether the live stream was there for all of it.
+    pub(super) is_covered: bool,
     /// How many events the hour before had, where it is known.
     pub(super) before: Option<u64>,
     /// Why it was open, if it was.
@@ -40,30 +45,56 @@ pub(super) fn doubt(reading: &Reading) -> Option<Why> {
     let Reading {
         answered,
         shown,
+        is_covered,
         before,
         was,
         age,
     } = *reading;
     let missing = shown.saturating_sub(answered.shown + answered.new);
     let is_full_before = before.is_some_and(|before| before >= FULL);
+    let is_odd = answered.events == 0 && !is_covered;
+    // there are nights, too: what says that it is empty for a day is
+    let is_believed = was == Some(Why::Empty) && age >= GIVE_UP;
+    let is_second = matches!(was, Some(Why::Growing | Why::Unproven));
     if missing > shown / EDGE {
         Some(Why::Lacking)
-    } else if answered.events == 0 && (is_full_before || was == Some(Why::Empty)) {
+    } else if is_odd && (is_full_before || was == Some(Why::Empty)) && !is_believed {
         Some(Why::Empty)
     } else if answered.new > 0 && age < SETTLED {
         Some(Why::Growing)
+    } else if !is_covered && !is_second && age < SETTLED {
+        Some(Why::Unproven)
     } else {
         None
     }
 }
 
+/// Whether the live stream has brought all that it had to say of the hour from `from` on.
+pub(super) fn is_covered(live: Option<Live>, from: OffsetDateTime) -> bool {
+    live.is_some_and(|live| {
+        live.since.is_some_and(|since| since <= from) && live.until >= from + HOUR + BEHIND
+    })
+}
+
+/// Whether an hour that stays so for a day is a gap: something of it is known to be missing.
+pub(super) fn is_loss(why: Why) -> bool {
+    match why {
+        Why::Cut | Why::Lacking => true,
+        Why::Unfinished | Why::Empty | Why::Growing | Why::Unproven => false,
+    }
+}
+
 /// Whether an open hour may be asked for when it is `now`; `lag` is how long after its end an hour is
-/// read for the first time, and for the second time after the first.
+/// read for the first time, and for the second time after the first. One that stays as it is, is asked
+/// for after twice the time each time, and once more when it is about to be given up.
 pub(super) fn is_due(hour: &OpenHour, now: OffsetDateTime, lag: Duration) -> bool {
     let wait = match hour.why {
         Why::Unfinished => Duration::ZERO,
-        Why::Growing => lag,
-        Why::Cut | Why::Lacking | Why::Empty => AGAIN.min(lag),
+        Why::Growing | Why::Unproven => lag,
+        Why::Cut | Why::Lacking | Why::Empty => {
+            let (shortest, so_far) = (AGAIN.min(lag), hour.asked - hour.since);
+            so_far.min(GIVE_UP - so_far).max(shortest)
+        }
     };
     // a clock that went back must not hold it up
     (now - hour.asked).abs() >= wait
@@ -77,6 +108,7 @@ pub(super) fn in_words(why: Why) -> &'static str {
         Why::Lacking => "it lacks events that were shown before",
         Why::Empty => "it is empty, and the hour before is not",
         Why::Growing => "it held events that nothing had shown before, so there may be more",
+        Why::Unproven => "the live stream was not there for all of it, so there may be more",
     }
 }
 
@@ -91,6 +123,7 @@ mod tests {
         let reading = Reading {
             answered: Answered { events, new, shown },
             shown: total + new,
+            is_covered: true,
             before: Some(FULL),
             was: None,
             age: HOUR,
@@ -105,6 +138,57 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_for_which_the_live_stream_was_not_there_is_read_when_a_second_answer_agrees() {
+        let reading = |events, new, was| Reading {
+            answered: Answered {
+                events,
+                new,
+                shown: 0,
+            },
+            shown: 0,
+            is_covered: false,
+            before: None,
+            was,
+            age: HOUR,
+        };
+        for events in [0, 30] {
+            let first = reading(events, 0, None);
+            assert_eq!(doubt(&first), Some(Why::Unproven));
+            for was in [Why::Unfinished, Why::Cut, Why::Lacking] {
+                assert_eq!(doubt(&reading(events, 0, Some(was))), Some(Why::Unproven));
+            }
+            for was in [Why::Growing, Why::Unproven] {
+                assert_eq!(doubt(&reading(events, 0, Some(was))), None);
+            }
+            let age = SETTLED;
+            assert_eq!(doubt(&Reading { age, ..first }), None);
+        }
+        let grown = reading(40, 10, Some(Why::Unproven));
+        assert_eq!(doubt(&grown), Some(Why::Growing));
+    }
+
+    #[test]
+    fn the_live_stream_covers_an_hour_from_its_start_until_a_little_after_its_end() {
+        let from = datetime!(2026-01-10 12:00 UTC);
+        let live = |since, until| {
+            Some(Live {
+                until: from + until,
+                open: true,
+                since: Some(from + since),
+            })
+        };
+        let (start, end) = (Duration::ZERO, HOUR + BEHIND);
+        assert!(is_covered(live(start, end), from));
+        assert!(!is_covered(live(Duration::SECOND, end), from));
+        assert!(!is_covered(live(start, end - Duration::SECOND), from));
+        let broken = live(start, end).map(|live| Live {
+            since: None,
+            ..live
+        });
+        assert!(!is_covered(broken, from) && !is_covered(None, from));
+    }
+
+    #[test]
     fn an_hour_is_read_when_it_agrees_with_what_is_known() {
         check(900, 0, (880, 880), None);
         check(900, 0, (870, 880), None);
@@ -113,22 +197,57 @@ mod tests {
         check(800, 0, (780, 880), Some(Why::Lacking));
         check(800, 20, (780, 880), Some(Why::Lacking));
         check(3, 0, (2, 3), Some(Why::Lacking));
-        check(0, 0, (0, 0), Some(Why::Empty));
+        check(0, 0, (0, 0), None);
         check(0, 0, (0, 3), Some(Why::Lacking));
     }
 
     #[test]
-    fn an_empty_hour_is_one_when_the_hour_before_is_not_full() {
+    fn an_empty_hour_behind_a_full_one_is_one_when_nothing_else_was_said_for_a_day() {
         let reading = |before, was| Reading {
             answered: Answered::default(),
             shown: 0,
+            is_covered: false,
             before,
             was,
-            age: HOUR,
+            age: SETTLED,
         };
+        assert_eq!(doubt(&reading(Some(FULL), None)), Some(Why::Empty));
         assert_eq!(doubt(&reading(Some(FULL - 1), None)), None);
         assert_eq!(doubt(&reading(None, Some(Why::Cut))), None);
         assert_eq!(doubt(&reading(None, Some(Why::Empty))), Some(Why::Empty));
+        for (before, was, expected) in [
+            (Some(FULL), None, Some(Why::Empty)),
+            (None, Some(Why::Empty), None),
+        ] {
+            let age = GIVE_UP;
+            let old = Reading {
+                age,
+                ..reading(before, was)
+            };
+            assert_eq!(doubt(&old), expected);
+        }
+    }
+
+    #[test]
+    fn an_hour_that_stays_as_it_is_is_asked_for_ten_times_in_a_day() {
+        for lag in [Duration::minutes(45), Duration::minutes(10)] {
+            let since = datetime!(2026-01-10 12:00 UTC);
+            let mut hour = OpenHour {
+                from: since - HOUR * 2,
+                since,
+                asked: since,
+                why: Why::Empty,
+            };
+            let (mut now, mut times) = (since, 1);
+            while now < since + GIVE_UP {
+                now += Duration::MINUTE;
+                if is_due(&hour, now, lag) {
+                    hour.asked = now;
+                    times += 1;
+                }
+            }
+            assert_eq!((hour.asked, times), (now, 10));
+        }
     }
 
     #[test]
@@ -141,6 +260,7 @@ mod tests {
             (Why::Empty, 10),
             (Why::Lacking, 10),
             (Why::Growing, 45),
+            (Why::Unproven, 45),
         ];
         for (why, minutes) in table {
             let hour = OpenHour {

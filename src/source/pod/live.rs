@@ -14,7 +14,7 @@ use crate::config::Mode;
 use crate::event::{self, Asked, Batch, Border, Gap, Identity, Look};
 use crate::source::Turn;
 use crate::stop::Stop;
-use crate::websocket::WebSocket;
+use crate::websocket::{Ending, WebSocket};
 
 /// A batch is handed over at about this size.
 const BATCH: usize = 4 * 1024 * 1024;
@@ -62,7 +62,11 @@ impl Pod {
             let gap = self.stand.live.and_then(|live| missed(live, turn.now));
             self.gaps.extend(gap);
         }
+        let since = self.stand.live.and_then(|live| unbroken(live, turn.now));
         self.note(turn.now, true);
+        if let Some(live) = &mut self.stand.live {
+            live.since = since.or(Some(live.until));
+        }
         let mut batch = self.stand_here();
         if let (Some(Border::Stream(stand)), Some(gap)) = (&mut batch.border, self.gaps.pop_front())
         {
@@ -73,7 +77,12 @@ impl Pod {
 
     /// What came up to now is in the batch that is about to be handed over, or was before.
     fn note(&mut self, now: OffsetDateTime, open: bool) {
-        self.stand.live = Some(event::Live { until: now, open });
+        let since = self.stand.live.and_then(|live| live.since);
+        self.stand.live = Some(event::Live {
+            until: now,
+            open,
+            since,
+        });
         if self.mode == Mode::Live {
             self.stand.until = now;
         }
@@ -104,18 +113,31 @@ impl Pod {
         }
         let mut is_over = false;
         match filled {
-            Filled::Enough => is_over = self.go_or_stay(&mut live, turn),
+            Filled::Enough => {
+                is_over = self.go_or_stay(&mut live, turn);
+                if is_over {
+                    self.lose_track();
+                }
+            }
             Filled::Stopped => live.go(),
             Filled::Ended(ending) if live.closing.is_some() => {
                 log::debug!("the live stream is closed: {ending}");
+                if matches!(ending, Ending::Broken(_)) {
+                    self.lose_track();
+                }
                 is_over = true;
             }
             Filled::Ended(ending) => {
+                // one that is said to be in good order comes behind all that was said before
+                if !ending.is_normal() {
+                    self.lose_track();
+                }
                 self.broken(&live, &ending.to_string(), turn);
                 return Ok(self.hand_over(batch, &live, turn.now + started.elapsed()));
             }
             Filled::TooLong(error) => {
                 self.failed = Some(error);
+                self.lose_track();
                 is_over = true;
             }
         }
@@ -168,6 +190,13 @@ impl Pod {
         }
     }
 
+    /// Something that the live stream has said may not have come.
+    fn lose_track(&mut self) {
+        if let Some(live) = &mut self.stand.live {
+            live.since = None;
+        }
+    }
+
     fn hand_over(&mut self, mut batch: Batch, live: &Live, now: OffsetDateTime) -> Batch {
         log::debug!("the live stream was open for {:?}", live.opened.elapsed());
         self.note(now, false);
@@ -206,6 +235,13 @@ fn missed(live: event::Live, now: OffsetDateTime) -> Option<Gap> {
     })
 }
 
+/// Since when the live stream has brought all that it had to say, if it goes on by `now` where it was
+/// left.
+fn unbroken(live: event::Live, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    let goes_on = !live.open && missed(live, now).is_none();
+    live.since.filter(|_| goes_on)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +251,11 @@ mod tests {
     fn check(minutes_ago: i64, open: bool, expected: Option<&str>) {
         let now = datetime!(2026-01-10 12:00 UTC);
         let until = now - Duration::minutes(minutes_ago);
-        let gap = missed(event::Live { until, open }, now);
+        let since = Some(until - HOUR);
+        let live = event::Live { until, open, since };
+        let gap = missed(live, now);
+        let is_whole = unbroken(live, now).is_some();
+        assert_eq!(is_whole, gap.is_none() && !open);
         assert!(gap.is_none_or(|gap| gap.from == until));
         assert_eq!(gap.map(|gap| utc(gap.to)).as_deref(), expected);
     }
