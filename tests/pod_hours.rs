@@ -108,11 +108,11 @@ fn a_quiet_tenant_without_a_live_stream_is_asked_twice_an_hour_at_most() {
 fn an_hour_in_which_the_live_stream_broke_is_asked_for_again_though_the_answer_agrees() {
     let mut hours = quiet();
     hours.run(FIRST).assert_status(0);
-    // after it has said ten events, the connection is gone, and with it what comes next
+    // the server has trouble, and what it was about to say is gone
     let mut cut = false;
     hours.world.pod.script(move |asked, _| {
         let first = asked.hours.is_none() && !std::mem::replace(&mut cut, true);
-        first.then_some(Trouble::After(10, Ends::Reset))
+        first.then_some(Trouble::After(10, Ends::Code(1011)))
     });
     hours.happen(HOUR + Duration::minutes(30), 10);
     runs(&hours, &[30, 60, 90, 106]);

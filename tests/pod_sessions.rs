@@ -1,7 +1,11 @@
 //! Sessions of the log stream: others hold the token, the run's time ends, clocks differ.
 
-use crate::pod::{Hours, NOW, STREAM, unfinished};
-use crate::simulator::Trouble;
+use proofpull::window::utc;
+use time::Duration;
+
+use crate::pod::{FROM, Hours, NOW, PER_HOUR, SERVICE, STREAM, unfinished};
+use crate::simulator::{Rng, Trouble, pod_event, wait_until};
+use crate::world::{Run, each};
 
 #[test]
 fn a_token_that_is_held_beyond_the_end_of_a_run_is_not_asked_for_all_the_time() {
@@ -22,4 +26,132 @@ fn a_token_that_is_held_beyond_the_end_of_a_run_is_not_asked_for_all_the_time() 
         let asked = hours.world.pod.asked().len() - before;
         assert!((1..=3).contains(&asked), "{asked}: {}", run.stderr);
     }
+}
+
+#[test]
+fn a_server_that_pings_all_the_time_does_not_hold_up_the_end() {
+    let time: &[&str] = &["--max-duration", "2s"];
+    let ends: [(&str, &str, &[&str], &str); 5] = [
+        ("live", "idle_exit = \"1s\"", &[], "caught up"),
+        ("live", "", time, "stopped at max_duration"),
+        ("live", "", &[], "stopped by a signal"),
+        ("archive", "", time, "stopped at max_duration"),
+        ("archive", "", &[], "stopped by a signal"),
+    ];
+    let named = ends.map(|end| (format!("{}: {}", end.0, end.3), end));
+    each(named, |(mode, line, args, says)| {
+        let mut hours = Hours::new();
+        hours.world.stream_table =
+            format!("mode = {mode:?}\nstart_time = {:?}\n{line}\n", utc(FROM));
+        hours.world.pod.script(|_, _| Some(Trouble::Pings));
+        let run = hours.start(NOW, args);
+        wait_until(|| hours.world.pod.is_held(STREAM), "a session");
+        if says.ends_with("signal") {
+            run.signal("TERM");
+        }
+        run.wait().assert_status(0).assert_says(says);
+    });
+}
+
+/// A run at a time of ours that differs from the server's.
+fn run_ahead(hours: &Hours, server: time::OffsetDateTime, ahead: Duration) -> Run {
+    hours.world.pod.set_now(server);
+    let ours = utc(server + ahead);
+    hours.world.start(SERVICE, &["--now", &ours]).wait()
+}
+
+#[test]
+fn no_hour_is_read_before_it_is_over_at_the_server_and_no_position_lies_in_its_future() {
+    for mode in ["complete", "archive"] {
+        let mut hours = Hours::new();
+        hours.world.stream_table += &format!("mode = {mode:?}\n");
+        let run = run_ahead(&hours, NOW, Duration::hours(5));
+        run.assert_status(0)
+            .assert_says("this machine's clock is 5h ahead of the service's");
+        assert_eq!(hours.world.position(SERVICE), "2026-11-20T09:00:00Z");
+        // what the archive has by then of the hours that seemed to be over
+        hours.world.pod.fill(
+            STREAM,
+            (FROM + Duration::hours(5), FROM + Duration::hours(8)),
+            20,
+            5000,
+        );
+        hours.sweep(NOW + Duration::hours(3));
+        hours.world.assert_exactly_once(SERVICE);
+    }
+}
+
+#[test]
+fn a_first_run_with_a_clock_that_is_ahead_begins_where_the_server_is() {
+    for mode in ["complete", "archive"] {
+        let mut hours = Hours::new();
+        hours.world.stream_table = format!("mode = {mode:?}\nidle_exit = \"1s\"\n");
+        run_ahead(&hours, NOW, Duration::hours(5)).assert_status(0);
+        assert_eq!(hours.world.position(SERVICE), "2026-11-20T10:00:00Z");
+        let time = NOW + Duration::minutes(10);
+        let event = pod_event(STREAM, &mut Rng::new(9001), time, 9001);
+        hours.world.pod.archive(STREAM, time, event);
+        hours.run(NOW + Duration::hours(2)).assert_status(0);
+        assert!(
+            hours.world.devo.counts_by_serial().contains_key(&9001),
+            "{mode}"
+        );
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_gives_up_no_hour_that_the_service_still_keeps() {
+    let hours = Hours::new().archive_mode();
+    hours.run(NOW).assert_status(0);
+    let next = FROM + Duration::hours(4);
+    hours.world.pod.fill(
+        STREAM,
+        (next + Duration::HOUR, next + Duration::hours(2)),
+        30,
+        5000,
+    );
+    // within what is kept by the server's clock, not by ours
+    let server = next + Duration::days(29);
+    let run = run_ahead(&hours, server, Duration::days(2));
+    run.assert_status(0).assert_says("ahead of the service's");
+    assert_eq!(run.count("delivered"), PER_HOUR + 30);
+}
+
+#[test]
+fn what_is_too_old_is_a_gap_though_nothing_but_the_live_stream_was_ever_read() {
+    let mut hours = Hours::new();
+    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.happen(NOW, 5);
+    let run = hours.run(NOW);
+    assert_eq!(run.assert_status(0).count("delivered"), 5);
+    assert_eq!(hours.world.position(SERVICE), "2026-11-20T10:00:00Z");
+    let run = hours
+        .start(NOW + Duration::days(40), &["--max-duration", "3s"])
+        .wait();
+    run.assert_status(3)
+        .assert_says("gap: what lies between 2026-11-20T10:00:00Z and 2026-11-30T13:00:00Z");
+}
+
+#[test]
+fn a_backfill_that_was_left_until_all_of_it_is_too_old_is_a_gap_up_to_its_end() {
+    let hours = Hours::new();
+    let backfill = [
+        "--start-time",
+        "2026-11-20T05:00:00Z",
+        "--end-time",
+        "2026-11-20T08:00:00Z",
+    ];
+    let read = hours.world.pod.asked().len();
+    hours
+        .world
+        .pod
+        .script(move |_, number| (number > read).then_some(Trouble::Status(503, "busy")));
+    let mut args = backfill.to_vec();
+    args.extend(["--max-duration", "3s"]);
+    let run = hours.start(NOW, &args).wait();
+    assert!([0, 75].contains(&run.status.unwrap()), "{}", run.stderr);
+    hours.world.pod.no_script();
+    let run = hours.start(NOW + Duration::days(40), &backfill).wait();
+    run.assert_status(3)
+        .assert_says("gap: what lies between 2026-11-20T06:00:00Z and 2026-11-20T08:00:00Z");
 }

@@ -2,6 +2,7 @@
 //! state file, no sink, no lock.
 
 mod api;
+mod clocks;
 pub mod isolation;
 pub mod plan;
 pub mod pod;

@@ -11,18 +11,17 @@ use anyhow::Result;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::clocks::Clocks;
 use super::plan::{Plan, Step};
 use super::{Opening, Turn};
 use crate::connect::Stopped;
 use crate::event::{Asked, Border, Look, hour_after};
 use crate::exit::line;
 use crate::http::Dropped;
-use crate::window::{Rule, utc, whole_seconds};
+use crate::window::{Rule, utc};
 
 /// So many failures of the same question, one after the other, end the run.
 pub const ATTEMPTS: u32 = 3;
-/// Clocks that are further apart than this deserve a word.
-const SKEW: Duration = Duration::seconds(60);
 
 /// The windows of a run.
 #[derive(Debug)]
@@ -30,8 +29,7 @@ pub(super) struct Windows {
     plan: Plan,
     /// So many failures of the same question, one after the other, end the run.
     attempts: u32,
-    /// How far the server's clock is ahead of ours.
-    ahead: Option<Duration>,
+    clocks: Clocks,
     /// An event of a first look that is new and was created before this came late.
     late_before: Option<Before>,
     /// For a second look, that is whatever was created before it was asked.
@@ -88,7 +86,7 @@ impl Windows {
         Windows {
             plan: Plan::new(rule, start),
             attempts: opening.attempts,
-            ahead: None,
+            clocks: Clocks::default(),
             late_before: known.then(|| Before::time(start.position.until)),
             second_late_before: None,
             asked: 0,
@@ -107,7 +105,7 @@ impl Windows {
         if turn.stop.reason().is_some() {
             return Ok(None);
         }
-        let server = self.ahead.map_or(turn.now, |ahead| turn.now + ahead);
+        let server = self.clocks.server(turn.now);
         let step = self.plan.next(turn.now, server);
         let second = step.filter(|step| step.look == Look::Second);
         self.second_late_before = second.map(|_| Before::time(turn.now));
@@ -127,21 +125,7 @@ impl Windows {
 
     /// Takes on the server's time, as it said it when it was `ours` here.
     pub(super) fn compare_clocks(&mut self, server: OffsetDateTime, ours: OffsetDateTime) {
-        let ahead = server - whole_seconds(ours);
-        if ahead.abs() > SKEW && self.ahead.is_none() {
-            let (by, how) = (
-                ahead.abs(),
-                if ahead.is_negative() {
-                    "ahead of"
-                } else {
-                    "behind"
-                },
-            );
-            log::warn!(
-                "this machine's clock is {by} {how} the service's: set it (timedatectl, chronyc)"
-            );
-        }
-        self.ahead = Some(ahead);
+        self.clocks.compare(server, ours);
     }
 
     /// Whether a refusal of this window by a server at this time only says that our idea of what may
@@ -179,7 +163,7 @@ impl Windows {
 
     /// How far the server's clock is ahead of ours, once it has told its time.
     pub(super) fn ahead(&self) -> Option<Duration> {
-        self.ahead
+        self.clocks.ahead()
     }
 
     /// The window is complete, as far as the server's clock had come.

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tungstenite::Error;
 use tungstenite::handshake::client::{Request, Response, generate_key, generate_request};
 use tungstenite::handshake::derive_accept_key;
@@ -53,6 +55,8 @@ pub enum Opened {
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
+    /// The server's time.
+    pub date: Option<OffsetDateTime>,
     /// The beginning of the body, as it came.
     pub body: String,
 }
@@ -109,17 +113,18 @@ fn shake_hands(opening: &Opening<'_>, mut wire: Wire) -> Result<Opened> {
             .get(name)
             .and_then(|text| text.to_str().ok())
     };
+    let date = header("date").and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
     let status = answer.status().as_u16();
     if status != 101 {
         let length = header("content-length").and_then(|length| length.parse().ok());
         let body = body(wire, rest, length.unwrap_or(usize::MAX), opening.stop);
-        return Ok(Opened::Refused(Refusal { status, body }));
+        return Ok(Opened::Refused(Refusal { status, date, body }));
     }
     if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
         bail!("the answer is not that of a WebSocket server to our question");
     }
     let socket = WebSocket::over(wire, rest, opening.max_message)?;
-    Ok(Opened::Open(Box::new(socket)))
+    Ok(Opened::Open(Box::new(WebSocket { date, ..socket })))
 }
 
 /// The beginning of a body of this length, for people; `rest` has come already.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use time::OffsetDateTime;
 use tungstenite::Error;
 use tungstenite::error::CapacityError;
 use tungstenite::handshake::client::generate_key;
@@ -34,6 +35,8 @@ const LARGE: usize = 1024 * 1024;
 /// An open WebSocket.
 #[derive(Debug)]
 pub struct WebSocket {
+    /// The server's time when it was opened, if it told it.
+    pub date: Option<OffsetDateTime>,
     frames: FrameSocket<Shared>,
     wire: Shared,
     /// The beginning of a message that came in fragments.
@@ -118,6 +121,7 @@ impl WebSocket {
     fn over(wire: Wire, rest: Vec<u8>, max_message: usize) -> std::io::Result<WebSocket> {
         let wire = Shared::new(wire, STEP)?;
         Ok(WebSocket {
+            date: None,
             frames: FrameSocket::from_partially_read(wire.clone(), rest),
             wire,
             partial: None,
@@ -134,6 +138,7 @@ impl WebSocket {
     /// # Errors
     /// With [`TooLong`] in it, when a message is larger than what is taken.
     pub fn read(&mut self, into: &mut Vec<u8>) -> Result<Heard> {
+        self.wire.read_for(STEP);
         loop {
             if let Some(heard) = self.read_frame(into)? {
                 return Ok(heard);

@@ -15,6 +15,8 @@ pub(super) struct Wire {
     stream: Stream,
     network: Arc<Network>,
     heard: Instant,
+    /// When to stop reading on, whatever comes: a server may have much to say that is no message.
+    until: Option<Instant>,
 }
 
 /// The same, so that what reads frames from it can be exchanged.
@@ -27,6 +29,11 @@ impl Shared {
         wire.stream.tcp().wait_for(step)?;
         wire.heard = Instant::now();
         Ok(Shared(Rc::new(RefCell::new(wire))))
+    }
+
+    /// From now on reads find nothing once this time has gone by.
+    pub(super) fn read_for(&self, time: Duration) {
+        self.0.borrow_mut().until = Some(Instant::now() + time);
     }
 
     /// For how long nothing has come.
@@ -58,6 +65,7 @@ impl Wire {
             stream,
             network,
             heard,
+            until: None,
         }
     }
 
@@ -69,6 +77,9 @@ impl Wire {
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         match self.stream.read(buffer) {
             Ok(count) => {
                 self.heard = Instant::now();

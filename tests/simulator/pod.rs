@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::certs::{Certs, Pair, server_config};
+use super::desk::http_date;
 use super::http::{Asked as Request, Wire};
 use super::listen::{Listening, loopback};
 use super::rng::Rng;
@@ -73,6 +74,8 @@ pub enum Trouble {
     First(Vec<u8>),
     /// Pings of the client are not answered.
     NoPongs,
+    /// Pings, more often than once a second, and nothing else.
+    Pings,
 }
 
 /// How a session ends.
@@ -486,11 +489,15 @@ impl Shared {
             _ => (status, body),
         };
         asked.status = status;
-        lock(&self.store).asked.push(asked.clone());
+        let date = {
+            let mut store = lock(&self.store);
+            store.asked.push(asked.clone());
+            http_date(store.now())
+        };
         if status != 101 {
             write!(
                 wire,
-                "HTTP/1.1 {status} No\r\nContent-Type: text/plain;charset=iso-8859-1\r\nContent-Length: {}\r\n\
+                "HTTP/1.1 {status} No\r\nDate: {date}\r\nContent-Type: text/plain;charset=iso-8859-1\r\nContent-Length: {}\r\n\
                  Connection: close\r\n\r\n",
                 body.len()
             )?;
@@ -500,7 +507,7 @@ impl Shared {
             wire.flush()?;
             return wire.end();
         }
-        let shaken = wire::shake_hands(&mut wire, &request);
+        let shaken = wire::shake_hands(&mut wire, &request, &date);
         let talked = shaken.and_then(|()| self.talk(wire, &asked, trouble));
         let mut store = lock(&self.store);
         let linger = store.linger;
@@ -529,6 +536,7 @@ impl Shared {
             Some(Trouble::After(count, how)) => end = Some((count, how)),
             Some(Trouble::First(bytes)) => frames.raw(&bytes)?,
             Some(Trouble::NoPongs) => frames.answer_no_pings(),
+            Some(Trouble::Pings) => return frames.ping_on().map(|()| Over::Cut),
             Some(Trouble::Status(..)) | None => {}
         }
         match asked.hours {

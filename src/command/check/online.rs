@@ -17,6 +17,7 @@ use crate::config::Url;
 use crate::connect::Network;
 use crate::event::{Answered, Batch, Digest, Known, Position};
 use crate::exit::{Because, Exit, Hint, fail, line};
+use crate::files;
 use crate::quota::Quota;
 use crate::report::{self, Tally};
 use crate::service::{Kind, Service};
@@ -204,9 +205,10 @@ pub(super) fn tries(look: &Look, common: &Common, clock: Clock) -> Result<Vec<Tr
             }
             None => {
                 let (one, ahead) = trial.service(service);
-                tries.push(one);
                 clocks.extend(ahead.map(|ahead| (service.name, ahead)));
-                asked.push(service);
+                // what was not tried proves nothing for others
+                asked.extend((one.outcome != Outcome::NotTried).then_some(service));
+                tries.push(one);
             }
         }
     }
@@ -237,8 +239,27 @@ impl Trial<'_> {
                 .all(|(one, other)| are_same(one, other))
     }
 
+    /// Who of our own runs has the session of a service, where it has but one: another is refused then.
+    fn held(&self, service: &'static Service) -> Option<Try> {
+        // what is wrong there is said when it is asked
+        let name = source::exclusive(service, self.look.config).ok()??;
+        let lock = self.look.state_dir.join(name).with_extension("lock");
+        let by = files::holder(&lock).ok()??;
+        Some(Try::not_tried(
+            service.name,
+            format!(
+                "a run of proofpull has the one session that the key has for this type ({by}), so that another would \
+                 be refused; how runs fare, proofpull status tells"
+            ),
+        ))
+    }
+
     /// Asks for the newest and shortest window there is, once; how far the server's clock is ahead.
     fn service(&self, service: &'static Service) -> (Try, Option<Duration>) {
+        // only looked at: to take it would turn away a run that is about to begin
+        if let Some(held) = self.held(service) {
+            return (held, None);
+        }
         let started = Instant::now();
         let (mut cost, mut ahead) = (String::new(), None);
         let result = self.ask(service, &mut cost, &mut ahead);
@@ -248,7 +269,11 @@ impl Trial<'_> {
             Kind::Pod { .. } => format!("an archive hour of a day ago{cost}"),
             _ => format!("the last {shortest}{cost}"),
         };
-        (Try::done(service.name, tried, started, result), ahead)
+        let one = Try::done(service.name, tried, started, result);
+        // one that has begun meanwhile
+        let held = one.failure().filter(|exit| *exit == Exit::Unavailable);
+        let held = held.and_then(|_| self.held(service));
+        (held.unwrap_or(one), ahead)
     }
 
     fn ask(
@@ -286,7 +311,7 @@ impl Trial<'_> {
         };
         if let Kind::Pod { stream } = service.kind {
             *cost = ": 1 session".into();
-            source::pod::knock(&opening, stream, self.clock.now())?;
+            source::pod::knock(&opening, stream, self.clock.now(), ahead)?;
             return Ok("it took our key and opened a session; nothing of it was delivered".into());
         }
         let mut source = source::open(&opening)?;

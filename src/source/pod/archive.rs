@@ -8,7 +8,7 @@ use super::hours::{self, GIVE_UP, HOUR};
 use super::session::{Filled, Filling, fill};
 use super::{Pod, Reading};
 use crate::config::Mode;
-use crate::event::{Asked, Batch, Border, Gap, Identity, Look, OpenHour, Why};
+use crate::event::{Asked, Batch, Gap, Identity, Look, OpenHour, Why};
 use crate::source::Turn;
 use crate::stop::Stop;
 use crate::websocket::{Ending, WebSocket};
@@ -46,26 +46,37 @@ impl Pod {
             return None;
         }
         // what did not fit into a run must not meet the same end again and again
-        if let Some(hour) = self.unfinished() {
+        let is_there = |hour: &OffsetDateTime| self.is_there(*hour, turn);
+        if let Some(hour) = self.unfinished().filter(is_there) {
             return Some(hour);
         }
         let half = self.half.filter(|_| self.mode == Mode::Complete);
         if half.is_some_and(|half| Instant::now() >= half) {
             return None;
         }
-        if let Some((hour, _)) = self.again {
+        if let Some((hour, _)) = self.again.filter(|(hour, _)| is_there(hour)) {
             return Some(hour);
         }
-        let (now, lag) = (turn.now, self.lag);
-        let due =
-            |hour: &&OpenHour| !self.tried.contains(&hour.from) && hours::is_due(hour, now, lag);
+        let (now, lag) = (self.now(turn), self.lag);
+        let due = |hour: &&OpenHour| {
+            let is_new = !self.tried.contains(&hour.from);
+            is_new && hours::is_due(hour, now, lag) && is_there(&hour.from)
+        };
         if let Some(hour) = self.stand.open.iter().find(due) {
             return Some(hour.from);
         }
         let limit = self.rule.limit(now);
         let limit = self.end.map_or(limit, |end| end.min(limit));
-        let next = self.stand.until;
+        let next = self.stand.until.max(self.oldest(turn.now));
         (next + HOUR <= limit).then_some(next)
+    }
+
+    /// Whether the archive has an hour that is open or the next, as far as clocks are known.
+    fn is_there(&self, from: OffsetDateTime, turn: &Turn) -> bool {
+        let oldest = self.oldest(turn.now);
+        let is_open = self.stand.open.iter().any(|hour| hour.from == from);
+        let is_next = from == self.stand.until.max(oldest);
+        from + HOUR <= self.rule.limit(self.now(turn)) && (is_open && from >= oldest || is_next)
     }
 
     /// The hour in which the last run ended, until this one has asked for it.
@@ -85,9 +96,16 @@ impl Pod {
             ("toTime", to_time.as_str()),
         ];
         log::debug!("asking for the archive hour of {}", utc(from));
-        let Some(socket) = self.session.open(&times, turn)? else {
+        let Some(mut socket) = self.session.open(&times, turn)? else {
             return Ok(Batch::default());
         };
+        // the server has told its time by now
+        if !self.is_there(from, turn) {
+            socket.close();
+            self.come_back_from_the_future(self.now(turn));
+            return Ok(self.stand_here());
+        }
+        let given_up = self.give_up_what_is_too_old(turn.now);
         if is_unfinished {
             log::warn!(
                 "the archive hour of {} did not fit into the last run: it is read to its end now, whatever max_duration says",
@@ -117,7 +135,7 @@ impl Pod {
             ended: None,
             stop,
         }));
-        Ok(Batch::default())
+        Ok(given_up.unwrap_or_default())
     }
 
     pub(super) fn read_hour(&mut self, mut hour: Hour, turn: &mut Turn) -> Result<Batch> {
@@ -163,7 +181,7 @@ impl Pod {
                     is_covered: hours::is_covered(self.stand.live, hour.from),
                     before: self.stand.before.filter(|_| hour.from == self.stand.until),
                     was,
-                    age: turn.now - hour.from - HOUR,
+                    age: self.now(turn) - hour.from - HOUR,
                 });
                 if (was, doubt, answered.events) == (Some(Why::Empty), None, 0) {
                     log::info!(
@@ -195,7 +213,8 @@ impl Pod {
         if is_sound && hour.from == self.stand.until {
             self.stand.before = Some(answered.events);
         }
-        self.settle(hour.from, why, turn.now)
+        self.fresh = false;
+        self.settle(hour.from, why, self.now(turn))
     }
 
     /// Notes what became of an hour.
@@ -217,13 +236,8 @@ impl Pod {
                 "giving up the archive hour of {name}, which was asked for since {}: {words}",
                 utc(since)
             );
-            self.stand.gap = Some(Gap {
-                from,
-                to: from + HOUR,
-            });
-            let batch = self.stand_here();
-            self.stand.gap = None;
-            return batch;
+            let to = from + HOUR;
+            return self.stand_with(Gap { from, to });
         }
         let at = open.partition_point(|hour| hour.from < from);
         let hour = OpenHour {
@@ -233,10 +247,7 @@ impl Pod {
             why,
         };
         open.insert(at, hour);
-        Batch {
-            border: Some(Border::Stream(self.stand.clone())),
-            ..Batch::default()
-        }
+        self.stand_here()
     }
 }
 

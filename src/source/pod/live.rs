@@ -49,30 +49,25 @@ impl Pod {
         };
         log::debug!("the live stream is open");
         turn.tally.windows += 1;
-        let now = Instant::now();
+        let opened = Instant::now();
         self.reading = Some(Reading::Live(Live {
             socket,
             number: self.session.asked,
-            opened: now,
-            heard: now,
-            noted: now,
+            opened,
+            heard: opened,
+            noted: opened,
             closing: None,
         }));
-        if self.mode == Mode::Live {
-            let gap = self.stand.live.and_then(|live| missed(live, turn.now));
-            self.gaps.extend(gap);
-        }
-        let since = self.stand.live.and_then(|live| unbroken(live, turn.now));
-        self.note(turn.now, true);
+        let now = self.now(turn);
+        self.come_back_from_the_future(now);
+        let live = self.stand.live.filter(|_| self.mode == Mode::Live);
+        let gap = live.and_then(|live| missed(live, now));
+        let since = self.stand.live.and_then(|live| unbroken(live, now));
+        self.note(now, true);
         if let Some(live) = &mut self.stand.live {
             live.since = since.or(Some(live.until));
         }
-        let mut batch = self.stand_here();
-        if let (Some(Border::Stream(stand)), Some(gap)) = (&mut batch.border, self.gaps.pop_front())
-        {
-            stand.gap = Some(gap);
-        }
-        Ok(batch)
+        Ok(gap.map_or_else(|| self.stand_here(), |gap| self.stand_with(gap)))
     }
 
     /// What came up to now is in the batch that is about to be handed over, or was before.
@@ -93,7 +88,7 @@ impl Pod {
         let mut batch = Batch {
             asked: Asked {
                 number: live.number,
-                end_hour: hour_end(turn.now),
+                end_hour: hour_end(self.now(turn)),
                 look: Look::First,
             },
             once: true,
@@ -133,7 +128,7 @@ impl Pod {
                     self.lose_track();
                 }
                 self.broken(&live, &ending.to_string(), turn);
-                return Ok(self.hand_over(batch, &live, turn.now + started.elapsed()));
+                return Ok(self.hand_over(batch, &live, self.now(turn) + started.elapsed()));
             }
             Filled::TooLong(error) => {
                 self.failed = Some(error);
@@ -144,7 +139,7 @@ impl Pod {
         let open = !is_over;
         if came || is_over || live.noted.elapsed() >= NOTE {
             live.noted = Instant::now();
-            self.note(turn.now + started.elapsed(), open);
+            self.note(self.now(turn) + started.elapsed(), open);
             batch.border = Some(Border::Stream(self.stand.clone()));
         }
         self.over = is_over;

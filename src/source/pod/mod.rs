@@ -12,7 +12,6 @@ mod hours;
 mod live;
 mod session;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -114,14 +113,14 @@ pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
         },
         lag: lag(settings),
         idle_exit: settings.idle_exit,
-        fresh: start.fresh,
+        // what the live stream has brought is a beginning, too
+        fresh: start.fresh && stand.live.is_none(),
         end: start.end,
         rule,
         stand,
         half: opening.stop.left().map(|left| Instant::now() + left / 2),
         tried: Vec::new(),
         again: None,
-        gaps: VecDeque::new(),
         reading: None,
         over: false,
         failed: None,
@@ -140,21 +139,29 @@ fn session(opening: &Opening<'_>, stream: &'static str) -> Result<Session> {
 }
 
 /// Opens a session for an hour of the archive that is a day old, and closes it: the smallest question
-/// that proves the sign-in, and takes nothing from the live stream. What the archive says is dropped.
+/// that proves the sign-in, and takes nothing from the live stream. What the archive says is dropped. How
+/// far the server's clock is ahead of ours, if it has told its time, is noted in `ahead`.
 ///
 /// # Errors
 /// When it is refused or cannot be reached; nothing is tried again.
-pub fn knock(opening: &Opening<'_>, stream: &'static str, now: OffsetDateTime) -> Result<()> {
+pub fn knock(
+    opening: &Opening<'_>,
+    stream: &'static str,
+    now: OffsetDateTime,
+    ahead: &mut Option<Duration>,
+) -> Result<()> {
     /// A server that goes on for longer is left.
     const MOMENT: std::time::Duration = std::time::Duration::from_secs(5);
-    let session = session(opening, stream)?;
+    let mut session = session(opening, stream)?;
     let from = rule(opening.settings).floor(now - Duration::DAY);
     let (since_time, to_time) = (archive::stamp(from), archive::stamp(from + HOUR));
     let times = [
         ("sinceTime", since_time.as_str()),
         ("toTime", to_time.as_str()),
     ];
-    let mut socket = session.try_to_open(&times, opening.stop)?;
+    let opened = session.try_to_open(&times, opening.stop, now);
+    *ahead = session.clocks.ahead();
+    let mut socket = opened?;
     socket.close();
     let (mut dropped, until) = (Vec::new(), Instant::now() + MOMENT);
     while Instant::now() < until && opening.stop.reason().is_none() {
@@ -237,8 +244,6 @@ pub struct Pod {
     tried: Vec<OffsetDateTime>,
     /// An hour whose answer was cut off, and how often.
     again: Option<(OffsetDateTime, u32)>,
-    /// What is given up and not yet said.
-    gaps: VecDeque<Gap>,
     reading: Option<Reading>,
     /// Whether the live stream was ended in good order.
     over: bool,
@@ -264,9 +269,8 @@ impl Source for Pod {
         }
     }
 
-    /// A handshake tells no time.
     fn ahead(&self) -> Option<Duration> {
-        None
+        self.session.clocks.ahead()
     }
 }
 
@@ -276,7 +280,10 @@ impl Pod {
         if self.session.must_wait(turn.stop) && turn.stop.reason().is_none() {
             return Ok(Some(Batch::default()));
         }
-        if let Some(batch) = self.give_up_what_is_too_old(turn.now) {
+        // only the server's clock tells what that is
+        if self.session.opened
+            && let Some(batch) = self.give_up_what_is_too_old(turn.now)
+        {
             return Ok(Some(batch));
         }
         if self.over {
@@ -288,7 +295,11 @@ impl Pod {
                 self.session.check_that_it_was_ours(turn.stop)?;
                 self.at_the_end()
             }
-            None if self.mode == Mode::Archive => self.at_the_end(),
+            None if self.mode == Mode::Archive => {
+                // there may have been nothing to open a session for
+                let batch = self.give_up_what_is_too_old(turn.now);
+                batch.map_or_else(|| self.at_the_end(), |batch| Ok(Some(batch)))
+            }
             None => self.open_live(turn).map(Some),
         }
     }
@@ -316,34 +327,55 @@ impl Pod {
 
     /// What the service no longer keeps is a gap, one border for each.
     fn give_up_what_is_too_old(&mut self, now: OffsetDateTime) -> Option<Batch> {
-        let oldest = self.rule.oldest(now);
-        if self.mode != Mode::Live && self.stand.until < oldest {
-            let from = std::mem::replace(&mut self.stand.until, oldest);
+        let oldest = self.oldest(now);
+        let to = self.end.map_or(oldest, |end| end.min(oldest));
+        let mut gap = None;
+        if self.mode != Mode::Live && self.stand.until < to {
+            let from = std::mem::replace(&mut self.stand.until, to);
             match self.fresh {
                 true => log::warn!(
                     "{} is older than the service keeps: starting at {}",
                     utc(from),
-                    utc(oldest)
+                    utc(to)
                 ),
-                false => self.gaps.push_back(Gap { from, to: oldest }),
+                false => gap = Some(Gap { from, to }),
             }
         }
         let live_alone = self.mode == Mode::Live;
-        let gaps = &mut self.gaps;
-        self.stand.open.retain(|hour| {
-            let kept = !live_alone && hour.from >= oldest;
-            if !kept {
-                let (from, to) = (hour.from, hour.from + HOUR);
-                gaps.push_back(Gap { from, to });
-            }
-            kept
-        });
-        let gap = self.gaps.pop_front()?;
-        let mut stand = self.stand.clone();
-        stand.gap = Some(gap);
-        Some(Batch {
-            border: Some(Border::Stream(stand)),
+        let mut open = self.stand.open.iter();
+        let lost = open.position(|hour| live_alone || hour.from < oldest);
+        if let Some(lost) = lost.filter(|_| gap.is_none()) {
+            let from = self.stand.open.remove(lost).from;
+            let to = from + HOUR;
+            gap = Some(Gap { from, to });
+        }
+        gap.map(|gap| self.stand_with(gap))
+    }
+
+    /// The same, and what is given up with it.
+    fn stand_with(&self, gap: Gap) -> Batch {
+        let gap = Some(gap);
+        let stand = self.stand.clone();
+        Batch {
+            border: Some(Border::Stream(Stream { gap, ..stand })),
             ..Batch::default()
-        })
+        }
+    }
+
+    /// The time, by the clock that is behind.
+    fn now(&self, turn: &Turn) -> OffsetDateTime {
+        self.session.clocks.earlier(turn.now)
+    }
+
+    /// The oldest hour that the service still keeps when it is `now` here.
+    fn oldest(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.rule.oldest(self.session.clocks.server(now))
+    }
+
+    /// A clock of ours that was ahead may have made it begin, or go on, where the service has not come.
+    fn come_back_from_the_future(&mut self, now: OffsetDateTime) {
+        if self.mode != Mode::Live {
+            self.stand.until = self.stand.until.min(self.rule.floor(now));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use time::OffsetDateTime;
 
 use super::answer;
 use super::event::{Found, identify};
@@ -15,6 +16,7 @@ use crate::event::{Batch, Identity, Record};
 use crate::exit::{Because, Exit, line};
 use crate::report::Tally;
 use crate::secret::{self, Secret};
+use crate::source::clocks::Clocks;
 use crate::source::{Opening, Turn};
 use crate::stop::{Reason, Stop};
 use crate::websocket::{self, Ending, Heard, Opened, TooLong, WebSocket};
@@ -43,6 +45,8 @@ pub(super) struct Session {
     /// What must not be shown of an answer.
     key: Secret,
     max_message: usize,
+    /// Our clock beside the server's.
+    pub(super) clocks: Clocks,
     /// Since when no session could be opened; `None` after one was.
     vain: Option<Instant>,
     /// Failures since the last session.
@@ -106,6 +110,7 @@ impl Session {
             authorization,
             key,
             max_message: opening.settings.max_frame_bytes,
+            clocks: Clocks::default(),
             vain: None,
             failures: 0,
             wait_until: None,
@@ -125,7 +130,7 @@ impl Session {
         turn: &mut Turn,
     ) -> Result<Option<WebSocket>> {
         turn.tally.requests += 1;
-        let error = match self.try_to_open(times, turn.stop) {
+        let error = match self.try_to_open(times, turn.stop, turn.now) {
             Ok(socket) => {
                 self.opened = true;
                 self.vain = None;
@@ -152,11 +157,17 @@ impl Session {
         Ok(None)
     }
 
-    /// Opens a session, once.
+    /// Opens a session, once, when it is `now`.
     ///
     /// # Errors
     /// With [`Refused`] when the server answered otherwise.
-    pub(super) fn try_to_open(&self, times: &[(&str, &str)], stop: &Stop) -> Result<WebSocket> {
+    pub(super) fn try_to_open(
+        &mut self,
+        times: &[(&str, &str)],
+        stop: &Stop,
+        now: OffsetDateTime,
+    ) -> Result<WebSocket> {
+        let started = Instant::now();
         let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
         query.extend_from_slice(times);
         let opened = WebSocket::open(&websocket::Opening {
@@ -166,8 +177,15 @@ impl Session {
             authorization: &self.authorization,
             max_message: self.max_message,
             stop,
-        });
-        match opened? {
+        })?;
+        let date = match &opened {
+            Opened::Open(socket) => socket.date,
+            Opened::Refused(refusal) => refusal.date,
+        };
+        if let Some(date) = date {
+            self.clocks.compare(date, now + started.elapsed());
+        }
+        match opened {
             Opened::Open(socket) => Ok(*socket),
             Opened::Refused(refusal) => {
                 let body = secret::mask(&answer::shown(&refusal.body), &[&self.key]);

@@ -21,11 +21,11 @@ const FINAL: u8 = 0x80;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Answers a handshake.
-pub(super) fn shake_hands(wire: &mut Wire, request: &Asked) -> io::Result<()> {
+pub(super) fn shake_hands(wire: &mut Wire, request: &Asked, date: &str) -> io::Result<()> {
     let key = request.header("sec-websocket-key").unwrap_or_default();
     write!(
         wire,
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nDate: {date}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
     )?;
     wire.flush()
@@ -196,6 +196,16 @@ impl Frames {
         // to close while the client still answers pings would cut off what it has not read
         tcp.set_read_timeout(Some(PATIENCE))?;
         io::copy(&mut self.wire, &mut io::sink()).map(drop)
+    }
+
+    /// Pings until the client goes.
+    pub(super) fn ping_on(mut self) -> io::Result<()> {
+        let mut ping = Vec::new();
+        frame(FINAL | PING, b"again", &mut ping);
+        while self.hear(Duration::from_millis(100))? != From::End {
+            self.raw(&ping)?;
+        }
+        Ok(())
     }
 
     /// Reads until the client goes, and never says a word.
