@@ -8,7 +8,7 @@ use proofpull::service::SERVICES;
 use serde_json::Value;
 
 use crate::check::{mode, show};
-use crate::simulator::{Behaviour, Fault, Options, SECRET, Trouble};
+use crate::simulator::{Behaviour, Fault, Options, SECRET, Trouble, wait_until};
 use crate::world::{World, ago, each, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
@@ -454,5 +454,33 @@ fn online_pod_opens_an_old_hour_of_the_archive_and_never_the_live_stream() {
         assert_eq!(row(&said, "devo")["outcome"], "well");
         // told as it is, at once
         assert_eq!(world.pod.asked().len(), 1);
+        if answer == 409 {
+            let remedy = failed["remedy"].as_str().unwrap_or_default();
+            assert!(remedy.starts_with("the key is taken"), "{failed:#}");
+        }
     }
+}
+
+#[test]
+fn online_a_session_of_pod_that_a_run_of_ours_has_is_left_to_it_and_proves_nothing() {
+    let mut world = World::new();
+    world.stream_table = "mode = \"live\"\n".into();
+    let running = world.start("pod-message", &["--now", "2026-11-20T10:20:00Z"]);
+    wait_until(|| world.pod.is_held("message"), "the live stream");
+    let before = world.pod.asked().len();
+    let run = world.ask(&["check", "pod-message", "--online", "--json"]);
+    run.assert_status(0);
+    let answer = run.json();
+    let left = row(&answer, "pod-message");
+    assert_eq!(left["outcome"], "not tried", "{answer:#}");
+    let said = left["said"].as_str().unwrap_or_default();
+    assert!(said.contains("(pid "), "{said}");
+    assert_eq!(world.pod.asked().len(), before);
+    // and another type is asked instead
+    let run = world.ask(&["check", "--online", "--json"]);
+    let answer = run.json();
+    assert_eq!(row(&answer, "pod-message")["outcome"], "not tried");
+    assert_eq!(row(&answer, "pod-maillog")["outcome"], "well", "{answer:#}");
+    running.signal("TERM");
+    running.wait().assert_status(0);
 }

@@ -34,8 +34,8 @@ pub(super) fn refusal(status: u16, body: &str) -> anyhow::Error {
         ),
         409 => (
             Exit::Unavailable,
-            "a token has one session for each type: another collector holds it, or a session that died; give each \
-             collector an api_key of its own",
+            "the key is taken, but it has one session for each type, and another collector holds it, a run that has \
+             another state folder, or a session that died; give each of them an api_key of its own",
         ),
         429 => (
             Exit::TempFail,
