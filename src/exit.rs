@@ -21,7 +21,7 @@ pub enum Exit {
     Unavailable = 69,
     /// A bug.
     Software = 70,
-    /// The state cannot be written; nothing was asked for.
+    /// The state cannot be written, or may not be read; nothing was asked for.
     CantCreate = 73,
     /// The receiver did not confirm; what was not confirmed is sent again.
     Io = 74,

@@ -1,16 +1,20 @@
 //! The one way to write a file: new file, sync, rename, sync the directory; and to lock one.
 //!
 //! Files are 0600. When root runs the program, they get the owner of their folder, so that the
-//! unit's own user can still read them.
+//! unit's own user can still read them. That user may have put anything under their names: no link is
+//! followed, and nothing is given away that was not made here.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{Error, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
+use crate::exit::{Because, Exit};
 use crate::stop::Stop;
 
 /// Makes the directory and those above it, for the owner alone.
@@ -33,7 +37,24 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        Err(error) => permitted(Err(error)).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Gives an error for want of permission its status, and says who must own the files.
+///
+/// # Errors
+/// The one that it was given.
+pub fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
+    let is_refused = |error: &anyhow::Error| {
+        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+        causes.any(|cause: &Error| cause.kind() == ErrorKind::PermissionDenied)
+    };
+    match result.map_err(Into::into) {
+        Err(error) if is_refused(&error) => Err(error).exit(Exit::CantCreate).hint(
+            "it must belong to the user who runs this, as all files of the state folder do: chown USER: FILE",
+        ),
+        result => result,
     }
 }
 
@@ -48,7 +69,7 @@ pub fn replace(
     let dir = path.parent().unwrap_or(Path::new("."));
     let what = || format!("writing {}", path.display());
     let beside = beside(path);
-    let file = new_file(OpenOptions::new().truncate(true), &beside, dir).with_context(what)?;
+    let file = made_anew(&beside, dir).with_context(what)?;
     let mut out = std::io::BufWriter::with_capacity(64 * 1024, file);
     write(&mut out).with_context(what)?;
     let file = out
@@ -61,7 +82,7 @@ pub fn replace(
     sync_dir(dir)
 }
 
-/// A name that can be foreseen: what a killed run left behind is overwritten by the next.
+/// A name that can be foreseen: what a killed run left behind is removed by the next.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
@@ -77,7 +98,7 @@ pub fn publish(path: &Path, text: &str) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let beside = beside(path);
     let write = || {
-        let mut file = new_file(OpenOptions::new().truncate(true), &beside, dir)?;
+        let mut file = made_anew(&beside, dir)?;
         file.write_all(text.as_bytes())?;
         file.set_permissions(Permissions::from_mode(0o644))?;
         std::fs::rename(&beside, path)
@@ -131,11 +152,11 @@ impl End {
     /// When it cannot be opened or cut off, or has become shorter.
     pub fn open(path: &Path, offset: u64) -> Result<End> {
         let dir = path.parent().unwrap_or(Path::new("."));
-        let mut file = new_file(&mut OpenOptions::new(), path, dir)
+        let mut file = own_file(&mut OpenOptions::new(), path, dir)
             .with_context(|| format!("opening {}", path.display()))?;
         let mut cut = || {
             if file.metadata()?.len() < offset {
-                return Err(std::io::Error::other("it has become shorter"));
+                return Err(Error::other("it has become shorter"));
             }
             file.set_len(offset)?;
             file.seek(std::io::SeekFrom::Start(offset))
@@ -176,8 +197,49 @@ pub fn length(path: &Path) -> Result<Option<u64>> {
     }
 }
 
-fn new_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
-    let file = options.write(true).create(true).mode(0o600).open(path)?;
+/// Makes a file in the place of whatever has this name.
+fn made_anew(path: &Path, dir: &Path) -> std::io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => make(&mut OpenOptions::new(), path, dir),
+    }
+}
+
+/// Opens a file of ours for writing, or makes it.
+fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
+    let there = loop {
+        match make(options, path, dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        match options.create_new(false).open(path) {
+            // taken away meanwhile
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            there => break there,
+        }
+    };
+    let file = there.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => Error::other("it is a symbolic link, and none is followed"),
+        _ => error,
+    })?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(Error::other("it is no file"));
+    }
+    // by a hard link it may be any file; one that is the folder's owner's anyway is no prey
+    if about.nlink() > 1 && about.uid() != std::fs::metadata(dir)?.uid() {
+        return Err(Error::other("it is another file's second name"));
+    }
+    Ok(file)
+}
+
+/// Makes a file where there is none, for the owner of its folder.
+fn make(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
+    // a named pipe must not hold up whoever opens it; of a file, the second flag means nothing
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = flags.bits().cast_signed();
+    let options = options.write(true).create_new(true).mode(0o600);
+    let file = options.custom_flags(flags).open(path)?;
     let (ours, folder) = (file.metadata()?, std::fs::metadata(dir)?);
     if ours.uid() == 0 && folder.uid() != 0 {
         fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
@@ -215,7 +277,7 @@ pub enum Taken {
 pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Taken> {
     let what = || format!("locking {}", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = new_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
+    let mut file = own_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
     // one who only looks whether it is taken holds it for an instant: see `holder`
     let until = std::time::Instant::now() + wait.max(INSTANT);
     // some locks are held for a moment only, others for a whole run
@@ -275,8 +337,7 @@ pub fn holder(path: &Path) -> Result<Option<String>> {
 /// When none can be made.
 pub fn try_dir(dir: &Path) -> Result<()> {
     let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
-    new_file(&mut OpenOptions::new(), &path, dir)
-        .with_context(|| format!("making a file in {}", dir.display()))?;
+    made_anew(&path, dir).with_context(|| format!("making a file in {}", dir.display()))?;
     remove(&path)
 }
 
@@ -291,7 +352,7 @@ mod tests {
         replace(&path, |out| out.write_all(b"one")).unwrap();
         let failed = replace(&path, |out| {
             out.write_all(b"tw")?;
-            Err(std::io::Error::other("disk full"))
+            Err(Error::other("disk full"))
         });
         assert!(failed.is_err());
         assert_eq!(read(&path).unwrap().unwrap(), b"one");
@@ -317,6 +378,47 @@ mod tests {
         try_dir(dir.path()).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(try_dir(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn no_link_is_followed_when_a_file_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let prey = dir.path().join("prey");
+        let path = dir.path().join("state");
+        let lay = || {
+            std::fs::write(&prey, "whole").unwrap();
+            for name in ["state", "state.new"] {
+                let name = dir.path().join(name);
+                let _ = std::fs::remove_file(&name);
+                std::os::unix::fs::symlink(&prey, name).unwrap();
+            }
+        };
+        let says = |error: anyhow::Error| {
+            let said = crate::exit::line(&error);
+            assert!(said.contains("symbolic link"), "{said}");
+        };
+        lay();
+        says(End::open(&path, 0).unwrap_err());
+        says(lock(&path, "pid 7", Duration::ZERO, &Stop::never()).unwrap_err());
+        // what is put in their place replaces the links themselves
+        replace(&path, |out| out.write_all(b"one")).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"one");
+        lay();
+        publish(&path, "two").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"two");
+        assert_eq!(read(&prey).unwrap().unwrap(), b"whole");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        // nobody reads from it, and still it is answered at once
+        assert!(End::open(&path, 0).is_err());
+        let error = lock(&path, "pid 7", Duration::ZERO, &Stop::never()).unwrap_err();
+        assert!(crate::exit::line(&error).contains("it is no file"));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! is asked for, and one run at a time.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::world::{Mounted, Run, Running, World, ago, hold};
@@ -259,4 +260,87 @@ fn files_that_root_makes_belong_to_the_owner_of_the_folder() {
     check(world.run(SERVICE, &["--start-time", "2h"]));
     check(world.run(SERVICE, &["--stdout"]));
     assert!(metadata(&world).len() >= 9);
+}
+
+/// The folder's owner may try to make root write to any file, or give it to them.
+#[test]
+fn what_root_writes_stays_in_the_folder_whatever_its_owner_has_put_there() {
+    let world = known();
+    let prey = world.dir.path().join("prey");
+    fs::write(&prey, "root's own").unwrap();
+    if chown(world.state_dir(), Some(12345), Some(12346)).is_err() {
+        println!("skipped: only root gives files away");
+        return;
+    }
+    type Link = fn(&Path, &Path) -> std::io::Result<()>;
+    let links: [(&str, Link); 2] = [
+        ("symbolic", |to, name| std::os::unix::fs::symlink(to, name)),
+        ("hard", |to, name| fs::hard_link(to, name)),
+    ];
+    let names = [
+        "json.new",
+        "runs.json.new",
+        "lock",
+        "seen",
+        "seen.new",
+        "aside.jsonl",
+    ];
+    for ((kind, link), name) in links.iter().flat_map(|link| names.map(|name| (link, name))) {
+        let name = world.state_dir().join(format!("{SERVICE}.{name}"));
+        let before = fs::read(&name).ok();
+        let _ = fs::remove_file(&name);
+        link(&prey, &name).unwrap();
+        world.add(SERVICE, ago(3), ago(2), 1);
+        let run = world.run(SERVICE, &[]);
+        let about = fs::metadata(&prey).unwrap();
+        let what = format!("{kind} {}: {}", name.display(), run.stderr);
+        assert_eq!(fs::read(&prey).unwrap(), b"root's own", "{what}");
+        assert_eq!((about.uid(), about.gid()), (0, 0), "{what}");
+        if name
+            .extension()
+            .is_some_and(|extension| extension == "lock")
+        {
+            run.assert_error(
+                73,
+                &["locking", &format!("{SERVICE}.lock")],
+                "the state folder",
+            );
+        }
+        let _ = fs::remove_file(&name);
+        if let Some(before) = before {
+            fs::write(&name, before).unwrap();
+        }
+    }
+}
+
+/// As after somebody has run it as another user.
+#[test]
+fn a_state_that_may_not_be_read_is_status_73_and_says_who_must_own_it() {
+    for extension in ["json", "seen"] {
+        let world = known();
+        let path = file(&world, extension);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+        let mut command = world.command(SERVICE);
+        // root may read everything
+        let another = |path: &Path| chown(path, Some(12345), Some(12345));
+        let is_root = fs::metadata(&path).unwrap().uid() == 0;
+        if is_root {
+            let files = fs::read_dir(world.state_dir()).unwrap();
+            let files = files.map(|entry| entry.unwrap().path());
+            let top = world.dir.path();
+            let mut all: Vec<PathBuf> = files.filter(|file| *file != path).collect();
+            all.push(world.state_dir());
+            for folder in [top, &top.join("certs")] {
+                let entries = fs::read_dir(folder).unwrap();
+                all.extend(entries.map(|entry| entry.unwrap().path()));
+                all.push(folder.to_owned());
+            }
+            all.iter().for_each(|path| another(path).unwrap());
+            command.uid(12345).gid(12345);
+        }
+        let run = Running::start(&mut command).wait();
+        let path = path.display().to_string();
+        run.assert_error(73, &[&path, "denied"], "must belong to the user");
+        assert_nothing_asked(&world);
+    }
 }

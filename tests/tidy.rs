@@ -43,8 +43,8 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("http", &["config"]),
     ("indicatif", &["report"]),
     ("regex", &["treat"]),
-    // what the system offers and std does not: each of the two uses another part of it
-    ("rustix", &["connect", "secret"]),
+    // what the system offers and std does not: each of the three uses another part of it
+    ("rustix", &["connect", "files", "secret"]),
     ("rustls", &["connect"]),
     ("rustls_native_certs", &["connect"]),
     ("sha2", &["digest"]),

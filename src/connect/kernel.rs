@@ -2,7 +2,8 @@
 //!
 //! Asked of the kernel by name (sock_diag(7)), which takes microseconds; where that is not allowed,
 //! the table of all connections is read (proc(5)), which takes milliseconds on a machine with
-//! much memory. Of the crate `rustix` only `net` is named here; `secret::command` names other parts of it.
+//! much memory. Of the crate `rustix` only `net` is named here; `secret::command` and `files`
+//! name other parts of it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;

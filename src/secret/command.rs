@@ -2,7 +2,8 @@
 //!
 //! No shell is started, standard input is empty, and what the command says on standard error goes
 //! nowhere, since it may hold the secret. It runs in a process group of its own, so that all of it
-//! can be killed when it takes too long. The crate `rustix` is named here and in `connect::kernel`.
+//! can be killed when it takes too long. Of the crate `rustix` other parts are named in
+//! `connect::kernel` and `files`.
 
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -152,7 +152,8 @@ impl State {
     /// Nothing is written.
     ///
     /// # Errors
-    /// When the file is damaged, newer, or of another service, or has a position in the future.
+    /// When the file is damaged, newer, or of another service, has a position in the future, or may
+    /// not be read.
     pub fn open(
         path: &Path,
         service: &str,
@@ -163,7 +164,8 @@ impl State {
         let (mut state, opened) = State::look(path, service, start, reach, now)?;
         if opened == Opened::Known {
             let oldest = hour_after(state.oldest_needed());
-            state.seen = Seen::load(&seen_path(path), &state.saved.identities, oldest)?;
+            let seen = Seen::load(&seen_path(path), &state.saved.identities, oldest);
+            state.seen = files::permitted(seen)?;
             state.saved.identities.beside = false;
         }
         Ok((state, opened))
@@ -181,7 +183,7 @@ impl State {
         now: OffsetDateTime,
     ) -> Result<(State, Opened)> {
         let what = || format!("reading the state {}", path.display());
-        let Some(bytes) = files::read(path).exit(Exit::Data)? else {
+        let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             let saved = begin(service, start, reach, None);
             return Ok((State::of(path, saved, reach)?, Opened::New));
         };
@@ -241,7 +243,7 @@ impl State {
     /// # Errors
     /// As [`State::open`].
     pub fn peek(path: &Path, service: &str) -> Result<Option<Peek>> {
-        let Some(bytes) = files::read(path).exit(Exit::Data)? else {
+        let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             return Ok(None);
         };
         let saved = parse(&bytes, service)

@@ -138,7 +138,7 @@ impl Ledger {
         struct Version {
             version: u32,
         }
-        let Some(bytes) = files::read(&self.path).exit(Exit::Data)? else {
+        let Some(bytes) = files::read(&self.path).or_exit(Exit::Data)? else {
             return Ok(Ok(Book::default()));
         };
         let path = self.path.display();

@@ -59,7 +59,7 @@ impl Runs {
     /// When it cannot be read or understood.
     pub fn load(path: &Path) -> Result<Option<Runs>> {
         let what = || format!("reading {}", path.display());
-        let Some(bytes) = files::read(path).exit(Exit::Data)? else {
+        let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             return Ok(None);
         };
         let runs: Runs = serde_json::from_slice(&bytes)
