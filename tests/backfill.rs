@@ -260,6 +260,10 @@ fn wrong_ranges_are_status_2_and_say_why() {
             "nothing to backfill",
         ),
         (&["--start-time", "20s"], "nothing to backfill"),
+        (
+            &["--start-time", "30d", "--end-time", "8d"],
+            "nothing before",
+        ),
         (&["--start-time", "yesterday"], "such as 3d"),
         (&["--start-time", ""], "such as 3d"),
         (&["--start-time", "-1h"], ""),
@@ -293,4 +297,50 @@ fn a_start_that_is_older_than_kept_is_moved_up_with_a_warning() {
     assert_eq!(world.devo.count(), 9);
     let state = world.state(&format!("{SERVICE}.backfill"));
     assert_eq!(state["gaps"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_a_backfill_had_left_when_it_was_no_longer_kept_is_a_gap() {
+    let world = world(300);
+    let (from, to) = (ago(300), ago(60));
+    let words = [utc(from), utc(to)];
+    let words = ["--start-time", &words[0], "--end-time", &words[1]];
+    let refuse =
+        |_: &crate::simulator::Request, number| (number > 1).then(|| Fault::status(401, ""));
+    world.tap.script(refuse);
+    backfill(&world, &words).assert_status(77);
+    world.tap.no_script();
+
+    let days = Duration::days(8);
+    world.tap.set_clock_offset(days);
+    let later = utc(OffsetDateTime::now_utc() + days);
+    let again = [&words[..], &["--now", &later]].concat();
+    let run = backfill(&world, &again);
+    run.assert_status(3).assert_says("going on");
+    assert_eq!(world.tap.requests().len(), 0);
+    let state = world.state(&format!("{SERVICE}.backfill"));
+    let until = from + Duration::hours(2);
+    assert_eq!(state["position"]["until"], utc(to));
+    assert_eq!(state["gaps"].as_array().unwrap().len(), 1);
+    assert_eq!(state["gaps"][0]["from"], utc(until));
+    assert_eq!(state["gaps"][0]["to"], utc(to));
+    run.assert_says(&utc(until)).assert_says(&utc(to));
+
+    // and there is no sense in beginning another
+    backfill(&world, &again)
+        .assert_status(2)
+        .assert_says("hint: ");
+}
+
+#[test]
+fn a_backfill_that_the_services_clock_holds_up_is_not_taken_for_complete() {
+    let world = world(300);
+    let hour = Duration::HOUR;
+    world.tap.set_clock_offset(-hour);
+    let run = backfill(&world, &["--start-time", "5h"]);
+    run.assert_status(75)
+        .assert_says("the rest cannot be asked for yet");
+    world.tap.set_clock_offset(Duration::ZERO);
+    backfill(&world, &["--start-time", "5h"]).assert_status(0);
+    world.assert_exactly_once(SERVICE);
 }

@@ -373,3 +373,41 @@ fn a_saved_position_in_the_future_is_an_error_and_nothing_is_asked() {
     assert_eq!(world.tap.requests().len(), 0);
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
+
+/// Nothing was ever delivered, and all the same time was lost.
+#[test]
+fn what_passed_while_no_first_run_succeeded_is_a_gap() {
+    let days = Duration::days;
+    for (before, lost_from) in [(days(6), days(-6)), (days(30), Duration::hours(-167))] {
+        let mut world = World::new();
+        let now = OffsetDateTime::now_utc();
+        world.start_at(now - before);
+        world.tap.script(|_, _| Some(Fault::status(401, "")));
+        let run = world.run(SERVICE, &[]);
+        run.assert_status(77);
+        assert_eq!(
+            run.stderr.contains("older than"),
+            before == days(30),
+            "{}",
+            run.stderr
+        );
+        world.tap.no_script();
+
+        world.tap.set_clock_offset(days(3));
+        let later = utc(now + days(3));
+        let run = world.run(SERVICE, &["--now", &later]);
+        run.assert_status(3).assert_never_says("older than");
+        let state = world.state(SERVICE);
+        let time = |key: &str| {
+            let text = state["gaps"][0][key].as_str().unwrap();
+            OffsetDateTime::parse(text, &Rfc3339).unwrap()
+        };
+        let slow = Duration::minutes(2);
+        assert!((time("from") - (now + lost_from)).abs() < slow, "{state:#}");
+        assert!(
+            (time("to") - (now + days(3) - Duration::hours(167))).abs() < slow,
+            "{state:#}"
+        );
+        assert_eq!(state["gaps"].as_array().unwrap().len(), 1);
+    }
+}

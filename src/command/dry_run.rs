@@ -3,7 +3,7 @@
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::run::{Place, begin, ledger, reach, settings, start};
+use super::run::{Place, begin, ledger, reach, settings, start, warn_if_moved};
 use crate::cli::Run;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -23,13 +23,14 @@ pub(super) fn dry_run(
     let settings = settings(config, args);
     let begin = begin(place, args, &settings, now)?;
     let path = place.file("json");
-    let (state, _) = State::look(
+    let (state, opened) = State::look(
         &path,
         args.service.name,
         &begin,
         reach(args.service, &settings),
         now,
     )?;
+    warn_if_moved(&begin, opened);
     let steps = source::steps(args.service, &settings, &start(&state), now);
     let ledger = ledger(place, args.service, config, &Stop::never())?;
     let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;

@@ -124,19 +124,15 @@ fn pull(
     }
     let summary = Summary {
         requests_left: ledger.left(),
-        ..job.summary(outcome(&end), tally, unsaid.gaps.len(), &state)
+        ..job.summary(outcome(&end, &state), tally, unsaid.gaps.len(), &state)
     };
     report.end(&summary);
     account.summary = Some(summary);
-    let end = match end {
-        Err(spent) if !unsaid.is_empty() && is_spent(&spent) => {
-            report.error(&spent);
-            return Ok(Exit::Gap);
-        }
-        end => end?,
-    };
-    let is_left = state.is_left() && end != End::CaughtUp || state.has_open_hours_left();
-    Ok(match (unsaid.is_empty(), is_left) {
+    match end {
+        Err(spent) if !unsaid.is_empty() && is_spent(&spent) => report.error(&spent),
+        end => drop(end?),
+    }
+    Ok(match (unsaid.is_empty(), state.is_left()) {
         (false, _) => Exit::Gap,
         (true, true) => Exit::TempFail,
         (true, false) => Exit::Ok,
@@ -153,8 +149,9 @@ fn is_spent(error: &anyhow::Error) -> bool {
     error.is::<Spent>()
 }
 
-fn outcome(end: &Result<End>) -> &'static str {
+fn outcome(end: &Result<End>, state: &State) -> &'static str {
     match end {
+        Ok(End::CaughtUp) if state.is_left() => "stopped, the rest cannot be asked for yet",
         Ok(End::CaughtUp) => "caught up",
         Ok(End::Stopped(Reason::Signal)) => "stopped by a signal",
         Ok(End::Stopped(Reason::Deadline)) => "stopped at max_duration",
@@ -243,25 +240,35 @@ pub(super) fn begin(
     settings: &Settings,
     now: OffsetDateTime,
 ) -> Result<Start> {
+    let rule = source::rule(args.service, settings);
     Ok(match &args.start_time {
         Some(_) => {
-            let rule = source::rule(args.service, settings);
             let range = range(place, args, &rule, now)?;
             Start {
                 configured: None,
-                from: range.from,
+                from: range.from.max(rule.oldest(now)),
                 range: Some(range),
             }
         }
         None => {
             let configured = settings.start_time;
+            let from = configured.map(|start| start.max(rule.oldest(now)));
             Start {
                 configured,
-                from: configured.unwrap_or_else(|| source::first(args.service, settings, now)),
+                from: from.unwrap_or_else(|| source::first(args.service, settings, now)),
                 range: None,
             }
         }
     })
+}
+
+/// Says it if a state that is begun starts later than was wanted.
+pub(super) fn warn_if_moved(start: &Start, opened: Opened) {
+    let wanted = start.range.as_ref().map(|range| range.from);
+    let wanted = wanted.or(start.configured);
+    if let Some(wanted) = wanted.filter(|wanted| opened != Opened::Known && *wanted < start.from) {
+        plan::warn_of_a_late_start(wanted, start.from);
+    }
 }
 
 fn open_state(
@@ -280,6 +287,7 @@ fn open_state(
         now,
     )?;
     state.follow(settings.rules.iter().map(Rule::digest).collect());
+    warn_if_moved(&start, opened);
     match (opened, place.is_backfill) {
         (Opened::Restarted, false) => {
             log::warn!(
@@ -353,6 +361,18 @@ fn range(place: &Place, args: &Run, rule: &window::Rule, now: OffsetDateTime) ->
             "a backfill takes {shortest} at least and ends {margin} ago at the latest; without --end-time it ends at \
              the saved position"
         ));
+    }
+    let oldest = rule.oldest(now);
+    if to <= oldest {
+        let name = args.service.name;
+        let message = format!(
+            "{name} can be asked for nothing before {}, and this range ends at {}",
+            utc(oldest),
+            utc(to)
+        );
+        return fail(Exit::Usage, message).hint(
+            "the service keeps no longer what is older: give a later --end-time, or none to end at the saved position",
+        );
     }
     Ok(Range { words, from, to })
 }

@@ -15,7 +15,7 @@ use crate::window::{Rule, Window, utc};
 pub struct Start {
     /// Before it everything is complete.
     pub position: Position,
-    /// Whether nothing was read before: then a start that is too old is no gap.
+    /// Whether this run is the first: then what the service does not keep is no gap.
     pub fresh: bool,
     /// No re-reading goes before this time.
     pub since: OffsetDateTime,
@@ -122,13 +122,32 @@ impl Plan {
         step.map(|(window, look)| Step { window, look })
     }
 
+    /// Gives up the rest of a backfill if the service keeps nothing of it any more when it is `server`
+    /// there: what it is, and from where the next run goes on.
+    pub fn give_up(&mut self, server: OffsetDateTime) -> Option<(Step, Resume)> {
+        let end = self.end.filter(|end| self.until < *end)?;
+        if self.rule.oldest(server) < end {
+            return None;
+        }
+        let (from, to) = (self.until, end);
+        (self.until, self.from) = (end, end);
+        let step = Step {
+            window: Window { from, to },
+            look: Look::First,
+        };
+        let resume = Resume {
+            gap: Some(Gap { from, to }),
+            ..self.resume()
+        };
+        Some((step, resume))
+    }
+
     fn skip_what_is_no_longer_kept(&mut self, oldest: OffsetDateTime) {
         if self.from < oldest && self.until < oldest && self.fresh {
-            log::warn!(
-                "{} is older than the service keeps: starting at {}",
-                utc(self.until),
-                utc(oldest)
-            );
+            // the edge moves while a run begins
+            if oldest - self.until > Duration::MINUTE {
+                warn_of_a_late_start(self.until, oldest);
+            }
             self.until = oldest;
         }
         self.from = self.from.max(oldest);
@@ -232,6 +251,15 @@ impl Plan {
             _ => self.length,
         }
     }
+}
+
+/// Says that a start is moved up to the oldest time that the service keeps.
+pub fn warn_of_a_late_start(from: OffsetDateTime, oldest: OffsetDateTime) {
+    log::warn!(
+        "{} is older than the service keeps: starting at {}",
+        utc(from),
+        utc(oldest)
+    );
 }
 
 #[cfg(test)]
@@ -355,6 +383,40 @@ mod tests {
         assert_eq!(count(&run(&mut start, 0)), (167, 0));
         let (look, _) = start.second_look.unwrap();
         assert_eq!(look, SecondLook::beginning_at(NOON - AFTER));
+    }
+
+    #[test]
+    fn the_rest_of_a_backfill_that_is_no_longer_kept_is_given_up_as_a_gap_that_ends_with_it() {
+        let mut backfill = fresh(48);
+        let end = NOON - Duration::hours(24);
+        (backfill.end, backfill.second_look) = (Some(end), None);
+        backfill.fresh = false;
+        // how long before it is gone, how much of it is given up
+        for (left, gap) in [
+            (3600, 82_800),
+            (31, 86_369),
+            (10, 86_370),
+            (0, 86_400),
+            (-9, 86_400),
+        ] {
+            let mut plan = Plan::new(RULE, &backfill);
+            let server = end + RULE.keep - Duration::seconds(left);
+            let resume = match plan.give_up(server) {
+                Some((_, resume)) => resume,
+                None => {
+                    let step = plan.next(server, server).unwrap();
+                    plan.complete(step, server, Some(server))
+                }
+            };
+            let gap = Gap {
+                from: NOON - Duration::hours(48),
+                to: NOON - Duration::hours(48) + Duration::seconds(gap),
+            };
+            assert_eq!(resume.gap, Some(gap), "{left}");
+            assert_eq!(resume.position.until, end, "{left}");
+            assert_eq!(plan.next(server, server), None, "{left}");
+            assert!(plan.give_up(server).is_none(), "{left}");
+        }
     }
 
     #[test]

@@ -40,6 +40,15 @@ pub(super) struct Windows {
     failed: Option<Failure>,
 }
 
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// A window to ask for.
+    Ask(Step),
+    /// The rest of a backfill, of which the service keeps nothing any more, is given up.
+    GiveUp(Step, Border),
+}
+
 /// Why the last window did not come to its end.
 #[derive(Debug)]
 struct Failure {
@@ -95,21 +104,24 @@ impl Windows {
         }
     }
 
-    /// The next window to ask for, after a wait if the last one failed; `None` when none is left or
-    /// the run is to stop.
+    /// What comes next, after a wait if the last window failed; `None` when nothing is left or the run
+    /// is to stop.
     ///
     /// # Errors
     /// That of the last window, when asking again is of no use in this run.
-    pub(super) fn next(&mut self, turn: &Turn<'_>) -> Result<Option<Step>> {
+    pub(super) fn next(&mut self, turn: &Turn<'_>) -> Result<Option<Next>> {
         self.recover(turn)?;
         if turn.stop.reason().is_some() {
             return Ok(None);
         }
         let server = self.clocks.server(turn.now);
+        if let Some((step, resume)) = self.plan.give_up(server) {
+            return Ok(Some(Next::GiveUp(step, Border::Resume(resume))));
+        }
         let step = self.plan.next(turn.now, server);
         let second = step.filter(|step| step.look == Look::Second);
         self.second_late_before = second.map(|_| Before::time(turn.now));
-        Ok(step)
+        Ok(step.map(Next::Ask))
     }
 
     /// The number of a question for this window; ordinals count anew in each.

@@ -53,6 +53,8 @@ pub struct State {
     /// What the rules are known by.
     rules: Vec<Digest>,
     reach: Reach,
+    /// Whether it was begun just now.
+    fresh: bool,
 }
 
 /// How far re-reading goes back.
@@ -185,12 +187,13 @@ impl State {
         let what = || format!("reading the state {}", path.display());
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             let saved = begin(service, start, reach, None);
-            return Ok((State::of(path, saved, reach)?, Opened::New));
+            return Ok((State::of(path, saved, reach, Opened::New)?, Opened::New));
         };
         let mut saved = parse(&bytes, service).with_context(what)?;
         if is_restart(&saved, start) {
             let saved = begin(service, start, reach, Some(saved));
-            return Ok((State::of(path, saved, reach)?, Opened::Restarted));
+            let opened = Opened::Restarted;
+            return Ok((State::of(path, saved, reach, opened)?, opened));
         }
         if saved.position.until > now + Duration::minutes(1) {
             return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.position.until)))
@@ -206,10 +209,10 @@ impl State {
         let look = look.map_or_else(begun, SecondLook::from);
         let look = look.within(saved.identities_since, saved.position.until);
         saved.second_look = takes_second_looks(start, reach).then(|| look.into());
-        Ok((State::of(path, saved, reach)?, Opened::Known))
+        Ok((State::of(path, saved, reach, Opened::Known)?, Opened::Known))
     }
 
-    fn of(path: &Path, mut saved: Saved, reach: Reach) -> Result<State> {
+    fn of(path: &Path, mut saved: Saved, reach: Reach, opened: Opened) -> Result<State> {
         let aside = Aside::open(aside_path(path), saved.aside.length)?;
         saved.aside.length = aside.length();
         Ok(State {
@@ -220,6 +223,7 @@ impl State {
             fits: Vec::new(),
             rules: Vec::new(),
             reach,
+            fresh: opened != Opened::Known,
         })
     }
 
@@ -332,10 +336,11 @@ impl State {
         look.map_or(behind, |look| behind.min(look.until))
     }
 
-    /// Whether nothing was ever confirmed.
+    /// Whether it was begun by this run: what the service does not keep by now, it did not have to
+    /// give. What is lost later, while no run succeeds, is a gap.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.saved.position.until == self.saved.identities_since
+        self.fresh
     }
 
     /// The range of a backfill.
@@ -348,12 +353,6 @@ impl State {
     #[must_use]
     pub fn is_left(&self) -> bool {
         self.saved.is_left()
-    }
-
-    /// Whether hours of a backfill's range are to be asked for again.
-    #[must_use]
-    pub fn has_open_hours_left(&self) -> bool {
-        self.saved.range.is_some() && !self.saved.stream.open_hours.is_empty()
     }
 
     /// How many bytes may be unconfirmed.

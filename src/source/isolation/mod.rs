@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::api::{Api, Reading, Words};
 use super::plan::Step;
-use super::windows::Windows;
+use super::windows::{Next as Turned, Windows};
 use super::{Opening, Source, Turn};
 use crate::config::{Settings, Url};
 use crate::event::{Asked, Batch, Record};
@@ -156,10 +156,16 @@ impl Source for Isolation {
         let mut job = match self.job.take() {
             Some(job) => job,
             None => match self.windows.next(turn)? {
-                Some(step) => {
+                Some(Turned::Ask(step)) => {
                     let booked = turn.quota.book(turn.now);
                     booked.with_context(|| format!("asking for {step}"))?;
                     Job::new(step, self.windows.ask(step))
+                }
+                Some(Turned::GiveUp(_, border)) => {
+                    return Ok(Some(Batch {
+                        border: Some(border),
+                        ..Batch::default()
+                    }));
                 }
                 None => return Ok(None),
             },

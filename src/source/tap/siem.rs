@@ -18,7 +18,7 @@ use crate::secret;
 use crate::service::Service;
 use crate::source::api::{Api, Reading};
 use crate::source::plan::Step;
-use crate::source::windows::Windows;
+use crate::source::windows::{Next, Windows};
 use crate::source::{Opening, Turn};
 use crate::window::Rule;
 
@@ -156,8 +156,10 @@ impl Siem {
         if let Some(open) = self.open.take() {
             return Ok(Some(self.read_on(open, turn)));
         }
-        let Some(step) = self.windows.next(turn)? else {
-            return Ok(None);
+        let step = match self.windows.next(turn)? {
+            None => return Ok(None),
+            Some(Next::Ask(step)) => step,
+            Some(Next::GiveUp(step, border)) => return Ok(Some(Part::given_up(step, border))),
         };
         let booked = turn.quota.book(turn.now);
         booked.with_context(|| format!("asking for {step}"))?;
@@ -251,6 +253,19 @@ impl Siem {
 }
 
 impl Part {
+    /// Nothing was asked for.
+    fn given_up(step: Step, border: Border) -> Part {
+        let asking = Asking {
+            step,
+            asked: Asked::default(),
+            server: None,
+        };
+        Part {
+            then: Then::GivenUp(border),
+            ..Part::empty(asking)
+        }
+    }
+
     fn empty(asking: Asking) -> Part {
         Part {
             asking,
