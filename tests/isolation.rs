@@ -390,13 +390,37 @@ fn what_goes_wrong_has_a_status_and_a_hint_and_loses_nothing() {
             body(r#"{"status":"COMPLETED"}"#),
             65,
             vec!["no array \"data\""],
-            "url",
+            "total is absent",
         ),
         (
             body(r#"{"jobId":"j","status":"COMPLETED","data":null}"#),
             65,
             vec!["no array \"data\""],
             "url",
+        ),
+        (
+            body(r#"{"jobId":"j","status":"COMPLETED","total":17}"#),
+            65,
+            vec!["no array \"data\""],
+            "total is 17",
+        ),
+        (
+            body(r#"{"jobId":"j","status":"COMPLETED","data":null,"total":null}"#),
+            65,
+            vec!["no array \"data\""],
+            "total is absent",
+        ),
+        (
+            body(r#"{"jobId":"j","status":"COMPLETED","total":0,"pageToken":"p"}"#),
+            65,
+            vec!["no array \"data\""],
+            "there is a pageToken",
+        ),
+        (
+            body(r#"{"jobId":"j","status":"COMPLETED","total":0,"data":{"0":{}}}"#),
+            65,
+            vec!["no array \"data\""],
+            "no list",
         ),
         (body(r#"{"status":"RUNNING"}"#), 65, vec!["no jobId"], "url"),
         (
@@ -683,5 +707,60 @@ fn a_record_that_becomes_visible_nine_hours_late_arrives_once_by_the_second_look
         }
     }
     assert_eq!(found, [14], "after 12 hours and window_offset");
+    world.assert_exactly_once(SERVICE);
+}
+
+/// As the service answers for an empty range, by what others have seen of it.
+#[test]
+fn an_answer_without_data_whose_total_is_0_is_an_empty_range() {
+    let answers = [
+        r#"{"jobId":"j","status":"COMPLETED","total":0}"#,
+        r#"{"total":0,"data":null,"status":"completed","jobId":"j","pageToken":null}"#,
+        r#"{"data":null,"total":"0","status":"COMPLETED","pageToken":""}"#,
+    ];
+    each(
+        answers.map(|answer| (answer.to_owned(), answer)),
+        |answer| {
+            let mut world = World::new();
+            let start = ago(300);
+            world.start_at(start);
+            world
+                .isolation
+                .script(move |_, _| Some(Fault::Body(answer.into())));
+            let run = world.run(SERVICE, &[]);
+            run.assert_status(0).assert_says("caught up");
+            assert_eq!(run.count("received"), 0);
+            let position = world.position(SERVICE);
+            assert!(position > utc(start + Duration::hours(4)), "{position}");
+
+            // what becomes visible then is found by look_back
+            world.isolation.no_script();
+            world.add(SERVICE, ago(80), ago(70), 5);
+            assert_eq!(
+                world.run(SERVICE, &[]).assert_status(0).count("delivered"),
+                5
+            );
+        },
+    );
+}
+
+/// The second page of a job is no range of its own.
+#[test]
+fn a_page_without_data_is_none_even_if_its_total_is_0() {
+    let world = filled(&mut Rng::new(seed()), 5, 200);
+    world.isolation.set_jobs(Jobs {
+        page: 70,
+        looks: 0,
+        ..Jobs::default()
+    });
+    world.isolation.script(|asked, _| {
+        let later = asked.param("pageToken").is_some();
+        later.then(|| Fault::Body(r#"{"jobId":"j","status":"COMPLETED","total":0}"#.into()))
+    });
+    let run = world.run(SERVICE, &[]);
+    run.assert_error(65, &["no array \"data\""], "there is a pageToken");
+    world.isolation.no_script();
+    world.isolation.release_late();
+    world.run(SERVICE, &[]).assert_status(0);
     world.assert_exactly_once(SERVICE);
 }

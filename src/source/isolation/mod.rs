@@ -2,7 +2,9 @@
 //! of it; what is known comes from its community tool iso2web and its add-on for Splunk.
 //!
 //! A window is one job: asked for, looked at until it is completed, then read page by page, with
-//! ordinals that count through all of its pages.
+//! ordinals that count through all of its pages. What a job has is its `data`, and no `total` takes its
+//! place; but a first and only answer that has no `data` and says itself that the total is 0 is an
+//! empty range.
 
 mod page;
 
@@ -47,7 +49,7 @@ const FAILURES: [&str; 11] = [
 ];
 /// What its answers have: records, and what is said of the job.
 const DATA: &[&str] = &["data"];
-const MEMBERS: &[&str] = &["status", "jobId", "pageToken"];
+const MEMBERS: &[&str] = &["status", "jobId", "pageToken", "total", "data"];
 
 /// What helps, for Isolation.
 const WORDS: Words = Words {
@@ -263,7 +265,12 @@ impl Isolation {
                 .unexpected(&mut reading.answer, "the answer has no status"));
         };
         if status.eq_ignore_ascii_case("COMPLETED") {
-            data?;
+            let is_alone = token.is_none() && job.page_token.is_none();
+            let (other, total) = (member("data"), member("total"));
+            match data {
+                Err(_) if is_alone && other.is_none() && total.as_deref() == Some("0") => {}
+                data => data.hint(without_data(other, total, is_alone))?,
+            }
             let (text, ends) = reading.take();
             job.page.add(text, &ends);
             job.page.sort();
@@ -380,6 +387,19 @@ impl Job {
         }
         batch
     }
+}
+
+/// What helps where a job is completed without `data`.
+fn without_data(other: Option<String>, total: Option<String>, is_alone: bool) -> String {
+    let data = other.map_or("absent", |_| "no list");
+    let total = total.unwrap_or_else(|| "absent".to_owned());
+    let total: String = total.chars().take(20).collect();
+    let page = if is_alone { "no" } else { "a" };
+    format!(
+        "a completed job without data is taken for an empty range only if its total is 0 and it has one page: here data \
+         is {data}, the total is {total}, and there is {page} pageToken; nothing is lost, the next run asks again; check \
+         url of the service, and [http] proxy"
+    )
 }
 
 /// The wait after so many looks at a job that was not completed.
