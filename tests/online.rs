@@ -410,6 +410,19 @@ fn online_isolation_and_threats_are_asked_for_themselves() {
         assert_eq!(row(&run.json(), service)["outcome"], "well", "{run:?}");
         assert_eq!(world.devo.count(), 0);
     }
+    // one summary proves as much as two
+    let world = World::new();
+    for seconds in 0..90 {
+        let at = ago(1) - time::Duration::seconds(75) + time::Duration::seconds(seconds);
+        world.add("tap-threats", at, at + time::Duration::SECOND, 1);
+    }
+    let run = world.ask(&["check", "tap-threats", "--online", "--json"]);
+    run.assert_status(0);
+    let answer = run.json();
+    let proven = row(&answer, "tap-threats");
+    assert_eq!(proven["outcome"], "well", "{answer:#}");
+    let said = proven["said"].as_str().unwrap();
+    assert!(said.contains("answered with 1 events"), "{answer:#}");
     for (answer, status) in [(401, 77), (403, 77), (404, 65), (429, 75), (503, 69)] {
         let world = World::new();
         let fault = move || Some(Fault::status(answer, "because"));

@@ -340,6 +340,153 @@ fn a_summary_that_goes_wrong_for_good_has_a_status_and_loses_nothing() {
     });
 }
 
+/// Twelve threats of one window, of which this one never has a good answer.
+fn with_a_bad_one(fault: Fault) -> (World, String) {
+    let mut world = World::new();
+    world.start_at(ago(50));
+    for number in 0..12 {
+        name(&world, number, ago(20), &[(&id(number), "active")]);
+    }
+    let bad = id(3);
+    let path = format!("{SUMMARY}{bad}");
+    world
+        .tap
+        .script(move |asked, _| (asked.path == path).then(|| fault.clone()));
+    (world, bad)
+}
+
+#[test]
+fn one_summary_that_is_never_given_does_not_hold_up_the_others() {
+    let rows = [
+        (Fault::status(400, "no"), 65, 1),
+        (Fault::status(503, "no"), 69, 3),
+        (Fault::Reset, 69, 3),
+        (Fault::Body(b"<html>".into()), 65, 1),
+        (Fault::Body(vec![b'{'; 5 << 20]), 65, 1),
+        (
+            Fault::Body([b"\"", &*vec![b'x'; 5 << 20], b"\""].concat()),
+            65,
+            1,
+        ),
+    ];
+    let named = rows.into_iter().map(|row| (format!("{:.80?}", row.0), row));
+    each(named, |(fault, status, attempts)| {
+        let (world, bad) = with_a_bad_one(fault);
+        let start = utc(ago(50));
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(status, &[&bad], "");
+        run.assert_never_says("threat_type");
+        assert_eq!(run.count("delivered"), 11);
+        assert_eq!(asked_for_summaries(&world), 11 + attempts);
+        // the next run asks for it again, and for nothing else
+        assert!(world.position(SERVICE) <= start, "{start}");
+        world.tap.forget_requests();
+        let run = world.run(SERVICE, &[]);
+        run.assert_error(status, &[&bad], "");
+        assert_eq!(asked_for_summaries(&world), attempts);
+        world.tap.no_script();
+        let run = world.run(SERVICE, &[]);
+        assert_eq!(run.assert_status(0).count("delivered"), 1);
+        assert_each_once(&world, 12);
+    });
+}
+
+#[test]
+fn a_summary_that_is_not_given_for_a_day_holds_up_the_service_no_longer_and_is_a_gap() {
+    let (world, bad) = with_a_bad_one(Fault::status(400, "no"));
+    world.run(SERVICE, &[]).assert_status(65);
+    let from = world.position(SERVICE);
+    let later = Duration::hours(26);
+    world.tap.set_clock_offset(later);
+    name(&world, 4, ago(20) + later, &[(&id(100), "active")]);
+    let now = utc(ago(0) + later);
+    let run = world.run(SERVICE, &["--now", &now]);
+    run.assert_status(3)
+        .assert_says(&bad)
+        .assert_says("no longer");
+    assert_eq!(run.count("delivered"), 1);
+    let gaps = world.state(SERVICE)["gaps"].clone();
+    assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
+    assert_eq!(gaps[0]["from"].as_str().unwrap(), from);
+    assert!(gaps[0]["to"].as_str().unwrap() <= utc(ago(-11)).as_str());
+    assert!(world.position(SERVICE) > utc(ago(10) + later));
+}
+
+/// It may be a moment's trouble: only what runs before have met, too, is passed over.
+#[test]
+fn a_summary_of_an_old_window_is_not_given_up_at_the_first_attempt() {
+    let (world, bad) = with_a_bad_one(Fault::status(400, "no"));
+    let later = Duration::hours(26);
+    world.tap.set_clock_offset(later);
+    let now = utc(ago(0) + later);
+    let (from, to) = (utc(ago(50)), utc(ago(5) + later));
+    world
+        .run(SERVICE, &["--now", &now])
+        .assert_error(65, &[&bad], "");
+    let backfill = ["--now", &now, "--start-time", &from, "--end-time", &to];
+    world.run(SERVICE, &backfill).assert_error(65, &[&bad], "");
+    assert_eq!(world.state(SERVICE)["gaps"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_limit_hides_no_failure() {
+    let (mut world, bad) = with_a_bad_one(Fault::status(400, "no"));
+    world.service_table += "max_threats_per_run = 4\n";
+    let is_asked_for = |world: &World| {
+        let requests = world.tap.requests();
+        requests.iter().any(|asked| asked.path.ends_with(&bad))
+    };
+    // in what order they are asked for is the service's affair
+    for _ in 0..3 {
+        world.tap.forget_requests();
+        let run = world.run(SERVICE, &[]);
+        assert_eq!(
+            run.status == Some(65),
+            is_asked_for(&world),
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!(arrived(&world).len(), 11);
+}
+
+#[test]
+fn many_failures_in_a_row_end_the_run() {
+    let world = filled(30);
+    world
+        .tap
+        .script(of_summaries(Fault::status(400, "no"), 0, usize::MAX / 2));
+    world.run(SERVICE, &[]).assert_error(65, &["HTTP 400"], "");
+    assert!(asked_for_summaries(&world) <= 10);
+}
+
+/// The window that could not be asked for is not taken for the one that was.
+#[test]
+fn what_the_service_turns_out_not_to_keep_is_a_gap_up_to_where_it_is_read() {
+    let mut world = World::new();
+    world.start_at(ago(60));
+    world.run(SERVICE, &[]).assert_status(0);
+    let from = world.position(SERVICE);
+    let later = Duration::days(3);
+    world.tap.set_clock_offset(later);
+    world.tap.set_keep(Duration::days(1));
+    name(&world, 0, ago(120) + later, &[(&id(1), "active")]);
+    world.tap.forget_requests();
+    let run = world.run(SERVICE, &["--now", &utc(ago(0) + later)]);
+    run.assert_status(3).assert_says("keeps only");
+    assert_eq!(run.count("delivered"), 1);
+    let windows: Vec<_> = world
+        .tap
+        .requests()
+        .iter()
+        .filter_map(|asked| asked.interval())
+        .collect();
+    let gaps = world.state(SERVICE)["gaps"].clone();
+    assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
+    assert_eq!(gaps[0]["from"].as_str().unwrap(), from);
+    assert_eq!(gaps[0]["to"].as_str().unwrap(), utc(windows[1].0));
+}
+
 /// Killed between summaries.
 #[test]
 fn a_crash_between_summaries_loses_none_and_doubles_one_border_at_most() {

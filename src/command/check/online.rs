@@ -341,7 +341,8 @@ impl Trial<'_> {
         };
         *ahead = source.ahead();
         result?;
-        if tally.windows == 0 {
+        // a source that has ended at its limit had what it was asked for
+        if tally.windows == 0 && source.limit().is_none() {
             return fail(
                 Exit::Unavailable,
                 "it did not answer for the whole of what it was asked for",

@@ -15,7 +15,7 @@ use crate::http::Unsent;
 use crate::json_stream::Splitter;
 use crate::quota::{Limit, Pool};
 use crate::secret;
-use crate::service::Service;
+use crate::service::{Kind, Service};
 use crate::source::api::{Api, Reading};
 use crate::source::plan::Step;
 use crate::source::windows::{Next, Windows};
@@ -139,8 +139,12 @@ impl Siem {
         let built_in = || sign_in.base_url.join(path);
         let url = opening.settings.url.clone().unwrap_or_else(built_in);
         let signed = (secret.basic(&sign_in.principal), secret);
+        let words = match opening.service.kind {
+            Kind::Threats => &words::OF_THREATS,
+            _ => &words::WORDS,
+        };
         Ok(Siem {
-            api: Api::new(opening, url, signed, &words::WORDS)?,
+            api: Api::new(opening, url, signed, words)?,
             arrays,
             filters,
             windows: Windows::new(RULE, opening),

@@ -3,28 +3,31 @@
 //!
 //! Every window of the SIEM API is read for what its events name: a threat and the status it had. The
 //! summary of each such pair is asked for once and is the event. Until all of a window are there the
-//! position stays: the next run reads it again, and asks for those that it does not know.
+//! position stays: the next run reads it again, and asks for those that it does not know. One that is
+//! never given does not hold up the others of its window, and nothing for more than a day.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use serde::Deserialize;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::identity::Text;
 use super::siem::{Asking, Part, Siem, Then, sign_in};
 use crate::config::Url;
 use crate::connect::Stopped;
 use crate::digest::Hasher;
-use crate::event::{Batch, Digest, Identity, Record};
-use crate::exit::line;
+use crate::event::{Batch, Border, Digest, Gap, Identity, Look, Record, Resume};
+use crate::exit::{Exit, line};
 use crate::http::{Answer, Bytes, Dropped};
 use crate::json_stream::Splitter;
 use crate::source::api::{PATIENCE, READ, each};
+use crate::source::plan::Step;
 use crate::source::windows::{ATTEMPTS, pause};
 use crate::source::{Opening, Source, Turn};
+use crate::window::Window;
 
 /// What the answers of `/v2/siem/all` have.
 pub(crate) const ARRAYS: &[&str] = &[
@@ -35,6 +38,10 @@ pub(crate) const ARRAYS: &[&str] = &[
 ];
 /// A pair is not asked for again for so long.
 pub(crate) const MEMORY: Duration = Duration::days(30);
+/// So many failures, with no good answer between them, are not those of one threat or another.
+const IN_A_ROW: u32 = 10;
+/// A window whose summaries are not all given is left when it is so old, as a gap.
+const HELD_UP: Duration = Duration::DAY;
 /// So many pairs of a window are held. If it names more, it is read again once these are there.
 const HELD: usize = 4096;
 /// No id is longer: they are 64 hexadecimal digits.
@@ -57,7 +64,9 @@ pub(crate) fn open(opening: &Opening<'_>) -> Result<Threats> {
         named: None,
         left: opening.settings.max_threats_per_run,
         is_limited: false,
-        absent: HashSet::new(),
+        held: (!opening.start.fresh).then_some(opening.start.position.until),
+        done_with: HashSet::new(),
+        put_off: None,
         failures: 0,
     })
 }
@@ -74,9 +83,13 @@ pub(crate) struct Threats {
     left: u32,
     /// Whether it ended for that.
     is_limited: bool,
-    /// Pairs of which there was no summary in this run.
-    absent: HashSet<Digest>,
-    /// Failures of the same question.
+    /// Where runs before this one may have been held up, if there were any.
+    held: Option<OffsetDateTime>,
+    /// Pairs of which there was no summary in this run, or none that could be had.
+    done_with: HashSet<Digest>,
+    /// Why one that the window names could not be had.
+    put_off: Option<Error>,
+    /// Failures since the last good answer.
     failures: u32,
 }
 
@@ -91,6 +104,8 @@ struct Named {
     is_more: bool,
     /// Whether the whole window was read.
     is_whole: bool,
+    /// Whether the first pair was asked for in vain.
+    is_again: bool,
 }
 
 /// A threat with the status that an event says it has.
@@ -123,6 +138,9 @@ impl Source for Threats {
 impl Threats {
     /// Takes the pairs from some records of a window.
     fn collect(&mut self, named: Option<Named>, part: Part, turn: &mut Turn<'_>) -> Batch {
+        // of another question nothing counts, as when its window could not be asked for
+        let is_same = |named: &Named| named.asking.asked.number == part.asking.asked.number;
+        let named = named.filter(is_same);
         let mut named = named.unwrap_or_else(|| Named::new(part.asking));
         for record in each(&part.text, &part.ends) {
             match serde_json::from_slice::<Event<'_>>(record) {
@@ -162,7 +180,7 @@ impl Threats {
         // spelt differently in different places
         hasher.part(status.to_ascii_lowercase().as_bytes());
         let digest = hasher.finish();
-        let is_done = turn.seen.knows(&digest) || self.absent.contains(&digest);
+        let is_done = turn.seen.knows(&digest) || self.done_with.contains(&digest);
         if is_done || named.met.contains(&digest) {
             return;
         }
@@ -177,55 +195,44 @@ impl Threats {
 
     /// Asks for the next summary of a window that was read, or ends the window.
     fn ask(&mut self, mut named: Named, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
-        if self.failures > 0 {
+        if std::mem::take(&mut named.is_again) {
             pause(self.failures, turn);
         }
         let started = Instant::now();
-        let Asking {
-            step,
-            asked,
-            server,
-        } = named.asking;
         while let Some(pair) = named.pairs.pop_front() {
             if turn.stop.reason().is_some() {
                 return Ok(None);
             }
             if self.left == 0 {
                 self.is_limited = true;
-                return Ok(None);
+                return self.put_off.take().map_or(Ok(None), Err);
             }
             match self.summary(&pair, turn) {
                 Ok(Some(text)) => {
                     (self.left, self.failures) = (self.left - 1, 0);
-                    self.named = Some(named);
                     let record = Record {
                         end: u32::try_from(text.len()).unwrap_or(u32::MAX),
                         identity: Identity::Named(pair.digest),
                         late: None,
                     };
-                    return Ok(Some(Batch {
+                    let batch = Some(Batch {
                         text,
                         records: vec![record],
-                        asked,
+                        asked: named.asking.asked,
                         ..Batch::default()
-                    }));
+                    });
+                    self.named = Some(named);
+                    return Ok(batch);
                 }
                 Ok(None) => {
                     self.failures = 0;
-                    self.absent.insert(pair.digest);
+                    self.done_with.insert(pair.digest);
                     if started.elapsed() < PATIENCE {
                         continue;
                     }
                 }
                 Err(error) if Stopped::is_in(&error) => return Ok(None),
-                Err(error) => {
-                    self.failures += 1;
-                    if !error.is::<Dropped>() || self.failures >= ATTEMPTS {
-                        return Err(error);
-                    }
-                    log::warn!("{}; asking again", line(&error));
-                    named.pairs.push_front(pair);
-                }
+                Err(error) => self.fail(&mut named, pair, error)?,
             }
             // what came before is confirmed before there is a wait
             self.named = Some(named);
@@ -233,12 +240,57 @@ impl Threats {
         }
         let border = match named.is_more {
             true => None,
-            false => Some(self.siem.windows.complete(step, server, turn)),
+            false => Some(self.end(&named.asking, turn)?),
         };
         Ok(Some(Batch {
             border,
             ..Batch::default()
         }))
+    }
+
+    /// Asks for a summary again, or for the others first.
+    fn fail(&mut self, named: &mut Named, pair: Pair, error: Error) -> Result<()> {
+        self.failures += 1;
+        // whatever else there is, such as refused credentials, the others would meet as well
+        let is_its_own = matches!(Exit::of(&error), Exit::Data | Exit::Unavailable);
+        if !is_its_own || self.failures >= IN_A_ROW {
+            return Err(error);
+        }
+        if error.is::<Dropped>() && self.failures < ATTEMPTS {
+            log::warn!("{}; asking again", line(&error));
+            named.pairs.push_front(pair);
+            named.is_again = true;
+        } else {
+            log::warn!("{}; asking for the others first", line(&error));
+            self.done_with.insert(pair.digest);
+            self.put_off.get_or_insert(error);
+        }
+        Ok(())
+    }
+
+    /// All that a window names was asked for. If one could not be had, that is the end of the run, and
+    /// the next one asks again; but not for ever.
+    fn end(&mut self, asking: &Asking, turn: &mut Turn<'_>) -> Result<Border> {
+        let Step { window, look } = asking.step;
+        let is_old = turn.now - window.to >= HELD_UP;
+        let was_there = self.held.is_some_and(|held| window.from <= held);
+        let gap = match self.put_off.take() {
+            Some(error) if !(is_old && was_there) => return Err(error),
+            Some(error) => {
+                log::warn!("{}: it is asked for no longer", line(&error));
+                (look == Look::First).then_some(window)
+            }
+            None => None,
+        };
+        let border = self.siem.windows.complete(asking.step, asking.server, turn);
+        Ok(match (border, gap) {
+            (Border::Resume(resume), Some(Window { from, to })) => {
+                let from = resume.gap.map_or(from, |gap| gap.from);
+                let gap = Some(Gap { from, to });
+                Border::Resume(Resume { gap, ..resume })
+            }
+            (border, _) => border,
+        })
     }
 
     /// The summary of a threat; `None` when there is none.
@@ -303,6 +355,7 @@ impl Named {
             met: HashSet::new(),
             is_more: false,
             is_whole: false,
+            is_again: false,
         }
     }
 }

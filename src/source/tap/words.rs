@@ -19,6 +19,14 @@ pub(super) const WORDS: Words = Words {
     comes_back: "requests come back one by one, each 24 hours after it was made",
 };
 
+/// What helps, for the summaries of threats and the windows that name them.
+pub(super) const OF_THREATS: Words = Words {
+    bad_request: "the service does not take this request: check [tap] base_url and url of the service, and this machine's \
+                  clock; a new principal can take a while until its customer is known; a summary that is never given \
+                  holds up the service for a day at most",
+    ..WORDS
+};
+
 /// How much the service keeps, where a 400 says so: `Requests for information up to 7.00d are
 /// accepted`.
 pub(super) fn kept(body: &str) -> Option<Duration> {
