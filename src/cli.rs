@@ -90,6 +90,9 @@ pub(crate) struct Run {
     /// Wait this long for another run of the same service
     #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "0s")]
     pub(crate) wait_lock: Duration,
+    /// Forget how the receiver ends connections: wanted once when another balancer stands before Devo
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) forget_receiver: bool,
 }
 
 #[derive(Debug, Args)]

@@ -287,10 +287,20 @@ fn an_end_without_goodbye_counts_until_the_receiver_has_once_said_one() {
     assert_eq!(says(), true);
     world.tap.forget_requests();
     let said = ["confirming", "without close_notify"];
-    run(Behaviour::NoGoodbye).assert_error(74, &said, "sent again by the next run");
+    let failed = run(Behaviour::NoGoodbye);
+    failed.assert_error(74, &said, "sent again by the next run");
     assert!(world.tap.requests().is_empty());
     run(Behaviour::Normal).assert_status(0);
+
+    // another balancer: it is learnt anew, once
+    let failed = run(Behaviour::NoGoodbye);
+    failed.assert_error(74, &said, "one run with --forget-receiver");
+    world.run(SERVICE, &["--forget-receiver"]).assert_status(0);
+    assert_eq!(says(), false);
+    run(Behaviour::NoGoodbye).assert_status(0);
     world.assert_exactly_once(SERVICE);
+    let run = world.run(SERVICE, &["--forget-receiver", "--stdout"]);
+    run.assert_status(2);
 }
 
 #[test]

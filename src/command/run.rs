@@ -86,6 +86,9 @@ fn pull(
     };
     let treat = job.treat()?;
     let mut state = open_state(&place, args, &job.settings, clock.now())?;
+    if args.forget_receiver {
+        state.forget_receiver();
+    }
     let untried: Vec<bool> = state.fits.iter().map(|fit| fit.tried == 0).collect();
     let mut source = job.source(&state)?;
     let mut ledger = ledger(&place, args.service, &config, &job.stop)?;

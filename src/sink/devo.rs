@@ -166,9 +166,11 @@ impl Devo {
                 true => "it may be the proxy's own",
                 false => "before, it always sent one",
             };
-            return Err(anyhow!(
-                "an end of file without close_notify, which proves nothing: {why}"
-            ));
+            let error = anyhow!("an end of file without close_notify, which proves nothing: {why}");
+            return match tls.tcp.through_proxy {
+                true => Err(error),
+                false => Err(error).hint(RELEARN),
+            };
         }
         self.says_goodbye |= peer.said_goodbye;
         Ok(())
@@ -333,5 +335,8 @@ impl Sink for Devo {
     }
 }
 
+const RELEARN: &str = "what was not confirmed is sent again by the next run; if another receiver or balancer stands there \
+                       now, which ends connections without close_notify, one run with --forget-receiver learns it anew; \
+                       if not, something on the way cuts them";
 const UNSENT: &str = "what was not confirmed is sent again by the next run; if this goes on, look at the receiver, and at \
                       firewalls and balancers on the way: each must pass on the end of a connection";

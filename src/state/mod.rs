@@ -361,6 +361,11 @@ impl State {
         self.saved.unconfirmed_limit
     }
 
+    /// What the receiver is like is not known any more.
+    pub fn forget_receiver(&mut self) {
+        self.saved.receiver = None;
+    }
+
     /// What is known of the receiver.
     #[must_use]
     pub fn receiver(&self) -> Option<&Receiver> {
