@@ -125,6 +125,9 @@ fn the_time_limits_of_the_unit_fit_what_a_run_may_take() {
     assert!(seconds(values(UNIT, "TimeoutStopSec")[0]) >= Duration::from_secs(120));
     assert_eq!(values(UNIT, "SuccessExitStatus"), ["TEMPFAIL"]);
     assert_eq!(values(UNIT, "Type"), ["oneshot"]);
+    // by netlink the kernel tells at once which bytes are acknowledged
+    let families = values(UNIT, "RestrictAddressFamilies")[0];
+    assert!(families.split(' ').any(|family| family == "AF_NETLINK"));
 }
 
 #[test]
