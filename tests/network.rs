@@ -1,5 +1,6 @@
 //! Ways to TAP and to Devo: proxies, TLS, addresses of both families, and ends that do not answer.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
@@ -176,6 +177,14 @@ fn a_proxy_that_fails_is_named() {
     let proxy = Proxy::start();
     let through = format!("through the proxy {closed}");
     // nobody listens there; or the proxy answers, but cannot reach the other end
+    let endless = TcpListener::bind("127.0.0.1:0").unwrap();
+    let talks = format!("http://{}", endless.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for tcp in endless.incoming() {
+            // the other end hangs up in the middle of it
+            let _ = tcp.unwrap().write_all(&[b'x'; 100_000]);
+        }
+    });
     let cases = [
         (
             format!("http://{closed}"),
@@ -183,6 +192,11 @@ fn a_proxy_that_fails_is_named() {
             "nothing listens there",
         ),
         (proxy.url(), vec!["through the proxy", "502"], "proxy"),
+        (
+            talks,
+            vec!["through the proxy", "its answer is too long"],
+            "check the address of the proxy",
+        ),
     ];
     each(
         cases.map(|case| (case.2.to_owned(), case)),

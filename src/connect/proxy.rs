@@ -9,7 +9,7 @@ use super::{Patience, Tcp};
 use crate::config::{Address, Url};
 use crate::exit::{Because, Exit, fail};
 use crate::secret::Secret;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 /// The proxies of a run.
 #[derive(Debug)]
@@ -133,7 +133,10 @@ fn read_head(tcp: &mut Tcp, patience: &mut Patience) -> Result<String> {
             Ok(_) => head.push(byte[0]),
             Err(error) => patience.again(error).exit(Exit::Unavailable)?,
         }
-        ensure!(head.len() < MAX_ANSWER, Exit::Unavailable);
+        if head.len() >= MAX_ANSWER {
+            return fail(Exit::Unavailable, "its answer is too long")
+                .hint("this is not what proxies say: check the address of the proxy");
+        }
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
