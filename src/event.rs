@@ -72,15 +72,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch without events that makes a position durable.
-    #[must_use]
-    pub fn resume(resume: Resume) -> Batch {
-        Batch {
-            border: Some(Border::Resume(resume)),
-            ..Batch::default()
-        }
-    }
-
     /// Each record with its bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
         let mut start = 0;
