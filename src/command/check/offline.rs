@@ -86,7 +86,9 @@ impl Look<'_> {
             ));
             let said = said
                 .exit(Exit::Config)
-                .hint("add [tap] with principal and secret, or [isolation] with api_key");
+                .hint(
+                    "add [tap] with principal and secret, [pod] with cluster_id and api_key, or [isolation] with api_key",
+                );
             findings.extend(said.err().map(|error| self.error("services", &error)));
         }
         for service in self.services {
