@@ -191,6 +191,21 @@ pub enum Why {
     Unproven,
 }
 
+impl Why {
+    /// What is wrong with the hour.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Why::Unfinished => "the run ended in it",
+            Why::Cut => "the connection ended before the server said that this was all",
+            Why::Lacking => "it lacks events that were shown before",
+            Why::Empty => "it is empty, and the hour before is not",
+            Why::Growing => "it held events that nothing had shown before, so there may be more",
+            Why::Unproven => "the live stream was not there for all of it, so there may be more",
+        }
+    }
+}
+
 /// The live stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@
 //! context, once; `main` finds it by downcast. Both print as nothing, so that the line a person
 //! reads holds only what was being done and what went wrong.
 
+use std::any::Any;
 use std::fmt;
 
 /// A status of the program, as the manual lists them.
@@ -116,6 +117,12 @@ impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
 /// An error of ours with its status.
 pub fn fail<T>(exit: Exit, message: impl Into<String>) -> anyhow::Result<T> {
     Err(anyhow::anyhow!(message.into()).context(exit))
+}
+
+/// What a panic said, if that is a literal: another message may hold data.
+#[must_use]
+pub fn of_panic(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref().copied().unwrap_or("(no message)")
 }
 
 /// The line for a person: each layer of context and the cause, parted by colons.

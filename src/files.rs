@@ -197,6 +197,26 @@ pub fn length(path: &Path) -> Result<Option<u64>> {
     }
 }
 
+/// How many lines a file has, of any size; none if it is not there.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn lines(path: &Path) -> Result<u64> {
+    let what = || format!("reading {}", path.display());
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).with_context(what),
+    };
+    let (mut piece, mut lines) = (vec![0; 64 * 1024], 0);
+    loop {
+        match file.read(&mut piece).with_context(what)? {
+            0 => return Ok(lines),
+            read => lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
+}
+
 /// Makes a file in the place of whatever has this name.
 fn made_anew(path: &Path, dir: &Path) -> std::io::Result<File> {
     match std::fs::remove_file(path) {

@@ -64,23 +64,19 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::Cli;
-use exit::Exit;
+use exit::{Exit, of_panic};
 
 /// The whole program: arguments in, status out.
 #[must_use]
 pub fn main() -> ExitCode {
     set_hook(Box::new(|panic| {
-        // the message of a panic may hold data, a literal cannot
-        let message = panic
-            .payload()
-            .downcast_ref::<&'static str>()
-            .unwrap_or(&"(no message)");
         let place = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
         report::early(&format!(
-            "this is a bug, please report it: {message} at {place}"
+            "this is a bug, please report it: {} at {place}",
+            of_panic(panic.payload())
         ));
     }));
     let exit = catch_unwind(AssertUnwindSafe(|| match Cli::try_parse() {

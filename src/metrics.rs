@@ -11,8 +11,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::files;
-use crate::state::Peek;
-use crate::state::runs::Runs;
+use crate::state::runs::{Last, Runs};
+use crate::state::{LogStream, Peek};
 
 /// What runs count: as [`crate::report::Tally`] calls it, the metric, and what it is.
 const COUNTS: &[(&str, &str, &str)] = &[
@@ -100,41 +100,15 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&Peek>) -> String 
         labels,
         text: String::new(),
     };
-    let last = &runs.last;
-    page.gauge(
-        "last_run_timestamp_seconds",
-        "When the last run ended.",
-        seconds(last.ended),
-    );
-    let took = (last.ended - last.started).as_seconds_f64();
-    page.gauge(
-        "last_run_duration_seconds",
-        "How long the last run took.",
-        took,
-    );
-    let status = "What the last run ended with: 0 ok, 3 gap, 75 come again, any other a failure.";
-    page.gauge("last_run_status", status, f64::from(last.status));
+    if let Some(last) = &runs.last {
+        page.last_run(last);
+    }
     if let Some(done) = runs.done {
         page.gauge(
             "last_success_timestamp_seconds",
             "When a run was last done, with status 0 or 3.",
             seconds(done),
         );
-    }
-    if let Some(bytes) = last
-        .summary
-        .get("peak_memory_bytes")
-        .and_then(Value::as_f64)
-    {
-        page.gauge(
-            "last_run_peak_memory_bytes",
-            "The highest memory use of the last run.",
-            bytes,
-        );
-    }
-    if let Some(left) = last.summary.get("requests_left").and_then(Value::as_f64) {
-        let help = "Requests that the nearest limit of the quota left after the last run.";
-        page.gauge("last_run_requests_left", help, left);
     }
     if let Some(state) = state {
         page.gauge(
@@ -163,6 +137,9 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&Peek>) -> String 
             "The longest time that a late event took to become visible, as far as is known.",
             state.late.greatest_seconds as f64,
         );
+        if let Some(log_stream) = &state.log_stream {
+            page.log_stream(log_stream);
+        }
     }
     for (count, metric, help) in COUNTS {
         let total = runs.totals.get(*count).copied().unwrap_or(0);
@@ -171,7 +148,7 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&Peek>) -> String 
     }
     page.head(
         "runs_total",
-        "Runs, by the name of the status they ended with.",
+        "Runs, by the name of the status they ended with; killed are those that never came to their end.",
         "counter",
     );
     for (status, count) in &runs.ended {
@@ -194,6 +171,55 @@ struct Page {
 }
 
 impl Page {
+    fn last_run(&mut self, last: &Last) {
+        self.gauge(
+            "last_run_timestamp_seconds",
+            "When the last run ended.",
+            seconds(last.ended),
+        );
+        let took = (last.ended - last.started).as_seconds_f64();
+        self.gauge(
+            "last_run_duration_seconds",
+            "How long the last run took.",
+            took,
+        );
+        let status =
+            "What the last run ended with: 0 ok, 3 gap, 75 come again, any other a failure.";
+        self.gauge("last_run_status", status, f64::from(last.status));
+        let said = |name: &str| last.summary.get(name).and_then(Value::as_f64);
+        if let Some(bytes) = said("peak_memory_bytes") {
+            let help = "The highest memory use of the last run.";
+            self.gauge("last_run_peak_memory_bytes", help, bytes);
+        }
+        if let Some(left) = said("requests_left") {
+            let help = "Requests that the nearest limit of the quota left after the last run.";
+            self.gauge("last_run_requests_left", help, left);
+        }
+    }
+
+    fn log_stream(&mut self, log_stream: &LogStream) {
+        self.gauge(
+            "open_hours",
+            "Hours of the archive that are not known to be whole and are asked for again.",
+            log_stream.open_hours.len() as f64,
+        );
+        let since = log_stream.open_hours.iter().map(|hour| hour.since).min();
+        if let Some(since) = since {
+            self.gauge(
+                "oldest_open_hour_timestamp_seconds",
+                "When the longest open of these hours was first asked for; after a day it is given up.",
+                seconds(since),
+            );
+        }
+        if let Some(live) = &log_stream.live {
+            self.gauge(
+                "live_timestamp_seconds",
+                "Up to where what the live stream brought is delivered.",
+                seconds(live.until),
+            );
+        }
+    }
+
     fn gauge(&mut self, metric: &str, help: &str, value: f64) {
         self.head(metric, help, "gauge");
         self.sample(metric, "", value);
@@ -219,9 +245,8 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Gap, Late};
+    use crate::event::{Gap, Late, Live, OpenHour, Why};
     use crate::report::Tally;
-    use crate::state::runs::Last;
     use serde_json::{Map, json};
     use time::macros::datetime;
 
@@ -245,7 +270,9 @@ mod tests {
                 .cloned()
                 .unwrap(),
         };
-        Runs::with(None, last, &counted(tally))
+        let mut runs = Runs::none();
+        runs.end(last, &counted(tally));
+        runs
     }
 
     #[test]
@@ -258,6 +285,12 @@ mod tests {
             from: datetime!(2026-11-01 0:00 UTC),
             to: datetime!(2026-11-02 0:00 UTC),
         };
+        let open = |hour: u8| OpenHour {
+            from: datetime!(2026-11-24 0:00 UTC) + time::Duration::hours(hour.into()),
+            since: datetime!(2026-11-24 2:00 UTC) + time::Duration::hours(hour.into()),
+            asked: datetime!(2026-11-24 9:50 UTC),
+            why: Why::Growing,
+        };
         let state = Peek {
             is_left: false,
             until: datetime!(2026-11-24 9:59 UTC),
@@ -268,6 +301,13 @@ mod tests {
                 greatest_seconds: 90,
                 ..Late::default()
             },
+            log_stream: Some(LogStream {
+                open_hours: vec![open(8), open(7)],
+                live: Some(Live {
+                    until: datetime!(2026-11-24 9:58 UTC),
+                    open: false,
+                }),
+            }),
         };
         let text = text("a\"b\\", "tap-clicks-blocked", &runs(tally), Some(&state));
         let labels = r#"{name="a\"b\\",service="tap-clicks-blocked"}"#;
@@ -279,6 +319,9 @@ mod tests {
             format!("proofpull_gap_seconds{labels} 86400"),
             format!("proofpull_greatest_lateness_seconds{labels} 90"),
             format!("proofpull_last_run_peak_memory_bytes{labels} 1048576"),
+            format!("proofpull_open_hours{labels} 2"),
+            format!("proofpull_oldest_open_hour_timestamp_seconds{labels} 1795510800"),
+            format!("proofpull_live_timestamp_seconds{labels} 1795514280"),
             r#"proofpull_runs_total{name="a\"b\\",service="tap-clicks-blocked",status="io"} 1"#
                 .into(),
         ] {

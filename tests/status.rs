@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use proofpull::config::values::parse_instant;
 use serde_json::Value;
 
-use crate::simulator::{Event, Fault, Rng, sample};
+use crate::simulator::{Ends, Event, Fault, Rng, Trouble, sample};
 use crate::world::{Run, Running, World, ago, array, hold, seed};
 
 const SERVICE: &str = "tap-messages-blocked";
@@ -373,6 +373,207 @@ fn damaged_sums_begin_anew_with_a_warning() {
         standing(&world, "devo")["runs"]["ended"],
         serde_json::json!({"ok": 1})
     );
+}
+
+#[test]
+fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
+    let mut world = world();
+    fs::create_dir(world.dir.path().join("metrics")).unwrap();
+    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    for round in 1..=2 {
+        let held = hold(&world.tap, world.tap.requests().len());
+        let running = world.start(SERVICE, &[]);
+        held.wait();
+        let pid = running.pid();
+        let before = standing(&world, "devo");
+        assert_eq!(before["killed"], Value::Null, "{before:#}");
+        assert_eq!(before["runs"]["begun"]["pid"], pid, "{before:#}");
+        running.signal("KILL");
+        let run = running.wait();
+        assert_eq!(run.status, None);
+        // of the one before
+        let left = "left no account of its end";
+        assert_eq!(run.stderr.contains(left), round == 2, "{}", run.stderr);
+        drop(held);
+        let one = standing(&world, "devo");
+        assert_eq!(one["killed"], before["runs"]["begun"], "{one:#}");
+        assert_eq!(one["running"], Value::Null, "{one:#}");
+        let said = world.ask(&["status", SERVICE]).answer();
+        let words = format!("(pid {pid}), {left}: it was killed");
+        assert!(
+            said.contains("  killed  ") && said.contains(&words),
+            "{said}"
+        );
+        let check = world.ask(&["status", SERVICE, "--max-lag", "3h"]);
+        check.assert_status(1);
+        assert!(check.answer().contains(&words), "{}", check.answer());
+    }
+    world.tap.no_script();
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0)
+        .assert_says("warning: the run before, begun at ");
+    let two = standing(&world, "devo");
+    assert_eq!(
+        (&two["killed"], &two["runs"]["begun"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        two["runs"]["ended"],
+        serde_json::json!({"ok": 1, "killed": 2})
+    );
+    let path = world
+        .dir
+        .path()
+        .join(format!("metrics/proofpull_acme_{SERVICE}.prom"));
+    let figures = fs::read_to_string(path).unwrap();
+    assert!(figures.contains("status=\"killed\"} 2\n"), "{figures}");
+    let run = world.run(SERVICE, &[]);
+    run.assert_status(0).assert_never_says("the run before");
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_panic_is_status_70_and_gives_its_account() {
+    let mut world = world();
+    fs::create_dir(world.dir.path().join("metrics")).unwrap();
+    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    world.run(SERVICE, &[]).assert_status(0);
+    // no time is later, so that to look a minute ahead of it is more than the arithmetic of times can do
+    let run = world.run(SERVICE, &["--now", "9999-12-31T23:59:59Z"]);
+    run.assert_status(70)
+        .assert_says("proofpull: this is a bug, please report it: ");
+    let last = &standing(&world, "devo")["runs"]["last"];
+    assert_eq!(
+        (&last["status"], &last["name"]),
+        (&70.into(), &"software".into())
+    );
+    assert!(
+        last["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("a bug, please report it: ")
+    );
+    assert_eq!(figure(&world, "last_run_status"), 70.0);
+    assert_eq!(figure(&world, "events_delivered_total"), 10.0);
+    let said = world.ask(&["status", SERVICE]).answer();
+    assert!(
+        said.contains("the last run ended with 70 (software): a bug"),
+        "{said}"
+    );
+    // the lock went with it, and the next run goes on
+    world
+        .run(SERVICE, &[])
+        .assert_status(0)
+        .assert_never_says("left no account");
+    world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn events_set_aside_are_counted_while_they_stand_in_their_file() {
+    let mut world = world();
+    world.more_tables = format!("[[services.{SERVICE}.obfuscate]]\npath = \"recipient.*\"\n");
+    for body in ["{\"id\":\"1\",,}", "{\"id\":\"2\",,}"] {
+        world
+            .tap
+            .add(array(SERVICE), Event::new(ago(20), body.to_owned()));
+    }
+    world.run(SERVICE, &[]).assert_status(3);
+    let one = standing(&world, "devo");
+    assert_eq!(one["aside"]["events"], 2, "{one:#}");
+    assert_eq!(one["runs"]["totals"]["set_aside"], 2);
+    let file = one["aside"]["file"].as_str().unwrap();
+    let said = world.ask(&["status", SERVICE]).answer();
+    assert!(
+        said.contains(&format!(
+            "2 events were set aside and stand, unmasked, in {file}"
+        )),
+        "{said}"
+    );
+    // somebody has dealt with them
+    fs::remove_file(file).unwrap();
+    let two = standing(&world, "devo");
+    assert_eq!(
+        (&two["aside"]["events"], &two["runs"]["totals"]["set_aside"]),
+        (&0.into(), &2.into())
+    );
+    let said = world.ask(&["status", SERVICE]).answer();
+    assert!(!said.contains("unmasked"), "{said}");
+}
+
+#[test]
+fn open_hours_of_the_archive_and_the_live_stream_are_told() {
+    use crate::pod::{FROM, Hours, NOW, SERVICE};
+    let mut hours = Hours::new();
+    fs::create_dir(hours.world.dir.path().join("metrics")).unwrap();
+    hours.world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    let now = proofpull::window::utc(NOW);
+    let ask = |world: &World, more: &[&str]| {
+        world.ask(&[&["status", SERVICE, "--now", &now], more].concat())
+    };
+    let never = ask(&hours.world, &["--json"]).json();
+    assert_eq!(never["services"][0]["open_hours"], Value::Null);
+    hours.happen(NOW, 20);
+    // an hour whose answer is always cut off stays open
+    let bad = FROM + time::Duration::hours(1);
+    hours.world.pod.script(move |asked, _| {
+        let (from, _) = asked.hours?;
+        (from == bad).then_some(Trouble::After(10, Ends::Reset))
+    });
+    hours.run(NOW);
+    let one = ask(&hours.world, &["--json"]).json()["services"][0].clone();
+    let told: Vec<(String, String)> = one["open_hours"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hour| {
+            (
+                hour["from"].as_str().unwrap().to_owned(),
+                hour["why"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    assert_eq!(told, hours.open_hours());
+    assert!(
+        told.contains(&(proofpull::window::utc(bad), "cut".into())),
+        "{told:?}"
+    );
+    assert!(told.iter().any(|(_, why)| why == "growing"), "{told:?}");
+    assert!(
+        one["open_hours"][0]["since"]
+            .as_str()
+            .unwrap()
+            .ends_with('Z')
+    );
+    assert!(
+        one["live"]["lag_seconds"].as_u64().unwrap() < 300,
+        "{one:#}"
+    );
+    let said = ask(&hours.world, &[]).answer();
+    let words = format!(
+        "pod-message: {} hours of the archive are open and asked for again, from that of {} on: ",
+        told.len(),
+        told[0].0
+    );
+    for words in [
+        &*words,
+        "the connection ended before",
+        "so there may be more",
+        "pod-message: live: delivered up to ",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let path = hours
+        .world
+        .dir
+        .path()
+        .join("metrics/proofpull_acme_pod-message.prom");
+    let figures = fs::read_to_string(path).unwrap();
+    let labels = "{name=\"acme\",service=\"pod-message\"}";
+    assert!(
+        figures.contains(&format!("proofpull_open_hours{labels} {}\n", told.len())),
+        "{figures}"
+    );
+    assert!(figures.contains("proofpull_live_timestamp_seconds"));
 }
 
 /// What a run says to a terminal of its own.

@@ -1,6 +1,7 @@
-//! The account that a run gives of itself once it is over, however it ended: the file of its runs beside
-//! the state, and the figures for Prometheus.
+//! The account that a run gives of itself: in the file of its runs beside the state that it has begun, and
+//! once it is over, however that came about, what it ended with, there and as figures for Prometheus.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -10,27 +11,33 @@ use time::OffsetDateTime;
 use super::host_name;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::exit::{Exit, line};
+use crate::exit::{Exit, fail, line, of_panic};
 use crate::files::Lock;
 use crate::metrics;
 use crate::report::{Summary, Tally};
 use crate::state::State;
-use crate::state::runs::{Last, Runs};
+use crate::state::runs::{Begun, Last, Runs};
+use crate::window::utc;
 
 /// What is known of a run by now.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    begun: Option<Begun>,
+    place: Option<Place>,
     /// Held until the account is given, so that no other run gives its own meanwhile.
-    pub(super) lock: Option<Lock>,
+    lock: Option<Lock>,
+    /// The runs before; whoever has the lock knows them.
+    runs: Option<Runs>,
+    /// What it has counted so far.
+    pub(super) tally: Tally,
     /// The end line.
     pub(super) summary: Option<Summary>,
 }
 
-/// A run that knows where its state is.
+/// Where a run has its state.
 #[derive(Debug)]
-struct Begun {
-    at: OffsetDateTime,
+struct Place {
+    /// When it began.
+    since: OffsetDateTime,
     service: &'static str,
     /// The state file.
     state: PathBuf,
@@ -38,7 +45,36 @@ struct Begun {
     metrics: Option<(String, PathBuf)>,
 }
 
+impl Place {
+    fn runs(&self) -> PathBuf {
+        self.state.with_extension("runs.json")
+    }
+}
+
 impl Account {
+    /// Does `work` and gives account of it, of a panic too, which then goes on.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(super) fn of(
+        work: impl FnOnce(&mut Account) -> Result<Exit>,
+        clock: Clock,
+    ) -> Result<Exit> {
+        let mut account = Account::default();
+        let worked = catch_unwind(AssertUnwindSafe(|| work(&mut account)));
+        match worked {
+            Ok(result) => {
+                account.give(&result, clock);
+                result
+            }
+            Err(panic) => {
+                let bug = format!("a bug, please report it: {}", of_panic(panic.as_ref()));
+                account.give(&fail(Exit::Software, bug), clock);
+                resume_unwind(panic)
+            }
+        }
+    }
+
     /// The run begins; `state` is its state file. Metrics are of the timer's runs alone.
     pub(super) fn begin(
         &mut self,
@@ -54,52 +90,64 @@ impl Account {
             let path = metrics::path(&wanted.textfile_dir, &name, service);
             (name, path)
         });
-        self.begun = Some(Begun {
-            at: now,
+        self.place = Some(Place {
+            since: now,
             service,
             state: state.to_owned(),
             metrics,
         });
     }
 
+    /// The run has its lock: from now on it is known that it has begun. If the one before left no account
+    /// of its end, that is said.
+    pub(super) fn hold(&mut self, lock: Lock) {
+        self.lock = Some(lock);
+        let Some(place) = &self.place else { return };
+        let mut runs = runs_before(&place.runs());
+        let killed = runs.begin(Begun {
+            pid: std::process::id(),
+            since: place.since,
+        });
+        if let Some(Begun { pid, since }) = killed {
+            log::warn!(
+                "the run before, begun at {} (pid {pid}), left no account of its end: it was killed, the machine \
+                 stopped or the disk was full; this one goes on from what it had saved",
+                utc(since)
+            );
+        }
+        // where this cannot be written, the state cannot be either, which is said
+        let _ = runs.save(&place.runs());
+        self.runs = Some(runs);
+    }
+
     /// The run is over. What cannot be written is said and changes nothing.
-    pub(super) fn give(&mut self, result: &Result<Exit>, clock: Clock) {
+    fn give(&mut self, result: &Result<Exit>, clock: Clock) {
         let exit = result.as_ref().map_or_else(Exit::of, |exit| *exit);
         // without the lock it is another run's turn to tell, unless there was no place for a lock
-        let Some(begun) = self
-            .begun
-            .as_ref()
-            .filter(|_| self.lock.is_some() || exit == Exit::CantCreate)
-        else {
+        let is_ours = self.lock.is_some() || exit == Exit::CantCreate;
+        let Some(place) = self.place.as_ref().filter(|_| is_ours) else {
             return;
         };
+        let path = place.runs();
+        let mut runs = self.runs.take().unwrap_or_else(|| runs_before(&path));
         let last = Last {
-            started: begun.at,
+            started: place.since,
             ended: clock.now(),
             status: exit as u8,
             name: exit.name().to_owned(),
             error: result.as_ref().err().map(line),
             summary: self.summary.as_ref().map(object).unwrap_or_default(),
         };
-        let path = begun.state.with_extension("runs.json");
-        let before = Runs::load(&path).unwrap_or_else(|error| {
-            log::warn!("{}; the sums of runs begin anew", line(&error));
-            None
-        });
-        let tally = self
-            .summary
-            .as_ref()
-            .map_or_else(Tally::default, |summary| summary.tally);
-        let runs = Runs::with(before, last, &object(&tally));
+        runs.end(last, &object(&self.tally));
         if let Err(error) = self.lock.as_ref().map_or(Ok(()), |_| runs.save(&path)) {
             log::warn!(
                 "{}; status and metrics will not know of this run",
                 line(&error)
             );
         }
-        if let Some((name, path)) = &begun.metrics {
-            let state = State::peek(&begun.state, begun.service).ok().flatten();
-            let written = metrics::write(path, name, begun.service, &runs, state.as_ref());
+        if let Some((name, path)) = &place.metrics {
+            let state = State::peek(&place.state, place.service).ok().flatten();
+            let written = metrics::write(path, name, place.service, &runs, state.as_ref());
             if let Err(error) = written {
                 log::warn!(
                     "{}: check [metrics] textfile_dir, and who may write there",
@@ -110,9 +158,64 @@ impl Account {
     }
 }
 
+/// The runs of the file, or none.
+fn runs_before(path: &Path) -> Runs {
+    let runs = Runs::load(path).unwrap_or_else(|error| {
+        log::warn!("{}; the sums of runs begin anew", line(&error));
+        None
+    });
+    runs.unwrap_or_else(Runs::none)
+}
+
 fn object(of: &impl serde::Serialize) -> Map<String, Value> {
     let value = serde_json::to_value(of).ok();
     value
         .and_then(|value| value.as_object().cloned())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{self, Taken};
+    use crate::stop::Stop;
+    use std::time::Duration;
+
+    #[test]
+    fn a_panic_leaves_its_account_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("tap-clicks-blocked.json");
+        let text = format!("name = \"acme\"\nmetrics.textfile_dir = {:?}", dir.path());
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let config = crate::config::check::check(&text, dir.path(), now).unwrap();
+        let clock = Clock::of_the_machine();
+        let runs = || Runs::load(&state.with_extension("runs.json")).unwrap();
+        let work = |account: &mut Account| -> Result<Exit> {
+            account.begin(&config, "tap-clicks-blocked", &state, clock.now());
+            let path = state.with_extension("lock");
+            let Taken::Ours(lock) = files::lock(&path, "", Duration::ZERO, &Stop::never())? else {
+                panic!("nobody has it")
+            };
+            account.hold(lock);
+            assert!(runs().unwrap().begun.is_some());
+            account.tally.delivered = 7;
+            panic!("eleven is no number")
+        };
+        let panicked = catch_unwind(AssertUnwindSafe(|| Account::of(work, clock)));
+        assert_eq!(
+            of_panic(panicked.unwrap_err().as_ref()),
+            "eleven is no number"
+        );
+        let runs = runs().unwrap();
+        assert_eq!((runs.begun, runs.ended["software"]), (None, 1));
+        assert_eq!(runs.totals["delivered"], 7);
+        let last = runs.last.unwrap();
+        assert_eq!(last.status, 70);
+        assert!(last.error.unwrap().ends_with("eleven is no number"));
+        let figures = metrics::path(dir.path(), "acme", "tap-clicks-blocked");
+        let figures = std::fs::read_to_string(figures).unwrap();
+        assert!(
+            figures.contains("last_run_status{name=\"acme\",service=\"tap-clicks-blocked\"} 70")
+        );
+    }
 }

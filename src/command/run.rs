@@ -37,10 +37,7 @@ use crate::window::{self, utc};
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &Run, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
-    let mut account = Account::default();
-    let result = pull(args, common, report, clock, &mut account);
-    account.give(&result, clock);
-    result
+    Account::of(|account| pull(args, common, report, clock, account), clock)
 }
 
 fn pull(
@@ -66,7 +63,7 @@ fn pull(
         .exit(Exit::CantCreate)
         .hint("create it for the user who runs this, or set state_dir")?;
     let settings = settings(&config, args);
-    account.lock = Some(lock(&place.file("lock"), args, &stop, clock)?);
+    account.hold(lock(&place.file("lock"), args, &stop, clock)?);
     let exclusive = source::exclusive(args.service, &config)?;
     let exclusive = exclusive.map(|name| place.dir.join(name).with_extension("lock"));
     let _session = exclusive
@@ -92,7 +89,6 @@ fn pull(
     let untried: Vec<bool> = state.fits.iter().map(|fit| fit.tried == 0).collect();
     let mut source = job.source(&state)?;
     let mut ledger = ledger(&place, args.service, &config, &job.stop)?;
-    let mut tally = Tally::default();
     let (mut sink, treat): (Box<dyn Sink>, Treat) = if args.stdout {
         (Box::new(Stdout::open()?), treat)
     } else {
@@ -109,12 +105,13 @@ fn pull(
         state: &mut state,
         clock,
         stop: &job.stop,
-        tally: &mut tally,
+        tally: &mut account.tally,
         quota: &mut ledger,
         progress: &progress,
     };
     let end = cycle.run();
     drop(progress);
+    let tally = account.tally;
 
     let unsaid = match is_good(&end) {
         true => state.finish()?,

@@ -126,6 +126,14 @@ impl Aside {
     }
 }
 
+/// How many events stand in the file at `path`.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn count(path: &Path) -> Result<u64> {
+    files::lines(path).exit(Exit::Data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +165,8 @@ mod tests {
             ]
         );
         assert_eq!(files::length(aside.path()).unwrap(), Some(aside.length()));
+        assert_eq!(count(aside.path()).unwrap(), 2);
+        assert_eq!(count(&dir.path().join("none")).unwrap(), 0);
     }
 
     #[test]

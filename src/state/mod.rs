@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::digest::hex;
-use crate::event::{Border, Digest, Gap, Late, Look, Narrow, Position, Resume, Stream, hour_after};
+use crate::event::{
+    Border, Digest, Gap, Late, Live, Look, Narrow, OpenHour, Position, Resume, Stream, hour_after,
+};
 use crate::exit::{Because, Exit, fail};
 use crate::files;
 use crate::second_look::SecondLook;
@@ -119,6 +121,17 @@ pub struct Peek {
     pub identities: u64,
     /// Events that became visible late.
     pub late: Late,
+    /// Of a log stream, what the position does not tell.
+    pub log_stream: Option<LogStream>,
+}
+
+/// Where a log stream stands besides its position.
+#[derive(Debug, Clone)]
+pub struct LogStream {
+    /// The hours before the position that are to be asked for again, oldest first.
+    pub open_hours: Vec<OpenHour>,
+    /// The live stream, if it was ever opened.
+    pub live: Option<Live>,
 }
 
 /// What became of opening a state.
@@ -259,6 +272,7 @@ impl State {
             gaps: saved.gaps.iter().map(SavedGap::gap).collect(),
             identities: saved.identities.count(),
             late: saved.late,
+            log_stream: saved.stream.log_stream(),
         }))
     }
 

@@ -1,8 +1,9 @@
-//! What became of the runs of a service: the last one, and the sums over all. For people and for
-//! monitoring; no run depends on it.
+//! What became of the runs of a service: the one under way, the last one, and the sums over all. For
+//! people and for monitoring; no run depends on it.
 //!
 //! A file of its own beside the state, `<service>.runs.json`, so that a run that cannot read or write its
-//! state can still say so.
+//! state can still say so. A run writes itself into it when it begins and replaces that by its end; one
+//! that stands there while nobody holds the lock never came to its end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,19 +19,35 @@ use crate::files;
 /// The version of the file that this program writes.
 const VERSION: u32 = 1;
 
+/// What a run that never came to its end is counted as: nobody was left to give it a status.
+pub const KILLED: &str = "killed";
+
 /// The runs of a service up to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Runs {
     version: u32,
-    /// The last one.
-    pub last: Last,
+    /// The one that began and has not ended: it is under way, or it never came to its end.
+    #[serde(default)]
+    pub begun: Option<Begun>,
+    /// The last one that came to its end.
+    pub last: Option<Last>,
     /// When one was last done, with status 0 or 3.
     #[serde(with = "time::serde::rfc3339::option")]
     pub done: Option<OffsetDateTime>,
-    /// How many ended with each status, by its name.
+    /// How many ended with each status, by its name, and how many were [`KILLED`].
     pub ended: BTreeMap<String, u64>,
     /// What all of them counted; of what is called so much at most, the most.
     pub totals: BTreeMap<String, u64>,
+}
+
+/// A run that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Its process.
+    pub pid: u32,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
 }
 
 /// A run that is over.
@@ -71,31 +88,48 @@ impl Runs {
         Ok(Some(runs))
     }
 
-    /// Adds a run to those before it; `counted` is what it counted.
+    /// Before the first one.
     #[must_use]
-    pub fn with(before: Option<Runs>, last: Last, counted: &Map<String, Value>) -> Runs {
-        let (done, mut ended, mut totals) = before
-            .map(|before| (before.done, before.ended, before.totals))
-            .unwrap_or_default();
+    pub fn none() -> Runs {
+        Runs {
+            version: VERSION,
+            begun: None,
+            last: None,
+            done: None,
+            ended: BTreeMap::new(),
+            totals: BTreeMap::new(),
+        }
+    }
+
+    /// A run begins; returns the one before, if that never came to its end. Whoever says so holds the
+    /// lock, so that no other is under way.
+    pub fn begin(&mut self, run: Begun) -> Option<Begun> {
+        let killed = self.begun.replace(run);
+        if killed.is_some() {
+            *self.ended.entry(KILLED.to_owned()).or_default() += 1;
+        }
+        killed
+    }
+
+    /// The run that had begun is over; `counted` is what it counted.
+    pub fn end(&mut self, last: Last, counted: &Map<String, Value>) {
         let is_done = [Exit::Ok, Exit::Gap]
             .iter()
             .any(|exit| *exit as u8 == last.status);
-        *ended.entry(last.name.clone()).or_default() += 1;
+        if is_done {
+            self.done = Some(last.ended);
+        }
+        *self.ended.entry(last.name.clone()).or_default() += 1;
         for (name, count) in counted {
             let count = count.as_u64().unwrap_or(0);
-            let total: &mut u64 = totals.entry(name.clone()).or_default();
+            let total: &mut u64 = self.totals.entry(name.clone()).or_default();
             *total = match name.ends_with("_at_most") {
                 true => count.max(*total),
                 false => total.saturating_add(count),
             };
         }
-        Runs {
-            version: VERSION,
-            done: if is_done { Some(last.ended) } else { done },
-            last,
-            ended,
-            totals,
-        }
+        self.begun = None;
+        self.last = Some(last);
     }
 
     /// Writes the file.
@@ -151,16 +185,33 @@ mod tests {
         ];
         for (hours, (status, counted, delivered, lateness, done)) in (0..).zip(table) {
             let ended = first + time::Duration::hours(hours);
-            let runs = Runs::with(Runs::load(&path).unwrap(), run(status, ended), &counted);
+            let mut runs = Runs::load(&path).unwrap().unwrap_or_else(Runs::none);
+            runs.end(run(status, ended), &counted);
             runs.save(&path).unwrap();
             let runs = Runs::load(&path).unwrap().unwrap();
             assert_eq!(runs.totals["delivered"], delivered);
             assert_eq!(runs.totals["late_seconds_at_most"], lateness);
-            assert_eq!((runs.done, runs.last.ended), (Some(done), ended));
+            assert_eq!((runs.done, runs.last.unwrap().ended), (Some(done), ended));
         }
         let runs = Runs::load(&path).unwrap().unwrap();
         assert_eq!(runs.ended.len(), 3);
         std::fs::write(&path, "{").unwrap();
         assert_eq!(Exit::of(&Runs::load(&path).unwrap_err()), Exit::Data);
+    }
+
+    #[test]
+    fn each_run_that_never_came_to_its_end_is_counted_once() {
+        let begun = |pid| Begun {
+            pid,
+            since: datetime!(2026-11-24 10:00 UTC),
+        };
+        let mut runs = Runs::none();
+        assert_eq!(runs.begin(begun(1)), None);
+        assert_eq!(runs.begin(begun(2)), Some(begun(1)));
+        assert_eq!(runs.begin(begun(3)), Some(begun(2)));
+        runs.end(run(Exit::Ok, datetime!(2026-11-24 11:00 UTC)), &Map::new());
+        assert_eq!(runs.begin(begun(4)), None);
+        let ended: Vec<(&str, u64)> = runs.ended.iter().map(|(name, n)| (&**name, *n)).collect();
+        assert_eq!(ended, [(KILLED, 2), ("ok", 1)]);
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::seen::Extent;
-use super::{Range, Receiver};
+use super::{LogStream, Range, Receiver};
 use crate::event::{Gap, Late, Live, OpenHour};
 use crate::exit::{Because, Exit, fail};
 use crate::second_look::SecondLook;
@@ -102,6 +102,14 @@ pub(super) struct SavedStream {
 }
 
 impl SavedStream {
+    /// Nothing of a service that is no log stream.
+    pub(super) fn log_stream(self) -> Option<LogStream> {
+        (!self.is_none()).then_some(LogStream {
+            open_hours: self.open_hours,
+            live: self.live,
+        })
+    }
+
     fn is_none(&self) -> bool {
         *self == SavedStream::default()
     }

@@ -207,7 +207,7 @@ impl Pod {
             "the archive hour of {name} has {} events, {} of them new{}",
             answered.events,
             answered.new,
-            why.map_or(String::new(), |why| format!(": {}", hours::in_words(why)))
+            why.map_or(String::new(), |why| format!(": {}", why.in_words()))
         );
         let is_sound = matches!(why, None | Some(Why::Growing | Why::Unproven));
         if is_sound && hour.from == self.stand.until {
@@ -231,7 +231,7 @@ impl Pod {
         };
         let asked = now;
         if hours::is_loss(why) && now - since >= GIVE_UP {
-            let (name, words) = (utc(from), hours::in_words(why));
+            let (name, words) = (utc(from), why.in_words());
             log::warn!(
                 "giving up the archive hour of {name}, which was asked for since {}: {words}",
                 utc(since)

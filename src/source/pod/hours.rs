@@ -100,18 +100,6 @@ pub(super) fn is_due(hour: &OpenHour, now: OffsetDateTime, lag: Duration) -> boo
     (now - hour.asked).abs() >= wait
 }
 
-/// What is wrong with an hour, in words.
-pub(super) fn in_words(why: Why) -> &'static str {
-    match why {
-        Why::Unfinished => "the run ended in it",
-        Why::Cut => "the connection ended before the server said that this was all",
-        Why::Lacking => "it lacks events that were shown before",
-        Why::Empty => "it is empty, and the hour before is not",
-        Why::Growing => "it held events that nothing had shown before, so there may be more",
-        Why::Unproven => "the live stream was not there for all of it, so there may be more",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

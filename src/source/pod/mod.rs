@@ -308,7 +308,7 @@ impl Pod {
     fn at_the_end(&mut self) -> Result<Option<Batch>> {
         let announced = std::mem::replace(&mut self.announced, true);
         if let Some(first) = self.stand.open.first().filter(|_| !announced) {
-            let (from, why) = (utc(first.from), hours::in_words(first.why));
+            let (from, why) = (utc(first.from), first.why.in_words());
             let count = self.stand.open.len();
             log::info!(
                 "hours of the archive that later runs ask for again: {count}; the first is that of {from}: {why}"
