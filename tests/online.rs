@@ -8,7 +8,7 @@ use proofpull::service::SERVICES;
 use serde_json::Value;
 
 use crate::check::{mode, show};
-use crate::simulator::{Behaviour, Fault, Options, SECRET, Trouble, wait_until};
+use crate::simulator::{API_KEY, Behaviour, Fault, Options, SECRET, TOKEN, Trouble, wait_until};
 use crate::world::{World, ago, each, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
@@ -308,43 +308,51 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
             "",
         ),
     ];
+    check_broken(SERVICE, cases);
+}
+
+/// Each case with the service asked for: what fails is told with its remedy, and the other end is tried.
+fn check_broken(service: &str, cases: &[Broken]) {
     each(
         cases.iter().map(|case| (case.0.to_owned(), case)),
         |(name, spoil, what, status, remedy)| {
             let mut world = World::new();
             world.http_table = "timeout = \"2s\"\n".into();
+            world.add("tap-threats", ago(3), ago(0), 90);
             spoil(&mut world);
-            let run = world.ask(&["check", SERVICE, "--online", "--json"]);
-            run.assert_status(*status);
+            let run = world.ask(&["check", service, "--online", "--json"]);
+            let said = run.answer();
+            assert_eq!(run.status, Some(*status), "{name}: {said}{}", run.stderr);
             let answer = run.json();
-            assert!(!run.answer().contains(SECRET), "{name}: {}", run.answer());
+            for secret in [SECRET, API_KEY, TOKEN] {
+                assert!(!run.answer().contains(secret), "{name}: {}", run.answer());
+            }
+            assert_eq!(world.devo.count(), 0, "{name}");
             if *what == "text" {
                 let rows = answer["online"].as_array().unwrap();
-                assert!(
-                    rows.iter().all(|row| row["outcome"] == "not tried"),
-                    "{name}: {answer:#}"
-                );
-                assert_eq!(
-                    world.tap.requests().len() + world.devo.connections().len(),
-                    0
-                );
+                let untried = rows.iter().all(|row| row["outcome"] == "not tried");
+                assert!(untried, "{name}: {answer:#}");
+                let asked = world.tap.requests().len() + world.devo.connections().len();
+                assert_eq!(asked, 0);
                 return;
             }
             let failed = row(&answer, what);
-            assert!(
-                failed["outcome"] != "well" && failed["outcome"] != "not tried",
-                "{name}: {answer:#}"
-            );
+            let statuses = run.json()["status_name"].clone();
+            assert_eq!(failed["outcome"], statuses, "{name}: {answer:#}");
             let said = failed["remedy"].as_str().unwrap_or_default();
             assert!(
                 said.contains(remedy),
                 "{name}: {remedy:?} is not in {failed:#}"
             );
             // the other end is tried all the same
-            let other = if *what == "devo" { SERVICE } else { "devo" };
+            let other = if *what == "devo" { service } else { "devo" };
             assert_eq!(row(&answer, other)["outcome"], "well", "{name}: {answer:#}");
-            assert!(world.tap.requests().len() <= 1, "{name}");
-            assert_eq!(world.devo.count(), 0, "{name}");
+            // nothing is tried again; a summary is asked for behind the events that name its threat
+            let most = 1 + usize::from(service == "tap-threats");
+            let requests = world.tap.requests().len() + world.pod.asked().len();
+            assert!(*what == "devo" || requests <= most, "{name}");
+            let jobs = world.isolation.requests().len();
+            assert!(*what == "devo" || jobs <= 1, "{name}");
         },
     );
 }
@@ -405,35 +413,249 @@ fn online_the_same_is_proven_where_tls_and_a_name_must_be_right() {
 fn online_isolation_and_threats_are_asked_for_themselves() {
     for service in ["isolation-url", "tap-threats"] {
         let world = World::new();
+        // more than one that names a threat
+        world.add("tap-threats", ago(3), ago(0), 90);
         let run = world.ask(&["check", service, "--online", "--json"]);
         run.assert_status(0);
-        assert_eq!(row(&run.json(), service)["outcome"], "well", "{run:?}");
-        assert_eq!(world.devo.count(), 0);
-    }
-    // one summary proves as much as two
-    let world = World::new();
-    for seconds in 0..90 {
-        let at = ago(1) - time::Duration::seconds(75) + time::Duration::seconds(seconds);
-        world.add("tap-threats", at, at + time::Duration::SECOND, 1);
-    }
-    let run = world.ask(&["check", "tap-threats", "--online", "--json"]);
-    run.assert_status(0);
-    let answer = run.json();
-    let proven = row(&answer, "tap-threats");
-    assert_eq!(proven["outcome"], "well", "{answer:#}");
-    let said = proven["said"].as_str().unwrap();
-    assert!(said.contains("answered with 1 events"), "{answer:#}");
-    for (answer, status) in [(401, 77), (403, 77), (404, 65), (429, 75), (503, 69)] {
-        let world = World::new();
-        let fault = move || Some(Fault::status(answer, "because"));
-        world.isolation.script(move |_, _| fault());
-        let run = world.ask(&["check", "isolation-url", "--online", "--json"]);
-        run.assert_status(status);
         let answer = run.json();
-        let failed = row(&answer, "isolation-url");
-        assert!(failed["remedy"].as_str().is_some(), "{failed:#}");
-        assert_eq!(row(&answer, "devo")["outcome"], "well");
+        assert_eq!(row(&answer, service)["outcome"], "well", "{run:?}");
+        assert_eq!(world.devo.count(), 0);
+        // a summary costs nothing of the quota
+        let summaries = world.tap.requests().len() == 2;
+        assert_eq!(summaries, service == "tap-threats");
+        let tried = row(&answer, service)["tried"].as_str().unwrap();
+        assert_eq!(tried.contains(": 1 of 1800 requests"), summaries, "{tried}");
     }
+}
+
+#[test]
+fn online_each_way_in_which_isolation_is_broken_has_its_remedy() {
+    fn answers(world: &World, fault: Fault) {
+        world.isolation.script(move |_, _| Some(fault.clone()));
+    }
+    fn status(world: &World, status: u16) {
+        answers(world, Fault::status(status, "because"));
+    }
+    fn body(world: &World, text: &str) {
+        answers(world, Fault::Body(text.into()));
+    }
+    let isolation = "isolation-url";
+    let cases: &[Broken] = &[
+        (
+            "400",
+            |world| status(world, 400),
+            isolation,
+            65,
+            "url of the service",
+        ),
+        (
+            "401",
+            |world| status(world, 401),
+            isolation,
+            77,
+            "Reporting API",
+        ),
+        (
+            "403",
+            |world| status(world, 403),
+            isolation,
+            77,
+            "Reporting API",
+        ),
+        (
+            "404",
+            |world| status(world, 404),
+            isolation,
+            65,
+            "nothing is there: check url of the service",
+        ),
+        (
+            "429",
+            |world| status(world, 429),
+            isolation,
+            75,
+            "run less often",
+        ),
+        (
+            "302",
+            |world| status(world, 302),
+            isolation,
+            65,
+            "sign-in pages of proxies",
+        ),
+        (
+            "500",
+            |world| status(world, 500),
+            isolation,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "503",
+            |world| status(world, 503),
+            isolation,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "a job that failed",
+            |world| body(world, "{\"jobId\":\"1\",\"status\":\"FAILED\",\"data\":[]}"),
+            isolation,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "an answer without a status",
+            |world| body(world, "{\"data\":[]}"),
+            isolation,
+            65,
+            "not what the Isolation API answers",
+        ),
+        (
+            "an answer without data",
+            |world| body(world, "{\"jobId\":\"1\",\"status\":\"COMPLETED\"}"),
+            isolation,
+            65,
+            "not what the Isolation API answers",
+        ),
+        (
+            "a page instead of an answer",
+            |world| body(world, "<html>sign in</html>"),
+            isolation,
+            65,
+            "not what the Isolation API answers",
+        ),
+        (
+            "a cut answer",
+            |world| {
+                body(
+                    world,
+                    "{\"jobId\":\"1\",\"status\":\"COMPLETED\",\"data\":[",
+                );
+            },
+            isolation,
+            69,
+            "the connection was cut",
+        ),
+        (
+            "a reset",
+            |world| answers(world, Fault::Reset),
+            isolation,
+            69,
+            "dropped the connection",
+        ),
+        (
+            "another key",
+            |world| write_private(&world.dir.path().join("isolation.key"), "wrong"),
+            isolation,
+            77,
+            "Reporting API",
+        ),
+        (
+            "no key",
+            |world| fs::remove_file(world.dir.path().join("isolation.key")).unwrap(),
+            isolation,
+            78,
+            "create it",
+        ),
+        (
+            "no sign-in",
+            |world| world.isolation_table.clear(),
+            isolation,
+            78,
+            "Reporting API",
+        ),
+        (
+            "nobody at Devo",
+            |world| world.devo.pause_listening(),
+            "devo",
+            69,
+            "nothing listens there",
+        ),
+    ];
+    check_broken(isolation, cases);
+}
+
+#[test]
+fn online_each_way_in_which_threats_are_broken_has_its_remedy() {
+    /// The summary of a threat, whose name comes from the request before it.
+    fn summary(world: &World, fault: Fault) {
+        world.tap.script(move |request, _| {
+            let is_summary = request.path.contains("/threat/summary/");
+            is_summary.then(|| fault.clone())
+        });
+    }
+    fn status(world: &World, status: u16) {
+        summary(world, Fault::status(status, "because"));
+    }
+    let threats = "tap-threats";
+    let cases: &[Broken] = &[
+        (
+            "events refused",
+            |world| world.tap.script(|_, _| Some(Fault::status(401, "no"))),
+            threats,
+            77,
+            "Connected Applications",
+        ),
+        (
+            "400",
+            |world| status(world, 400),
+            threats,
+            65,
+            "the service does not take this request",
+        ),
+        (
+            "401",
+            |world| status(world, 401),
+            threats,
+            77,
+            "Connected Applications",
+        ),
+        ("403", |world| status(world, 403), threats, 77, "licence"),
+        (
+            "429",
+            |world| status(world, 429),
+            threats,
+            75,
+            "quota of these credentials is spent",
+        ),
+        (
+            "302",
+            |world| status(world, 302),
+            threats,
+            65,
+            "sign-in pages of proxies",
+        ),
+        (
+            "503",
+            |world| status(world, 503),
+            threats,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "a page instead of a summary",
+            |world| summary(world, Fault::Body("<html>sign in</html>".into())),
+            threats,
+            65,
+            "not what the TAP API answers",
+        ),
+        (
+            "a reset",
+            |world| summary(world, Fault::Reset),
+            threats,
+            69,
+            "dropped the connection",
+        ),
+        (
+            "no sign-in",
+            |world| world.tap_table.clear(),
+            threats,
+            78,
+            "Connected Applications",
+        ),
+    ];
+    check_broken(threats, cases);
 }
 
 #[test]
@@ -451,27 +673,142 @@ fn online_pod_opens_an_old_hour_of_the_archive_and_never_the_live_stream() {
     let (from, _) = asked[0].hours.expect("the archive");
     assert!(from < ago(23 * 60), "{from}");
     assert_eq!(world.devo.count(), 0);
+}
 
-    for (answer, status) in [(400, 65), (401, 77), (404, 65), (409, 69), (503, 69)] {
-        let world = World::new();
+#[test]
+fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
+    fn status(world: &World, status: u16) {
         world
             .pod
-            .script(move |_, _| Some(Trouble::Status(answer, "because")));
-        let run = world.ask(&["check", "pod-audit", "--online", "--json"]);
-        run.assert_status(status);
-        let said = run.json();
-        let failed = row(&said, "pod-audit");
-        assert!(failed["remedy"].as_str().is_some(), "{failed:#}");
-        let words = failed["said"].as_str().unwrap_or_default();
-        assert!(words.contains(&answer.to_string()), "{failed:#}");
-        assert_eq!(row(&said, "devo")["outcome"], "well");
-        // told as it is, at once
-        assert_eq!(world.pod.asked().len(), 1);
-        if answer == 409 {
-            let remedy = failed["remedy"].as_str().unwrap_or_default();
-            assert!(remedy.starts_with("the key is taken"), "{failed:#}");
-        }
+            .script(move |_, _| Some(Trouble::Status(status, "because")));
     }
+    let pod = "pod-audit";
+    let cases: &[Broken] = &[
+        ("400", |world| status(world, 400), pod, 65, "cluster_id"),
+        (
+            "401",
+            |world| status(world, 401),
+            pod,
+            77,
+            "no licence for Remote Syslog",
+        ),
+        (
+            "403",
+            |world| status(world, 403),
+            pod,
+            77,
+            "refuses WebSockets",
+        ),
+        (
+            "404",
+            |world| status(world, 404),
+            pod,
+            65,
+            "check [pod] base_url",
+        ),
+        (
+            "405",
+            |world| status(world, 405),
+            pod,
+            65,
+            "check [pod] base_url",
+        ),
+        // told as it is, at once
+        (
+            "409",
+            |world| status(world, 409),
+            pod,
+            69,
+            "another collector holds it",
+        ),
+        (
+            "429",
+            |world| status(world, 429),
+            pod,
+            75,
+            "too many sessions",
+        ),
+        (
+            "302",
+            |world| status(world, 302),
+            pod,
+            65,
+            "sign-in pages of proxies",
+        ),
+        (
+            "200",
+            |world| status(world, 200),
+            pod,
+            65,
+            "no answer of the log stream",
+        ),
+        (
+            "500",
+            |world| status(world, 500),
+            pod,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "503",
+            |world| status(world, 503),
+            pod,
+            69,
+            "the service has trouble",
+        ),
+        (
+            "another key",
+            |world| write_private(&world.dir.path().join("pod.key"), "wrong"),
+            pod,
+            77,
+            "api_key that is wrong or expired",
+        ),
+        (
+            "a key that is held by another program",
+            |world| world.pod.hold("audit"),
+            pod,
+            69,
+            "another collector holds it",
+        ),
+        (
+            "no key",
+            |world| fs::remove_file(world.dir.path().join("pod.key")).unwrap(),
+            pod,
+            78,
+            "create it",
+        ),
+        (
+            "nobody there",
+            |world| {
+                let start = world.pod_table.find('\n').unwrap();
+                let nowhere = "base_url = \"ws://127.0.0.1:9\"";
+                world.pod_table.replace_range(..start, nowhere);
+            },
+            pod,
+            69,
+            "nothing listens there",
+        ),
+        (
+            "something that speaks no WebSocket",
+            |world| {
+                let start = world.pod_table.find('\n').unwrap();
+                let devo = world.devo.address();
+                let other = format!("base_url = \"ws://{devo}\"");
+                world.pod_table.replace_range(..start, &other);
+            },
+            pod,
+            69,
+            "it must pass on WebSockets",
+        ),
+        (
+            "no sign-in",
+            |world| world.pod_table.clear(),
+            pod,
+            78,
+            "API Key Management",
+        ),
+    ];
+    check_broken(pod, cases);
 }
 
 #[test]

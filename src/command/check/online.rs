@@ -327,7 +327,7 @@ impl Trial<'_> {
                 now: self.clock.now(),
                 tally: &mut tally,
                 seen: &Unkept,
-                quota: quota.as_quota(),
+                quota: &mut quota,
             };
             match source.next(&mut turn) {
                 Ok(Some(batch)) => events += batch.records.len(),
@@ -337,7 +337,7 @@ impl Trial<'_> {
         };
         *cost = match limits.as_str() {
             "" => format!(": {} requests", tally.requests),
-            limits => format!(": {} of {limits}{}", tally.requests, quota.left()),
+            limits => format!(": {} of {limits}{}", quota.booked, quota.left()),
         };
         *ahead = source.ahead();
         result?;
@@ -373,38 +373,58 @@ impl Trial<'_> {
     }
 }
 
-/// Where requests are booked: the ledger of the runs, where there were any.
-enum Account {
-    Kept(Ledger),
-    /// There is no state folder yet, and it is not for a check to make it.
-    New(Unkept),
+/// Where requests are booked: in the ledger of the runs, where there were any.
+#[derive(Debug)]
+struct Account {
+    /// Without a state folder there is none, and it is not for a check to make it.
+    ledger: Option<Ledger>,
+    /// How many were; summaries of threats cost nothing.
+    booked: u32,
 }
 
 impl Account {
     fn of(look: &Look, service: &Service, stop: &Stop) -> Result<Account> {
-        Ok(match look.state_dir.exists() {
-            true => Account::Kept(ledger(look.state_dir, service, look.config, stop)?),
-            false => Account::New(Unkept),
+        let there = look.state_dir.exists();
+        let ledger = || ledger(look.state_dir, service, look.config, stop);
+        Ok(Account {
+            ledger: there.then(ledger).transpose()?,
+            booked: 0,
         })
     }
 
-    fn as_quota(&mut self) -> &mut dyn Quota {
-        match self {
-            Account::Kept(ledger) => ledger,
-            Account::New(unkept) => unkept,
-        }
-    }
-
     fn left(&self) -> String {
-        match self {
-            Account::Kept(ledger) => ledger
+        match &self.ledger {
+            Some(ledger) => ledger
                 .left()
                 .map_or_else(String::new, |left| format!(", {left} left")),
-            Account::New(_) => ", not booked, since there is no state folder yet".into(),
+            None => ", not booked, since there is no state folder yet".into(),
         }
     }
 }
 
+impl Quota for Account {
+    fn book(&mut self, now: OffsetDateTime) -> Result<()> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.book(now)?;
+        }
+        self.booked += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        self.booked = self.booked.saturating_sub(1);
+        self.ledger.as_mut().map_or(Ok(()), Quota::give_back)
+    }
+
+    fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime> {
+        match &mut self.ledger {
+            Some(ledger) => ledger.hold(now, wait),
+            None => Ok(now + wait),
+        }
+    }
+}
+
+/// Nothing is known of what was delivered.
 #[derive(Debug)]
 struct Unkept;
 
@@ -419,20 +439,6 @@ impl Known for Unkept {
 
     fn answer(&self, _: u32) -> Answered {
         Answered::default()
-    }
-}
-
-impl Quota for Unkept {
-    fn book(&mut self, _: OffsetDateTime) -> Result<()> {
-        Ok(())
-    }
-
-    fn give_back(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime> {
-        Ok(now + wait)
     }
 }
 

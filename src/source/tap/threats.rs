@@ -25,7 +25,7 @@ use crate::http::{Answer, Bytes, Dropped};
 use crate::json_stream::Splitter;
 use crate::source::api::{PATIENCE, READ, each};
 use crate::source::plan::Step;
-use crate::source::windows::{ATTEMPTS, pause};
+use crate::source::windows::pause;
 use crate::source::{Opening, Source, Turn};
 use crate::window::Window;
 
@@ -68,6 +68,7 @@ pub(crate) fn open(opening: &Opening<'_>) -> Result<Threats> {
         done_with: HashSet::new(),
         put_off: None,
         failures: 0,
+        attempts: opening.attempts,
     })
 }
 
@@ -91,6 +92,8 @@ pub(crate) struct Threats {
     put_off: Option<Error>,
     /// Failures since the last good answer.
     failures: u32,
+    /// A question is asked so often.
+    attempts: u32,
 }
 
 /// The pairs that a window names and that are to be asked for.
@@ -256,7 +259,7 @@ impl Threats {
         if !is_its_own || self.failures >= IN_A_ROW {
             return Err(error);
         }
-        if error.is::<Dropped>() && self.failures < ATTEMPTS {
+        if error.is::<Dropped>() && self.failures < self.attempts {
             log::warn!("{}; asking again", line(&error));
             named.pairs.push_front(pair);
             named.is_again = true;
