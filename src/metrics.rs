@@ -121,17 +121,18 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&Peek>) -> String 
             "Events that are remembered, so that none is delivered twice.",
             state.identities as f64,
         );
-        let lost: f64 = state
-            .gaps
-            .iter()
-            .map(|gap| (gap.to - gap.from).as_seconds_f64())
-            .sum();
+        let lost = state.gaps.iter().map(|gap| gap.to - gap.from);
+        let lost: time::Duration = lost.sum();
         page.gauge(
             "gaps",
             "Times that were never collected, since the service no longer kept them.",
             state.gaps.len() as f64,
         );
-        page.gauge("gap_seconds", "How long these are together.", lost);
+        page.gauge(
+            "gap_seconds",
+            "How long these are together.",
+            lost.as_seconds_f64(),
+        );
         page.gauge(
             "greatest_lateness_seconds",
             "The longest time that a late event took to become visible, as far as is known.",
@@ -199,14 +200,14 @@ impl Page {
 
     fn log_stream(&mut self, log_stream: &LogStream) {
         self.gauge(
-            "open_hours",
+            "archive_open",
             "Hours of the archive that are not known to be whole and are asked for again.",
             log_stream.open_hours.len() as f64,
         );
         let since = log_stream.open_hours.iter().map(|hour| hour.since).min();
         if let Some(since) = since {
             self.gauge(
-                "oldest_open_hour_timestamp_seconds",
+                "archive_open_since_timestamp_seconds",
                 "When the longest open of these hours was first asked for; after a day it is given up.",
                 seconds(since),
             );
@@ -319,8 +320,8 @@ mod tests {
             format!("proofpull_gap_seconds{labels} 86400"),
             format!("proofpull_greatest_lateness_seconds{labels} 90"),
             format!("proofpull_last_run_peak_memory_bytes{labels} 1048576"),
-            format!("proofpull_open_hours{labels} 2"),
-            format!("proofpull_oldest_open_hour_timestamp_seconds{labels} 1795510800"),
+            format!("proofpull_archive_open{labels} 2"),
+            format!("proofpull_archive_open_since_timestamp_seconds{labels} 1795510800"),
             format!("proofpull_live_timestamp_seconds{labels} 1795514280"),
             r#"proofpull_runs_total{name="a\"b\\",service="tap-clicks-blocked",status="io"} 1"#
                 .into(),

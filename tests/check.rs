@@ -222,7 +222,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         (
             "a credential outside of the unit",
             |world| secret(world, "{ credential = \"tap.secret\" }"),
-            ["warning", "secret = ", "not looked at", "systemd-run"],
+            ["warning", "secret = ", "not looked at", "/proofpull.toml"],
             0,
         ),
         (

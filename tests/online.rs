@@ -2,6 +2,7 @@
 //! not tried.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use proofpull::service::SERVICES;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::check::{mode, show};
 use crate::simulator::{API_KEY, Behaviour, Fault, Options, SECRET, TOKEN, Trouble, wait_until};
-use crate::world::{World, ago, each, write_private};
+use crate::world::{Running, World, ago, each, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
 
@@ -426,6 +427,27 @@ fn online_isolation_and_threats_are_asked_for_themselves() {
         let tried = row(&answer, service)["tried"].as_str().unwrap();
         assert_eq!(tried.contains(": 1 of 1800 requests"), summaries, "{tried}");
     }
+}
+
+#[test]
+fn online_each_sign_in_is_tried_also_one_whose_services_have_no_table() {
+    let mut world = World::new();
+    world.isolation_table.clear();
+    let text = fs::read_to_string(world.write_config()).unwrap();
+    let (top, _) = text.split_once("[services.").unwrap();
+    let config = world.dir.path().join("other.toml");
+    write_private(&config, &format!("{top}\n[services.pod-audit]\n"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    command.args(["check", "--online", "--json", "--config"]);
+    let run = Running::start(command.arg(&config)).wait();
+    run.assert_status(0);
+    let answer = run.json();
+    for what in ["pod-audit", "tap-clicks-blocked", "devo", "clock"] {
+        assert_eq!(row(&answer, what)["outcome"], "well", "{answer:#}");
+    }
+    // of the other streams, nothing was said
+    let rows = answer["online"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["what"] != "pod-message"));
 }
 
 #[test]

@@ -272,6 +272,20 @@ fn max_lag_answers_as_a_nagios_check() {
     check(&world, "1h", 3, &["no key nam"]);
 }
 
+/// Lets promtool judge the figures of a service as node_exporter would read them, where it is there.
+fn judge(world: &World, service: &str) {
+    let path = world
+        .dir
+        .path()
+        .join(format!("metrics/proofpull_acme_{service}.prom"));
+    let figures = fs::File::open(path).unwrap();
+    let mut promtool = Command::new("promtool");
+    match promtool.args(["check", "metrics"]).stdin(figures).output() {
+        Ok(judged) => assert!(judged.status.success(), "{judged:?}"),
+        Err(_) => println!("skipped: there is no promtool"),
+    }
+}
+
 /// The figures that a run left, without comments, by their names.
 fn figures(world: &World) -> Vec<(String, f64)> {
     let path = world
@@ -427,9 +441,28 @@ fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
         .join(format!("metrics/proofpull_acme_{SERVICE}.prom"));
     let figures = fs::read_to_string(path).unwrap();
     assert!(figures.contains("status=\"killed\"} 2\n"), "{figures}");
+    judge(&world, SERVICE);
     let run = world.run(SERVICE, &[]);
     run.assert_status(0).assert_never_says("the run before");
     world.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_quota_that_is_spent_is_told_with_the_time_of_the_next_request() {
+    let mut world = world();
+    world.service_table += "requests = [{ period = \"1h\", at_most = 1 }]\n";
+    world.run(SERVICE, &[]).assert_status(75);
+    let one = standing(&world, "devo");
+    assert_eq!(one["quota"]["is_free"], false, "{one:#}");
+    let free = one["quota"]["next_request"].as_str().unwrap();
+    let wait = parse_instant(free).unwrap() - ago(0);
+    assert!((50..=61).contains(&wait.whole_minutes()), "{free}");
+    let said = world.ask(&["status", SERVICE]).answer();
+    let words = format!("the quota is spent; the next request is free at {free}");
+    assert!(
+        said.contains("1 of 1 used") && said.contains(&words),
+        "{said}"
+    );
 }
 
 #[test]
@@ -570,10 +603,11 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     let figures = fs::read_to_string(path).unwrap();
     let labels = "{name=\"acme\",service=\"pod-message\"}";
     assert!(
-        figures.contains(&format!("proofpull_open_hours{labels} {}\n", told.len())),
+        figures.contains(&format!("proofpull_archive_open{labels} {}\n", told.len())),
         "{figures}"
     );
     assert!(figures.contains("proofpull_live_timestamp_seconds"));
+    judge(&hours.world, SERVICE);
 }
 
 /// What a run says to a terminal of its own.

@@ -129,8 +129,8 @@ fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
-    const HINT: &str = "[devo] chain and [http] ca name PEM files of CA certificates: \
-                        -----BEGIN CERTIFICATE-----";
+    const HINT: &str = "[devo] chain and [http] ca name PEM files of CA certificates that the user of \
+                        proofpull may read: -----BEGIN CERTIFICATE-----";
     let what = || format!("using the CA {}", path.display());
     for certificate in certificates(path).hint(HINT)? {
         let added = roots.add(certificate).with_context(what);

@@ -29,6 +29,7 @@ pub(super) fn check(args: &Check, common: &Common, report: &Report, clock: Clock
         services: &services(args, &config),
         only: args.service,
         state_dir: &state_dir(common, &config),
+        file: (&text.path, &text.base),
         now: clock.now(),
     };
     look.at_the_file(&text, &mut findings);
@@ -51,24 +52,24 @@ pub(super) fn check(args: &Check, common: &Common, report: &Report, clock: Clock
     Ok(answer.exit())
 }
 
-/// What is to be looked at: the one that is named; else those with a table; else all that the
-/// configuration can sign in to.
+/// What is to be looked at: the one that is named; else those with a table, and all of a sign-in that
+/// stands there alone.
 fn services(args: &Check, config: &Config) -> Vec<&'static Service> {
     if let Some(only) = args.service {
         return vec![only];
     }
     let is_written = |key: &str| config.keys.place(key).is_some();
-    let with_table = SERVICES
-        .iter()
-        .filter(|service| is_written(&format!("services.{}", service.name)));
-    let with_table: Vec<&Service> = with_table.collect();
-    if with_table.is_empty() {
-        let can_sign_in = SERVICES
+    let has_table = |service: &Service| is_written(&format!("services.{}", service.name));
+    // of a sign-in for which no service has a table, all run on the defaults
+    let stands_alone = |sign_in: &str| {
+        let mut its_services = SERVICES
             .iter()
-            .filter(|service| is_written(service.kind.sign_in()));
-        return can_sign_in.collect();
-    }
-    with_table
+            .filter(|service| service.kind.sign_in() == sign_in);
+        is_written(sign_in) && !its_services.any(has_table)
+    };
+    let all = SERVICES.iter();
+    all.filter(|service| has_table(service) || stands_alone(service.kind.sign_in()))
+        .collect()
 }
 
 /// Something that is to be put right, or that somebody should know.

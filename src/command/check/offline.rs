@@ -29,6 +29,8 @@ pub(super) struct Look<'a> {
     /// The one service that was asked for.
     pub(super) only: Option<&'static Service>,
     pub(super) state_dir: &'a Path,
+    /// The configuration's file, and its folder.
+    pub(super) file: (&'a Path, &'a Path),
     pub(super) now: OffsetDateTime,
 }
 
@@ -118,12 +120,18 @@ impl Look<'_> {
             let outside = matches!(reference, SecretRef::Credential(_))
                 && super::super::env("CREDENTIALS_DIRECTORY").is_none();
             if outside {
-                let hint = "to look at it, run this check as the unit runs: systemd-run --pipe --wait --uid=proofpull \
-                            --property=LoadCredential=proofpull:/etc/proofpull/credentials proofpull check";
+                let (file, folder) = self.file;
+                let file = folder.join(file.file_name().unwrap_or_default());
+                let hint = format!(
+                    "to look at it, run this check as the unit runs: systemd-run --pipe --wait --uid=proofpull \
+                     --property=LoadCredential=proofpull:{}/credentials proofpull check --config {}",
+                    folder.display(),
+                    file.display()
+                );
                 findings.push(self.warning(
                     key,
                     "not looked at, since $CREDENTIALS_DIRECTORY is set in the unit alone",
-                    hint,
+                    &hint,
                 ));
                 continue;
             }
