@@ -65,8 +65,8 @@ impl WebSocket {
     /// Connects and completes the handshakes.
     ///
     /// # Errors
-    /// With [`Exit::Unavailable`] when nobody answers as a WebSocket does; [`Stopped`] when the run
-    /// is to end.
+    /// With [`Exit::Unavailable`] when nobody answers as a WebSocket does;
+    /// [`Stopped`](crate::connect::Stopped) when the run is to end.
     pub fn open(opening: &Opening<'_>) -> Result<Opened> {
         let Opening { url, network, .. } = opening;
         let what = || format!("opening {url}");
