@@ -307,6 +307,7 @@ mod tests {
                 live: Some(Live {
                     until: datetime!(2026-11-24 9:58 UTC),
                     open: false,
+                    since: None,
                 }),
             }),
         };
