@@ -538,7 +538,7 @@ fn online_each_way_in_which_isolation_is_broken_has_its_remedy() {
             |world| body(world, "{\"jobId\":\"1\",\"status\":\"COMPLETED\"}"),
             isolation,
             65,
-            "not what the Isolation API answers",
+            "only if its total is 0",
         ),
         (
             "a page instead of an answer",

@@ -256,7 +256,8 @@ impl Threats {
         self.failures += 1;
         // whatever else there is, such as refused credentials, the others would meet as well
         let is_its_own = matches!(Exit::of(&error), Exit::Data | Exit::Unavailable);
-        if !is_its_own || self.failures >= IN_A_ROW {
+        // and whoever asks but once does not ask for others instead
+        if !is_its_own || self.failures >= IN_A_ROW || self.attempts == 1 {
             return Err(error);
         }
         if error.is::<Dropped>() && self.failures < self.attempts {
