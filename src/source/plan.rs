@@ -15,7 +15,7 @@ use crate::window::{Rule, Window, utc};
 pub struct Start {
     /// Before it everything is complete.
     pub position: Position,
-    /// Whether this run is the first: then what the service does not keep is no gap.
+    /// Whether nothing was read that the service should have kept: then a start that is too old is no gap.
     pub fresh: bool,
     /// No re-reading goes before this time.
     pub since: OffsetDateTime,

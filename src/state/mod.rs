@@ -350,11 +350,17 @@ impl State {
         look.map_or(behind, |look| behind.min(look.until))
     }
 
-    /// Whether it was begun by this run: what the service does not keep by now, it did not have to
-    /// give. What is lost later, while no run succeeds, is a gap.
+    /// Whether what the service does not keep is no gap: in the run that begins the state, and as long
+    /// as nothing was read of one whose start was too old from the beginning. What else is lost
+    /// while no run succeeds, is one.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.fresh
+        let (saved, begun) = (&self.saved, self.saved.identities_since);
+        let wanted = saved.range.as_ref().map(|range| range.from);
+        let was_moved = wanted
+            .or(saved.start_time)
+            .is_some_and(|wanted| wanted < begun);
+        self.fresh || saved.position.until == begun && was_moved
     }
 
     /// The range of a backfill.
