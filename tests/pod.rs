@@ -571,16 +571,14 @@ fn an_hour_that_did_not_fit_into_a_run_is_read_to_its_end_in_the_next() {
     unfinished(&hours);
     let open = hours.open_hours();
     let proof = hours.world.devo.connections().len();
-    // the first confirmation comes, in the middle of the hour, later than a run waits that got a signal
-    hours
-        .world
-        .devo
-        .behave(move |number| match number == proof + 1 {
-            true => slow(60_000, Wait::from_secs(9)),
-            false => Behaviour::Normal,
-        });
+    // after a first transaction beyond the end, one whose confirmation comes later than a run waits that got a signal
+    hours.world.devo.behave(move |number| match number - proof {
+        1 => slow(15_000, Wait::ZERO),
+        2 => slow(15_000, Wait::from_secs(11)),
+        _ => Behaviour::Normal,
+    });
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
-    assert!(hours.world.devo.connections().len() > proof + 2);
+    assert!(hours.world.devo.connections().len() > proof + 3);
     run.assert_status(0)
         .assert_says("did not fit into the last run");
     assert!(!hours.open_hours().contains(&open[0]), "{}", run.stderr);
