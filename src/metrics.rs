@@ -208,7 +208,7 @@ impl Page {
         if let Some(since) = since {
             self.gauge(
                 "archive_open_since_timestamp_seconds",
-                "When the longest open of these hours was first asked for; after a day it is given up.",
+                "Since when the longest open of these hours is open.",
                 seconds(since),
             );
         }

@@ -126,6 +126,30 @@ fn an_hour_in_which_the_live_stream_broke_is_asked_for_again_though_the_answer_a
 }
 
 #[test]
+fn an_hour_that_was_open_for_long_is_not_given_up_at_its_first_failure() {
+    let hours = quiet().archive_mode();
+    hours.run(HOUR + Duration::minutes(10)).assert_status(0);
+    archive(&hours.world, 9001);
+    runs(&hours, &[106]);
+    assert_eq!(why(&hours).as_deref(), Some("growing"));
+    // nothing runs for a day, and then there is a moment's trouble
+    hours.world.pod.script(|asked, _| {
+        let is_hour = asked.hours.is_some_and(|(from, _)| from == HOUR);
+        is_hour.then_some(Trouble::After(0, Ends::Code(1011)))
+    });
+    let now = HOUR + Duration::hours(30);
+    hours.run(now);
+    assert_eq!(why(&hours).as_deref(), Some("cut"));
+    let gaps = |hours: &Hours| hours.world.state(SERVICE)["gaps"].clone();
+    assert_eq!(gaps(&hours).as_array().unwrap().len(), 0);
+    hours.world.pod.script(|_, _| None);
+    archive(&hours.world, 9002);
+    hours.run(now + Duration::HOUR).assert_status(0);
+    assert!(hours.world.devo.counts_by_serial().contains_key(&9002));
+    assert_eq!(why(&hours), None);
+}
+
+#[test]
 fn a_night_behind_a_full_hour_is_no_gap_and_is_asked_for_ever_more_seldom() {
     let before = HOUR - Duration::HOUR;
     // where the live stream was there, it is what it says

@@ -26,7 +26,8 @@ use super::ROOM;
 const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
 /// Length of a record: the hour as four bytes, little-endian, and the digest.
 const RECORD: usize = 20;
-/// In the hour of a record: the live stream has shown it within that hour, to which it belongs.
+/// In the hour of a record: the live stream, or an answer of the archive, has shown it within that hour,
+/// to which it belongs.
 const SHOWN: u32 = 1 << 31;
 /// So many new identities are folded into the sorted ones at once,
 const FOLD_AT: usize = 32 * 1024;

@@ -223,8 +223,11 @@ impl Pod {
             self.stand.until += HOUR;
         }
         let open = &mut self.stand.open;
-        let since = open.iter().find(|hour| hour.from == from);
-        let since = since.map_or(now, |hour| hour.since);
+        // what it was open for before, if that was no loss, gives it no less time
+        let was = open.iter().find(|hour| hour.from == from);
+        let was = was
+            .filter(|hour| why.is_none_or(|why| hours::is_loss(why) == hours::is_loss(hour.why)));
+        let since = was.map_or(now, |hour| hour.since);
         open.retain(|hour| hour.from != from);
         let Some(why) = why else {
             return self.stand_here();

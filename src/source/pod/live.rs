@@ -14,7 +14,7 @@ use crate::config::Mode;
 use crate::event::{self, Asked, Batch, Border, Gap, Identity, Look};
 use crate::source::Turn;
 use crate::stop::Stop;
-use crate::websocket::{Ending, WebSocket};
+use crate::websocket::WebSocket;
 
 /// A batch is handed over at about this size.
 const BATCH: usize = 4 * 1024 * 1024;
@@ -117,7 +117,7 @@ impl Pod {
             Filled::Stopped => live.go(),
             Filled::Ended(ending) if live.closing.is_some() => {
                 log::debug!("the live stream is closed: {ending}");
-                if matches!(ending, Ending::Broken(_)) {
+                if !ending.is_normal() {
                     self.lose_track();
                 }
                 is_over = true;

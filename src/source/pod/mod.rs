@@ -332,6 +332,7 @@ impl Pod {
         let mut gap = None;
         if self.mode != Mode::Live && self.stand.until < to {
             let from = std::mem::replace(&mut self.stand.until, to);
+            self.stand.before = None;
             match self.fresh {
                 true => log::warn!(
                     "{} is older than the service keeps: starting at {}",
@@ -375,7 +376,10 @@ impl Pod {
     /// A clock of ours that was ahead may have made it begin, or go on, where the service has not come.
     fn come_back_from_the_future(&mut self, now: OffsetDateTime) {
         if self.mode != Mode::Live {
-            self.stand.until = self.stand.until.min(self.rule.floor(now));
+            let floor = self.rule.floor(now);
+            if self.stand.until > floor {
+                (self.stand.until, self.stand.before) = (floor, None);
+            }
         }
     }
 }
