@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::clock::Clock;
 use crate::connect::Stopped;
-use crate::event::{BATCH, Batch, Border, Record};
+use crate::event::{BATCH, Batch, Border, Identity, Record};
 use crate::exit::{Exit, line};
 use crate::quota::Quota;
 use crate::report::{Progress, Tally};
@@ -151,6 +151,9 @@ impl Cycle<'_> {
                 self.send(pending)?;
                 self.border(pending, None)?;
             }
+        }
+        for digest in &batch.passed_over {
+            self.state.seen.admit(Identity::Named(*digest), batch.asked);
         }
         self.send(pending)?;
         self.progress.show(self.state.position().until, self.tally);

@@ -65,6 +65,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// What was asked for when these came.
     pub asked: Asked,
+    /// Events that cannot be had: they count as known from now on.
+    pub passed_over: Vec<Digest>,
     /// Whether they can never be asked for again: then they are kept until they are confirmed.
     pub once: bool,
     /// Whether, and as what, everything up to here is to be confirmed and made durable.
@@ -135,10 +137,24 @@ impl Late {
 pub enum Border {
     /// As it stands: identities, but no new position.
     Here,
+    /// As it stands: something there cannot be had for now.
+    Held(Held),
     /// Everything before a position is now complete.
     Resume(Resume),
     /// This is where the reading of a log stream now stands.
     Stream(Stream),
+}
+
+/// What could not be had holds up a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// Where it stands.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
 }
 
 /// Where the reading of a log stream and of its archive stands.

@@ -396,11 +396,17 @@ fn a_summary_that_is_not_given_for_a_day_holds_up_the_service_no_longer_and_is_a
     let (world, bad) = with_a_bad_one(Fault::status(400, "no"));
     world.run(SERVICE, &[]).assert_status(65);
     let from = world.position(SERVICE);
+    let run_after = |later: Duration| {
+        world.tap.set_clock_offset(later);
+        world.run(SERVICE, &["--now", &utc(ago(0) + later)])
+    };
+    run_after(Duration::hours(23)).assert_status(65);
+    assert_eq!(world.position(SERVICE), from);
     let later = Duration::hours(26);
-    world.tap.set_clock_offset(later);
     name(&world, 4, ago(20) + later, &[(&id(100), "active")]);
-    let now = utc(ago(0) + later);
-    let run = world.run(SERVICE, &["--now", &now]);
+    // the threat goes on being named
+    name(&world, 5, ago(15) + later, &[(&bad, "active")]);
+    let run = run_after(later);
     run.assert_status(3)
         .assert_says(&bad)
         .assert_says("no longer");
@@ -410,12 +416,19 @@ fn a_summary_that_is_not_given_for_a_day_holds_up_the_service_no_longer_and_is_a
     assert_eq!(gaps[0]["from"].as_str().unwrap(), from);
     assert!(gaps[0]["to"].as_str().unwrap() <= utc(ago(-11)).as_str());
     assert!(world.position(SERVICE) > utc(ago(10) + later));
+    // and is not asked for any more
+    world.tap.forget_requests();
+    run_after(later + Duration::minutes(10)).assert_status(0);
+    assert_eq!(asked_for_summaries(&world), 0);
 }
 
-/// It may be a moment's trouble: only what runs before have met, too, is passed over.
+/// It may be a moment's trouble: only what held up runs for a day is passed over.
 #[test]
 fn a_summary_of_an_old_window_is_not_given_up_at_the_first_attempt() {
     let (world, bad) = with_a_bad_one(Fault::status(400, "no"));
+    // runs that came through, but for a day there were none
+    let early = utc(ago(30));
+    world.run(SERVICE, &["--now", &early]).assert_status(0);
     let later = Duration::hours(26);
     world.tap.set_clock_offset(later);
     let now = utc(ago(0) + later);
@@ -451,13 +464,25 @@ fn a_limit_hides_no_failure() {
 }
 
 #[test]
-fn many_failures_in_a_row_end_the_run() {
+fn many_failures_in_a_row_end_the_run_and_after_a_day_cost_one_window() {
     let world = filled(30);
     world
         .tap
         .script(of_summaries(Fault::status(400, "no"), 0, usize::MAX / 2));
     world.run(SERVICE, &[]).assert_error(65, &["HTTP 400"], "");
     assert!(asked_for_summaries(&world) <= 10);
+    let before = world.position(SERVICE);
+
+    let later = Duration::hours(25);
+    world.tap.set_clock_offset(later);
+    world.tap.forget_requests();
+    let events = world.tap.requests().len();
+    let run = world.run(SERVICE, &["--now", &utc(ago(0) + later)]);
+    assert!(matches!(run.status, Some(0 | 3 | 65)), "{}", run.stderr);
+    assert!(world.position(SERVICE) > before);
+    assert!(asked_for_summaries(&world) + events <= 20);
+    let gaps = world.state(SERVICE)["gaps"].clone();
+    assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
 }
 
 /// The window that could not be asked for is not taken for the one that was.

@@ -374,46 +374,44 @@ fn a_saved_position_in_the_future_is_an_error_and_nothing_is_asked() {
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
-/// Nothing was ever delivered, and all the same time was lost.
+/// Nothing was ever delivered, and all the same time was lost: not what the service did not have when
+/// the state was begun, but what it had and no longer has.
 #[test]
 fn what_passed_while_no_first_run_succeeded_is_a_gap() {
-    let days = Duration::days;
-    for (before, status) in [(days(6), 3), (days(30), 0)] {
+    let (day, kept) = (Duration::DAY, Duration::hours(167));
+    let rows = [
+        (6 * day, 3 * day, Some(6 * day)),
+        (30 * day, 3 * day, Some(kept)),
+        (30 * day, Duration::minutes(20), None),
+    ];
+    each(rows.map(|row| (format!("{row:?}"), row)), |row| {
+        let (before, after, gap_from) = row;
         let mut world = World::new();
         let now = OffsetDateTime::now_utc();
         world.start_at(now - before);
         world.tap.script(|_, _| Some(Fault::status(401, "")));
         let run = world.run(SERVICE, &[]);
         run.assert_status(77);
-        assert_eq!(
-            run.stderr.contains("older than"),
-            before == days(30),
-            "{}",
-            run.stderr
-        );
+        let is_too_old = run.stderr.contains("older than");
+        assert_eq!(is_too_old, before > kept, "{}", run.stderr);
         world.tap.no_script();
 
-        world.tap.set_clock_offset(days(3));
-        let later = utc(now + days(3));
+        world.tap.set_clock_offset(after);
+        let later = utc(now + after);
         let run = world.run(SERVICE, &["--now", &later]);
-        run.assert_status(status);
-        let state = world.state(SERVICE);
-        // more was never there to be had
-        if before == days(30) {
-            run.assert_says("older than");
-            assert_eq!(state["gaps"].as_array().unwrap().len(), 0);
-            continue;
-        }
+        run.assert_status(if gap_from.is_some() { 3 } else { 0 });
+        let gaps = world.state(SERVICE)["gaps"].clone();
+        let Some(gap_from) = gap_from else {
+            assert_eq!(gaps.as_array().unwrap().len(), 0, "{gaps:#}");
+            return;
+        };
         let time = |key: &str| {
-            let text = state["gaps"][0][key].as_str().unwrap();
+            let text = gaps[0][key].as_str().unwrap();
             OffsetDateTime::parse(text, &Rfc3339).unwrap()
         };
         let slow = Duration::minutes(2);
-        assert!((time("from") - (now - before)).abs() < slow, "{state:#}");
-        assert!(
-            (time("to") - (now + days(3) - Duration::hours(167))).abs() < slow,
-            "{state:#}"
-        );
-        assert_eq!(state["gaps"].as_array().unwrap().len(), 1);
-    }
+        assert!((time("from") - (now - gap_from)).abs() < slow, "{gaps:#}");
+        assert!((time("to") - (now + after - kept)).abs() < slow, "{gaps:#}");
+        assert_eq!(gaps.as_array().unwrap().len(), 1);
+    });
 }

@@ -315,6 +315,7 @@ pub(super) fn start(state: &State) -> plan::Start {
         look_back: range.map_or(state.reach().look_back, |_| Duration::ZERO),
         second_look: state.second_look(),
         stream: Some(state.stream()),
+        held: state.held(),
     }
 }
 

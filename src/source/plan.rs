@@ -6,7 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Gap, Look, Narrow, Position, Resume, Stream};
+use crate::event::{Gap, Held, Look, Narrow, Position, Resume, Stream};
 use crate::second_look::SecondLook;
 use crate::window::{Rule, Window, utc};
 
@@ -27,6 +27,8 @@ pub struct Start {
     pub second_look: Option<(SecondLook, Duration)>,
     /// Where a log stream stands; `None` for what is read in windows.
     pub stream: Option<Stream>,
+    /// What held up the runs before, if something did.
+    pub held: Option<Held>,
 }
 
 /// A window to ask for.
@@ -291,6 +293,7 @@ mod tests {
             look_back: Duration::minutes(45),
             second_look: Some((SecondLook::beginning_at(from), AFTER)),
             stream: None,
+            held: None,
         }
     }
 

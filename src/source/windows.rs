@@ -178,6 +178,11 @@ impl Windows {
         self.clocks.ahead()
     }
 
+    /// Before it everything is complete.
+    pub(super) fn until(&self) -> OffsetDateTime {
+        self.plan.resume().position.until
+    }
+
     /// The window is complete, as far as the server's clock had come.
     pub(super) fn complete(
         &mut self,

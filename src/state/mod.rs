@@ -18,7 +18,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::digest::hex;
 use crate::event::{
-    Border, Digest, Gap, Late, Live, Look, Narrow, OpenHour, Position, Resume, Stream, hour_after,
+    Border, Digest, Gap, Held, Late, Live, Look, Narrow, OpenHour, Position, Resume, Stream,
+    hour_after,
 };
 use crate::exit::{Because, Exit, fail};
 use crate::files;
@@ -36,6 +37,8 @@ const ROOM: &str =
     "the state folder must exist, be writable for the user who runs this, and have room";
 /// Identities are kept at least this long behind the position.
 const SHORTEST_MEMORY: Duration = Duration::hours(2);
+/// Until another run has come to a state that was begun.
+const SOON: Duration = Duration::HOUR;
 /// So much may be unconfirmed at once, in bytes, unless confirmations fail.
 pub const UNCONFIRMED: u64 = 64 * 1024 * 1024;
 /// Failing confirmations do not press it under this.
@@ -222,7 +225,10 @@ impl State {
         let look = look.map_or_else(begun, SecondLook::from);
         let look = look.within(saved.identities_since, saved.position.until);
         saved.second_look = takes_second_looks(start, reach).then(|| look.into());
-        Ok((State::of(path, saved, reach, Opened::Known)?, Opened::Known))
+        let is_fresh = is_fresh(&saved, start);
+        let mut state = State::of(path, saved, reach, Opened::Known)?;
+        state.fresh = is_fresh;
+        Ok((state, Opened::Known))
     }
 
     fn of(path: &Path, mut saved: Saved, reach: Reach, opened: Opened) -> Result<State> {
@@ -350,17 +356,18 @@ impl State {
         look.map_or(behind, |look| behind.min(look.until))
     }
 
-    /// Whether what the service does not keep is no gap: in the run that begins the state, and as long
-    /// as nothing was read of one whose start was too old from the beginning. What else is lost
-    /// while no run succeeds, is one.
+    /// Whether what the service does not keep is no gap: in the run that begins the state, and, as long
+    /// as nothing was read of one whose start was too old from the beginning, within the time that
+    /// the edge moves until another run comes. What else is lost while no run succeeds, is one.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        let (saved, begun) = (&self.saved, self.saved.identities_since);
-        let wanted = saved.range.as_ref().map(|range| range.from);
-        let was_moved = wanted
-            .or(saved.start_time)
-            .is_some_and(|wanted| wanted < begun);
-        self.fresh || saved.position.until == begun && was_moved
+        self.fresh
+    }
+
+    /// What held it up when that was last said.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.saved.held
     }
 
     /// The range of a backfill.
@@ -420,6 +427,10 @@ impl State {
         self.saved.rules = fits.collect();
         let gap = match border {
             None | Some(Border::Here) => None,
+            Some(Border::Held(held)) => {
+                self.saved.held = Some(*held);
+                None
+            }
             Some(Border::Resume(resume)) => self.resume_at(resume),
             Some(Border::Stream(stream)) => {
                 self.saved.position.until = stream.until;
@@ -539,6 +550,7 @@ fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> S
         identities_since: from,
         identities: Extent::NONE,
         second_look: look,
+        held: None,
         late: Late::default(),
         gaps,
         aside,
@@ -552,6 +564,16 @@ fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> S
 /// A backfill reads once.
 fn takes_second_looks(start: &Start, reach: Reach) -> bool {
     start.range.is_none() && reach.second_look > Duration::ZERO
+}
+
+/// Whether nothing was read of a state that began at the oldest time that was kept, and still may.
+fn is_fresh(saved: &Saved, start: &Start) -> bool {
+    let begun = saved.identities_since;
+    let wanted = saved.range.as_ref().map(|range| range.from);
+    let was_moved = wanted
+        .or(saved.start_time)
+        .is_some_and(|wanted| wanted < begun);
+    saved.position.until == begun && was_moved && start.from - begun <= SOON
 }
 
 /// Removing `start_time` changes nothing; a new or another one starts over, and so does another

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::seen::Extent;
 use super::{LogStream, Range, Receiver};
-use crate::event::{Gap, Late, Live, OpenHour};
+use crate::event::{Gap, Held, Late, Live, OpenHour};
 use crate::exit::{Because, Exit, fail};
 use crate::second_look::SecondLook;
 use crate::window::Window;
@@ -33,6 +33,9 @@ pub(super) struct Saved {
     pub(super) identities: Extent,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) second_look: Option<SavedSecondLook>,
+    /// What holds it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<Held>,
     #[serde(default)]
     pub(super) late: Late,
     pub(super) gaps: Vec<SavedGap>,

@@ -306,6 +306,7 @@ impl Trial<'_> {
                 look_back: Duration::ZERO,
                 second_look: None,
                 stream: None,
+                held: None,
             },
             attempts: 1,
         };

@@ -72,8 +72,8 @@ impl Tap {
             text,
             records,
             asked: asking.asked,
-            once: false,
             border,
+            ..Batch::default()
         }
     }
 }

@@ -12,14 +12,14 @@ use std::time::Instant;
 
 use anyhow::{Error, Result};
 use serde::Deserialize;
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use super::identity::Text;
 use super::siem::{Asking, Part, Siem, Then, sign_in};
 use crate::config::Url;
 use crate::connect::Stopped;
 use crate::digest::Hasher;
-use crate::event::{Batch, Border, Digest, Gap, Identity, Look, Record, Resume};
+use crate::event::{Batch, Border, Digest, Gap, Held, Identity, Look, Record};
 use crate::exit::{Exit, line};
 use crate::http::{Answer, Bytes, Dropped};
 use crate::json_stream::Splitter;
@@ -27,7 +27,6 @@ use crate::source::api::{PATIENCE, READ, each};
 use crate::source::plan::Step;
 use crate::source::windows::pause;
 use crate::source::{Opening, Source, Turn};
-use crate::window::Window;
 
 /// What the answers of `/v2/siem/all` have.
 pub(crate) const ARRAYS: &[&str] = &[
@@ -64,9 +63,11 @@ pub(crate) fn open(opening: &Opening<'_>) -> Result<Threats> {
         named: None,
         left: opening.settings.max_threats_per_run,
         is_limited: false,
-        held: (!opening.start.fresh).then_some(opening.start.position.until),
+        held: opening.start.held,
         done_with: HashSet::new(),
         put_off: None,
+        refused: Vec::new(),
+        failed: None,
         failures: 0,
         attempts: opening.attempts,
     })
@@ -84,12 +85,15 @@ pub(crate) struct Threats {
     left: u32,
     /// Whether it ended for that.
     is_limited: bool,
-    /// Where runs before this one may have been held up, if there were any.
-    held: Option<OffsetDateTime>,
+    /// Where runs before this one were held up.
+    held: Option<Held>,
     /// Pairs of which there was no summary in this run, or none that could be had.
     done_with: HashSet<Digest>,
-    /// Why one that the window names could not be had.
+    /// Why one that the window names could not be had, and which could not.
     put_off: Option<Error>,
+    refused: Vec<Digest>,
+    /// The same, once it is noted that it holds up the service.
+    failed: Option<Error>,
     /// Failures since the last good answer.
     failures: u32,
     /// A question is asked so often.
@@ -124,6 +128,9 @@ impl Source for Threats {
     }
 
     fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         match self.named.take() {
             Some(named) if named.is_whole => self.ask(named, turn),
             named => match self.siem.next(turn)? {
@@ -241,13 +248,9 @@ impl Threats {
             self.named = Some(named);
             return Ok(Some(Batch::default()));
         }
-        let border = match named.is_more {
-            true => None,
-            false => Some(self.end(&named.asking, turn)?),
-        };
-        Ok(Some(Batch {
-            border,
-            ..Batch::default()
+        Ok(Some(match named.is_more {
+            true => Batch::default(),
+            false => self.end(&named.asking, turn),
         }))
     }
 
@@ -257,7 +260,7 @@ impl Threats {
         // whatever else there is, such as refused credentials, the others would meet as well
         let is_its_own = matches!(Exit::of(&error), Exit::Data | Exit::Unavailable);
         // and whoever asks but once does not ask for others instead
-        if !is_its_own || self.failures >= IN_A_ROW || self.attempts == 1 {
+        if !is_its_own || self.attempts == 1 {
             return Err(error);
         }
         if error.is::<Dropped>() && self.failures < self.attempts {
@@ -268,33 +271,60 @@ impl Threats {
             log::warn!("{}; asking for the others first", line(&error));
             self.done_with.insert(pair.digest);
             self.put_off.get_or_insert(error);
+            self.refused.push(pair.digest);
+        }
+        if self.failures >= IN_A_ROW {
+            named.pairs.clear();
+            named.is_more = false;
         }
         Ok(())
     }
 
-    /// All that a window names was asked for. If one could not be had, that is the end of the run, and
-    /// the next one asks again; but not for ever.
-    fn end(&mut self, asking: &Asking, turn: &mut Turn<'_>) -> Result<Border> {
+    /// All that a window names was asked for. If something could not be had, that is the end of the
+    /// run, and the next one asks again; but not for more than a day.
+    fn end(&mut self, asking: &Asking, turn: &mut Turn<'_>) -> Batch {
         let Step { window, look } = asking.step;
-        let is_old = turn.now - window.to >= HELD_UP;
-        let was_there = self.held.is_some_and(|held| window.from <= held);
-        let gap = match self.put_off.take() {
-            Some(error) if !(is_old && was_there) => return Err(error),
+        let before = self.siem.windows.until();
+        let gave_up = match self.put_off.take() {
+            None => false,
             Some(error) => {
+                let now = asking
+                    .server
+                    .map_or(turn.now, |server| server.min(turn.now));
+                let at = match look {
+                    Look::First => before,
+                    Look::Second => window.from,
+                };
+                let since = self.held.filter(|held| held.at == at);
+                let since = since.map_or(now, |held| held.since);
+                if now - since < HELD_UP {
+                    self.failed = Some(error);
+                    return Batch {
+                        border: Some(Border::Held(Held { at, since })),
+                        ..Batch::default()
+                    };
+                }
                 log::warn!("{}: it is asked for no longer", line(&error));
-                (look == Look::First).then_some(window)
+                true
             }
-            None => None,
         };
-        let border = self.siem.windows.complete(asking.step, asking.server, turn);
-        Ok(match (border, gap) {
-            (Border::Resume(resume), Some(Window { from, to })) => {
-                let from = resume.gap.map_or(from, |gap| gap.from);
-                let gap = Some(Gap { from, to });
-                Border::Resume(Resume { gap, ..resume })
-            }
-            (border, _) => border,
-        })
+        self.failures = 0;
+        let mut border = self.siem.windows.complete(asking.step, asking.server, turn);
+        if let Border::Resume(resume) = &mut border
+            && gave_up
+        {
+            let (from, to) = match look {
+                Look::First => (before, resume.position.until),
+                Look::Second => (window.from, window.to),
+            };
+            resume.gap = (from < to).then_some(Gap { from, to });
+        }
+        Batch {
+            passed_over: std::mem::take(&mut self.refused),
+            asked: asking.asked,
+            border: Some(border),
+            ..Batch::default()
+        }
     }
 
     /// The summary of a threat; `None` when there is none.
