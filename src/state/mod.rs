@@ -58,7 +58,7 @@ pub struct State {
     /// What the rules are known by.
     rules: Vec<Digest>,
     reach: Reach,
-    /// Whether it was begun just now.
+    /// See [`State::is_fresh`].
     fresh: bool,
 }
 
@@ -203,13 +203,12 @@ impl State {
         let what = || format!("reading the state {}", path.display());
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             let saved = begin(service, start, reach, None);
-            return Ok((State::of(path, saved, reach, Opened::New)?, Opened::New));
+            return Ok((State::of(path, saved, reach, true)?, Opened::New));
         };
         let mut saved = parse(&bytes, service).with_context(what)?;
         if is_restart(&saved, start) {
             let saved = begin(service, start, reach, Some(saved));
-            let opened = Opened::Restarted;
-            return Ok((State::of(path, saved, reach, opened)?, opened));
+            return Ok((State::of(path, saved, reach, true)?, Opened::Restarted));
         }
         if saved.position.until > now + Duration::minutes(1) {
             return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.position.until)))
@@ -225,13 +224,11 @@ impl State {
         let look = look.map_or_else(begun, SecondLook::from);
         let look = look.within(saved.identities_since, saved.position.until);
         saved.second_look = takes_second_looks(start, reach).then(|| look.into());
-        let is_fresh = is_fresh(&saved, start);
-        let mut state = State::of(path, saved, reach, Opened::Known)?;
-        state.fresh = is_fresh;
-        Ok((state, Opened::Known))
+        let fresh = is_fresh(&saved, start);
+        Ok((State::of(path, saved, reach, fresh)?, Opened::Known))
     }
 
-    fn of(path: &Path, mut saved: Saved, reach: Reach, opened: Opened) -> Result<State> {
+    fn of(path: &Path, mut saved: Saved, reach: Reach, fresh: bool) -> Result<State> {
         let aside = Aside::open(aside_path(path), saved.aside.length)?;
         saved.aside.length = aside.length();
         Ok(State {
@@ -242,7 +239,7 @@ impl State {
             fits: Vec::new(),
             rules: Vec::new(),
             reach,
-            fresh: opened != Opened::Known,
+            fresh,
         })
     }
 

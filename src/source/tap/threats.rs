@@ -39,7 +39,7 @@ pub(crate) const ARRAYS: &[&str] = &[
 pub(crate) const MEMORY: Duration = Duration::days(30);
 /// So many failures, with no good answer between them, are not those of one threat or another.
 const IN_A_ROW: u32 = 10;
-/// A window whose summaries are not all given is left when it is so old, as a gap.
+/// What is not given is passed over, as a gap, once it has held up the runs for so long.
 const HELD_UP: Duration = Duration::DAY;
 /// So many pairs of a window are held. If it names more, it is read again once these are there.
 const HELD: usize = 4096;
