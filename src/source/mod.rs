@@ -8,6 +8,7 @@ pub mod plan;
 pub mod pod;
 pub mod tap;
 mod windows;
+mod wire_time;
 
 use std::sync::Arc;
 

@@ -8,12 +8,11 @@
 use std::time::Duration as Wait;
 
 use anyhow::Result;
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::clocks::Clocks;
 use super::plan::{Plan, Step};
-use super::{Opening, Turn};
+use super::{Opening, Turn, wire_time};
 use crate::connect::Stopped;
 use crate::event::{Asked, Border, Look, hour_after};
 use crate::exit::line;
@@ -65,24 +64,22 @@ struct Before {
     text: String,
 }
 
-/// So much of a time is compared: fractions may be written or not.
-const SECONDS: usize = "2025-01-14T08:00:00".len();
-
 impl Before {
     fn time(time: OffsetDateTime) -> Before {
         let mut text = utc(time);
-        text.truncate(SECONDS);
+        text.truncate(wire_time::SECONDS);
         Before { time, text }
     }
 
     /// How many seconds before it this is, as a service writes it; `None` if it is not before.
     fn seconds_since(&self, created: &str) -> Option<u32> {
-        let created = created.get(..SECONDS)?;
+        // fractions may be written or not
+        let created = created.get(..wire_time::SECONDS)?;
         // as text, since most are not
         if created >= self.text.as_str() {
             return None;
         }
-        let created = OffsetDateTime::parse(&format!("{created}Z"), &Rfc3339).ok()?;
+        let created = wire_time::parse(created)?;
         u32::try_from((self.time - created).whole_seconds()).ok()
     }
 }

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 
-use crate::config::values::parse_instant;
 use crate::digest;
 use crate::event::Identity;
 use crate::source::api::each;
+use crate::source::wire_time;
 
 /// Records that are held until they are handed over, sorted.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ struct Dated<'a> {
 
 fn date(record: &[u8]) -> Option<OffsetDateTime> {
     let Dated { date } = serde_json::from_slice(record).ok()?;
-    parse_instant(&date?).ok()
+    wire_time::parse(&date?)
 }
 
 impl Visit<'_> {

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use crate::config::values::parse_instant;
 use crate::digest::{self, Hasher};
 use crate::event::Digest;
+use crate::source::wire_time;
 use crate::treat::Treat;
 
 /// What was found out about an event.
@@ -64,11 +64,7 @@ struct Fields<'a> {
 fn read(text: &str, event: &[u8]) -> Option<Found> {
     let Fields { guid, id, ts } = serde_json::from_str(text).ok()?;
     let ts = ts.and_then(filled);
-    let time = ts.as_deref().and_then(|ts| {
-        parse_instant(ts)
-            .or_else(|_| parse_instant(&format!("{ts}Z")))
-            .ok()
-    });
+    let time = ts.as_deref().and_then(wire_time::parse);
     let digest = match (guid.and_then(filled).or_else(|| id.and_then(filled)), &ts) {
         (Some(id), Some(ts)) => {
             let mut hasher = Hasher::of("pod");

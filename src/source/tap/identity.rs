@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::digest::{self, Hasher};
 use crate::event::{Digest, Identity};
+use crate::source::wire_time;
 
 /// Which of the two kinds of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +53,10 @@ impl Found<'_> {
     #[must_use]
     pub fn created(&self) -> Option<&str> {
         let times = self.times.iter().map(AsRef::as_ref);
-        times.max_by_key(|time: &&str| time.get(..SECONDS))
+        // fractions may be written or not
+        times.max_by_key(|time: &&str| time.get(..wire_time::SECONDS))
     }
 }
-
-/// So much of a time is compared: fractions may be written or not.
-const SECONDS: usize = "2025-01-14T08:00:00".len();
 
 /// Recognises a record.
 #[must_use]
