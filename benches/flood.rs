@@ -18,19 +18,19 @@ const AN_IDENTITY: u64 = 24;
 const BINARY: u64 = 6 << 20;
 
 fn main() -> ExitCode {
-    let world = measure::World::new();
-    world.tap.set_flood(500_000, 2_000);
+    let env = measure::BenchEnv::new();
+    env.tap.set_flood(500_000, 2_000);
     let answer = check(
-        &world,
-        world.proofpull("tap-messages-blocked", "state"),
+        &env,
+        env.proofpull("tap-messages-blocked", "state"),
         500_000,
         MEMORY,
     );
 
-    let world = measure::World::new();
-    world.isolation.set_flood(100, 10_000);
-    let job = world.proofpull("isolation-web", "state");
-    let pages = check(&world, job, 1_000_000, MEMORY_FOR_PAGES);
+    let env = measure::BenchEnv::new();
+    env.isolation.set_flood(100, 10_000);
+    let job = env.proofpull("isolation-web", "state");
+    let pages = check(&env, job, 1_000_000, MEMORY_FOR_PAGES);
     match answer && pages {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs the program; whether what is promised was kept.
-fn check(world: &measure::World, mut proofpull: Command, events: u64, memory: u64) -> bool {
+fn check(env: &measure::BenchEnv, mut proofpull: Command, events: u64, memory: u64) -> bool {
     let (output, cost) = measure::run(&mut proofpull);
     let end = measure::summary(&output);
     let number = |key: &str| end[key].as_u64().expect(key);
@@ -53,7 +53,7 @@ fn check(world: &measure::World, mut proofpull: Command, events: u64, memory: u6
     println!("{}", end["service"].as_str().expect("a service"));
     println!(
         "events delivered        {delivered} of {events}, {megabytes:.0} MB, {} lines received",
-        world.devo.count()
+        env.devo.count()
     );
     println!(
         "wall                    {:.2} s, {:.0} MB/s",
@@ -70,5 +70,5 @@ fn check(world: &measure::World, mut proofpull: Command, events: u64, memory: u6
         memory >> 20
     );
     println!("size of the program     {size} bytes; promised {BINARY}");
-    peak <= promised && size <= BINARY && delivered == events && world.devo.count() as u64 == events
+    peak <= promised && size <= BINARY && delivered == events && env.devo.count() as u64 == events
 }

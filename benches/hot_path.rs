@@ -11,15 +11,15 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use proofpull::clock::Clock;
 use proofpull::config;
-use proofpull::connect::{Network, tls::Trust};
-use proofpull::event::{Asked, Batch, Identity, Record};
 use proofpull::json_stream::Splitter;
+use proofpull::net::{Network, tls::Trust};
+use proofpull::pipeline::batch::{Batch, EventId, Record, RequestId};
+use proofpull::shutdown::Shutdown;
 use proofpull::sink::Sink;
 use proofpull::sink::devo::{self, Devo};
-use proofpull::source::tap::{Kind, identify};
-use proofpull::state::seen::Seen;
-use proofpull::stop::Stop;
-use proofpull::treat::Treat;
+use proofpull::source::tap::{EventKind, identify};
+use proofpull::state::dedup::DedupIndex;
+use proofpull::transform::Transform;
 use time::OffsetDateTime;
 
 #[path = "../tests/simulator/mod.rs"]
@@ -77,7 +77,7 @@ fn identities(bencher: Bencher) {
     let events = events();
     bencher.counter(bytes(&events)).bench_local(|| {
         for event in &events {
-            black_box(identify(Kind::Message, event));
+            black_box(identify(EventKind::Message, event));
         }
     });
 }
@@ -95,35 +95,35 @@ fn canonical_identities(bencher: Bencher) {
 
 /// New ones, where so many are known.
 #[divan::bench(args = [0, 500_000, 2_500_000])]
-fn seen(bencher: Bencher, known: u64) {
+fn dedup(bencher: Bencher, known: u64) {
     let rng = &mut Rng::new(2);
     let mut digest = || {
         let halves = [rng.bits(), rng.bits()].map(u64::to_le_bytes);
-        Identity::Named(halves.concat().try_into().expect("16 bytes"))
+        EventId::Key(halves.concat().try_into().expect("16 bytes"))
     };
-    let mut seen = Seen::empty(std::path::Path::new("never-written"));
-    let asked = Asked::default();
+    let mut dedup = DedupIndex::empty(std::path::Path::new("never-written"));
+    let request = RequestId::default();
     for _ in 0..known {
-        seen.admit(digest(), asked);
+        dedup.insert(digest(), request);
     }
     let new = || (0..EVENTS).map(|_| digest()).collect::<Vec<_>>();
     let bencher = bencher.counter(ItemsCount::new(EVENTS));
     bencher.with_inputs(new).bench_local_values(|new| {
         for identity in new {
-            black_box(seen.admit(identity, asked));
+            black_box(dedup.insert(identity, request));
         }
     });
 }
 
 #[divan::bench]
-fn treat(bencher: Bencher) {
+fn transform(bencher: Bencher) {
     let events = events();
-    let treat = Treat::default().appending([("@devo_pulling_id", "1795493014421")]);
+    let transform = Transform::default().appending([("@devo_pulling_id", "1795493014421")]);
     let mut out = Vec::new();
     bencher.counter(bytes(&events)).bench_local(|| {
         out.clear();
         for event in &events {
-            treat.write(event, &mut out, &mut []);
+            transform.write(event, &mut out, &mut []);
         }
     });
 }
@@ -148,7 +148,7 @@ fn sink(bencher: Bencher, size: usize) {
         batch.text.extend_from_slice(event);
         batch.records.push(Record {
             end: u32::try_from(batch.text.len()).expect("1 MiB"),
-            identity: Identity::Named([0; 16]),
+            identity: EventId::Key([0; 16]),
             late: None,
         });
     }
@@ -163,7 +163,7 @@ fn sink(bencher: Bencher, size: usize) {
 }
 
 fn open(receiver: &simulator::Devo, certs: &Certs) -> Devo {
-    let http = config::Http {
+    let http = config::HttpConfig {
         proxy: None,
         ca: None,
         timeout: Duration::from_secs(60),
@@ -178,7 +178,7 @@ fn open(receiver: &simulator::Devo, certs: &Certs) -> Devo {
         .map(|(host, port)| (host.to_owned(), port.parse().expect("a port")))
         .expect("an address");
     let trust = Trust::receiver(Some(&certs.ca()), None, Some(&identity)).expect("certificates");
-    Devo::new(devo::Options {
+    Devo::new(devo::DevoOptions {
         network: Arc::new(Network::new(&http, |_| None).expect("no proxy")),
         trust,
         address: config::Address { host, port },
@@ -187,6 +187,6 @@ fn open(receiver: &simulator::Devo, certs: &Certs) -> Devo {
         tag: "mail.proofpoint.tapsiem_v2.messagesblocked".into(),
         known: None,
         clock: Clock::of_the_machine(),
-        stop: Stop::never(),
+        shutdown: Shutdown::never(),
     })
 }

@@ -7,9 +7,9 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use proofpull::event::{Asked, Identity, Known};
-use proofpull::report::peak_memory;
-use proofpull::state::seen::{Extent, Seen};
+use proofpull::output::peak_memory;
+use proofpull::pipeline::batch::{DedupView, EventId, RequestId};
+use proofpull::state::dedup::{DedupIndex, SavedIndex};
 
 const KNOWN: u64 = 5_000_000;
 const AN_HOUR: u64 = 1_000_000;
@@ -37,12 +37,12 @@ fn main() -> ExitCode {
     );
 
     let length = std::fs::metadata(&path).expect("it was made").len();
-    let extent = Extent {
+    let extent = SavedIndex {
         beside: false,
         length,
     };
     let started = Instant::now();
-    let mut seen = Seen::load(&path, &extent, 0).expect("a good file");
+    let mut dedup = DedupIndex::load(&path, &extent, 0).expect("a good file");
     let load = started.elapsed();
     println!(
         "start with {KNOWN} known   {:.2} s; promised under 2 s",
@@ -54,10 +54,10 @@ fn main() -> ExitCode {
     for checkpoint in 0..CHECKPOINTS {
         let share = AN_HOUR / CHECKPOINTS;
         for number in 0..share {
-            admit(&mut seen, KNOWN + checkpoint * share + number);
+            insert(&mut dedup, KNOWN + checkpoint * share + number);
         }
         let begun = Instant::now();
-        seen.commit().expect("there is room");
+        dedup.commit().expect("there is room");
         total += begun.elapsed();
         longest = longest.max(begun.elapsed());
     }
@@ -69,13 +69,13 @@ fn main() -> ExitCode {
         longest.as_secs_f64() * 1e3
     );
     let begun = Instant::now();
-    let shown = seen.shown(7);
+    let shown = dedup.shown(7);
     println!(
         "what the stream has shown  {:.1} ms to count {shown}",
         begun.elapsed().as_secs_f64() * 1e3
     );
 
-    let count = seen.count() as u64;
+    let count = dedup.count() as u64;
     let file = std::fs::metadata(&path).expect("it is there").len() as f64 / count as f64;
     println!("file                       {file:.2} bytes an event; promised {AN_IDENTITY}");
     let peak = peak_memory().unwrap_or(0);
@@ -90,28 +90,31 @@ fn main() -> ExitCode {
 }
 
 fn make(path: &std::path::Path) {
-    let mut seen = Seen::empty(path);
+    let mut dedup = DedupIndex::empty(path);
     for number in 0..KNOWN {
-        admit(&mut seen, number);
+        insert(&mut dedup, number);
         if number % 100_000 == 0 {
-            seen.commit().expect("there is room");
+            dedup.commit().expect("there is room");
         }
     }
-    seen.commit().expect("there is room");
+    dedup.commit().expect("there is room");
 }
 
 /// The number, spread over all digests as a hash is.
-fn admit(seen: &mut Seen, number: u64) {
+fn insert(dedup: &mut DedupIndex, number: u64) {
     let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let mut digest = [0; 16];
     digest[..8].copy_from_slice(&(z ^ (z >> 31)).to_le_bytes());
     digest[8..].copy_from_slice(&number.to_le_bytes());
-    let asked = Asked {
+    let request = RequestId {
         number: 1,
         end_hour: 7,
-        ..Asked::default()
+        ..RequestId::default()
     };
-    assert!(seen.admit(Identity::Shown(digest), asked), "each is new");
+    assert!(
+        dedup.insert(EventId::ArchivedKey(digest), request),
+        "each is new"
+    );
 }

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proofpull::digest::Pseudonyms;
-use proofpull::treat::{self, Action, Fit, Pattern, Rule, Treat};
+use proofpull::transform::{self, Action, Pattern, Rule, RuleStats, Transform};
 use proofpull::window::utc;
 use time::OffsetDateTime;
 
@@ -134,7 +134,7 @@ fn cpu_of_children() -> Duration {
 fn alone() {
     let rule = |action, path: &str, pattern: Option<&str>| Rule {
         action,
-        path: treat::Path::dotted(path).expect("a path"),
+        path: transform::Path::dotted(path).expect("a path"),
         pattern: pattern.map(|pattern| Pattern::new(pattern).expect("a pattern")),
     };
     let (recipient, threat) = ("recipient.*", "threatsInfoMap.*.threat");
@@ -169,16 +169,16 @@ fn alone() {
     );
     let mut nothing = 0.0;
     for (name, rules) in kinds {
-        let mut fits = vec![Fit::default(); rules.len()];
+        let mut rule_stats = vec![RuleStats::default(); rules.len()];
         let key = Pseudonyms::new(b"0123456789abcdef0123456789abcdef").ok();
-        let treat = Treat::following(rules, key);
+        let transform = Transform::following(rules, key);
         let mut out = Vec::new();
         let mut time = || {
             const TIMES: u32 = 100;
             let started = Instant::now();
             for _ in 0..TIMES {
                 out.clear();
-                treat.write(black_box(&event), &mut out, &mut fits);
+                transform.write(black_box(&event), &mut out, &mut rule_stats);
                 black_box(&out);
             }
             started.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES)

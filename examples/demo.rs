@@ -20,7 +20,7 @@ use proofpull::service::{Kind, SERVICES, Service};
 use simulator::isolation::visit;
 use simulator::{
     API_KEY, CLUSTER, Certs, Devo, Ends, Event, Isolation, Options, PRINCIPAL, Pod, Rng, SECRET,
-    TOKEN, Tap, Trouble, pod_event, scenario,
+    StreamFault, TOKEN, Tap, pod_event, scenario,
 };
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -235,7 +235,7 @@ fn stream(pod: &Pod, now: OffsetDateTime) {
     pod.script(move |asked, _| {
         let cut = asked.stream == "message" && asked.hours.is_none() && cuts < 2;
         cuts += usize::from(cut);
-        cut.then_some(Trouble::After(100, Ends::Reset))
+        cut.then_some(StreamFault::After(100, Ends::Reset))
     });
 }
 

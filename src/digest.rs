@@ -12,7 +12,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::Digest;
+use crate::pipeline::batch::Digest;
 
 /// Collects the parts that identify an event, each with its length, so that no two lists of
 /// parts give the same bytes.
@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = BTreeMap::<_, Vec<_>>::new();
-                while let Some((Key(key), value)) = map.next_entry()? {
+                while let Some((MemberName(key), value)) = map.next_entry()? {
                     members.entry(key).or_default().push(value);
                 }
                 Ok(Members(members))
@@ -207,7 +207,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 /// A key; borrowed from the text where it holds no escape.
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct Elements<'a>(Vec<&'a RawValue>);
 

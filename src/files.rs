@@ -14,8 +14,8 @@ use anyhow::{Context, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::exit::{Because, Exit};
-use crate::stop::Stop;
+use crate::error::{Because, Exit};
+use crate::shutdown::Shutdown;
 
 /// Makes the directory and those above it, for the owner alone.
 ///
@@ -133,24 +133,24 @@ pub fn remove(path: &Path) -> Result<()> {
 /// # Errors
 /// When it cannot be written or synced.
 pub fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
-    let mut end = End::open(path, offset)?;
+    let mut end = AppendFile::open(path, offset)?;
     end.write(bytes)?;
     end.sync()
 }
 
 /// The end of a file that grows. What is written counts once it is synced.
 #[derive(Debug)]
-pub struct End {
+pub struct AppendFile {
     file: File,
     path: PathBuf,
 }
 
-impl End {
+impl AppendFile {
     /// Opens a file at `offset`, where its good part ends, or makes it. What was beyond is cut off.
     ///
     /// # Errors
     /// When it cannot be opened or cut off, or has become shorter.
-    pub fn open(path: &Path, offset: u64) -> Result<End> {
+    pub fn open(path: &Path, offset: u64) -> Result<AppendFile> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let mut file = own_file(&mut OpenOptions::new(), path, dir)
             .with_context(|| format!("opening {}", path.display()))?;
@@ -163,7 +163,7 @@ impl End {
         };
         cut().with_context(|| format!("writing {}", path.display()))?;
         let path = path.to_owned();
-        Ok(End { file, path })
+        Ok(AppendFile { file, path })
     }
 
     /// Writes at the end.
@@ -294,7 +294,7 @@ pub enum Taken {
 ///
 /// # Errors
 /// When the file cannot be opened or locked.
-pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Taken> {
+pub fn lock(path: &Path, holder: &str, wait: Duration, shutdown: &Shutdown) -> Result<Taken> {
     let what = || format!("locking {}", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = own_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
@@ -310,12 +310,12 @@ pub fn lock(path: &Path, holder: &str, wait: Duration, stop: &Stop) -> Result<Ta
             Err(error) => return Err(error).with_context(what),
         }
         let left = until.saturating_duration_since(std::time::Instant::now());
-        if left.is_zero() || stop.reason().is_some() {
+        if left.is_zero() || shutdown.reason().is_some() {
             let mut held_by = String::new();
             file.read_to_string(&mut held_by).with_context(what)?;
             return Ok(Taken::Held(held_by.trim().to_owned()));
         }
-        stop.sleep(left.min(step));
+        shutdown.sleep(left.min(step));
         step = (step * 2).min(Duration::from_millis(200));
     }
     let mut write = || {
@@ -414,12 +414,12 @@ mod tests {
             }
         };
         let says = |error: anyhow::Error| {
-            let said = crate::exit::line(&error);
+            let said = crate::error::line(&error);
             assert!(said.contains("symbolic link"), "{said}");
         };
         lay();
-        says(End::open(&path, 0).unwrap_err());
-        says(lock(&path, "pid 7", Duration::ZERO, &Stop::never()).unwrap_err());
+        says(AppendFile::open(&path, 0).unwrap_err());
+        says(lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err());
         // what is put in their place replaces the links themselves
         replace(&path, |out| out.write_all(b"one")).unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"one");
@@ -436,9 +436,9 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
         // nobody reads from it, and still it is answered at once
-        assert!(End::open(&path, 0).is_err());
-        let error = lock(&path, "pid 7", Duration::ZERO, &Stop::never()).unwrap_err();
-        assert!(crate::exit::line(&error).contains("it is no file"));
+        assert!(AppendFile::open(&path, 0).is_err());
+        let error = lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err();
+        assert!(crate::error::line(&error).contains("it is no file"));
     }
 
     #[test]
@@ -454,7 +454,7 @@ mod tests {
     fn a_lock_names_its_holder_to_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let take = || lock(&path, "pid 7", Duration::ZERO, &Stop::never()).unwrap();
+        let take = || lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap();
         let Taken::Ours(first) = take() else {
             panic!("nobody has it")
         };
@@ -466,7 +466,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(holder(&dir.path().join("none")).unwrap(), None);
-        let again = lock(&path, "pid 7", Duration::from_secs(60), &Stop::never());
+        let again = lock(&path, "pid 7", Duration::from_secs(60), &Shutdown::never());
         assert!(matches!(again.unwrap(), Taken::Ours(_)));
     }
 }

@@ -29,7 +29,7 @@ pub struct Splitter {
     kept: Vec<Vec<u8>>,
     /// Of the value that is being passed over: which one to keep it as.
     keeping: Option<usize>,
-    place: Place,
+    place: ParseState,
     /// Brackets open inside of the value or record that is being read.
     depth: u32,
     /// Whether a string is open in it, or in a key.
@@ -40,7 +40,7 @@ pub struct Splitter {
 
 /// Where in the frame the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ParseState {
     Start,
     FirstKey,
     NextKey,
@@ -119,7 +119,7 @@ impl Splitter {
             keep,
             kept: vec![Vec::new(); keep.len()],
             keeping: None,
-            place: Place::Start,
+            place: ParseState::Start,
             depth: 0,
             carry: Carry::default(),
             key: Vec::new(),
@@ -145,9 +145,9 @@ impl Splitter {
             self.bytes = began + at as u64;
             let rest = &bytes[at..];
             at += match self.place {
-                Place::Record => self.record(rest, text, ends)?,
-                Place::Passing => self.skip(rest)?,
-                Place::Key => self.read_key(rest),
+                ParseState::Record => self.record(rest, text, ends)?,
+                ParseState::Passing => self.skip(rest)?,
+                ParseState::Key => self.read_key(rest),
                 _ => self.frame(rest)?,
             };
         }
@@ -162,8 +162,8 @@ impl Splitter {
     pub fn finish(&self) -> Result<(), Broken> {
         let missing = (0..self.wanted.len()).find(|at| self.found & 1 << at == 0);
         match self.place {
-            Place::End => missing.map_or(Ok(()), |at| Err(Broken::Missing(self.wanted[at]))),
-            Place::Start => Err(Broken::Empty),
+            ParseState::End => missing.map_or(Ok(()), |at| Err(Broken::Missing(self.wanted[at]))),
+            ParseState::Start => Err(Broken::Empty),
             _ => Err(Broken::CutOff),
         }
     }
@@ -174,7 +174,7 @@ impl Splitter {
     pub fn member(&self, key: &str) -> Option<String> {
         let at = self.keep.iter().position(|kept| *kept == key)?;
         let text = self.kept[at].trim_ascii_end();
-        if self.keeping == Some(at) && self.place == Place::Passing || text == b"null" {
+        if self.keeping == Some(at) && self.place == ParseState::Passing || text == b"null" {
             return None;
         }
         let string = serde_json::from_slice::<String>(text).ok();
@@ -193,18 +193,18 @@ impl Splitter {
         }
         self.place = match (self.place, byte) {
             // a byte order mark, which some proxies leave in
-            (Place::Start, 0xef | 0xbb | 0xbf) if self.bytes < 3 => Place::Start,
-            (Place::Start, b'{') => Place::FirstKey,
-            (Place::FirstKey | Place::NextKey, b'"') => {
+            (ParseState::Start, 0xef | 0xbb | 0xbf) if self.bytes < 3 => ParseState::Start,
+            (ParseState::Start, b'{') => ParseState::FirstKey,
+            (ParseState::FirstKey | ParseState::NextKey, b'"') => {
                 self.key.clear();
-                Place::Key
+                ParseState::Key
             }
-            (Place::Colon, b':') => Place::Value,
-            (Place::Value, b',' | b'}' | b']' | b':') => return Err(self.unexpected()),
-            (Place::Value, byte) => match (byte, self.among(self.wanted)) {
+            (ParseState::Colon, b':') => ParseState::Value,
+            (ParseState::Value, b',' | b'}' | b']' | b':') => return Err(self.unexpected()),
+            (ParseState::Value, byte) => match (byte, self.among(self.wanted)) {
                 (b'[', Some(at)) => {
                     self.found |= 1 << at;
-                    Place::FirstRecord
+                    ParseState::FirstRecord
                 }
                 _ => {
                     self.keeping = self.among(self.keep);
@@ -212,18 +212,18 @@ impl Splitter {
                     self.keeping
                         .into_iter()
                         .for_each(|at| self.kept[at].clear());
-                    self.place = Place::Passing;
+                    self.place = ParseState::Passing;
                     return Ok(0);
                 }
             },
-            (Place::AfterValue, b',') => Place::NextKey,
-            (Place::FirstKey | Place::AfterValue, b'}') => Place::End,
-            (Place::FirstRecord | Place::AfterRecord, b']') => Place::AfterValue,
-            (Place::AfterRecord, b',') => Place::NextRecord,
-            (Place::FirstRecord | Place::NextRecord, byte)
+            (ParseState::AfterValue, b',') => ParseState::NextKey,
+            (ParseState::FirstKey | ParseState::AfterValue, b'}') => ParseState::End,
+            (ParseState::FirstRecord | ParseState::AfterRecord, b']') => ParseState::AfterValue,
+            (ParseState::AfterRecord, b',') => ParseState::NextRecord,
+            (ParseState::FirstRecord | ParseState::NextRecord, byte)
                 if !matches!(byte, b',' | b'}' | b']' | b':') =>
             {
-                self.place = Place::Record;
+                self.place = ParseState::Record;
                 return Ok(0);
             }
             _ => return Err(self.unexpected()),
@@ -233,13 +233,13 @@ impl Splitter {
 
     fn unexpected(&self) -> Broken {
         let expected = match self.place {
-            Place::Start => "object",
-            Place::FirstKey | Place::NextKey => "key",
-            Place::Colon => "colon",
-            Place::Value => "value",
-            Place::AfterValue => "comma or end of the object",
-            Place::FirstRecord | Place::NextRecord => "record",
-            Place::AfterRecord => "comma or end of the array",
+            ParseState::Start => "object",
+            ParseState::FirstKey | ParseState::NextKey => "key",
+            ParseState::Colon => "colon",
+            ParseState::Value => "value",
+            ParseState::AfterValue => "comma or end of the object",
+            ParseState::FirstRecord | ParseState::NextRecord => "record",
+            ParseState::AfterRecord => "comma or end of the array",
             _ => "end",
         };
         Broken::NotJson(self.bytes, expected)
@@ -258,7 +258,7 @@ impl Splitter {
     fn read_key(&mut self, rest: &[u8]) -> usize {
         for (at, &byte) in rest.iter().enumerate() {
             if byte == b'"' && !self.carry.escaped {
-                self.place = Place::Colon;
+                self.place = ParseState::Colon;
                 return at + 1;
             }
             self.carry.escaped = byte == b'\\' && !self.carry.escaped;
@@ -287,7 +287,7 @@ impl Splitter {
                 text.pop();
             }
             ends.push(text.len());
-            self.place = Place::AfterRecord;
+            self.place = ParseState::AfterRecord;
         }
         Ok(taken)
     }
@@ -301,7 +301,7 @@ impl Splitter {
             }
         }
         if ended {
-            self.place = Place::AfterValue;
+            self.place = ParseState::AfterValue;
         }
         Ok(taken)
     }
@@ -326,7 +326,7 @@ impl Splitter {
                 let place = stops.trailing_zeros() as usize;
                 stops &= stops - 1;
                 let is_in_string = block.strings >> place & 1 == 1;
-                if let Some(taken) = self.stop(rest[at + place], is_in_string) {
+                if let Some(taken) = self.shutdown(rest[at + place], is_in_string) {
                     self.carry = Carry::default();
                     return (at + place + taken, true);
                 }
@@ -336,7 +336,7 @@ impl Splitter {
     }
 
     /// Takes a byte that may end a value: how much of it belongs to the value, if it does.
-    fn stop(&mut self, byte: u8, is_in_string: bool) -> Option<usize> {
+    fn shutdown(&mut self, byte: u8, is_in_string: bool) -> Option<usize> {
         match byte {
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' if self.depth > 0 => {

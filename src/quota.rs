@@ -27,7 +27,7 @@ pub trait Quota: fmt::Debug {
     /// Books one request, durably. Call it right before each.
     ///
     /// # Errors
-    /// With [`Spent`] and status 75 when it must not be made now; when the booking cannot be kept.
+    /// With [`QuotaExceeded`] and status 75 when it must not be made now; when the booking cannot be kept.
     fn book(&mut self, now: OffsetDateTime) -> Result<()>;
 
     /// The request booked last was never sent, since no connection came about.
@@ -103,7 +103,7 @@ pub struct Pool {
 
 /// By which rules a run books its requests.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct QuotaPolicy {
     /// Who asks.
     pub service: &'static str,
     /// In which pool its requests count.
@@ -117,14 +117,14 @@ pub struct Terms {
 /// What was booked of one account. Times are in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Book {
-    pools: BTreeMap<String, Booked>,
+pub struct Ledger {
+    pools: BTreeMap<String, Entries>,
 }
 
 /// What was booked of one pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Booked {
+struct Entries {
     /// The service has refused requests; none is made before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_before: Option<i64>,
@@ -151,38 +151,43 @@ impl Usage {
     }
 }
 
-impl Book {
+impl Ledger {
     /// Books a request, or says why it must not be made. Either way what was booked by a clock that
     /// was ahead counts as if booked now, and what counts no longer is forgotten.
     ///
     /// # Errors
     /// When a limit, or a refusal of the service, stands against it.
-    pub fn book(&mut self, terms: &Terms, now: OffsetDateTime) -> Result<(), Spent> {
+    pub fn book(&mut self, policy: &QuotaPolicy, now: OffsetDateTime) -> Result<(), QuotaExceeded> {
         let now = now.unix_timestamp();
-        let booked = self.pools.entry(terms.pool.name.to_owned()).or_default();
-        booked.tidy(terms, now);
-        match booked.obstacle(terms, now) {
-            Some(spent) => Err(spent),
+        let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
+        booked.tidy(policy, now);
+        match booked.obstacle(policy, now) {
+            Some(exceeded) => Err(exceeded),
             None => {
-                booked.of(terms.service).push(now);
+                booked.of(policy.service).push(now);
                 Ok(())
             }
         }
     }
 
     /// The request booked last at `at` was never made.
-    pub fn give_back(&mut self, terms: &Terms, at: OffsetDateTime) {
-        let booked = self.pools.entry(terms.pool.name.to_owned()).or_default();
-        let own = booked.of(terms.service);
+    pub fn give_back(&mut self, policy: &QuotaPolicy, at: OffsetDateTime) {
+        let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
+        let own = booked.of(policy.service);
         if let Some(last) = own.iter().rposition(|time| *time == at.unix_timestamp()) {
             own.remove(last);
         }
     }
 
     /// The service refuses requests of this pool for so long, a day at most; until when that is.
-    pub fn hold(&mut self, terms: &Terms, now: OffsetDateTime, wait: Duration) -> OffsetDateTime {
+    pub fn hold(
+        &mut self,
+        policy: &QuotaPolicy,
+        now: OffsetDateTime,
+        wait: Duration,
+    ) -> OffsetDateTime {
         let until = now + wait.clamp(Duration::ZERO, LONGEST_HOLD);
-        let booked = self.pools.entry(terms.pool.name.to_owned()).or_default();
+        let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
         booked.not_before = Some(until.unix_timestamp()).max(booked.not_before);
         until
     }
@@ -191,14 +196,14 @@ impl Book {
     #[must_use]
     pub fn foresee(
         &self,
-        terms: &Terms,
+        policy: &QuotaPolicy,
         now: OffsetDateTime,
         count: usize,
-    ) -> (usize, Option<Spent>) {
+    ) -> (usize, Option<QuotaExceeded>) {
         let mut book = self.clone();
         for made in 0..count {
-            if let Err(spent) = book.book(terms, now) {
-                return (made, Some(spent));
+            if let Err(exceeded) = book.book(policy, now) {
+                return (made, Some(exceeded));
             }
         }
         (count, None)
@@ -206,11 +211,15 @@ impl Book {
 
     /// How much is used of each limit, the pool's first.
     #[must_use]
-    pub fn usage(&self, terms: &Terms, now: OffsetDateTime) -> Vec<Usage> {
+    pub fn usage(&self, policy: &QuotaPolicy, now: OffsetDateTime) -> Vec<Usage> {
         let now = now.unix_timestamp();
-        let mut booked = self.pools.get(terms.pool.name).cloned().unwrap_or_default();
-        booked.tidy(terms, now);
-        let (all, own) = (booked.all(), booked.of(terms.service));
+        let mut booked = self
+            .pools
+            .get(policy.pool.name)
+            .cloned()
+            .unwrap_or_default();
+        booked.tidy(policy, now);
+        let (all, own) = (booked.all(), booked.of(policy.service));
         let usage = |of, limit: &Limit, booked: &[i64], now| {
             let used = limit.counting(booked, now).len();
             let used = u32::try_from(used).unwrap_or(u32::MAX);
@@ -220,17 +229,17 @@ impl Book {
                 used,
             }
         };
-        let shared = terms.pool.limits.iter();
-        let shared = shared.map(|limit| usage(terms.pool.name, limit, &all, arrived(now)));
-        let own = terms
+        let shared = policy.pool.limits.iter();
+        let shared = shared.map(|limit| usage(policy.pool.name, limit, &all, arrived(now)));
+        let own = policy
             .own
             .iter()
-            .map(|limit| usage(terms.service, limit, own, now));
+            .map(|limit| usage(policy.service, limit, own, now));
         shared.chain(own).collect()
     }
 }
 
-impl Booked {
+impl Entries {
     fn of(&mut self, service: &str) -> &mut Vec<i64> {
         self.requests.entry(service.to_owned()).or_default()
     }
@@ -242,12 +251,12 @@ impl Booked {
         all
     }
 
-    fn tidy(&mut self, terms: &Terms, now: i64) {
-        let periods = terms.own.iter().chain(terms.pool.limits);
+    fn tidy(&mut self, policy: &QuotaPolicy, now: i64) {
+        let periods = policy.own.iter().chain(policy.pool.limits);
         let longest = periods.map(|limit| limit.period).max().unwrap_or_default();
         for (service, times) in &mut self.requests {
             // how long another's requests count, its own configuration says
-            let counts = if service == terms.service {
+            let counts = if service == policy.service {
                 longest
             } else {
                 LONGEST
@@ -266,32 +275,32 @@ impl Booked {
     }
 
     /// What stands against one more request, the longest first.
-    fn obstacle(&mut self, terms: &Terms, now: i64) -> Option<Spent> {
-        let held = self.not_before.map(|free| Spent {
-            reason: Reason::Refused,
+    fn obstacle(&mut self, policy: &QuotaPolicy, now: i64) -> Option<QuotaExceeded> {
+        let held = self.not_before.map(|free| QuotaExceeded {
+            reason: BlockedBy::Refused,
             free,
         });
-        let (all, own) = (self.all(), self.of(terms.service));
-        let spent = |of, limit: &Limit, free| Spent {
-            reason: Reason::Limit {
+        let (all, own) = (self.all(), self.of(policy.service));
+        let exceeded = |of, limit: &Limit, free| QuotaExceeded {
+            reason: BlockedBy::Limit {
                 of,
                 limit: *limit,
-                held_back: limit.at_most - limit.less(terms.held_back).at_most,
+                held_back: limit.at_most - limit.less(policy.held_back).at_most,
             },
             free,
         };
-        let shared = terms.pool.limits.iter().map(|limit| {
-            let limit_here = limit.less(terms.held_back);
+        let shared = policy.pool.limits.iter().map(|limit| {
+            let limit_here = limit.less(policy.held_back);
             let free = limit_here.free_at(&all, arrived(now));
-            spent(terms.pool.name, limit, free + now - arrived(now))
+            exceeded(policy.pool.name, limit, free + now - arrived(now))
         });
-        let own = terms.own.iter().map(|limit| {
-            let free = limit.less(terms.held_back).free_at(own, now);
-            spent(terms.service, limit, free)
+        let own = policy.own.iter().map(|limit| {
+            let free = limit.less(policy.held_back).free_at(own, now);
+            exceeded(policy.service, limit, free)
         });
         let all = shared.chain(own).chain(held);
-        all.filter(|spent| spent.free > now)
-            .max_by_key(|spent| spent.free)
+        all.filter(|exceeded| exceeded.free > now)
+            .max_by_key(|exceeded| exceeded.free)
     }
 }
 
@@ -302,13 +311,13 @@ fn arrived(now: i64) -> i64 {
 
 /// Why no request may be made, and from when on one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spent {
-    reason: Reason,
+pub struct QuotaExceeded {
+    reason: BlockedBy,
     free: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
+enum BlockedBy {
     Limit {
         of: &'static str,
         limit: Limit,
@@ -318,7 +327,7 @@ enum Reason {
     Refused,
 }
 
-impl Spent {
+impl QuotaExceeded {
     /// When the next request is free.
     #[must_use]
     pub fn free(&self) -> OffsetDateTime {
@@ -327,34 +336,34 @@ impl Spent {
 
     /// What a person can do about it.
     #[must_use]
-    pub fn hint(&self, terms: &Terms) -> String {
+    pub fn hint(&self, policy: &QuotaPolicy) -> String {
         match self.reason {
-            Reason::Limit { held_back, .. } if held_back > 0 => format!(
+            BlockedBy::Limit { held_back, .. } if held_back > 0 => format!(
                 "nothing is lost: the same command goes on once requests are free; {held_back} are left to the timer's runs"
             ),
-            Reason::Limit { of, .. } if of == terms.service => format!(
+            BlockedBy::Limit { of, .. } if of == policy.service => format!(
                 "nothing is lost: a later run goes on from there; where the quota of the credentials has room, set \
                  requests of [services.{of}] higher"
             ),
-            Reason::Limit { .. } => "nothing is lost: a later run goes on from there; run less often, or give a service \
+            BlockedBy::Limit { .. } => "nothing is lost: a later run goes on from there; run less often, or give a service \
                  credentials of its own"
                 .to_owned(),
-            Reason::Refused => "nothing is lost: a later run goes on from there; other programs may use the same \
+            BlockedBy::Refused => "nothing is lost: a later run goes on from there; other programs may use the same \
                  credentials: give them their own"
                 .to_owned(),
         }
     }
 }
 
-impl fmt::Display for Spent {
+impl fmt::Display for QuotaExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason {
-            Reason::Limit {
+            BlockedBy::Limit {
                 of,
                 limit,
                 held_back: 0,
             } => write!(f, "the {limit} of {of} are spent")?,
-            Reason::Limit {
+            BlockedBy::Limit {
                 of,
                 limit,
                 held_back,
@@ -362,13 +371,13 @@ impl fmt::Display for Spent {
                 f,
                 "the {limit} of {of} are spent, but for {held_back} held back from backfills"
             )?,
-            Reason::Refused => write!(f, "the service has answered 429")?,
+            BlockedBy::Refused => write!(f, "the service has answered 429")?,
         }
         write!(f, "; the next is free at {}", utc(self.free()))
     }
 }
 
-impl std::error::Error for Spent {}
+impl std::error::Error for QuotaExceeded {}
 
 #[cfg(test)]
 mod tests {
@@ -381,10 +390,10 @@ mod tests {
         limits: &[Limit::a_day(5)],
     };
 
-    fn terms(service: &'static str, own: &[(u32, Duration)], held_back: u32) -> Terms {
+    fn policy(service: &'static str, own: &[(u32, Duration)], held_back: u32) -> QuotaPolicy {
         let own = own.iter();
         let own = own.map(|&(at_most, period)| Limit { at_most, period });
-        Terms {
+        QuotaPolicy {
             service,
             pool: &POOL,
             own: own.collect(),
@@ -398,22 +407,22 @@ mod tests {
     }
 
     /// At these minutes from noon requests are made; one at `now` is free in so many minutes.
-    fn check(terms: &Terms, made: &[i64], now: i64, free_in: i64) {
-        let mut book = Book::default();
+    fn check(policy: &QuotaPolicy, made: &[i64], now: i64, free_in: i64) {
+        let mut book = Ledger::default();
         for minute in made {
-            let booked = book.book(terms, at(*minute));
+            let booked = book.book(policy, at(*minute));
             assert_eq!(booked, Ok(()), "{minute} of {made:?}");
         }
         let free = book
-            .book(terms, at(now))
-            .map_err(|spent| (spent.free() - at(now)).whole_minutes());
+            .book(policy, at(now))
+            .map_err(|exceeded| (exceeded.free() - at(now)).whole_minutes());
         let expected = if free_in == 0 { Ok(()) } else { Err(free_in) };
         assert_eq!(free, expected, "{made:?} at {now}");
     }
 
     #[test]
     fn a_limit_frees_each_request_one_period_after_it_was_made() {
-        let hour = terms("a", &[(3, Duration::HOUR)], 0);
+        let hour = policy("a", &[(3, Duration::HOUR)], 0);
         check(&hour, &[], 0, 0);
         check(&hour, &[0, 10], 20, 0);
         check(&hour, &[0, 10, 20], 20, 40);
@@ -426,12 +435,12 @@ mod tests {
     #[test]
     fn every_limit_holds_and_the_longest_wait_counts() {
         let day_and_hour = [(4, Duration::DAY), (2, Duration::HOUR)];
-        let both = terms("a", &day_and_hour, 0);
+        let both = policy("a", &day_and_hour, 0);
         check(&both, &[0, 1], 2, 58);
         check(&both, &[0, 1, 60], 61, 0);
         check(&both, &[0, 1, 60, 61], 62, 24 * 60 - 62);
         check(
-            &terms("a", &[(9, Duration::days(30))], 0),
+            &policy("a", &[(9, Duration::days(30))], 0),
             &[0, 0, 0, 0],
             2,
             0,
@@ -440,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_pool_counts_a_minute_longer_since_the_service_counts_from_when_a_request_arrives() {
-        let none = terms("a", &[], 0);
+        let none = policy("a", &[], 0);
         check(&none, &[0, 1, 2, 3], 4, 0);
         check(&none, &[0, 1, 2, 3, 4], 5, 24 * 60 - 5 + 1);
         check(&none, &[0, 1, 2, 3, 4], 24 * 60, 1);
@@ -449,13 +458,13 @@ mod tests {
 
     #[test]
     fn services_share_a_pool_and_not_their_own_limits() {
-        let (one, other) = (terms("a", &[(3, Duration::DAY)], 0), terms("b", &[], 0));
-        let mut book = Book::default();
+        let (one, other) = (policy("a", &[(3, Duration::DAY)], 0), policy("b", &[], 0));
+        let mut book = Ledger::default();
         let booked = [&one, &one, &one, &one, &other, &other, &other]
-            .map(|terms| book.book(terms, NOON).is_ok());
+            .map(|policy| book.book(policy, NOON).is_ok());
         assert_eq!(booked, [true, true, true, false, true, true, false]);
-        let used = |terms: &Terms| -> Vec<(&str, u32, u32)> {
-            let usage = book.usage(terms, NOON);
+        let used = |policy: &QuotaPolicy| -> Vec<(&str, u32, u32)> {
+            let usage = book.usage(policy, NOON);
             usage
                 .iter()
                 .map(|usage| (usage.of, usage.used, usage.left()))
@@ -467,13 +476,13 @@ mod tests {
 
     #[test]
     fn what_others_booked_is_kept_for_as_long_as_their_limits_may_ask_for() {
-        let (week, none) = (terms("a", &[(1, Duration::WEEK)], 0), terms("b", &[], 0));
-        let mut book = Book::default();
+        let (week, none) = (policy("a", &[(1, Duration::WEEK)], 0), policy("b", &[], 0));
+        let mut book = Ledger::default();
         assert_eq!(book.book(&week, NOON), Ok(()));
         let later = NOON + Duration::days(6);
         assert_eq!(book.book(&none, later), Ok(()));
-        let spent = book.book(&week, later).unwrap_err();
-        assert_eq!(spent.free(), NOON + Duration::WEEK);
+        let exceeded = book.book(&week, later).unwrap_err();
+        assert_eq!(exceeded.free(), NOON + Duration::WEEK);
         // and no longer
         assert_eq!(book.book(&none, NOON + Duration::days(31)), Ok(()));
         assert_eq!(
@@ -492,18 +501,18 @@ mod tests {
             [1, 2, 10, 48, 220, 1800].map(held_back),
             [0, 1, 5, 24, 24, 24]
         );
-        let backfill = terms("a", &[(9, Duration::DAY)], RESERVE);
+        let backfill = policy("a", &[(9, Duration::DAY)], RESERVE);
         check(&backfill, &[0, 1], 2, 0);
         // of the pool's 5, 2 are held back
         check(&backfill, &[0, 1, 2], 3, 24 * 60 - 3 + 1);
-        let (made, spent) = Book::default().foresee(&backfill, NOON, 9);
-        assert_eq!((made, spent.unwrap().free()), (3, at(24 * 60 + 1)));
+        let (made, exceeded) = Ledger::default().foresee(&backfill, NOON, 9);
+        assert_eq!((made, exceeded.unwrap().free()), (3, at(24 * 60 + 1)));
     }
 
     #[test]
     fn what_a_wrong_clock_booked_counts_as_if_booked_now() {
-        let hour = terms("a", &[(2, Duration::HOUR)], 0);
-        let mut book = Book::default();
+        let hour = policy("a", &[(2, Duration::HOUR)], 0);
+        let mut book = Ledger::default();
         for minute in [100_000, 100_001] {
             assert_eq!(book.book(&hour, at(minute)), Ok(()));
         }
@@ -520,8 +529,8 @@ mod tests {
             max = i64::MAX,
             min = i64::MIN
         );
-        let mut book: Book = serde_json::from_str(&strange).unwrap();
-        let a = terms("a", &[(3, Duration::DAY)], 0);
+        let mut book: Ledger = serde_json::from_str(&strange).unwrap();
+        let a = policy("a", &[(3, Duration::DAY)], 0);
         assert_eq!(book.usage(&a, NOON)[0].used, 2);
         assert_eq!(
             book.book(&a, NOON).unwrap_err().free(),
@@ -536,16 +545,19 @@ mod tests {
 
     #[test]
     fn after_a_refusal_nobody_of_the_pool_asks_before_its_time() {
-        let (one, other) = (terms("a", &[], 0), terms("b", &[], 0));
-        let mut book = Book::default();
+        let (one, other) = (policy("a", &[], 0), policy("b", &[], 0));
+        let mut book = Ledger::default();
         assert_eq!(book.hold(&one, NOON, Duration::HOUR), at(60));
         book.hold(&one, NOON, Duration::minutes(30));
         assert_eq!(book.book(&other, at(59)).unwrap_err().free(), at(60));
         assert_eq!(book.book(&other, at(60)), Ok(()));
         // never for longer than a day, whatever the service or a clock says
         book.hold(&one, at(60), Duration::weeks(1000));
-        let (made, spent) = book.foresee(&one, at(61), 1);
-        assert_eq!((made, spent.unwrap().free()), (0, at(60) + Duration::DAY));
+        let (made, exceeded) = book.foresee(&one, at(61), 1);
+        assert_eq!(
+            (made, exceeded.unwrap().free()),
+            (0, at(60) + Duration::DAY)
+        );
         assert_eq!(
             book.book(&one, at(-5000)).unwrap_err().free(),
             at(-5000) + Duration::DAY
@@ -554,8 +566,8 @@ mod tests {
 
     #[test]
     fn a_request_that_was_never_made_is_given_back() {
-        let day = terms("a", &[(1, Duration::DAY)], 0);
-        let mut book = Book::default();
+        let day = policy("a", &[(1, Duration::DAY)], 0);
+        let mut book = Ledger::default();
         assert_eq!(book.book(&day, NOON), Ok(()));
         book.give_back(&day, NOON);
         assert_eq!(book.book(&day, at(1)), Ok(()));
@@ -566,13 +578,13 @@ mod tests {
 
     #[test]
     fn it_is_said_which_limit_is_spent_and_until_when() {
-        let said = |terms: &Terms, times| {
-            let mut book = Book::default();
-            let last = (0..times).map(|_| book.book(terms, NOON)).last();
-            let spent = last.unwrap().unwrap_err();
-            format!("{spent} | {}", spent.hint(terms))
+        let said = |policy: &QuotaPolicy, times| {
+            let mut book = Ledger::default();
+            let last = (0..times).map(|_| book.book(policy, NOON)).last();
+            let exceeded = last.unwrap().unwrap_err();
+            format!("{exceeded} | {}", exceeded.hint(policy))
         };
-        let own = said(&terms("a", &[(2, Duration::DAY)], 0), 3);
+        let own = said(&policy("a", &[(2, Duration::DAY)], 0), 3);
         assert!(
             own.starts_with(
                 "the 2 requests in 1d of a are spent; the next is free at 2026-11-25T12:00:00Z | "
@@ -580,14 +592,14 @@ mod tests {
             "{own}"
         );
         assert!(own.contains("[services.a] higher"), "{own}");
-        let pool = said(&terms("a", &[], 0), 6);
+        let pool = said(&policy("a", &[], 0), 6);
         assert!(
             pool.contains(
                 "the 5 requests in 1d of pool are spent; the next is free at 2026-11-25T12:01:00Z"
             ),
             "{pool}"
         );
-        let backfill = said(&terms("a", &[], RESERVE), 4);
+        let backfill = said(&policy("a", &[], RESERVE), 4);
         assert!(
             backfill.contains("but for 2 held back from backfills")
                 && backfill.contains("the same command"),

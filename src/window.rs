@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 /// What a service accepts.
 #[derive(Debug, Clone, Copy)]
-pub struct Rule {
+pub struct WindowLimits {
     /// The shortest window.
     pub shortest: Duration,
     /// The longest window.
@@ -43,7 +43,7 @@ impl std::fmt::Display for Window {
     }
 }
 
-impl Rule {
+impl WindowLimits {
     /// The latest time that a window may reach when it is `now`.
     #[must_use]
     pub fn limit(&self, now: OffsetDateTime) -> OffsetDateTime {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
-    const RULE: Rule = Rule {
+    const LIMITS: WindowLimits = WindowLimits {
         shortest: Duration::seconds(30),
         longest: Duration::hours(1),
         keep: Duration::hours(167),
@@ -143,7 +143,7 @@ mod tests {
     fn check(from: OffsetDateTime, length: Duration, expected: &[&str]) {
         let mut windows = Vec::new();
         let mut from = from;
-        while let Some(window) = RULE.next(from, RULE.limit(NOON), length) {
+        while let Some(window) = LIMITS.next(from, LIMITS.limit(NOON), length) {
             from = window.to;
             windows.push(window.to_string());
         }
@@ -189,39 +189,39 @@ mod tests {
 
     #[test]
     fn what_is_kept_counts_from_now_and_is_rounded_inwards() {
-        assert_eq!(utc(RULE.oldest(NOON)), "2026-01-03T13:00:01Z");
-        assert_eq!(utc(RULE.limit(NOON)), "2026-01-10T11:59:00Z");
+        assert_eq!(utc(LIMITS.oldest(NOON)), "2026-01-03T13:00:01Z");
+        assert_eq!(utc(LIMITS.limit(NOON)), "2026-01-10T11:59:00Z");
     }
 
     #[test]
     fn a_grain_rounds_both_ways() {
-        let rule = Rule {
+        let limits = WindowLimits {
             grain: Duration::hours(1),
-            ..RULE
+            ..LIMITS
         };
-        assert_eq!(utc(rule.floor(NOON)), "2026-01-10T12:00:00Z");
-        assert_eq!(utc(rule.ceil(NOON)), "2026-01-10T13:00:00Z");
-        assert_eq!(rule.ceil(rule.floor(NOON)), rule.floor(NOON));
-        assert_eq!(utc(rule.limit(NOON)), "2026-01-10T11:00:00Z");
+        assert_eq!(utc(limits.floor(NOON)), "2026-01-10T12:00:00Z");
+        assert_eq!(utc(limits.ceil(NOON)), "2026-01-10T13:00:00Z");
+        assert_eq!(limits.ceil(limits.floor(NOON)), limits.floor(NOON));
+        assert_eq!(utc(limits.limit(NOON)), "2026-01-10T11:00:00Z");
     }
 
     #[test]
     fn a_closed_range_leaves_no_rest() {
         let end = datetime!(2026-01-10 09:00:00 UTC);
-        let window = RULE
+        let window = LIMITS
             .last(datetime!(2026-01-10 08:59:50 UTC), end)
             .map(|window| window.to_string());
         assert_eq!(
             window.as_deref(),
             Some("2026-01-10T08:59:30Z/2026-01-10T09:00:00Z")
         );
-        assert_eq!(RULE.last(end, end), None);
+        assert_eq!(LIMITS.last(end, end), None);
     }
 
     #[test]
     fn halves_end_at_the_shortest() {
         let halves = [3600, 1800, 61, 59, 30]
-            .map(|length| RULE.half(Duration::seconds(length)).whole_seconds());
+            .map(|length| LIMITS.half(Duration::seconds(length)).whole_seconds());
         assert_eq!(halves, [1800, 900, 30, 30, 30]);
     }
 
@@ -241,22 +241,22 @@ mod tests {
             ) {
                 let now = NOON + Duration::microseconds(clock);
                 let position = whole_seconds(now - Duration::milliseconds(back));
-                let start = (position - Duration::seconds(look_back)).max(RULE.oldest(now));
-                let (limit, length) = (RULE.limit(now), Duration::seconds(length));
+                let start = (position - Duration::seconds(look_back)).max(LIMITS.oldest(now));
+                let (limit, length) = (LIMITS.limit(now), Duration::seconds(length));
                 let mut at = start;
-                while let Some(window) = RULE.next(at, limit, length) {
+                while let Some(window) = LIMITS.next(at, limit, length) {
                     prop_assert_eq!(window.from, at, "they touch");
-                    prop_assert!((RULE.shortest..=RULE.longest).contains(&window.length()));
-                    prop_assert!(window.to <= now - RULE.margin);
-                    prop_assert!(window.from >= now - RULE.keep);
+                    prop_assert!((LIMITS.shortest..=LIMITS.longest).contains(&window.length()));
+                    prop_assert!(window.to <= now - LIMITS.margin);
+                    prop_assert!(window.from >= now - LIMITS.keep);
                     prop_assert_eq!((window.from.nanosecond(), window.to.nanosecond()), (0, 0));
                     at = window.to;
                 }
-                prop_assert!(limit - at < RULE.shortest, "the rest is too short to be asked for");
-                if let Some(last) = RULE.last(at, limit) {
+                prop_assert!(limit - at < LIMITS.shortest, "the rest is too short to be asked for");
+                if let Some(last) = LIMITS.last(at, limit) {
                     prop_assert_eq!(last.to, limit);
-                    prop_assert!(last.from <= at && last.length() >= RULE.shortest);
-                    prop_assert!(last.length() < RULE.shortest * 2);
+                    prop_assert!(last.from <= at && last.length() >= LIMITS.shortest);
+                    prop_assert!(last.length() < LIMITS.shortest * 2);
                 }
             }
         }

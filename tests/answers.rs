@@ -8,17 +8,17 @@ use proofpull::window::utc;
 use time::Duration;
 
 use crate::simulator::{Event, Fault, Framing, PRINCIPAL, Rng, SECRET, Style, sample};
-use crate::world::{World, ago, array, each};
+use crate::test_env::{TestEnv, ago, array, each};
 
 const SERVICE: &str = "tap-messages-blocked";
 const FRAMINGS: [Framing; 3] = [Framing::Length, Framing::Chunked, Framing::UntilClose];
 
 /// Two hours that end with the present, and twelve events in them.
-fn world() -> World {
-    let mut world = World::new();
-    world.start_at(ago(120));
-    world.add(SERVICE, ago(120), ago(3), 12);
-    world
+fn env() -> TestEnv {
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
+    env.add(SERVICE, ago(120), ago(3), 12);
+    env
 }
 
 #[test]
@@ -36,11 +36,11 @@ fn an_answer_is_split_whatever_its_shape() {
     let all = FRAMINGS.into_iter();
     let all = all.flat_map(|framing| (0..8).map(move |shape| style(framing, shape)));
     each(all.map(|style| (format!("{style:?}"), style)), |style| {
-        let world = world();
-        world.tap.set_style(style);
-        world.run(SERVICE, &[]).assert_status(0);
-        world.assert_exactly_once(SERVICE);
-        let again = world.run(SERVICE, &[]);
+        let env = env();
+        env.tap.set_style(style);
+        env.run(SERVICE, &[]).assert_status(0);
+        env.assert_exactly_once(SERVICE);
+        let again = env.run(SERVICE, &[]);
         again.assert_status(0);
         assert_eq!(again.count("delivered"), 0, "{}", again.stderr);
         assert!(again.count("duplicates") > 0, "{}", again.stderr);
@@ -49,43 +49,43 @@ fn an_answer_is_split_whatever_its_shape() {
 
 #[test]
 fn an_empty_array_moves_the_position() {
-    let mut world = World::new();
-    world.start_at(ago(120));
-    let run = world.run(SERVICE, &[]);
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_says("caught up");
     assert_eq!((run.count("windows"), run.count("received")), (2, 0));
-    let last = world.tap.requests().pop().unwrap().interval().unwrap();
-    assert_eq!(world.position(SERVICE), utc(last.1));
+    let last = env.tap.requests().pop().unwrap().interval().unwrap();
+    assert_eq!(env.position(SERVICE), utc(last.1));
 }
 
 /// Everything from the second window on goes wrong in this way, with this status. Nothing of an
 /// answer is shown that stands behind a `§`.
 fn check_lasting(fault: &Fault, status: i32, says: &[&str], hint: &str) {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     // the second window is too short to be halved often
-    world.start_at(ago(62));
-    world.add(SERVICE, ago(62), ago(2), 6);
-    world.add(SERVICE, ago(2), ago(1), 2);
+    env.start_at(ago(62));
+    env.add(SERVICE, ago(62), ago(2), 6);
+    env.add(SERVICE, ago(2), ago(1), 2);
     let fault = fault.clone();
     let script = move |_: &_, number| (number > 0).then(|| fault.clone());
-    world.tap.script(script);
-    let run = world.run(SERVICE, &[]);
+    env.tap.script(script);
+    let run = env.run(SERVICE, &[]);
     run.assert_error(status, says, hint);
     run.assert_never_says(SECRET).assert_never_says("§");
-    let requests = world.tap.requests();
+    let requests = env.tap.requests();
     assert!(requests.iter().all(|asked| asked.path == requests[0].path));
     // what was done before is done, and no more
     let first = requests[0].interval().unwrap();
-    assert_eq!(world.position(SERVICE), utc(first.1));
+    assert_eq!(env.position(SERVICE), utc(first.1));
     assert!(run.count("delivered") >= 6, "{}", run.stderr);
 
-    world.tap.no_script();
+    env.tap.no_script();
     // by then a 429 is over, too
     let later = ago(-90);
-    world.tap.set_clock_offset(Duration::minutes(90));
-    let again = world.run(SERVICE, &["--now", &utc(later)]);
+    env.tap.set_clock_offset(Duration::minutes(90));
+    let again = env.run(SERVICE, &["--now", &utc(later)]);
     again.assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 /// Every HTTP status that is no answer, with an empty body and with a long one.
@@ -205,24 +205,23 @@ fn an_answer_that_breaks_off_for_good_is_status_69_and_loses_nothing() {
 
 /// The first answer to each hour goes wrong; the run asks again, and all is well.
 fn check_passing(fault: &Fault, style: Style, asks_again: Option<bool>) {
-    let mut world = world();
+    let mut env = env();
     if matches!(
         fault,
         Fault::Stall { .. } | Fault::StallBody { .. } | Fault::Slow { .. }
     ) {
-        world.http_table = "timeout = \"2s\"\n".into();
+        env.http_table = "timeout = \"2s\"\n".into();
     }
-    world.tap.set_style(style);
+    env.tap.set_style(style);
     let fault = fault.clone();
-    world
-        .tap
+    env.tap
         .script(move |_, number| (number == 1).then(|| fault.clone()));
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0);
     if let Some(again) = asks_again {
         assert_eq!(run.count("requests") > 2, again, "{}", run.stderr);
     }
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -288,8 +287,8 @@ fn a_slow_answer_may_take_longer_than_the_longest_silence() {
 
 #[test]
 fn records_that_are_not_quite_json_arrive_and_are_counted() {
-    let mut world = World::new();
-    world.start_at(ago(120));
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
     let text = |serial| {
         let body = |seed| sample::message(&mut Rng::new(seed), ago(20), serial, "a@corp.example");
         let mut bodies = (0..).map(|seed| String::from_utf8(body(seed).text().into()).unwrap());
@@ -312,9 +311,9 @@ fn records_that_are_not_quite_json_arrive_and_are_counted() {
         subject(6, &vec![b'x'; 3 << 20]),
     ];
     for body in bodies {
-        world.tap.add(array(SERVICE), Event::new(ago(20), body));
+        env.tap.add(array(SERVICE), Event::new(ago(20), body));
     }
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0);
     assert_eq!(
         (run.count("delivered"), run.count("unreadable")),
@@ -322,9 +321,9 @@ fn records_that_are_not_quite_json_arrive_and_are_counted() {
         "{}",
         run.stderr
     );
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
     for _ in 0..4 {
-        world.run(SERVICE, &[]).assert_status(0);
+        env.run(SERVICE, &[]).assert_status(0);
     }
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }

@@ -6,31 +6,31 @@ use proofpull::window::utc;
 use time::{Date, Duration, OffsetDateTime};
 
 use crate::simulator::{Fault, wait_until};
-use crate::world::{Run, World, ago, each, hold};
+use crate::test_env::{Run, TestEnv, ago, each, hold};
 
 const SERVICE: &str = "tap-messages-blocked";
 
 /// An event a minute, from so many minutes ago up to three minutes ago; the first some seconds later,
 /// since a run that starts as early starts a moment after this.
-fn world(minutes: i64) -> World {
-    let world = World::new();
-    world.add(
+fn env(minutes: i64) -> TestEnv {
+    let env = TestEnv::new();
+    env.add(
         SERVICE,
         ago(minutes) + Duration::seconds(30),
         ago(3),
         i32::try_from(minutes - 3).unwrap(),
     );
-    world
+    env
 }
 
-fn backfill(world: &World, words: &[&str]) -> Run {
-    world.tap.forget_requests();
-    world.run(SERVICE, words)
+fn backfill(env: &TestEnv, words: &[&str]) -> Run {
+    env.tap.forget_requests();
+    env.run(SERVICE, words)
 }
 
 /// Start of the first and end of the last window that was asked for.
-fn asked(world: &World) -> (OffsetDateTime, OffsetDateTime) {
-    let requests = world.tap.requests();
+fn asked(env: &TestEnv) -> (OffsetDateTime, OffsetDateTime) {
+    let requests = env.tap.requests();
     let windows: Vec<_> = requests
         .iter()
         .filter_map(|asked| asked.interval())
@@ -38,8 +38,8 @@ fn asked(world: &World) -> (OffsetDateTime, OffsetDateTime) {
     (windows[0].0, windows[windows.len() - 1].1)
 }
 
-fn state_files(world: &World, name: &str) -> Vec<Vec<u8>> {
-    let file = |extension| world.state_dir().join(format!("{name}.{extension}"));
+fn state_files(env: &TestEnv, name: &str) -> Vec<Vec<u8>> {
+    let file = |extension| env.state_dir().join(format!("{name}.{extension}"));
     ["json", "seen"]
         .map(|extension| fs::read(file(extension)).unwrap())
         .into()
@@ -47,10 +47,10 @@ fn state_files(world: &World, name: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_range_is_told_by_instants_dates_and_ages_and_leaves_the_timer_alone() {
-    let mut world = world(40 * 60);
-    world.start_at(ago(30));
-    world.run(SERVICE, &[]).assert_status(0);
-    let timer = state_files(&world, SERVICE);
+    let mut env = env(40 * 60);
+    env.start_at(ago(30));
+    env.run(SERVICE, &[]).assert_status(0);
+    let timer = state_files(&env, SERVICE);
 
     let (from, to) = (ago(10 * 60), ago(7 * 60));
     let local = |time: OffsetDateTime| utc(time - Duration::hours(3)).replace('Z', "-0300");
@@ -69,10 +69,10 @@ fn a_range_is_told_by_instants_dates_and_ages_and_leaves_the_timer_alone() {
         ),
     ];
     for ((from, to), words) in table {
-        world.devo.clear();
+        env.devo.clear();
         let arguments = ["--start-time", &words[0], "--end-time", &words[1]];
-        backfill(&world, &arguments).assert_status(0);
-        let (start, end) = asked(&world);
+        backfill(&env, &arguments).assert_status(0);
+        let (start, end) = asked(&env);
         let slow = Duration::seconds(90);
         assert!(
             (Duration::ZERO..slow).contains(&(start - from)),
@@ -85,67 +85,65 @@ fn a_range_is_told_by_instants_dates_and_ages_and_leaves_the_timer_alone() {
         let minutes = (end - start).whole_minutes();
         // the day before may have been before the first event
         let old = (ago(40 * 60) - start).max(Duration::ZERO).whole_minutes();
-        let count = i64::try_from(world.devo.count()).unwrap();
+        let count = i64::try_from(env.devo.count()).unwrap();
         assert!((count - (minutes - old)).abs() <= 1, "{count} in {words:?}");
         assert!(
-            world
-                .devo
+            env.devo
                 .counts_by_serial()
                 .values()
                 .all(|&count| count == 1)
         );
-        assert_eq!(state_files(&world, SERVICE), timer);
+        assert_eq!(state_files(&env, SERVICE), timer);
     }
-    let state = world.state(&format!("{SERVICE}.backfill"));
+    let state = env.state(&format!("{SERVICE}.backfill"));
     assert_eq!(state["position"]["until"], state["range"]["to"]);
 
     // the timer's run knows nothing of it
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0);
     assert_eq!(run.count("delivered"), 0);
 }
 
 #[test]
 fn a_backfill_ends_at_the_saved_position_or_now() {
-    let mut world = world(300);
-    backfill(&world, &["--start-time", "5h"]).assert_status(0);
-    let (_, end) = asked(&world);
+    let mut env = env(300);
+    backfill(&env, &["--start-time", "5h"]).assert_status(0);
+    let (_, end) = asked(&env);
     assert!((ago(2)..=ago(1)).contains(&end), "{end}");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 
     let held = Duration::minutes(100);
-    world.start_at(ago(200));
+    env.start_at(ago(200));
     let then = utc(OffsetDateTime::now_utc() - held);
-    world.tap.set_clock_offset(-held);
-    world.run(SERVICE, &["--now", &then]).assert_status(0);
-    world.tap.set_clock_offset(Duration::ZERO);
-    let run = backfill(&world, &["--start-time", "4h"]);
+    env.tap.set_clock_offset(-held);
+    env.run(SERVICE, &["--now", &then]).assert_status(0);
+    env.tap.set_clock_offset(Duration::ZERO);
+    let run = backfill(&env, &["--start-time", "4h"]);
     run.assert_status(0);
-    assert_eq!(utc(asked(&world).1), world.position(SERVICE));
+    assert_eq!(utc(asked(&env).1), env.position(SERVICE));
 }
 
 /// Stopped at its third window by `stop`; the same command again brings the rest.
-fn check_stopped(more: &[&str], stop: impl Fn(&crate::world::Running), status: Option<i32>) {
-    let world = world(300);
+fn check_stopped(more: &[&str], stop: impl Fn(&crate::test_env::Running), status: Option<i32>) {
+    let env = env(300);
     let words = [&["--start-time", "5h"], more].concat();
     let wait = std::time::Duration::from_secs(600);
-    world
-        .tap
+    env.tap
         .script(move |_, number| (number >= 2).then_some(Fault::Stall { wait }));
-    let run = world.start(SERVICE, &words);
-    wait_until(|| world.tap.requests().len() == 3, "the third request");
+    let run = env.start(SERVICE, &words);
+    wait_until(|| env.tap.requests().len() == 3, "the third request");
     stop(&run);
     let run = run.wait();
     assert_eq!(run.status, status, "{}", run.stderr);
-    let until = asked(&world).0 + Duration::hours(2);
+    let until = asked(&env).0 + Duration::hours(2);
     let name = format!("{SERVICE}.backfill");
-    assert_eq!(world.position(&name), utc(until));
+    assert_eq!(env.position(&name), utc(until));
 
-    world.tap.no_script();
-    let run = backfill(&world, &["--start-time", "5h"]);
+    env.tap.no_script();
+    let run = backfill(&env, &["--start-time", "5h"]);
     run.assert_status(0).assert_says("going on");
-    assert_eq!(asked(&world).0, until);
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(asked(&env).0, until);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -167,32 +165,31 @@ fn the_same_command_goes_on_where_it_was_stopped() {
 
 #[test]
 fn a_failed_backfill_goes_on_too() {
-    let world = world(300);
-    world
-        .tap
+    let env = env(300);
+    env.tap
         .script(|_, number| (number > 1).then(|| Fault::status(401, "")));
-    backfill(&world, &["--start-time", "5h"]).assert_status(77);
-    world.tap.no_script();
-    backfill(&world, &["--start-time", "5h"])
+    backfill(&env, &["--start-time", "5h"]).assert_status(77);
+    env.tap.no_script();
+    backfill(&env, &["--start-time", "5h"])
         .assert_status(0)
         .assert_says("going on");
-    assert_eq!(world.tap.requests().len(), 3);
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(env.tap.requests().len(), 3);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn a_backfill_runs_beside_the_timer_but_not_beside_another() {
-    let mut world = world(300);
-    world.start_at(ago(30));
-    let held = hold(&world.tap, 0);
-    let backfill = world.start(SERVICE, &["--start-time", "5h"]);
+    let mut env = env(300);
+    env.start_at(ago(30));
+    let held = hold(&env.tap, 0);
+    let backfill = env.start(SERVICE, &["--start-time", "5h"]);
     held.wait();
     let pid = format!("pid {}", backfill.pid());
-    let second = world.run(SERVICE, &["--start-time", "1h"]);
+    let second = env.run(SERVICE, &["--start-time", "1h"]);
     second.assert_error(75, &[SERVICE, &pid], "--wait-lock");
     // a script holds up everybody, so the timer's run is known by its lock and its request
-    let timer = world.start(SERVICE, &[]);
-    let lock = world.state_dir().join(format!("{SERVICE}.lock"));
+    let timer = env.start(SERVICE, &[]);
+    let lock = env.state_dir().join(format!("{SERVICE}.lock"));
     let pid = format!("pid {}", timer.pid());
     let has_it = || fs::read_to_string(&lock).is_ok_and(|text| text.contains(&pid));
     wait_until(has_it, "the timer's run");
@@ -200,7 +197,7 @@ fn a_backfill_runs_beside_the_timer_but_not_beside_another() {
     timer.wait().assert_status(0);
     backfill.wait().assert_status(0);
     // each has its own identities: what both read, came twice
-    let repeated = world.assert_nothing_lost(SERVICE);
+    let repeated = env.assert_nothing_lost(SERVICE);
     assert!((26..=30).contains(&repeated), "{repeated}");
 }
 
@@ -212,40 +209,40 @@ fn a_range_of_any_length_is_covered_to_its_ends_once() {
     each(
         seconds.map(|length| (format!("{length} s"), length)),
         |length| {
-            let world = World::new();
+            let env = TestEnv::new();
             let (from, to) = (ago(300), ago(300) + Duration::seconds(length));
             let step = if length < 100 { 1 } else { 10 };
             let count = i32::try_from((length + 120) / step).unwrap();
             let minute = Duration::MINUTE;
-            world.add(
+            env.add(
                 SERVICE,
                 from - minute,
                 from - minute + Duration::seconds(step) * count,
                 count,
             );
             let words = ["--start-time", &utc(from), "--end-time", &utc(to)];
-            backfill(&world, &words).assert_status(0);
-            assert_eq!(asked(&world), (from, to));
-            for request in world.tap.requests() {
+            backfill(&env, &words).assert_status(0);
+            assert_eq!(asked(&env), (from, to));
+            for request in env.tap.requests() {
                 let (start, end) = request.interval().unwrap();
                 assert!((Duration::seconds(30)..=Duration::HOUR).contains(&(end - start)));
                 assert!(start >= from);
             }
-            let arrived = world.devo.counts_by_serial();
+            let arrived = env.devo.counts_by_serial();
             assert!(arrived.values().all(|&count| count == 1));
             // from the first second on, up to but not including the last
             let expected = usize::try_from((length + step - 1) / step).unwrap();
             assert_eq!(arrived.len(), expected);
             // and then there is nothing more to do
-            backfill(&world, &words).assert_status(0);
-            assert_eq!(world.tap.requests().len(), 0);
+            backfill(&env, &words).assert_status(0);
+            assert_eq!(env.tap.requests().len(), 0);
         },
     );
 }
 
 #[test]
 fn wrong_ranges_are_status_2_and_say_why() {
-    let world = world(10);
+    let env = env(10);
     let tomorrow = utc(ago(-24 * 60));
     let table: &[(&[&str], &str)] = &[
         (&["--end-time", "1h"], "--start-time"),
@@ -275,50 +272,50 @@ fn wrong_ranges_are_status_2_and_say_why() {
         ),
     ];
     for (words, says) in table {
-        let run = world.run(SERVICE, words);
+        let run = env.run(SERVICE, words);
         assert_eq!(run.status, Some(2), "{words:?}: {}", run.stderr);
         run.assert_says(says);
     }
-    assert_eq!(world.tap.requests().len(), 0);
+    assert_eq!(env.tap.requests().len(), 0);
 }
 
 #[test]
 fn a_start_that_is_older_than_kept_is_moved_up_with_a_warning() {
-    let world = World::new();
+    let env = TestEnv::new();
     let old = ago(7 * 24 * 60 - 50);
-    world.add(SERVICE, old, old + Duration::hours(3), 10);
+    env.add(SERVICE, old, old + Duration::hours(3), 10);
     let end = utc(old + Duration::hours(4));
-    let run = backfill(&world, &["--start-time", "30d", "--end-time", &end]);
+    let run = backfill(&env, &["--start-time", "30d", "--end-time", &end]);
     run.assert_status(0)
         .assert_says("warning")
         .assert_says("older than");
     let oldest = ago(7 * 24 * 60 - 60);
-    assert!((asked(&world).0 - oldest).abs() < Duration::minutes(3));
-    assert_eq!(world.devo.count(), 9);
-    let state = world.state(&format!("{SERVICE}.backfill"));
+    assert!((asked(&env).0 - oldest).abs() < Duration::minutes(3));
+    assert_eq!(env.devo.count(), 9);
+    let state = env.state(&format!("{SERVICE}.backfill"));
     assert_eq!(state["gaps"].as_array().unwrap().len(), 0);
 }
 
 #[test]
 fn what_a_backfill_had_left_when_it_was_no_longer_kept_is_a_gap() {
-    let world = world(300);
+    let env = env(300);
     let (from, to) = (ago(300), ago(60));
     let words = [utc(from), utc(to)];
     let words = ["--start-time", &words[0], "--end-time", &words[1]];
     let refuse =
         |_: &crate::simulator::Request, number| (number > 1).then(|| Fault::status(401, ""));
-    world.tap.script(refuse);
-    backfill(&world, &words).assert_status(77);
-    world.tap.no_script();
+    env.tap.script(refuse);
+    backfill(&env, &words).assert_status(77);
+    env.tap.no_script();
 
     let days = Duration::days(8);
-    world.tap.set_clock_offset(days);
+    env.tap.set_clock_offset(days);
     let later = utc(OffsetDateTime::now_utc() + days);
     let again = [&words[..], &["--now", &later]].concat();
-    let run = backfill(&world, &again);
+    let run = backfill(&env, &again);
     run.assert_status(3).assert_says("going on");
-    assert_eq!(world.tap.requests().len(), 0);
-    let state = world.state(&format!("{SERVICE}.backfill"));
+    assert_eq!(env.tap.requests().len(), 0);
+    let state = env.state(&format!("{SERVICE}.backfill"));
     let until = from + Duration::hours(2);
     assert_eq!(state["position"]["until"], utc(to));
     assert_eq!(state["gaps"].as_array().unwrap().len(), 1);
@@ -327,20 +324,20 @@ fn what_a_backfill_had_left_when_it_was_no_longer_kept_is_a_gap() {
     run.assert_says(&utc(until)).assert_says(&utc(to));
 
     // and there is no sense in beginning another
-    backfill(&world, &again)
+    backfill(&env, &again)
         .assert_status(2)
         .assert_says("hint: ");
 }
 
 #[test]
 fn a_backfill_that_the_services_clock_holds_up_is_not_taken_for_complete() {
-    let world = world(300);
+    let env = env(300);
     let hour = Duration::HOUR;
-    world.tap.set_clock_offset(-hour);
-    let run = backfill(&world, &["--start-time", "5h"]);
+    env.tap.set_clock_offset(-hour);
+    let run = backfill(&env, &["--start-time", "5h"]);
     run.assert_status(75)
         .assert_says("the rest cannot be asked for yet");
-    world.tap.set_clock_offset(Duration::ZERO);
-    backfill(&world, &["--start-time", "5h"]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.tap.set_clock_offset(Duration::ZERO);
+    backfill(&env, &["--start-time", "5h"]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }

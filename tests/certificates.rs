@@ -6,16 +6,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::simulator::{Certs, Options, Pair, Versions};
-use crate::world::{Run, World, ago, each, write_private};
+use crate::test_env::{Run, TestEnv, ago, each, write_private};
 
 const SERVICE: &str = "tap-clicks-blocked";
 
 /// A receiver of this kind, and one event for it.
-fn world(receiver: impl FnOnce(&Certs) -> Options) -> World {
-    let mut world = World::with_certs(receiver);
-    world.start_at(ago(10));
-    world.add(SERVICE, ago(5), ago(4), 1);
-    world
+fn env(receiver: impl FnOnce(&Certs) -> Options) -> TestEnv {
+    let mut env = TestEnv::with_certs(receiver);
+    env.start_at(ago(10));
+    env.add(SERVICE, ago(5), ago(4), 1);
+    env
 }
 
 fn usual(_: &Certs) -> Options {
@@ -36,27 +36,27 @@ fn showing(server: Pair) -> Options {
     }
 }
 
-fn unset(world: &mut World, key: &str) {
-    let lines = world.devo_table.split_inclusive('\n');
+fn unset(env: &mut TestEnv, key: &str) {
+    let lines = env.devo_table.split_inclusive('\n');
     let other = |line: &&str| !line.starts_with(&format!("{key} = "));
-    world.devo_table = lines.filter(other).collect();
+    env.devo_table = lines.filter(other).collect();
 }
 
-fn set(world: &mut World, key: &str, value: impl AsRef<Path>) {
-    unset(world, key);
-    world.devo_table += &format!("{key} = {:?}\n", value.as_ref());
+fn set(env: &mut TestEnv, key: &str, value: impl AsRef<Path>) {
+    unset(env, key);
+    env.devo_table += &format!("{key} = {:?}\n", value.as_ref());
 }
 
-fn set_client(world: &mut World, Pair { cert, key }: &Pair) {
-    set(world, "cert", cert);
-    set(world, "key", key);
+fn set_client(env: &mut TestEnv, Pair { cert, key }: &Pair) {
+    set(env, "cert", cert);
+    set(env, "key", key);
 }
 
 /// Runs it, saying all it can; that is nothing of what stands in any file of keys or certificates.
-fn run(world: &World) -> Run {
-    let run = world.run(SERVICE, &["-vv"]);
+fn run(env: &TestEnv) -> Run {
+    let run = env.run(SERVICE, &["-vv"]);
     assert!(run.stdout.is_empty());
-    for file in fs::read_dir(world.certs.ca().parent().unwrap()).unwrap() {
+    for file in fs::read_dir(env.certs.ca().parent().unwrap()).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
         let lines = text.lines().filter(|line| !line.starts_with("-----"));
         for line in lines {
@@ -66,9 +66,9 @@ fn run(world: &World) -> Run {
     run
 }
 
-fn check_delivers(world: &World) {
-    run(world).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+fn check_delivers(env: &TestEnv) {
+    run(env).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -85,11 +85,11 @@ fn client_keys_of_every_form_are_taken() {
     let all = (0..8).map(|n| (versions[n / 4], n % 4));
     each(all.map(|case| (format!("{case:?}"), case)), |case| {
         let (versions, form) = case;
-        let mut world = world(|_| speaking(versions));
-        let (cert, key) = forms(&world.certs)[form].clone();
-        set_client(&mut world, &Pair { cert, key });
-        check_delivers(&world);
-        let connections = world.devo.connections();
+        let mut env = env(|_| speaking(versions));
+        let (cert, key) = forms(&env.certs)[form].clone();
+        set_client(&mut env, &Pair { cert, key });
+        check_delivers(&env);
+        let connections = env.devo.connections();
         assert!(connections.len() >= 2);
         assert!(connections.iter().all(|one| one.client_certificate));
     });
@@ -97,49 +97,49 @@ fn client_keys_of_every_form_are_taken() {
 
 #[test]
 fn the_server_is_trusted_by_the_chain_or_else_by_the_roots_of_the_system() {
-    let mut world = world(usual);
-    unset(&mut world, "chain");
-    let ca = world.certs.ca();
-    world.http_table = format!("ca = {ca:?}\n");
-    check_delivers(&world);
+    let mut env = env(usual);
+    unset(&mut env, "chain");
+    let ca = env.certs.ca();
+    env.http_table = format!("ca = {ca:?}\n");
+    check_delivers(&env);
 
-    world.http_table.clear();
+    env.http_table.clear();
     let roots = ca.to_str().unwrap().to_owned();
-    world.env.insert("SSL_CERT_FILE".into(), roots);
-    check_delivers(&world);
+    env.env.insert("SSL_CERT_FILE".into(), roots);
+    check_delivers(&env);
 
     // a chain is all that is trusted then, and may hold several
-    let other = world.certs.other_ca().ca;
-    set(&mut world, "chain", &other);
-    run(&world).assert_error(69, &["UnknownIssuer"], "check [devo] chain");
+    let other = env.certs.other_ca().ca;
+    set(&mut env, "chain", &other);
+    run(&env).assert_error(69, &["UnknownIssuer"], "check [devo] chain");
     let both = [&other, &ca].map(|path| fs::read_to_string(path).unwrap());
     let path = ca.with_file_name("both.pem");
     write_private(&path, &both.concat());
-    set(&mut world, "chain", path);
-    check_delivers(&world);
+    set(&mut env, "chain", path);
+    check_delivers(&env);
 }
 
 #[test]
 fn the_name_of_the_address_is_verified_or_the_one_that_is_set() {
-    let mut world = world(|certs| showing(certs.server_for("collector.example")));
+    let mut env = env(|certs| showing(certs.server_for("collector.example")));
     let wrong = ["localhost", "not valid for name", "collector.example"];
-    run(&world).assert_error(69, &wrong, "set [devo] server_name");
-    set(&mut world, "server_name", "collector.example");
-    check_delivers(&world);
-    let asked_for = world.devo.connections().pop().unwrap().server_name;
+    run(&env).assert_error(69, &wrong, "set [devo] server_name");
+    set(&mut env, "server_name", "collector.example");
+    check_delivers(&env);
+    let asked_for = env.devo.connections().pop().unwrap().server_name;
     assert_eq!(asked_for.as_deref(), Some("collector.example"));
-    set(&mut world, "server_name", "other.example");
+    set(&mut env, "server_name", "other.example");
     let wrong = ["localhost", "\"other.example\"", "collector.example"];
-    run(&world).assert_error(69, &wrong, "set [devo] server_name");
+    run(&env).assert_error(69, &wrong, "set [devo] server_name");
 }
 
 #[test]
 fn an_address_without_a_name_is_verified_too() {
-    let mut good = world(usual);
+    let mut good = env(usual);
     let address = good.devo.ip_address();
     set(&mut good, "address", address);
     check_delivers(&good);
-    let mut bad = world(|certs| showing(certs.server_for("127.0.0.2")));
+    let mut bad = env(|certs| showing(certs.server_for("127.0.0.2")));
     let address = bad.devo.ip_address();
     set(&mut bad, "address", address);
     run(&bad).assert_error(69, &["not valid for name"], "for another name");
@@ -147,21 +147,21 @@ fn an_address_without_a_name_is_verified_too() {
 
 #[test]
 fn a_receiver_that_asks_for_no_certificate_needs_none() {
-    let mut world = world(|_| Options {
+    let mut env = env(|_| Options {
         client_auth: false,
         ..Options::default()
     });
-    check_delivers(&world);
-    unset(&mut world, "cert");
-    unset(&mut world, "key");
-    check_delivers(&world);
+    check_delivers(&env);
+    unset(&mut env, "cert");
+    unset(&mut env, "key");
+    check_delivers(&env);
 }
 
 /// A name, the receiver, what is changed, the status, what the error says, and the hint.
 type Case = (
     &'static str,
     fn(&Certs) -> Options,
-    fn(&mut World),
+    fn(&mut TestEnv),
     i32,
     &'static [&'static str],
     &'static str,
@@ -175,19 +175,19 @@ fn tls13(_: &Certs) -> Options {
     speaking(Versions::Tls13)
 }
 
-fn as_expired(world: &mut World) {
-    let client = world.certs.expired_client();
-    set_client(world, &client);
+fn as_expired(env: &mut TestEnv) {
+    let client = env.certs.expired_client();
+    set_client(env, &client);
 }
 
-fn as_stranger(world: &mut World) {
-    let client = world.certs.stranger_client();
-    set_client(world, &client);
+fn as_stranger(env: &mut TestEnv) {
+    let client = env.certs.stranger_client();
+    set_client(env, &client);
 }
 
-fn as_nobody(world: &mut World) {
-    unset(world, "cert");
-    unset(world, "key");
+fn as_nobody(env: &mut TestEnv) {
+    unset(env, "cert");
+    unset(env, "key");
 }
 
 const EXPIRED: &str = "our certificate has expired: download a new one";
@@ -269,8 +269,8 @@ const CASES: [Case; 10] = [
     (
         "others can read the key",
         usual,
-        |world| {
-            fs::set_permissions(world.certs.client_key(), Permissions::from_mode(0o644)).unwrap();
+        |env| {
+            fs::set_permissions(env.certs.client_key(), Permissions::from_mode(0o644)).unwrap();
         },
         77,
         &["client.key", "others can read it (mode 0644)"],
@@ -282,9 +282,9 @@ const CASES: [Case; 10] = [
 fn each_refusal_says_what_is_wrong_with_which_certificate_and_what_to_do() {
     each(CASES.map(|case| (case.0.to_owned(), case)), |case| {
         let (_, receiver, change, status, says, hint) = case;
-        let mut world = world(receiver);
-        change(&mut world);
-        check_refused(&world, status, says, hint);
+        let mut env = env(receiver);
+        change(&mut env);
+        check_refused(&env, status, says, hint);
     });
 }
 
@@ -317,19 +317,19 @@ fn each_wrong_file_is_named_with_what_is_wrong_and_what_to_do() {
         "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";
     let named = FILES.map(|case| (format!("{case:?}"), case));
     each(named, |(key, name, says, hint)| {
-        let mut world = world(usual);
-        world.certs.lone_key();
-        let path = |name| world.certs.ca().with_file_name(name);
+        let mut env = env(usual);
+        env.certs.lone_key();
+        let path = |name| env.certs.ca().with_file_name(name);
         write_private(&path("garbage.pem"), GARBAGE);
         write_private(&path("nothing.pem"), NOTHING);
         let path = path(name);
-        set(&mut world, key, path);
-        check_refused(&world, 78, &[name, says], hint);
+        set(&mut env, key, path);
+        check_refused(&env, 78, &[name, says], hint);
     });
 }
 
-fn check_refused(world: &World, status: i32, says: &[&str], hint: &str) {
-    run(world).assert_error(status, says, hint);
-    assert!(world.tap.requests().is_empty());
-    assert_eq!(world.devo.count(), 0);
+fn check_refused(env: &TestEnv, status: i32, says: &[&str], hint: &str) {
+    run(env).assert_error(status, says, hint);
+    assert!(env.tap.requests().is_empty());
+    assert_eq!(env.devo.count(), 0);
 }

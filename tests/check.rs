@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use proofpull::config::check::look;
+use proofpull::config::keys::look;
 use proofpull::service::SERVICES;
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::simulator::SECRET;
-use crate::world::{Running, World, ago, each, write_private};
+use crate::test_env::{Running, TestEnv, ago, each, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
 
@@ -22,19 +22,19 @@ pub(crate) fn mode(path: &Path, mode: u32) {
 
 #[test]
 fn nothing_is_wrong_with_a_good_configuration() {
-    let world = World::new();
-    let run = world.ask(&["check"]);
+    let env = TestEnv::new();
+    let run = env.ask(&["check"]);
     run.assert_status(0);
     assert!(
         run.answer()
             .ends_with("0 errors, 0 warnings; nothing was asked, see --online\n"),
         "{run:?}"
     );
-    assert_eq!((run.stderr.as_str(), world.tap.requests().len()), ("", 0));
-    assert!(!world.state_dir().exists());
-    let run = world.ask(&["check", "-q"]);
+    assert_eq!((run.stderr.as_str(), env.tap.requests().len()), ("", 0));
+    assert!(!env.state_dir().exists());
+    let run = env.ask(&["check", "-q"]);
     assert_eq!((run.status, run.answer().as_str()), (Some(0), ""));
-    let run = world.ask(&["check", SERVICE, "--json"]);
+    let run = env.ask(&["check", SERVICE, "--json"]);
     run.assert_status(0);
     let answer = run.json();
     assert_eq!(
@@ -49,14 +49,14 @@ fn nothing_is_wrong_with_a_good_configuration() {
 }
 
 /// What is done to a world, and what is said of it: level, the line that is named, status, message, hint.
-type Case = (&'static str, fn(&mut World), [&'static str; 4], i32);
+type Case = (&'static str, fn(&mut TestEnv), [&'static str; 4], i32);
 
 #[test]
 fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
     let cases: &[Case] = &[
         (
             "no certificate",
-            |world| world.devo_table = world.devo_table.replace("client.pem", "none.pem"),
+            |env| env.devo_table = env.devo_table.replace("client.pem", "none.pem"),
             [
                 "error",
                 "cert = ",
@@ -67,13 +67,13 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a certificate that is none",
-            |world| {
-                let path = world.dir.path().join("broken.pem");
+            |env| {
+                let path = env.dir.path().join("broken.pem");
                 write_private(
                     &path,
                     "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n",
                 );
-                world.devo_table = world.devo_table.replace("certs/client.pem", "broken.pem");
+                env.devo_table = env.devo_table.replace("certs/client.pem", "broken.pem");
             },
             [
                 "error",
@@ -85,9 +85,9 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "an expired certificate",
-            |world| {
-                let pair = world.certs.expired_client();
-                show(world, &pair.cert, &pair.key);
+            |env| {
+                let pair = env.certs.expired_client();
+                show(env, &pair.cert, &pair.key);
             },
             [
                 "error",
@@ -99,9 +99,9 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a certificate that expires soon",
-            |world| {
-                let pair = world.certs.client_for_days(20);
-                show(world, &pair.cert, &pair.key);
+            |env| {
+                let pair = env.certs.client_for_days(20);
+                show(env, &pair.cert, &pair.key);
             },
             [
                 "warning",
@@ -113,7 +113,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "no key",
-            |world| world.devo_table = world.devo_table.replace("client.key", "none.key"),
+            |env| env.devo_table = env.devo_table.replace("client.key", "none.key"),
             [
                 "error",
                 "key = ",
@@ -124,7 +124,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a key that others can read",
-            |world| mode(&world.certs.client_key(), 0o644),
+            |env| mode(&env.certs.client_key(), 0o644),
             [
                 "error",
                 "key = ",
@@ -135,9 +135,9 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a key that does not fit",
-            |world| {
-                let (cert, key) = (world.certs.client_cert(), world.certs.lone_key());
-                show(world, &cert, &key);
+            |env| {
+                let (cert, key) = (env.certs.client_cert(), env.certs.lone_key());
+                show(env, &cert, &key);
             },
             [
                 "error",
@@ -149,7 +149,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "no chain",
-            |world| world.devo_table = world.devo_table.replace("ca.pem", "none.pem"),
+            |env| env.devo_table = env.devo_table.replace("ca.pem", "none.pem"),
             [
                 "error",
                 "chain = ",
@@ -160,11 +160,11 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "an expired chain",
-            |world| {
-                let pair = world.certs.expired_client();
+            |env| {
+                let pair = env.certs.expired_client();
                 let line = format!("chain = {:?}\n", pair.cert);
-                let chain = format!("chain = {:?}\n", world.certs.ca());
-                world.devo_table = world.devo_table.replace(&chain, &line);
+                let chain = format!("chain = {:?}\n", env.certs.ca());
+                env.devo_table = env.devo_table.replace(&chain, &line);
             },
             [
                 "error",
@@ -176,7 +176,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a CA that is none",
-            |world| world.http_table += "ca = \"tap.secret\"\n",
+            |env| env.http_table += "ca = \"tap.secret\"\n",
             [
                 "error",
                 "ca = ",
@@ -187,13 +187,13 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "no secret",
-            |world| fs::remove_file(world.dir.path().join("tap.secret")).unwrap(),
+            |env| fs::remove_file(env.dir.path().join("tap.secret")).unwrap(),
             ["error", "secret = ", "No such file", "create it"],
             78,
         ),
         (
             "a secret that others can read",
-            |world| mode(&world.dir.path().join("tap.secret"), 0o604),
+            |env| mode(&env.dir.path().join("tap.secret"), 0o604),
             [
                 "error",
                 "secret = ",
@@ -204,13 +204,13 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "an empty secret",
-            |world| write_private(&world.dir.path().join("tap.secret"), "\n"),
+            |env| write_private(&env.dir.path().join("tap.secret"), "\n"),
             ["error", "secret = ", "it is empty", "the secret alone"],
             78,
         ),
         (
             "a variable that is not set",
-            |world| secret(world, "{ env = \"NONE\" }"),
+            |env| secret(env, "{ env = \"NONE\" }"),
             [
                 "error",
                 "secret = ",
@@ -221,23 +221,23 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a credential outside of the unit",
-            |world| secret(world, "{ credential = \"tap.secret\" }"),
+            |env| secret(env, "{ credential = \"tap.secret\" }"),
             ["warning", "secret = ", "not looked at", "/proofpull.toml"],
             0,
         ),
         (
             "a credential that is missing in the unit",
-            |world| {
-                secret(world, "{ credential = \"none\" }");
-                let dir = world.dir.path().display().to_string();
-                world.env.insert("CREDENTIALS_DIRECTORY".into(), dir);
+            |env| {
+                secret(env, "{ credential = \"none\" }");
+                let dir = env.dir.path().display().to_string();
+                env.env.insert("CREDENTIALS_DIRECTORY".into(), dir);
             },
             ["error", "secret = ", "No such file", "create it"],
             78,
         ),
         (
             "a state folder that is none",
-            |world| fs::write(world.state_dir(), "").unwrap(),
+            |env| fs::write(env.state_dir(), "").unwrap(),
             [
                 "error",
                 "state_dir = ",
@@ -248,7 +248,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a folder for metrics that is not there",
-            |world| world.top = "metrics.textfile_dir = \"none\"".into(),
+            |env| env.top = "metrics.textfile_dir = \"none\"".into(),
             [
                 "warning",
                 "metrics.textfile_dir = ",
@@ -259,7 +259,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "a start that is too old",
-            |world| world.start_at(ago(20 * 24 * 60)),
+            |env| env.start_at(ago(20 * 24 * 60)),
             [
                 "warning",
                 "start_time = ",
@@ -270,7 +270,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         ),
         (
             "no sign-in",
-            |world| world.tap_table.clear(),
+            |env| env.tap_table.clear(),
             [
                 "error",
                 "[services.tap-messages-blocked]",
@@ -283,9 +283,9 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
     each(
         cases.iter().map(|case| (case.0.to_owned(), case)),
         |(name, spoil, says, status)| {
-            let mut world = World::new();
-            spoil(&mut world);
-            let run = world.ask(&["check", SERVICE, "--json"]);
+            let mut env = TestEnv::new();
+            spoil(&mut env);
+            let run = env.ask(&["check", SERVICE, "--json"]);
             run.assert_status(*status);
             assert!(
                 !run.answer().contains("hunter2") && !run.answer().contains(SECRET),
@@ -296,7 +296,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             let findings = answer["findings"].as_array().unwrap();
             assert_eq!(findings.len(), 1, "{name}: {findings:#?}");
             let [level, line, message, hint] = says;
-            let text = fs::read_to_string(world.config_path()).unwrap();
+            let text = fs::read_to_string(env.config_path()).unwrap();
             let at = findings[0]["place"][0].as_u64().unwrap() as usize - 1;
             assert!(
                 text.lines().nth(at).unwrap().starts_with(line),
@@ -305,7 +305,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             assert_eq!(findings[0]["level"], *level, "{name}");
             // what a run ends with, unless it never needs it: nothing here is asked over TLS
             if *level == "error" && *name != "a CA that is none" {
-                world.run(SERVICE, &[]).assert_status(*status);
+                env.run(SERVICE, &[]).assert_status(*status);
             }
             for (key, wanted) in [("message", message), ("hint", hint)] {
                 let said = findings[0][key].as_str().unwrap();
@@ -319,30 +319,30 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
 }
 
 /// Lets the program show another certificate.
-pub(crate) fn show(world: &mut World, cert: &Path, key: &Path) {
-    let (old_cert, old_key) = (world.certs.client_cert(), world.certs.client_key());
+pub(crate) fn show(env: &mut TestEnv, cert: &Path, key: &Path) {
+    let (old_cert, old_key) = (env.certs.client_cert(), env.certs.client_key());
     for (old, new) in [(old_cert, cert), (old_key, key)] {
-        world.devo_table = world
+        env.devo_table = env
             .devo_table
             .replace(&format!("{old:?}"), &format!("{new:?}"));
     }
 }
 
-fn secret(world: &mut World, value: &str) {
-    let start = world.tap_table.find("secret =").unwrap();
-    world.tap_table.truncate(start);
-    world.tap_table += &format!("secret = {value}\n");
+fn secret(env: &mut TestEnv, value: &str) {
+    let start = env.tap_table.find("secret =").unwrap();
+    env.tap_table.truncate(start);
+    env.tap_table += &format!("secret = {value}\n");
 }
 
 #[test]
 fn what_is_wrong_in_the_text_does_not_hide_what_is_wrong_with_files() {
-    let mut world = World::new();
-    world.top = "nam = \"x\"\n".into();
-    world.http_table += "timeot = \"1s\"\n";
-    world.service_table = "tag = \"a\"\n".into();
-    world.devo_table = world.devo_table.replace("client.pem", "none.pem");
-    mode(&world.dir.path().join("tap.secret"), 0o644);
-    let run = world.ask(&["check"]);
+    let mut env = TestEnv::new();
+    env.top = "nam = \"x\"\n".into();
+    env.http_table += "timeot = \"1s\"\n";
+    env.service_table = "tag = \"a\"\n".into();
+    env.devo_table = env.devo_table.replace("client.pem", "none.pem");
+    mode(&env.dir.path().join("tap.secret"), 0o644);
+    let run = env.ask(&["check"]);
     run.assert_status(78);
     let said = run.answer();
     for words in [
@@ -379,10 +379,10 @@ fn what_is_wrong_in_the_text_does_not_hide_what_is_wrong_with_files() {
 
 #[test]
 fn a_plain_secret_in_a_file_that_others_can_read_is_refused() {
-    let mut world = World::new();
-    secret(&mut world, &format!("{SECRET:?}"));
-    world.ask(&["check"]).assert_status(0);
-    let path = world.write_config();
+    let mut env = TestEnv::new();
+    secret(&mut env, &format!("{SECRET:?}"));
+    env.ask(&["check"]).assert_status(0);
+    let path = env.write_config();
     mode(&path, 0o644);
     let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
     let run = Running::start(command.args(["check", "--show", "--config"]).arg(&path)).wait();
@@ -395,12 +395,12 @@ fn a_plain_secret_in_a_file_that_others_can_read_is_refused() {
 
 #[test]
 fn without_any_sign_in_nothing_is_called_good() {
-    let world = World::new();
-    let path = world.dir.path().join("empty.toml");
+    let env = TestEnv::new();
+    let path = env.dir.path().join("empty.toml");
     write_private(&path, "name = \"x\"\n");
     let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
     command.args(["check", "--online", "--config"]).arg(&path);
-    let run = Running::start(command.arg("--state-dir").arg(world.state_dir())).wait();
+    let run = Running::start(command.arg("--state-dir").arg(env.state_dir())).wait();
     run.assert_status(78);
     for words in [
         "no service can be collected",
@@ -451,8 +451,8 @@ fn every_secret_is_looked_at() {
 #[test]
 fn every_key_is_shown() {
     for text in examples() {
-        let world = World::new();
-        let path = world.dir.path().join("example.toml");
+        let env = TestEnv::new();
+        let path = env.dir.path().join("example.toml");
         write_private(&path, &text);
         let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
         command
@@ -508,8 +508,8 @@ fn whole(line: &Value) -> String {
 
 #[test]
 fn what_is_shown_can_be_read_again_and_has_no_secret() {
-    let world = World::new();
-    let path = world.dir.path().join("example.toml");
+    let env = TestEnv::new();
+    let path = env.dir.path().join("example.toml");
     let example = include_str!("../examples/tap.toml");
     let text = examples()
         .into_iter()

@@ -9,16 +9,16 @@ use proofpull::window::utc;
 use serde_json::Value;
 
 use crate::simulator::Fault;
-use crate::world::{Run, Running, World, ago, write_private};
+use crate::test_env::{Run, Running, TestEnv, ago, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
 
 /// Two hours with ten events.
-fn world() -> World {
-    let mut world = World::new();
-    world.start_at(ago(120));
-    world.add(SERVICE, ago(120), ago(3), 10);
-    world
+fn env() -> TestEnv {
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
+    env.add(SERVICE, ago(120), ago(3), 10);
+    env
 }
 
 /// The program with these words alone, in an environment of its own.
@@ -114,18 +114,18 @@ fn help_and_version_go_to_standard_output() {
 }
 
 /// Writes this configuration; its place.
-fn write(world: &World, text: &str) -> String {
-    let path = world.dir.path().join("other.toml");
+fn write(env: &TestEnv, text: &str) -> String {
+    let path = env.dir.path().join("other.toml");
     write_private(&path, text);
     path.display().to_string()
 }
 
 #[test]
 fn a_configuration_that_cannot_be_read_is_status_78() {
-    let world = world();
-    let missing = world.dir.path().join("none.toml").display().to_string();
-    let folder = world.dir.path().display().to_string();
-    let bytes = world.dir.path().join("bytes.toml");
+    let env = env();
+    let missing = env.dir.path().join("none.toml").display().to_string();
+    let folder = env.dir.path().display().to_string();
+    let bytes = env.dir.path().join("bytes.toml");
     fs::write(&bytes, b"name = \"\xff\"").unwrap();
     let bytes = bytes.display().to_string();
     for path in [&missing, &folder, &bytes] {
@@ -142,10 +142,10 @@ fn a_configuration_that_cannot_be_read_is_status_78() {
 
 #[test]
 fn every_fault_of_a_configuration_is_told_with_its_place_and_a_hint() {
-    let world = world();
+    let env = env();
     let text = "nam = \"x\"\n[devo]\naddress = \"collector\"\n  kye = \"é\"; x\n\n[http]\ntimeout = 60\n\
                 [services.messagesBlocked]\n[services.tap-clicks-blocked]\nlook_back = \"2d\"\ntag = \"a\"\n";
-    let path = write(&world, text);
+    let path = write(&env, text);
     let run = program(&["run", SERVICE, "--config", &path]);
     run.assert_status(78);
     let lines: Vec<&str> = run.stderr.lines().collect();
@@ -168,15 +168,15 @@ fn every_fault_of_a_configuration_is_told_with_its_place_and_a_hint() {
 #[test]
 fn a_table_that_a_run_needs_is_missed_before_anything_is_done() {
     for (table, hint) in [("devo", "--stdout"), ("tap", "Connected Applications")] {
-        let mut world = world();
+        let mut env = env();
         match table {
-            "devo" => world.devo_table.clear(),
-            _ => world.tap_table.clear(),
+            "devo" => env.devo_table.clear(),
+            _ => env.tap_table.clear(),
         }
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_error(78, &[&format!("[{table}]")], hint);
         assert_eq!(
-            (world.tap.requests().len(), world.devo.connections().len()),
+            (env.tap.requests().len(), env.devo.connections().len()),
             (0, 0)
         );
     }
@@ -192,17 +192,17 @@ fn a_start_time_is_a_time_that_is_past_or_blank() {
         ("start_time = \"2026-01-01T00:00:00\"".into(), "time zone"),
         ("start_time = 17".into(), "must be a time"),
     ] {
-        let mut world = world();
-        world.service_table = line;
-        let run = world.run(SERVICE, &[]);
+        let mut env = env();
+        env.service_table = line;
+        let run = env.run(SERVICE, &[]);
         run.assert_error(78, &["[SetupError 101]", "start_time", says], "");
-        assert_eq!(world.tap.requests().len(), 0);
+        assert_eq!(env.tap.requests().len(), 0);
     }
-    let mut world = world();
-    world.service_table = "start_time = \" \"".into();
-    world.run(SERVICE, &[]).assert_status(0);
+    let mut env = env();
+    env.service_table = "start_time = \" \"".into();
+    env.run(SERVICE, &[]).assert_status(0);
     // without one, the last day
-    assert_eq!(world.tap.requests().len(), 24);
+    assert_eq!(env.tap.requests().len(), 24);
 }
 
 #[test]
@@ -217,26 +217,26 @@ fn a_clock_may_be_set_for_loopback_addresses_alone() {
             "url = \"https://tap.example/v2\"\nstart_time",
         ),
     ] {
-        let mut world = world();
+        let mut env = env();
         match table {
-            "tap" => world.tap_table = world.tap_table.replace(from, to),
-            "devo" => world.devo_table = world.devo_table.replace(from, to),
-            _ => world.service_table = world.service_table.replace(from, to),
+            "tap" => env.tap_table = env.tap_table.replace(from, to),
+            "devo" => env.devo_table = env.devo_table.replace(from, to),
+            _ => env.service_table = env.service_table.replace(from, to),
         }
-        let run = world.run(SERVICE, &["--now", &now]);
+        let run = env.run(SERVICE, &["--now", &now]);
         run.assert_status(2).assert_says("loopback");
-        assert!(!world.state_dir().exists());
+        assert!(!env.state_dir().exists());
     }
-    world().run(SERVICE, &["--now", &now]).assert_status(0);
+    env().run(SERVICE, &["--now", &now]).assert_status(0);
 }
 
 #[test]
 fn as_much_is_said_as_was_asked_for() {
-    let run = world().run(SERVICE, &["-q"]);
+    let run = env().run(SERVICE, &["-q"]);
     run.assert_status(0);
     assert_eq!((run.stderr.as_str(), run.stdout), ("", Vec::new()));
 
-    let run = world().run(SERVICE, &[]);
+    let run = env().run(SERVICE, &[]);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     let words = [
         "info: tap-messages-blocked: caught up: 2 windows, 2 requests (218 left), 10 received, ",
@@ -251,11 +251,11 @@ fn as_much_is_said_as_was_asked_for() {
     });
 
     for verbose in ["-v", "-vv", "--verbose"] {
-        let world = world();
-        let run = world.run(SERVICE, &[verbose]);
+        let env = env();
+        let run = env.run(SERVICE, &[verbose]);
         run.assert_status(0);
         assert_eq!(run.stderr.contains("confirmed in "), verbose == "-vv");
-        for request in world.tap.requests() {
+        for request in env.tap.requests() {
             let window = request.param("interval").unwrap().to_owned();
             let about = |line: &&str| line.contains(&window);
             assert_eq!(
@@ -267,15 +267,15 @@ fn as_much_is_said_as_was_asked_for() {
         }
     }
     // quiet is not silent
-    let mut old = world();
+    let mut old = env();
     old.service_table.clear();
     old.start_at(ago(20 * 24 * 60));
     let run = old.run(SERVICE, &["-q"]);
     run.assert_status(0).assert_says("warning");
     assert_eq!(run.stderr.lines().count(), 1);
-    let world = world();
-    world.tap.script(|_, _| Some(Fault::status(401, "")));
-    world.run(SERVICE, &["-q"]).assert_error(77, &["401"], "");
+    let env = env();
+    env.tap.script(|_, _| Some(Fault::status(401, "")));
+    env.run(SERVICE, &["-q"]).assert_error(77, &["401"], "");
 }
 
 /// Every line is an object with time, level and message.
@@ -292,8 +292,8 @@ fn objects(stderr: &str) -> Vec<Value> {
 
 #[test]
 fn as_json_every_line_is_an_object_and_the_last_one_counts() {
-    let world = world();
-    let run = world.run(SERVICE, &["--log-format", "json", "-vv"]);
+    let env = env();
+    let run = env.run(SERVICE, &["--log-format", "json", "-vv"]);
     run.assert_status(0);
     let lines = objects(&run.stderr);
     assert!(lines.len() > 3);
@@ -319,10 +319,9 @@ fn as_json_every_line_is_an_object_and_the_last_one_counts() {
     assert!(summary["@devo_pulling_id"].is_string());
     assert!((60..300).contains(&summary["behind_seconds"].as_i64().unwrap()));
 
-    world
-        .tap
+    env.tap
         .script(|_, _| Some(Fault::status(403, "no\nentry \u{1b}[31m")));
-    let run = world.run(SERVICE, &["--log-format", "json"]);
+    let run = env.run(SERVICE, &["--log-format", "json"]);
     run.assert_status(77);
     let lines = objects(&run.stderr);
     assert_eq!(lines[lines.len() - 2]["summary"]["outcome"], "failed");
@@ -345,14 +344,14 @@ fn as_json_every_line_is_an_object_and_the_last_one_counts() {
 }
 
 /// What is said to a file that is, or is not, what `$JOURNAL_STREAM` names.
-fn said_to_a_file(world: &mut World, words: &[&str], is_the_journal: bool) -> String {
-    let path = world.dir.path().join("stderr");
+fn said_to_a_file(env: &mut TestEnv, words: &[&str], is_the_journal: bool) -> String {
+    let path = env.dir.path().join("stderr");
     let file = File::create(&path).unwrap();
     let about = file.metadata().unwrap();
     let inode = about.ino() + u64::from(!is_the_journal);
     let stream = format!("{}:{inode}", about.dev());
-    world.env.insert("JOURNAL_STREAM".into(), stream);
-    let mut command = world.command(SERVICE);
+    env.env.insert("JOURNAL_STREAM".into(), stream);
+    let mut command = env.command(SERVICE);
     let child = command
         .args(words)
         .stderr(file)
@@ -364,10 +363,10 @@ fn said_to_a_file(world: &mut World, words: &[&str], is_the_journal: bool) -> St
 
 #[test]
 fn the_journal_gets_priorities_instead_of_times() {
-    let mut world = world();
-    world.service_table.clear();
-    world.start_at(ago(8 * 24 * 60));
-    let text = said_to_a_file(&mut world, &["-vv"], true);
+    let mut env = env();
+    env.service_table.clear();
+    env.start_at(ago(8 * 24 * 60));
+    let text = said_to_a_file(&mut env, &["-vv"], true);
     for (start, count) in [("<4>", 1), ("<6>", 1)] {
         let with = text.lines().filter(|line| line.starts_with(start));
         assert_eq!(with.count(), count, "{text}");
@@ -379,21 +378,21 @@ fn the_journal_gets_priorities_instead_of_times() {
     assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
     assert!(!own.iter().any(|word| text.contains(word)), "{text}");
 
-    world.tap.script(|_, _| Some(Fault::status(401, "")));
-    let text = said_to_a_file(&mut world, &["-q"], true);
+    env.tap.script(|_, _| Some(Fault::status(401, "")));
+    let text = said_to_a_file(&mut env, &["-q"], true);
     let lines: Vec<&str> = text.lines().collect();
     assert!(
         lines[0].starts_with("<3>proofpull: ") && lines[1].starts_with("<3>hint: "),
         "{text}"
     );
-    let text = said_to_a_file(&mut world, &[], false);
+    let text = said_to_a_file(&mut env, &[], false);
     assert!(text.starts_with(&year) && !text.contains("<3>"), "{text}");
 }
 
 #[test]
 fn the_configuration_is_named_by_an_option_or_the_environment() {
-    let world = world();
-    let path = world.write_config().display().to_string();
+    let env = env();
+    let path = env.write_config().display().to_string();
     let run = |config: &[&str], variable: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
         command.args(["run", SERVICE]).args(config).env_clear();
@@ -409,52 +408,50 @@ fn the_configuration_is_named_by_an_option_or_the_environment() {
 
 #[test]
 fn the_state_folder_is_that_of_the_option_the_configuration_or_the_unit() {
-    let mut world = world();
-    let dir = |name: &str| world.dir.path().join(name).display().to_string();
+    let mut env = env();
+    let dir = |name: &str| env.dir.path().join(name).display().to_string();
     let (option, unit) = (dir("by-option"), dir("by-unit"));
     let both = format!("{unit}:{}", dir("second"));
     let without = write(
-        &world,
-        &fs::read_to_string(world.write_config())
+        &env,
+        &fs::read_to_string(env.write_config())
             .unwrap()
             .replacen("state_dir", "# ", 1),
     );
-    world.env.insert("STATE_DIRECTORY".into(), both);
+    env.env.insert("STATE_DIRECTORY".into(), both);
     let made = |place: &str| Path::new(place).join(format!("{SERVICE}.json")).exists();
 
-    world
-        .run(SERVICE, &["--state-dir", &option])
-        .assert_status(0);
-    assert!(made(&option) && !world.state_dir().exists() && !made(&unit));
-    world.run(SERVICE, &[]).assert_status(0);
-    assert!(made(&world.state_dir().display().to_string()) && !made(&unit));
+    env.run(SERVICE, &["--state-dir", &option]).assert_status(0);
+    assert!(made(&option) && !env.state_dir().exists() && !made(&unit));
+    env.run(SERVICE, &[]).assert_status(0);
+    assert!(made(&env.state_dir().display().to_string()) && !made(&unit));
     let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
     command
         .args(["run", SERVICE, "--config", &without])
         .env_clear()
-        .envs(&world.env);
+        .envs(&env.env);
     Running::start(&mut command).wait().assert_status(0);
     assert!(made(&unit));
 }
 
 #[test]
 fn a_relative_path_counts_from_the_configuration() {
-    let mut world = world();
-    let dir = world.dir.path().display().to_string() + "/";
-    for table in [&mut world.devo_table, &mut world.tap_table] {
+    let mut env = env();
+    let dir = env.dir.path().display().to_string() + "/";
+    for table in [&mut env.devo_table, &mut env.tap_table] {
         assert!(table.contains(&dir));
         *table = table.replace(&dir, "");
     }
-    let text = fs::read_to_string(world.write_config()).unwrap();
-    write_private(&world.config_path(), &text.replace(&dir, "./"));
-    let name = world.config_path();
+    let text = fs::read_to_string(env.write_config()).unwrap();
+    write_private(&env.config_path(), &text.replace(&dir, "./"));
+    let name = env.config_path();
     let name = Path::new(name.file_name().unwrap());
-    let elsewhere = world.dir.path().join("elsewhere");
+    let elsewhere = env.dir.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     // from another folder, and with a relative name of the configuration itself
     for (folder, config) in [
         (elsewhere.as_path(), Path::new("..").join(name)),
-        (Path::new("/"), world.config_path()),
+        (Path::new("/"), env.config_path()),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
         command.args(["run", SERVICE, "--config"]).arg(config);
@@ -462,6 +459,6 @@ fn a_relative_path_counts_from_the_configuration() {
             .wait()
             .assert_status(0);
     }
-    assert!(world.state_dir().join(format!("{SERVICE}.json")).exists());
-    world.assert_exactly_once(SERVICE);
+    assert!(env.state_dir().join(format!("{SERVICE}.json")).exists());
+    env.assert_exactly_once(SERVICE);
 }

@@ -1,29 +1,29 @@
 //! Every event arrives, and arrives once, whatever TAP does to the order and the time of things.
 
 use crate::simulator::Rng;
-use crate::world::{World, array, seed};
+use crate::test_env::{TestEnv, array, seed};
 
 fn check_exactly_once(service: &str) {
     let mut rng = Rng::new(seed());
-    let mut world = World::new();
-    world.fill(&mut rng, 26, 60);
-    let late = world.tap.serials(array(service)).values().sum::<usize>();
+    let mut env = TestEnv::new();
+    env.fill(&mut rng, 26, 60);
+    let late = env.tap.serials(array(service)).values().sum::<usize>();
 
-    let first = world.run(service, &[]);
+    let first = env.run(service, &[]);
     first.assert_status(0).assert_says("caught up");
     assert!(first.count("requests") <= 28, "{}", first.stderr);
 
-    world.tap.release_late();
+    env.tap.release_late();
     let late = late as u64 - first.count("delivered");
-    let second = world.run(service, &[]);
+    let second = env.run(service, &[]);
     second.assert_status(0);
     assert_eq!(
         (second.count("late"), second.count("delivered")),
         (late, late)
     );
-    world.assert_exactly_once(service);
+    env.assert_exactly_once(service);
 
-    let third = world.run(service, &[]);
+    let third = env.run(service, &[]);
     third.assert_status(0);
     assert_eq!(third.count("delivered"), 0);
 }

@@ -8,15 +8,15 @@ use time::{Duration, OffsetDateTime};
 
 use crate::simulator::isolation::visit;
 use crate::simulator::{API_KEY, Event, Fault, Framing, Jobs, Request, Rng, Style, wait_until};
-use crate::world::{Run, World, ago, each, play, rounds, seed};
+use crate::test_env::{Run, TestEnv, ago, each, play, rounds, seed};
 
 const SERVICE: &str = "isolation-url";
 const HOUR: Duration = Duration::HOUR;
 
 /// Records from `hours` ago to 35 minutes ago: several in some seconds, twins, and such at the edges
 /// of windows. One in twenty of the last hour is late.
-fn filled(rng: &mut Rng, hours: i32, per_hour: usize) -> World {
-    let mut world = World::new();
+fn filled(rng: &mut Rng, hours: i32, per_hour: usize) -> TestEnv {
+    let mut env = TestEnv::new();
     let now = ago(0);
     let (from, to) = (now - HOUR * hours, now - Duration::minutes(35));
     let mut serial = 0;
@@ -35,15 +35,15 @@ fn filled(rng: &mut Rng, hours: i32, per_hour: usize) -> World {
             serial += 1;
             let event = Event::new(created, visit(rng, created, serial));
             if number < 3 || rng.chance(5) {
-                world.isolation.add(event.clone());
+                env.isolation.add(event.clone());
             }
             let late = created > now - Duration::minutes(80) && rng.chance(20);
-            world.isolation.add(if late { event.late() } else { event });
+            env.isolation.add(if late { event.late() } else { event });
         }
         hour += HOUR;
     }
-    world.start_at(from);
-    world
+    env.start_at(from);
+    env
 }
 
 fn window(request: &Request) -> [String; 3] {
@@ -51,8 +51,8 @@ fn window(request: &Request) -> [String; 3] {
 }
 
 /// The windows that were asked for as first requests of jobs.
-fn windows(world: &World) -> Vec<(OffsetDateTime, OffsetDateTime)> {
-    let requests = world.isolation.requests();
+fn windows(env: &TestEnv) -> Vec<(OffsetDateTime, OffsetDateTime)> {
+    let requests = env.isolation.requests();
     let first = requests
         .iter()
         .filter(|asked| asked.param("jobId").is_none());
@@ -65,30 +65,30 @@ fn windows(world: &World) -> Vec<(OffsetDateTime, OffsetDateTime)> {
         .collect()
 }
 
-fn check_exactly_once(world: &World, jobs: Jobs, style: Style) {
-    world.isolation.set_jobs(jobs);
-    world.isolation.set_style(style);
-    let first = world.run(SERVICE, &[]);
+fn check_exactly_once(env: &TestEnv, jobs: Jobs, style: Style) {
+    env.isolation.set_jobs(jobs);
+    env.isolation.set_style(style);
+    let first = env.run(SERVICE, &[]);
     first.assert_status(0).assert_says("caught up");
-    let all: usize = world.isolation.serials().values().sum();
+    let all: usize = env.isolation.serials().values().sum();
     let late = all as u64 - first.count("delivered");
-    world.isolation.release_late();
-    let second = world.run(SERVICE, &[]);
+    env.isolation.release_late();
+    let second = env.run(SERVICE, &[]);
     second.assert_status(0);
     let counts = ["late", "delivered"].map(|word| second.count(word));
     assert_eq!(counts, [late, late], "{}", second.stderr);
-    world.assert_exactly_once(SERVICE);
-    let third = world.run(SERVICE, &[]);
+    env.assert_exactly_once(SERVICE);
+    let third = env.run(SERVICE, &[]);
     assert_eq!(third.assert_status(0).count("delivered"), 0);
 
     let mut from = None;
-    for (start, end) in windows(world) {
+    for (start, end) in windows(env) {
         assert!(end - start <= Duration::DAY && start < end, "{start} {end}");
         let touches = from.is_none_or(|from| from == start);
         assert!(touches || start < from.unwrap(), "a hole before {start}");
         from = Some(end);
     }
-    for request in world.isolation.requests() {
+    for request in env.isolation.requests() {
         let bearer = format!("Bearer {API_KEY}");
         let signed = |(name, value): &(String, String)| {
             name.eq_ignore_ascii_case("authorization") && *value == bearer
@@ -157,34 +157,34 @@ fn records_arrive_exactly_once_over_26_hours_whatever_jobs_and_answers_look_like
     let rows = jobs.into_iter().enumerate();
     let named = rows.map(|(shape, jobs)| (format!("{jobs:?}"), (jobs, style(shape))));
     each(named, |(jobs, style)| {
-        let world = filled(&mut Rng::new(seed()), 26, 60);
-        check_exactly_once(&world, jobs, style);
+        let env = filled(&mut Rng::new(seed()), 26, 60);
+        check_exactly_once(&env, jobs, style);
     });
 }
 
 #[test]
 fn records_arrive_exactly_once_over_30_days_by_pages_of_10_000() {
-    let world = filled(&mut Rng::new(seed()), 30 * 24 - 2, 10);
+    let env = filled(&mut Rng::new(seed()), 30 * 24 - 2, 10);
     // more than a page has in a day
     for serial in 1_000_000..1_012_345 {
         let at = ago(48 * 60) + Duration::seconds(serial % 3600);
         let body = visit(&mut Rng::new(1), at, serial.unsigned_abs());
-        world.isolation.add(Event::new(at, body));
+        env.isolation.add(Event::new(at, body));
     }
-    check_exactly_once(&world, Jobs::default(), Style::default());
-    let requests = world.isolation.requests();
+    check_exactly_once(&env, Jobs::default(), Style::default());
+    let requests = env.isolation.requests();
     let pages = requests
         .iter()
         .filter(|asked| asked.param("pageToken").is_some());
     assert_eq!(pages.count(), 1);
-    assert!((30..=34).contains(&windows(&world).len()));
+    assert!((30..=34).contains(&windows(&env).len()));
 }
 
 #[test]
 fn a_page_is_sorted_by_date() {
-    let world = filled(&mut Rng::new(seed()), 20, 30);
-    world.run(SERVICE, &[]).assert_status(0);
-    let events = world.devo.events();
+    let env = filled(&mut Rng::new(seed()), 20, 30);
+    env.run(SERVICE, &[]).assert_status(0);
+    let events = env.devo.events();
     let dates: Vec<String> = events
         .iter()
         .map(|event| {
@@ -199,30 +199,30 @@ fn a_page_is_sorted_by_date() {
 fn twins_at_the_edges_of_windows_are_as_many_events_as_they_are() {
     let rows = [true, false].map(|inclusive| (format!("end inclusive: {inclusive}"), inclusive));
     each(rows, |inclusive| {
-        let mut world = World::new();
-        world.isolation.set_end_inclusive(inclusive);
+        let mut env = TestEnv::new();
+        env.isolation.set_end_inclusive(inclusive);
         let start = ago(30 * 60);
-        world.start_at(start);
+        env.start_at(start);
         let mut rng = Rng::new(7);
         let mut serial = 0;
-        let mut add = |at: OffsetDateTime, count: usize, world: &World| {
+        let mut add = |at: OffsetDateTime, count: usize, env: &TestEnv| {
             serial += 1;
             let body = visit(&mut rng, at, serial);
             for _ in 0..count {
-                world.isolation.add(Event::new(at, body.clone()));
+                env.isolation.add(Event::new(at, body.clone()));
             }
         };
         for hours in 0..=29 {
             for second in [-1, 0, 1] {
                 let at = start + HOUR * hours + Duration::seconds(second);
                 if second >= 0 || hours > 0 {
-                    add(at, 1 + (hours as usize + 1) % 3, &world);
+                    add(at, 1 + (hours as usize + 1) % 3, &env);
                 }
             }
         }
         // windows as short as an hour, so that edges fall there; runs that end there, too
         let limit = start + HOUR * 24;
-        world.isolation.script(move |asked, _| {
+        env.isolation.script(move |asked, _| {
             let [from, to, _] = window(asked);
             let time =
                 |text: &str| proofpull::config::values::parse_instant(&format!("{text}Z")).unwrap();
@@ -231,30 +231,29 @@ fn twins_at_the_edges_of_windows_are_as_many_events_as_they_are() {
         });
         for hours in [10, 11, 12, 27, 30] {
             let now = start + HOUR * hours + Duration::minutes(30);
-            world
-                .isolation
+            env.isolation
                 .set_clock_offset(now - OffsetDateTime::now_utc());
-            let run = world.run(SERVICE, &["--now", &utc(now)]);
+            let run = env.run(SERVICE, &["--now", &utc(now)]);
             run.assert_status(0);
         }
-        world.assert_exactly_once(SERVICE);
+        env.assert_exactly_once(SERVICE);
     });
 }
 
 #[test]
 fn a_twin_that_becomes_visible_later_is_delivered_then() {
-    let mut world = World::new();
-    world.start_at(ago(120));
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
     let at = ago(50);
     let event = Event::new(at, visit(&mut Rng::new(1), at, 1));
-    world.isolation.add(event.clone());
-    world.isolation.add(event.clone().late());
-    world.isolation.add(event.late());
-    assert_eq!(world.run(SERVICE, &[]).count("delivered"), 1);
-    world.isolation.release_late();
-    assert_eq!(world.run(SERVICE, &[]).count("delivered"), 2);
-    assert_eq!(world.run(SERVICE, &[]).count("delivered"), 0);
-    world.assert_exactly_once(SERVICE);
+    env.isolation.add(event.clone());
+    env.isolation.add(event.clone().late());
+    env.isolation.add(event.late());
+    assert_eq!(env.run(SERVICE, &[]).count("delivered"), 1);
+    env.isolation.release_late();
+    assert_eq!(env.run(SERVICE, &[]).count("delivered"), 2);
+    assert_eq!(env.run(SERVICE, &[]).count("delivered"), 0);
+    env.assert_exactly_once(SERVICE);
 }
 
 fn come_again_at_once() -> Fault {
@@ -289,9 +288,9 @@ fn a_fault_at_any_request_loses_nothing_and_doubles_nothing() {
         Fault::Body(b"<html>".into()),
     ];
     let count = {
-        let world = filled(&mut Rng::new(1), 3, 40);
-        world.isolation.set_jobs(jobs);
-        world.run(SERVICE, &[]).count("requests") as usize
+        let env = filled(&mut Rng::new(1), 3, 40);
+        env.isolation.set_jobs(jobs);
+        env.run(SERVICE, &[]).count("requests") as usize
     };
     assert!(count > 5);
     let all = faults
@@ -302,47 +301,46 @@ fn a_fault_at_any_request_loses_nothing_and_doubles_nothing() {
     all.truncate(rounds(all.len()));
     let named = all.into_iter().map(|row| (format!("{row:?}"), row));
     each(named, |(fault, bad)| {
-        let mut world = filled(&mut Rng::new(1), 3, 40);
-        world.isolation.release_late();
-        world.isolation.set_jobs(jobs);
+        let mut env = filled(&mut Rng::new(1), 3, 40);
+        env.isolation.release_late();
+        env.isolation.set_jobs(jobs);
         if matches!(fault, Fault::Stall { .. } | Fault::StallBody { .. }) {
-            world.http_table = "timeout = \"2s\"\n".into();
+            env.http_table = "timeout = \"2s\"\n".into();
         }
         let fault = fault.clone();
         let hit = move |_: &Request, number: usize| (number == bad).then(|| fault.clone());
-        world.isolation.script(hit);
-        let run = world.run(SERVICE, &[]);
+        env.isolation.script(hit);
+        let run = env.run(SERVICE, &[]);
         assert!(
             matches!(run.status, Some(0 | 65 | 75 | 77)),
             "{}",
             run.stderr
         );
-        world.isolation.no_script();
-        let run = world.run(SERVICE, &[]);
+        env.isolation.no_script();
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0).assert_says("caught up");
-        world.assert_exactly_once(SERVICE);
+        env.assert_exactly_once(SERVICE);
     });
 }
 
 /// All goes wrong in this way; the position stays, and later all arrives once.
 fn check_lasting(fault: &Fault, status: i32, says: &[&str], hint: &str) -> Run {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let start = ago(100);
-    world.start_at(start);
+    env.start_at(start);
     let at = ago(60);
-    world
-        .isolation
+    env.isolation
         .add(Event::new(at, visit(&mut Rng::new(1), at, 1)));
-    world.service_table += "max_duration = \"2m\"\n";
+    env.service_table += "max_duration = \"2m\"\n";
     let fault = fault.clone();
-    world.isolation.script(move |_, _| Some(fault.clone()));
-    let run = world.run(SERVICE, &[]);
+    env.isolation.script(move |_, _| Some(fault.clone()));
+    let run = env.run(SERVICE, &[]);
     run.assert_error(status, says, hint)
         .assert_never_says(API_KEY);
-    assert_eq!(world.position(SERVICE), utc(start));
-    world.isolation.no_script();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(env.position(SERVICE), utc(start));
+    env.isolation.no_script();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
     run
 }
 
@@ -469,54 +467,54 @@ fn what_goes_wrong_has_a_status_and_a_hint_and_loses_nothing() {
 
 #[test]
 fn a_job_that_is_never_completed_ends_the_run_and_the_next_asks_for_less() {
-    let mut world = filled(&mut Rng::new(seed()), 20, 10);
-    world.isolation.release_late();
-    world.http_table = "timeout = \"1s\"\n".into();
-    world.isolation.set_jobs(Jobs {
+    let mut env = filled(&mut Rng::new(seed()), 20, 10);
+    env.isolation.release_late();
+    env.http_table = "timeout = \"1s\"\n".into();
+    env.isolation.set_jobs(Jobs {
         looks: usize::MAX,
         ..Jobs::default()
     });
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_error(69, &["RUNNING", "not COMPLETED after 8 s"], "timeout");
     // the waits grew
     assert!((5..12).contains(&run.count("requests")), "{}", run.stderr);
-    world.isolation.set_jobs(Jobs::default());
-    world.isolation.forget_requests();
-    world.run(SERVICE, &[]).assert_status(0);
-    let asked = windows(&world);
+    env.isolation.set_jobs(Jobs::default());
+    env.isolation.forget_requests();
+    env.run(SERVICE, &[]).assert_status(0);
+    let asked = windows(&env);
     assert!(asked[0].1 - asked[0].0 <= HOUR * 10, "{asked:?}");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn what_came_is_confirmed_before_a_wait_and_a_wait_notices_a_signal() {
-    let world = filled(&mut Rng::new(seed()), 2, 50);
-    world.isolation.release_late();
-    world.isolation.set_jobs(Jobs {
+    let env = filled(&mut Rng::new(seed()), 2, 50);
+    env.isolation.release_late();
+    env.isolation.set_jobs(Jobs {
         page: 20,
         looks: 0,
         ..Jobs::default()
     });
     // the second page takes for ever
     let pending = br#"{"jobId":"j","status":"RUNNING"}"#;
-    world.isolation.script(|asked, _| {
+    env.isolation.script(|asked, _| {
         let second = asked.param("pageToken").is_some();
         second.then(|| Fault::Body(pending.into()))
     });
-    let run = world.start(SERVICE, &[]);
-    wait_until(|| world.isolation.requests().len() >= 6, "some looks");
+    let run = env.start(SERVICE, &[]);
+    wait_until(|| env.isolation.requests().len() >= 6, "some looks");
     // the proof, and the page
-    assert_eq!((world.devo.count(), world.unconfirmed()), (20, 20));
-    assert_eq!(world.devo.connections().len(), 2);
+    assert_eq!((env.devo.count(), env.unconfirmed()), (20, 20));
+    assert_eq!(env.devo.connections().len(), 2);
     let signalled = Instant::now();
     run.signal("TERM");
     let run = run.wait();
     run.assert_status(0).assert_says("stopped by a signal");
     assert!(signalled.elapsed() < Wait::from_secs(30));
     assert_eq!(run.count("delivered"), 20);
-    world.isolation.no_script();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.isolation.no_script();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -526,46 +524,46 @@ fn killed_at_any_moment_it_loses_nothing_and_repeats_one_border_at_most() {
         ..Jobs::default()
     };
     let filled = |rng: &mut Rng| {
-        let world = filled(rng, 26, 40);
-        world.isolation.release_late();
-        world.isolation.set_jobs(jobs);
-        world
+        let env = filled(rng, 26, 40);
+        env.isolation.release_late();
+        env.isolation.set_jobs(jobs);
+        env
     };
     let started = Instant::now();
-    let world = filled(&mut Rng::new(1));
-    world.run(SERVICE, &[]).assert_status(0);
+    let env = filled(&mut Rng::new(1));
+    env.run(SERVICE, &[]).assert_status(0);
     let typical = started.elapsed();
-    let events = world.devo.count();
+    let events = env.devo.count();
     play(60, |rng| {
-        let world = filled(rng);
+        let env = filled(rng);
         let mut unconfirmed = 0;
         for _ in 0..1 + rng.below(3) {
-            let mut run = world.start(SERVICE, &[]);
-            let count = world.devo.count() + rng.below(events);
+            let mut run = env.start(SERVICE, &[]);
+            let count = env.devo.count() + rng.below(events);
             let until = Instant::now() + typical.mul_f64(rng.below(1000) as f64 / 1000.0);
             let by_time = rng.chance(40);
             run.until(|| match by_time {
                 true => Instant::now() >= until,
-                false => world.devo.count() >= count,
+                false => env.devo.count() >= count,
             });
-            unconfirmed += world.kill(run);
+            unconfirmed += env.kill(run);
         }
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0).assert_says("caught up");
-        world.assert_repeated_at_most(SERVICE, unconfirmed);
+        env.assert_repeated_at_most(SERVICE, unconfirmed);
     });
 }
 
 #[test]
 fn windows_end_so_far_before_the_present_as_is_configured() {
     for (offset, minutes) in [("", 30), ("0s", 0), ("1440m", 1440), ("90m", 90)] {
-        let mut world = World::new();
-        world.start_at(ago(30 * 60));
+        let mut env = TestEnv::new();
+        env.start_at(ago(30 * 60));
         if !offset.is_empty() {
-            world.service_table += &format!("window_offset = {offset:?}\n");
+            env.service_table += &format!("window_offset = {offset:?}\n");
         }
-        world.run(SERVICE, &[]).assert_status(0);
-        let last = windows(&world).pop().unwrap().1;
+        env.run(SERVICE, &[]).assert_status(0);
+        let last = windows(&env).pop().unwrap().1;
         let expected = ago(minutes);
         assert!(
             (expected - last).abs() < Duration::minutes(2),
@@ -573,72 +571,70 @@ fn windows_end_so_far_before_the_present_as_is_configured() {
         );
     }
     for wrong in ["1441m", "-1m", "30"] {
-        let mut world = World::new();
-        world.service_table += &format!("window_offset = {wrong:?}\n");
-        let run = world.run(SERVICE, &[]);
+        let mut env = TestEnv::new();
+        env.service_table += &format!("window_offset = {wrong:?}\n");
+        let run = env.run(SERVICE, &[]);
         run.assert_status(78).assert_says("window_offset");
-        assert!(world.isolation.requests().is_empty());
+        assert!(env.isolation.requests().is_empty());
     }
 }
 
 #[test]
 fn what_isolation_no_longer_keeps_is_a_gap_and_a_backfill_stays_apart() {
-    let mut world = World::new();
-    world.start_at(ago(40 * 24 * 60));
+    let mut env = TestEnv::new();
+    env.start_at(ago(40 * 24 * 60));
     let old = ago(35 * 24 * 60);
-    world
-        .isolation
+    env.isolation
         .set_clock_offset(old - OffsetDateTime::now_utc());
-    world.run(SERVICE, &["--now", &utc(old)]).assert_status(0);
-    let position = world.position(SERVICE);
-    world.isolation.set_clock_offset(Duration::ZERO);
+    env.run(SERVICE, &["--now", &utc(old)]).assert_status(0);
+    let position = env.position(SERVICE);
+    env.isolation.set_clock_offset(Duration::ZERO);
     for days in [29, 10, 1] {
         let at = ago(days * 24 * 60);
-        world
-            .isolation
+        env.isolation
             .add(Event::new(at, visit(&mut Rng::new(1), at, days as u64)));
     }
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(3)
         .assert_says(&format!("between {position}"));
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 
-    let before = std::fs::read(world.state_dir().join(format!("{SERVICE}.json"))).unwrap();
+    let before = std::fs::read(env.state_dir().join(format!("{SERVICE}.json"))).unwrap();
     let words = ["--start-time", "11d", "--end-time", "9d"];
-    let run = world.run(SERVICE, &words);
+    let run = env.run(SERVICE, &words);
     assert_eq!(run.assert_status(0).count("delivered"), 1);
-    let after = std::fs::read(world.state_dir().join(format!("{SERVICE}.json"))).unwrap();
+    let after = std::fs::read(env.state_dir().join(format!("{SERVICE}.json"))).unwrap();
     assert_eq!(before, after);
-    let run = world.run(SERVICE, &["--start-time", "10m"]);
+    let run = env.run(SERVICE, &["--start-time", "10m"]);
     run.assert_error(2, &["nothing to backfill"], "30m ago at the latest");
 }
 
 #[test]
 fn a_key_that_is_missing_or_none_is_said_before_anything_is_asked() {
-    let mut world = World::new();
-    world.isolation_table.clear();
-    let run = world.run(SERVICE, &[]);
+    let mut env = TestEnv::new();
+    env.isolation_table.clear();
+    let run = env.run(SERVICE, &[]);
     run.assert_error(78, &["no table [isolation]"], "Reporting API");
     for wrong in ["two words", "schlüssel"] {
-        world.isolation_table = format!("api_key = {wrong:?}\n");
-        let run = world.run(SERVICE, &[]);
+        env.isolation_table = format!("api_key = {wrong:?}\n");
+        let run = env.run(SERVICE, &[]);
         run.assert_error(78, &["api_key of [isolation]"], "alone")
             .assert_never_says(wrong);
     }
-    assert!(world.isolation.requests().is_empty());
+    assert!(env.isolation.requests().is_empty());
     // a set clock is for loopback addresses alone
-    let mut world = World::new();
-    world.service_table = "url = \"https://isolation.example/x\"".into();
-    let text = std::fs::read_to_string(world.write_config()).unwrap();
+    let mut env = TestEnv::new();
+    env.service_table = "url = \"https://isolation.example/x\"".into();
+    let text = std::fs::read_to_string(env.write_config()).unwrap();
     let built_in: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with("url"))
         .collect();
-    let path = world.dir.path().join("built-in.toml");
-    crate::world::write_private(&path, &built_in.join("\n"));
+    let path = env.dir.path().join("built-in.toml");
+    crate::test_env::write_private(&path, &built_in.join("\n"));
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_proofpull"));
     let words = ["run", SERVICE, "--now", "2026-01-01T00:00:00Z", "--config"];
-    let run = crate::world::Running::start(command.args(words).arg(path).env_clear()).wait();
+    let run = crate::test_env::Running::start(command.args(words).arg(path).env_clear()).wait();
     run.assert_status(2).assert_says("loopback");
 }
 
@@ -651,63 +647,61 @@ fn a_page_that_is_too_big_to_hold_arrives_in_pieces() {
         .flat_map(|row| [true, false].map(|last| (row, last)));
     let named = rows.map(|row| (format!("{row:?}"), row));
     each(named, |((count, size), array_first)| {
-        let mut world = World::new();
-        world.start_at(ago(120));
+        let mut env = TestEnv::new();
+        env.start_at(ago(120));
         let at = ago(60);
         for serial in 0..count as u64 {
             let body = visit(&mut Rng::new(1), at, serial);
             let text = String::from_utf8(body.text().into()).unwrap();
             let region = format!("\"region\":\"{}\"", "x".repeat(size));
             let text = text.replace("\"region\":\"US\"", &region);
-            world.isolation.add(Event::new(at, text));
+            env.isolation.add(Event::new(at, text));
         }
-        world.isolation.set_style(Style {
+        env.isolation.set_style(Style {
             array_first,
             gzip: false,
             ..Style::default()
         });
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0);
-        world.assert_exactly_once(SERVICE);
-        let again = world.run(SERVICE, &[]);
+        env.assert_exactly_once(SERVICE);
+        let again = env.run(SERVICE, &[]);
         assert_eq!(again.assert_status(0).count("delivered"), 0);
     });
 }
 
 #[test]
-fn a_record_that_becomes_visible_nine_hours_late_arrives_once_by_the_second_look() {
-    let mut world = World::new();
+fn a_record_that_becomes_visible_nine_hours_late_arrives_once_by_the_recheck_after() {
+    let mut env = TestEnv::new();
     let start = ago(17 * 60);
-    world.start_at(start);
+    env.start_at(start);
     let mut rng = Rng::new(seed());
     let created = start + Duration::minutes(100);
     for serial in 0..90 {
         let at = start + Duration::minutes(serial as i64 * 10);
-        world
-            .isolation
+        env.isolation
             .add(Event::new(at, visit(&mut rng, at, serial)));
     }
     let late = Event::new(created, visit(&mut rng, created, 1000)).visible_from(created + HOUR * 9);
     // twins
-    world.isolation.add(late.clone());
-    world.isolation.add(late);
+    env.isolation.add(late.clone());
+    env.isolation.add(late);
     let mut found = Vec::new();
     for hour in 1..=16 {
         let now = start + HOUR * hour;
-        world
-            .isolation
+        env.isolation
             .set_clock_offset(now - OffsetDateTime::now_utc());
-        let run = world.run(SERVICE, &["--now", &utc(now)]);
+        let run = env.run(SERVICE, &["--now", &utc(now)]);
         run.assert_status(0);
-        if run.stderr.contains("(2 by the second look)") {
+        if run.stderr.contains("(2 by the recheck)") {
             run.assert_says("warning: 2 events became visible, or changed, too late");
             found.push(hour);
         } else {
-            run.assert_never_says("by the second look");
+            run.assert_never_says("by the recheck");
         }
     }
     assert_eq!(found, [14], "after 12 hours and window_offset");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 /// As the service answers for an empty range, by what others have seen of it.
@@ -721,25 +715,21 @@ fn an_answer_without_data_whose_total_is_0_is_an_empty_range() {
     each(
         answers.map(|answer| (answer.to_owned(), answer)),
         |answer| {
-            let mut world = World::new();
+            let mut env = TestEnv::new();
             let start = ago(300);
-            world.start_at(start);
-            world
-                .isolation
+            env.start_at(start);
+            env.isolation
                 .script(move |_, _| Some(Fault::Body(answer.into())));
-            let run = world.run(SERVICE, &[]);
+            let run = env.run(SERVICE, &[]);
             run.assert_status(0).assert_says("caught up");
             assert_eq!(run.count("received"), 0);
-            let position = world.position(SERVICE);
+            let position = env.position(SERVICE);
             assert!(position > utc(start + Duration::hours(4)), "{position}");
 
             // what becomes visible then is found by look_back
-            world.isolation.no_script();
-            world.add(SERVICE, ago(80), ago(70), 5);
-            assert_eq!(
-                world.run(SERVICE, &[]).assert_status(0).count("delivered"),
-                5
-            );
+            env.isolation.no_script();
+            env.add(SERVICE, ago(80), ago(70), 5);
+            assert_eq!(env.run(SERVICE, &[]).assert_status(0).count("delivered"), 5);
         },
     );
 }
@@ -747,20 +737,20 @@ fn an_answer_without_data_whose_total_is_0_is_an_empty_range() {
 /// The second page of a job is no range of its own.
 #[test]
 fn a_page_without_data_is_none_even_if_its_total_is_0() {
-    let world = filled(&mut Rng::new(seed()), 5, 200);
-    world.isolation.set_jobs(Jobs {
+    let env = filled(&mut Rng::new(seed()), 5, 200);
+    env.isolation.set_jobs(Jobs {
         page: 70,
         looks: 0,
         ..Jobs::default()
     });
-    world.isolation.script(|asked, _| {
+    env.isolation.script(|asked, _| {
         let later = asked.param("pageToken").is_some();
         later.then(|| Fault::Body(r#"{"jobId":"j","status":"COMPLETED","total":0}"#.into()))
     });
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["no array \"data\""], "there is a pageToken");
-    world.isolation.no_script();
-    world.isolation.release_late();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.isolation.no_script();
+    env.isolation.release_late();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }

@@ -5,58 +5,58 @@ use std::thread::sleep;
 use std::time::{Duration as Wait, Instant};
 
 use crate::simulator::{Behaviour, Ended, Fault, Rng, Style, wait_until};
-use crate::world::{Run, World, ago, each, play, seed};
+use crate::test_env::{Run, TestEnv, ago, each, play, seed};
 
 const SERVICE: &str = "tap-messages-blocked";
 
 /// Three hours of events, none of them late; TAP and the receiver may be silent for long.
-fn filled(rng: &mut Rng) -> World {
-    let mut world = World::new();
-    world.fill(rng, 3, 40);
-    world.tap.release_late();
-    world.tap.set_style(Style {
+fn filled(rng: &mut Rng) -> TestEnv {
+    let mut env = TestEnv::new();
+    env.fill(rng, 3, 40);
+    env.tap.release_late();
+    env.tap.set_style(Style {
         gzip: false,
         ..Style::default()
     });
-    world.http_table = "timeout = \"120s\"\n".into();
-    world
+    env.http_table = "timeout = \"120s\"\n".into();
+    env
 }
 
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_repeats_one_border_at_most() {
-    let world = filled(&mut Rng::new(seed()));
+    let env = filled(&mut Rng::new(seed()));
     let started = Instant::now();
-    world.run(SERVICE, &[]).assert_status(0);
+    env.run(SERVICE, &[]).assert_status(0);
     // eight worlds on few cores are slower than one
     let typical = started.elapsed() * 4;
-    let events = world.devo.count();
+    let events = env.devo.count();
     play(200, |rng| {
-        let world = filled(rng);
+        let env = filled(rng);
         let mut unconfirmed = 0;
         for _ in 0..1 + rng.below(3) {
-            let mut run = world.start(SERVICE, &[]);
-            let (asked, connected) = (world.tap.requests().len(), world.devo.connections().len());
+            let mut run = env.start(SERVICE, &[]);
+            let (asked, connected) = (env.tap.requests().len(), env.devo.connections().len());
             match rng.below(4) {
                 0 => sleep(typical.mul_f64(rng.below(1000) as f64 / 1000.0)),
                 1 => {
-                    let count = world.devo.count() + rng.below(events);
-                    run.until(|| world.devo.count() >= count);
+                    let count = env.devo.count() + rng.below(events);
+                    run.until(|| env.devo.count() >= count);
                 }
                 2 => {
                     let count = asked + 1 + rng.below(4);
-                    run.until(|| world.tap.requests().len() >= count);
+                    run.until(|| env.tap.requests().len() >= count);
                 }
                 _ => {
                     let count = connected + 1 + rng.below(4);
-                    run.until(|| world.devo.connections().len() >= count);
+                    run.until(|| env.devo.connections().len() >= count);
                 }
             }
             sleep(Wait::from_micros(rng.bits() % 3000));
-            unconfirmed += world.kill(run);
+            unconfirmed += env.kill(run);
         }
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0).assert_says("caught up");
-        world.assert_repeated_at_most(SERVICE, unconfirmed);
+        env.assert_repeated_at_most(SERVICE, unconfirmed);
     });
 }
 
@@ -67,15 +67,15 @@ struct Case {
     /// What the receiver does with the connection of a number; 0 is the proof.
     receiver: fn(usize) -> Behaviour,
     /// When the signal comes.
-    when: fn(&World) -> bool,
+    when: fn(&TestEnv) -> bool,
 }
 
 const LONG: Wait = Wait::from_secs(60);
 
 fn cases() -> Vec<Case> {
     let normal: fn(usize) -> Behaviour = |_| Behaviour::Normal;
-    let some_came: fn(&World) -> bool = |world| world.devo.count() > 0;
-    let asked: fn(&World) -> bool = |world| !world.tap.requests().is_empty();
+    let some_came: fn(&TestEnv) -> bool = |env| env.devo.count() > 0;
+    let asked: fn(&TestEnv) -> bool = |env| !env.tap.requests().is_empty();
     let stall = |at| Fault::StallBody { at, wait: LONG };
     let slow = |piece, pause| Fault::Slow {
         piece,
@@ -112,7 +112,7 @@ fn cases() -> Vec<Case> {
             "in the first handshake",
             None,
             |_| Behaviour::Silent,
-            |world| world.devo.connections().len() == 1,
+            |env| env.devo.connections().len() == 1,
         ),
         case(
             "in a later handshake",
@@ -121,7 +121,7 @@ fn cases() -> Vec<Case> {
                 2 => Behaviour::Silent,
                 _ => Behaviour::Normal,
             },
-            |world| world.devo.connections().len() == 3,
+            |env| env.devo.connections().len() == 3,
         ),
         case(
             "before the confirmation",
@@ -131,8 +131,8 @@ fn cases() -> Vec<Case> {
                 pause: Wait::ZERO,
                 hold: Wait::from_millis(1500),
             },
-            |world| {
-                let connections = world.devo.connections();
+            |env| {
+                let connections = env.devo.connections();
                 let data = connections.get(1);
                 data.is_some_and(|data| data.ended == Ended::Goodbye)
             },
@@ -157,23 +157,23 @@ fn a_signal_ends_it_in_good_order_wherever_it_waits() {
     let all = signals.into_iter().flatten();
     let named = all.map(|(signal, case)| (format!("{signal} {}", case.name), (signal, case)));
     each(named, |(signal, case)| {
-        let world = filled(&mut Rng::new(seed));
+        let env = filled(&mut Rng::new(seed));
         let Case {
             fault,
             receiver,
             when,
             ..
         } = case;
-        world.tap.script(move |_, _| fault.clone());
-        world.devo.behave(receiver);
-        let run = world.start(SERVICE, &[]);
-        wait_until(|| when(&world), "the moment");
+        env.tap.script(move |_, _| fault.clone());
+        env.devo.behave(receiver);
+        let run = env.start(SERVICE, &[]);
+        wait_until(|| when(&env), "the moment");
         run.signal(signal);
         let signalled = Instant::now();
         let run = run.wait();
         assert!(signalled.elapsed() < LONG / 3, "{:?}", signalled.elapsed());
         check_end(&run, "stopped by a signal");
-        check_the_rest(&world);
+        check_the_rest(&env);
     });
 }
 
@@ -190,16 +190,16 @@ fn the_end_of_its_time_ends_it_in_good_order() {
     let faults = [("between answers", stall), ("in an answer", slow)];
     let faults = faults.map(|(name, fault)| (name.to_owned(), fault));
     each(faults, |fault| {
-        let mut world = filled(&mut Rng::new(seed));
-        world.tap.script(move |_, _| Some(fault.clone()));
-        let run = world.run(SERVICE, &["--max-duration", "1s"]);
+        let mut env = filled(&mut Rng::new(seed));
+        env.tap.script(move |_, _| Some(fault.clone()));
+        let run = env.run(SERVICE, &["--max-duration", "1s"]);
         check_end(&run, "stopped at max_duration");
-        let before = world.service_table.clone();
-        world.service_table += "max_duration = \"1s\"\n";
-        let run = world.run(SERVICE, &[]);
+        let before = env.service_table.clone();
+        env.service_table += "max_duration = \"1s\"\n";
+        let run = env.run(SERVICE, &[]);
         check_end(&run, "stopped at max_duration");
-        world.service_table = before;
-        check_the_rest(&world);
+        env.service_table = before;
+        check_the_rest(&env);
     });
 }
 
@@ -210,31 +210,31 @@ fn check_end(run: &Run, how: &str) {
 }
 
 /// The next run finds the rest, and repeats nothing.
-fn check_the_rest(world: &World) {
-    world.tap.no_script();
-    world.devo.behave(|_| Behaviour::Normal);
-    let run = world.run(SERVICE, &[]);
+fn check_the_rest(env: &TestEnv) {
+    env.tap.no_script();
+    env.devo.behave(|_| Behaviour::Normal);
+    let run = env.run(SERVICE, &[]);
     check_end(&run, "caught up");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn what_was_read_and_not_sent_is_not_taken_for_known_by_a_clean_up() {
-    let mut world = World::new();
-    world.start_at(ago(26 * 60));
+    let mut env = TestEnv::new();
+    env.start_at(ago(26 * 60));
     // so many that most identities have expired at the next run, which cleans up at its end
-    world.add(SERVICE, ago(26 * 60), ago(50), 5000);
-    world.run(SERVICE, &[]).assert_status(0);
-    world.add(SERVICE, ago(40), ago(5), 20);
-    let proof = world.devo.connections().len();
-    world.devo.behave(move |number| match number == proof {
+    env.add(SERVICE, ago(26 * 60), ago(50), 5000);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.add(SERVICE, ago(40), ago(5), 20);
+    let proof = env.devo.connections().len();
+    env.devo.behave(move |number| match number == proof {
         true => Behaviour::Normal,
         false => Behaviour::Silent,
     });
-    let run = world.start(SERVICE, &[]);
-    let opened = || world.devo.connections().len() == proof + 2;
+    let run = env.start(SERVICE, &[]);
+    let opened = || env.devo.connections().len() == proof + 2;
     wait_until(opened, "the connection for the new events");
     run.signal("TERM");
     check_end(&run.wait(), "stopped by a signal");
-    check_the_rest(&world);
+    check_the_rest(&env);
 }

@@ -1,7 +1,7 @@
 //! End-to-end tests: the real program against the simulator.
 
 mod simulator;
-mod world;
+mod test_env;
 
 mod answers;
 mod backfill;
@@ -10,7 +10,6 @@ mod check;
 mod command;
 mod complete;
 mod devo_sdk;
-mod hidden;
 mod isolation;
 mod killed;
 mod manual;
@@ -28,8 +27,9 @@ mod pod_silence;
 mod quota;
 mod real_receivers;
 mod receiver;
+mod recheck;
 mod record;
-mod second_look;
+mod redaction;
 mod secrets;
 mod state;
 mod status;

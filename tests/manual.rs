@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
-use proofpull::cli::Cli;
-use proofpull::config::check::look;
+use proofpull::cli::args::Cli;
+use proofpull::config::keys::look;
 use proofpull::service::SERVICES;
 use time::OffsetDateTime;
 
 use crate::check::examples;
-use crate::world::Running;
+use crate::test_env::Running;
 
 const PROGRAM: &str = include_str!("../man/proofpull.1");
 const CONFIGURATION: &str = include_str!("../man/proofpull.toml.5");

@@ -7,31 +7,31 @@ use std::process::Command;
 use socket2::{Domain, Socket, Type};
 
 use crate::simulator::{Behaviour, Certs, Options, Proxy, Tap};
-use crate::world::{Run, Running, World, ago, each};
+use crate::test_env::{Run, Running, TestEnv, ago, each};
 
 const SERVICE: &str = "tap-clicks-permitted";
 
 /// An hour with ten events.
-fn fill(mut world: World) -> World {
-    world.start_at(ago(60));
-    world.add(SERVICE, ago(60), ago(3), 10);
-    world
+fn fill(mut env: TestEnv) -> TestEnv {
+    env.start_at(ago(60));
+    env.add(SERVICE, ago(60), ago(3), 10);
+    env
 }
 
 /// TAP over TLS, its CA trusted.
-fn world_over_tls() -> World {
+fn world_over_tls() -> TestEnv {
     world_with(Tap::start_tls)
 }
 
-fn world_with(tap: impl FnOnce(&Certs) -> Tap) -> World {
+fn world_with(tap: impl FnOnce(&Certs) -> Tap) -> TestEnv {
     let dir = tempfile::tempdir().unwrap();
     let certs = dir.path().join("certs");
     std::fs::create_dir(&certs).unwrap();
     let certs = Certs::make(&certs);
     let tap = tap(&certs);
-    let mut world = World::of(dir, Options::default(), tap, certs);
-    world.http_table += &format!("ca = {:?}\n", world.certs.ca());
-    fill(world)
+    let mut env = TestEnv::of(dir, Options::default(), tap, certs);
+    env.http_table += &format!("ca = {:?}\n", env.certs.ca());
+    fill(env)
 }
 
 fn set(table: &mut String, key: &str, value: &str) {
@@ -43,32 +43,32 @@ fn set(table: &mut String, key: &str, value: &str) {
 }
 
 #[track_caller]
-fn assert_works(world: &World) {
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+fn assert_works(env: &TestEnv) {
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 /// The run ends so, and nothing was asked for or sent.
-fn check_fails(world: &World, status: i32, says: &[&str], hint: &str) -> Run {
-    let run = world.run(SERVICE, &[]);
+fn check_fails(env: &TestEnv, status: i32, says: &[&str], hint: &str) -> Run {
+    let run = env.run(SERVICE, &[]);
     run.assert_error(status, says, hint);
-    assert_eq!(world.tap.requests().len(), 0);
-    assert_eq!(world.devo.count(), 0);
+    assert_eq!(env.tap.requests().len(), 0);
+    assert_eq!(env.devo.count(), 0);
     run
 }
 
 #[test]
 fn tap_is_verified_and_a_ca_can_be_added() {
     assert_works(&world_over_tls());
-    let mut world = world_over_tls();
-    world.http_table = "timeout = \"20s\"\n".into();
-    check_fails(&world, 69, &["[PullError 301]"], "[http] ca");
-    let world = world_with(|certs| Tap::start_tls_with(&certs.server_for("tap.example")));
-    check_fails(&world, 69, &["[PullError 301]"], "another name");
-    let world = world_with(|certs| Tap::start_tls_with(&certs.expired_server()));
-    check_fails(&world, 69, &["[PullError 301]"], "expired");
-    let world = world_with(|certs| Tap::start_tls_with(&certs.other_ca().server));
-    check_fails(&world, 69, &["[PullError 301]"], "not trusted");
+    let mut env = world_over_tls();
+    env.http_table = "timeout = \"20s\"\n".into();
+    check_fails(&env, 69, &["[PullError 301]"], "[http] ca");
+    let env = world_with(|certs| Tap::start_tls_with(&certs.server_for("tap.example")));
+    check_fails(&env, 69, &["[PullError 301]"], "another name");
+    let env = world_with(|certs| Tap::start_tls_with(&certs.expired_server()));
+    check_fails(&env, 69, &["[PullError 301]"], "expired");
+    let env = world_with(|certs| Tap::start_tls_with(&certs.other_ca().server));
+    check_fails(&env, 69, &["[PullError 301]"], "not trusted");
 }
 
 #[test]
@@ -78,57 +78,56 @@ fn plain_http_is_for_the_loopback_alone() {
         "http://10.0.0.1",
         "http://localhost.example",
     ] {
-        let mut world = fill(World::new());
-        set(&mut world.tap_table, "base_url", url);
-        check_fails(&world, 78, &["[tap] base_url", "loopback"], "https");
+        let mut env = fill(TestEnv::new());
+        set(&mut env.tap_table, "base_url", url);
+        check_fails(&env, 78, &["[tap] base_url", "loopback"], "https");
     }
-    let mut world = fill(World::new());
-    let url = world.tap.url().replace("127.0.0.1", "localhost");
-    set(&mut world.tap_table, "base_url", &url);
-    assert_works(&world);
-    let mut world = fill(World::new());
-    world.service_table += "url = \"http://tap.example/v2/siem/clicks/permitted\"\n";
-    check_fails(&world, 78, &["url", "loopback"], "https");
+    let mut env = fill(TestEnv::new());
+    let url = env.tap.url().replace("127.0.0.1", "localhost");
+    set(&mut env.tap_table, "base_url", &url);
+    assert_works(&env);
+    let mut env = fill(TestEnv::new());
+    env.service_table += "url = \"http://tap.example/v2/siem/clicks/permitted\"\n";
+    check_fails(&env, 78, &["url", "loopback"], "https");
 }
 
 /// Both ends were reached through the proxy.
-fn assert_through(proxy: &Proxy, world: &World) {
+fn assert_through(proxy: &Proxy, env: &TestEnv) {
     let targets = proxy.targets();
-    let tap = world.tap.url().split_once("://").unwrap().1.to_owned();
-    for target in [tap, world.devo.address()] {
+    let tap = env.tap.url().split_once("://").unwrap().1.to_owned();
+    for target in [tap, env.devo.address()] {
         assert!(targets.contains(&target), "{target} in {targets:?}");
     }
 }
 
 #[test]
 fn everything_goes_through_the_configured_proxy() {
-    for mut world in [world_over_tls(), fill(World::new())] {
+    for mut env in [world_over_tls(), fill(TestEnv::new())] {
         let proxy = Proxy::start();
-        set(&mut world.http_table, "proxy", &proxy.url());
+        set(&mut env.http_table, "proxy", &proxy.url());
         // the configuration counts, not the environment
-        world
-            .env
+        env.env
             .insert("https_proxy".into(), "http://proxy.invalid:1".into());
-        assert_works(&world);
-        assert_through(&proxy, &world);
+        assert_works(&env);
+        assert_through(&proxy, &env);
     }
 }
 
 #[test]
 fn a_proxy_may_want_a_login() {
-    let mut world = world_over_tls();
+    let mut env = world_over_tls();
     let proxy = Proxy::start_with_login("me", "pass-word-4f");
-    set(&mut world.http_table, "proxy", &proxy.url_with_login());
-    assert_works(&world);
-    assert_through(&proxy, &world);
+    set(&mut env.http_table, "proxy", &proxy.url_with_login());
+    assert_works(&env);
+    assert_through(&proxy, &env);
 
     for wrong in [proxy.url(), proxy.url_with_login().replace("4f", "5f")] {
-        let mut world = world_over_tls();
-        set(&mut world.http_table, "proxy", &wrong);
-        let run = check_fails(&world, 77, &["407", "proxy"], "[http] proxy");
+        let mut env = world_over_tls();
+        set(&mut env.http_table, "proxy", &wrong);
+        let run = check_fails(&env, 77, &["407", "proxy"], "[http] proxy");
         run.assert_never_says("pass-word");
         // to TAP alone
-        let run = world.run(SERVICE, &["--stdout"]);
+        let run = env.run(SERVICE, &["--stdout"]);
         run.assert_error(77, &["407"], "[http] proxy");
         run.assert_never_says("pass-word");
     }
@@ -147,7 +146,7 @@ fn the_environment_names_proxies_and_exceptions() {
         (&[], false),
     ];
     for (variables, through) in table {
-        let mut world = world_over_tls();
+        let mut env = world_over_tls();
         let proxy = Proxy::start();
         for &(name, is_proxy) in variables {
             let value = if is_proxy {
@@ -155,20 +154,19 @@ fn the_environment_names_proxies_and_exceptions() {
             } else {
                 "example.com, localhost".into()
             };
-            world.env.insert(name.into(), value);
+            env.env.insert(name.into(), value);
         }
-        assert_works(&world);
+        assert_works(&env);
         if through {
-            assert_through(&proxy, &world);
+            assert_through(&proxy, &env);
         } else {
             assert_eq!(proxy.requests().len(), 0, "{variables:?}");
         }
     }
-    let mut world = world_over_tls();
-    world
-        .env
+    let mut env = world_over_tls();
+    env.env
         .insert("https_proxy".into(), "socks5://127.0.0.1:1".into());
-    check_fails(&world, 78, &["https_proxy"], "http://HOST:PORT");
+    check_fails(&env, 78, &["https_proxy"], "http://HOST:PORT");
 }
 
 #[test]
@@ -201,21 +199,21 @@ fn a_proxy_that_fails_is_named() {
     each(
         cases.map(|case| (case.2.to_owned(), case)),
         |(url, says, hint)| {
-            let mut world = world_over_tls();
-            set(&mut world.http_table, "proxy", &url);
-            set(&mut world.devo_table, "address", &closed);
-            check_fails(&world, 69, &says, hint);
+            let mut env = world_over_tls();
+            set(&mut env.http_table, "proxy", &url);
+            set(&mut env.devo_table, "address", &closed);
+            check_fails(&env, 69, &says, hint);
         },
     );
 }
 
 #[test]
 fn through_a_proxy_an_end_of_file_alone_confirms_nothing() {
-    let mut world = fill(World::new());
-    world.devo.behave(|_| Behaviour::NoGoodbye);
-    assert_works(&world);
+    let mut env = fill(TestEnv::new());
+    env.devo.behave(|_| Behaviour::NoGoodbye);
+    assert_works(&env);
 
-    let mut behind = fill(World::new());
+    let mut behind = fill(TestEnv::new());
     let proxy = Proxy::start();
     set(&mut behind.http_table, "proxy", &proxy.url());
     // the first connection proves the receiver, the second one takes the events
@@ -233,10 +231,10 @@ fn through_a_proxy_an_end_of_file_alone_confirms_nothing() {
     // the proxy itself ends the connection, before the receiver has all
     let proxy = Proxy::start();
     proxy.make_hasty();
-    set(&mut world.http_table, "proxy", &proxy.url());
-    world.devo.behave(|_| Behaviour::Normal);
-    world.tap.forget_requests();
-    let run = world.run(SERVICE, &[]);
+    set(&mut env.http_table, "proxy", &proxy.url());
+    env.devo.behave(|_| Behaviour::Normal);
+    env.tap.forget_requests();
+    let run = env.run(SERVICE, &[]);
     assert!(matches!(run.status, Some(0 | 74)), "{}", run.stderr);
 }
 
@@ -254,25 +252,25 @@ fn addresses_may_be_of_either_family() {
         ipv6: true,
         ..Options::default()
     };
-    let mut world = fill(World::of(dir, options, Tap::start_ipv6(), certs));
-    let address = world.devo.ip_address();
+    let mut env = fill(TestEnv::of(dir, options, Tap::start_ipv6(), certs));
+    let address = env.devo.ip_address();
     assert!(address.starts_with("[::1]:"));
-    set(&mut world.devo_table, "address", &address);
-    assert_works(&world);
+    set(&mut env.devo_table, "address", &address);
+    assert_works(&env);
 
-    let mut world = fill(World::new());
-    let address = world.devo.ip_address();
+    let mut env = fill(TestEnv::new());
+    let address = env.devo.ip_address();
     assert!(address.starts_with("127.0.0.1:"));
-    set(&mut world.devo_table, "address", &address);
-    assert_works(&world);
+    set(&mut env.devo_table, "address", &address);
+    assert_works(&env);
 }
 
 #[test]
 fn the_next_address_of_a_name_is_tried_when_one_refuses() {
-    let world = fill(World::new());
-    let hosts = world.dir.path().join("hosts");
+    let env = fill(TestEnv::new());
+    let hosts = env.dir.path().join("hosts");
     std::fs::write(&hosts, "::1 localhost\n127.0.0.1 localhost\n").unwrap();
-    let command = world.command(SERVICE);
+    let command = env.command(SERVICE);
     let script = "mount --bind \"$0\" /etc/hosts || exit 99; exec \"$@\"";
     // in a name space of its own, where localhost has two addresses
     let mut inside = Command::new("unshare");
@@ -284,7 +282,7 @@ fn the_next_address_of_a_name_is_tried_when_one_refuses() {
         return;
     }
     run.assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 /// A port of the loopback where nobody listens, and nobody else can as long as it is held.
@@ -316,23 +314,23 @@ fn an_end_that_cannot_be_reached_is_status_69_and_says_what_to_do() {
             .map(|(end, hint)| (format!("{end} {name}"), (end, address.clone(), hint)))
     });
     each(rows, |(end, address, hint)| {
-        let mut world = World::new();
+        let mut env = TestEnv::new();
         // a window too short to be halved often
-        world.start_at(ago(2));
-        set(&mut world.http_table, "timeout", "2s");
+        env.start_at(ago(2));
+        set(&mut env.http_table, "timeout", "2s");
         let says = if end == "tap" {
             let tls = if address.contains("invalid") { "s" } else { "" };
             set(
-                &mut world.tap_table,
+                &mut env.tap_table,
                 "base_url",
                 &format!("http{tls}://{address}"),
             );
             "[PullError 301]"
         } else {
-            set(&mut world.devo_table, "address", &address);
+            set(&mut env.devo_table, "address", &address);
             "connecting to"
         };
         let host = address.split(':').next().unwrap();
-        check_fails(&world, 69, &[says, host], hint);
+        check_fails(&env, 69, &[says, host], hint);
     });
 }

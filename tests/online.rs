@@ -9,8 +9,10 @@ use proofpull::service::SERVICES;
 use serde_json::Value;
 
 use crate::check::{mode, show};
-use crate::simulator::{API_KEY, Behaviour, Fault, Options, SECRET, TOKEN, Trouble, wait_until};
-use crate::world::{Running, World, ago, each, write_private};
+use crate::simulator::{
+    API_KEY, Behaviour, Fault, Options, SECRET, StreamFault, TOKEN, wait_until,
+};
+use crate::test_env::{Running, TestEnv, ago, each, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
 
@@ -24,9 +26,9 @@ fn row<'a>(answer: &'a Value, what: &str) -> &'a Value {
 
 #[test]
 fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
-    let world = World::new();
-    world.add(SERVICE, ago(3), ago(0), 30);
-    let run = world.ask(&["check", "--online", "--json"]);
+    let env = TestEnv::new();
+    env.add(SERVICE, ago(3), ago(0), 30);
+    let run = env.ask(&["check", "--online", "--json"]);
     run.assert_status(0);
     let answer = run.json();
     let [first, ..] = &SERVICES;
@@ -43,7 +45,7 @@ fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
             "{answer:#}"
         );
     }
-    let requests = world.tap.requests();
+    let requests = env.tap.requests();
     let lengths: Vec<i64> = requests
         .iter()
         .map(|request| {
@@ -52,9 +54,9 @@ fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
         })
         .collect();
     assert_eq!(lengths, [30]);
-    assert_eq!((world.devo.count(), world.devo.connections().len()), (0, 1));
+    assert_eq!((env.devo.count(), env.devo.connections().len()), (0, 1));
     // nothing has run yet, and a check is no run
-    assert!(!world.state_dir().exists());
+    assert!(!env.state_dir().exists());
     assert!(
         row(&answer, first.name)["tried"]
             .as_str()
@@ -62,11 +64,11 @@ fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
             .contains("1 of 1800 requests in 1d, not booked")
     );
 
-    world.run(SERVICE, &[]).assert_status(0);
-    let run = world.ask(&["check", SERVICE, "--online"]);
+    env.run(SERVICE, &[]).assert_status(0);
+    let run = env.ask(&["check", SERVICE, "--online"]);
     run.assert_status(0);
     let said = run.answer();
-    let run_made = world.tap.requests().len() - 2;
+    let run_made = env.tap.requests().len() - 2;
     let left = 220 - 1 - run_made;
     assert!(
         said.contains(&format!("1 of 1800 requests in 1d, {left} left")),
@@ -75,15 +77,15 @@ fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
     assert!(said.contains("online: 3 of 3 well"), "{said}");
     assert!(!said.contains(SECRET));
     // and it has moved nothing
-    let before = world.position(SERVICE);
-    world.ask(&["check", "--online"]).assert_status(0);
-    assert_eq!(world.position(SERVICE), before);
+    let before = env.position(SERVICE);
+    env.ask(&["check", "--online"]).assert_status(0);
+    assert_eq!(env.position(SERVICE), before);
 }
 
 /// What is done to a world, what fails in it, the status, and words of the remedy.
 type Broken = (
     &'static str,
-    fn(&mut World),
+    fn(&mut TestEnv),
     &'static str,
     i32,
     &'static str,
@@ -91,100 +93,98 @@ type Broken = (
 
 #[test]
 fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
-    fn answers(world: &World, status: u16) {
-        world
-            .tap
+    fn answers(env: &TestEnv, status: u16) {
+        env.tap
             .script(move |_, _| Some(Fault::status(status, "because")));
     }
-    fn body(world: &World, text: &'static str) {
-        world.tap.script(move |_, _| Some(Fault::Body(text.into())));
+    fn body(env: &TestEnv, text: &'static str) {
+        env.tap.script(move |_, _| Some(Fault::Body(text.into())));
     }
     let cases: &[Broken] = &[
         (
             "400",
-            |world| answers(world, 400),
+            |env| answers(env, 400),
             SERVICE,
             65,
             "check threat_type",
         ),
         (
             "401",
-            |world| answers(world, 401),
+            |env| answers(env, 401),
             SERVICE,
             77,
             "Connected Applications",
         ),
-        ("403", |world| answers(world, 403), SERVICE, 77, "licence"),
-        ("404", |world| answers(world, 404), SERVICE, 65, "base_url"),
+        ("403", |env| answers(env, 403), SERVICE, 77, "licence"),
+        ("404", |env| answers(env, 404), SERVICE, 65, "base_url"),
         (
             "429",
-            |world| answers(world, 429),
+            |env| answers(env, 429),
             SERVICE,
             75,
             "quota of these credentials is spent",
         ),
         (
             "302",
-            |world| answers(world, 302),
+            |env| answers(env, 302),
             SERVICE,
             65,
             "sign-in pages of proxies",
         ),
         (
             "500",
-            |world| answers(world, 500),
+            |env| answers(env, 500),
             SERVICE,
             69,
             "the service has trouble",
         ),
         (
             "503",
-            |world| answers(world, 503),
+            |env| answers(env, 503),
             SERVICE,
             69,
             "the service has trouble",
         ),
         (
             "a page instead of an answer",
-            |world| body(world, "<html>sign in</html>"),
+            |env| body(env, "<html>sign in</html>"),
             SERVICE,
             65,
             "not what",
         ),
         (
             "an answer without its array",
-            |world| body(world, "{}"),
+            |env| body(env, "{}"),
             SERVICE,
             65,
             "not what",
         ),
         (
             "a cut answer",
-            |world| body(world, "{\"messagesBlocked\":["),
+            |env| body(env, "{\"messagesBlocked\":["),
             SERVICE,
             69,
             "the connection was cut",
         ),
         (
             "a reset",
-            |world| world.tap.script(|_, _| Some(Fault::Reset)),
+            |env| env.tap.script(|_, _| Some(Fault::Reset)),
             SERVICE,
             69,
             "dropped the connection",
         ),
         (
             "another secret",
-            |world| write_private(&world.dir.path().join("tap.secret"), "wrong"),
+            |env| write_private(&env.dir.path().join("tap.secret"), "wrong"),
             SERVICE,
             77,
             "Connected Applications",
         ),
         (
             "nobody at TAP",
-            |world| {
-                let start = world.tap_table.find('\n').unwrap();
-                world
-                    .tap_table
+            |env| {
+                let start = env.tap_table.find('\n').unwrap();
+                env.tap_table
                     .replace_range(..start, "base_url = \"http://127.0.0.1:9\"");
             },
             SERVICE,
@@ -193,43 +193,43 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "no secret",
-            |world| fs::remove_file(world.dir.path().join("tap.secret")).unwrap(),
+            |env| fs::remove_file(env.dir.path().join("tap.secret")).unwrap(),
             SERVICE,
             78,
             "create it",
         ),
         (
             "a server whose clock is behind",
-            |world| world.tap.set_clock_offset(time::Duration::hours(-3)),
+            |env| env.tap.set_clock_offset(time::Duration::hours(-3)),
             SERVICE,
             65,
             "clock",
         ),
         (
             "a state folder that is none",
-            |world| fs::write(world.state_dir(), "").unwrap(),
+            |env| fs::write(env.state_dir(), "").unwrap(),
             SERVICE,
             73,
             "state folder",
         ),
         (
             "nobody at Devo",
-            |world| world.devo.pause_listening(),
+            |env| env.devo.pause_listening(),
             "devo",
             69,
             "nothing listens there",
         ),
         (
             "a receiver that never closes",
-            |world| world.devo.behave(|_| Behaviour::NeverClose),
+            |env| env.devo.behave(|_| Behaviour::NeverClose),
             "devo",
             74,
             "look at the receiver",
         ),
         (
             "a receiver that resets",
-            |world| {
-                world.devo.behave(|_| Behaviour::StopThenReset {
+            |env| {
+                env.devo.behave(|_| Behaviour::StopThenReset {
                     after: 0,
                     wait: Duration::ZERO,
                 });
@@ -240,23 +240,23 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "a receiver that cuts the handshake",
-            |world| world.devo.behave(|_| Behaviour::CutHandshake),
+            |env| env.devo.behave(|_| Behaviour::CutHandshake),
             "devo",
             69,
             "check that this port speaks TLS",
         ),
         (
             "a receiver that says nothing",
-            |world| world.devo.behave(|_| Behaviour::Silent),
+            |env| env.devo.behave(|_| Behaviour::Silent),
             "devo",
             69,
             "check that this port speaks TLS",
         ),
         (
             "a certificate of a stranger",
-            |world| {
-                let pair = world.certs.stranger_client();
-                show(world, &pair.cert, &pair.key);
+            |env| {
+                let pair = env.certs.stranger_client();
+                show(env, &pair.cert, &pair.key);
             },
             "devo",
             77,
@@ -264,12 +264,12 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "no certificate of ours",
-            |world| {
-                let lines = world
+            |env| {
+                let lines = env
                     .devo_table
                     .lines()
                     .filter(|line| !line.starts_with("cert") && !line.starts_with("key"));
-                world.devo_table = lines.map(|line| format!("{line}\n")).collect();
+                env.devo_table = lines.map(|line| format!("{line}\n")).collect();
             },
             "devo",
             77,
@@ -277,11 +277,11 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "another authority",
-            |world| {
-                let other = world.certs.other_ca().ca;
-                world.devo_table = world
+            |env| {
+                let other = env.certs.other_ca().ca;
+                env.devo_table = env
                     .devo_table
-                    .replace(&format!("{:?}", world.certs.ca()), &format!("{other:?}"));
+                    .replace(&format!("{:?}", env.certs.ca()), &format!("{other:?}"));
             },
             "devo",
             69,
@@ -289,21 +289,21 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "another name",
-            |world| world.devo_table += "server_name = \"devo.example\"\n",
+            |env| env.devo_table += "server_name = \"devo.example\"\n",
             "devo",
             69,
             "server_name",
         ),
         (
             "a key that others can read",
-            |world| mode(&world.certs.client_key(), 0o644),
+            |env| mode(&env.certs.client_key(), 0o644),
             "devo",
             77,
             "chmod 640",
         ),
         (
             "a text that is refused",
-            |world| world.top = "nam = 1\n".into(),
+            |env| env.top = "nam = 1\n".into(),
             "text",
             78,
             "",
@@ -317,23 +317,23 @@ fn check_broken(service: &str, cases: &[Broken]) {
     each(
         cases.iter().map(|case| (case.0.to_owned(), case)),
         |(name, spoil, what, status, remedy)| {
-            let mut world = World::new();
-            world.http_table = "timeout = \"2s\"\n".into();
-            world.add("tap-threats", ago(3), ago(0), 90);
-            spoil(&mut world);
-            let run = world.ask(&["check", service, "--online", "--json"]);
+            let mut env = TestEnv::new();
+            env.http_table = "timeout = \"2s\"\n".into();
+            env.add("tap-threats", ago(3), ago(0), 90);
+            spoil(&mut env);
+            let run = env.ask(&["check", service, "--online", "--json"]);
             let said = run.answer();
             assert_eq!(run.status, Some(*status), "{name}: {said}{}", run.stderr);
             let answer = run.json();
             for secret in [SECRET, API_KEY, TOKEN] {
                 assert!(!run.answer().contains(secret), "{name}: {}", run.answer());
             }
-            assert_eq!(world.devo.count(), 0, "{name}");
+            assert_eq!(env.devo.count(), 0, "{name}");
             if *what == "text" {
                 let rows = answer["online"].as_array().unwrap();
                 let untried = rows.iter().all(|row| row["outcome"] == "not tried");
                 assert!(untried, "{name}: {answer:#}");
-                let asked = world.tap.requests().len() + world.devo.connections().len();
+                let asked = env.tap.requests().len() + env.devo.connections().len();
                 assert_eq!(asked, 0);
                 return;
             }
@@ -350,9 +350,9 @@ fn check_broken(service: &str, cases: &[Broken]) {
             assert_eq!(row(&answer, other)["outcome"], "well", "{name}: {answer:#}");
             // nothing is tried again; a summary is asked for behind the events that name its threat
             let most = 1 + usize::from(service == "tap-threats");
-            let requests = world.tap.requests().len() + world.pod.asked().len();
+            let requests = env.tap.requests().len() + env.pod.asked().len();
             assert!(*what == "devo" || requests <= most, "{name}");
-            let jobs = world.isolation.requests().len();
+            let jobs = env.isolation.requests().len();
             assert!(*what == "devo" || jobs <= 1, "{name}");
         },
     );
@@ -360,9 +360,9 @@ fn check_broken(service: &str, cases: &[Broken]) {
 
 #[test]
 fn online_a_clock_that_is_wrong_is_no_success() {
-    let world = World::new();
-    world.tap.set_clock_offset(time::Duration::hours(3));
-    let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+    let env = TestEnv::new();
+    env.tap.set_clock_offset(time::Duration::hours(3));
+    let run = env.ask(&["check", SERVICE, "--online", "--json"]);
     run.assert_status(0);
     let answer = run.json();
     let clock = row(&answer, "clock");
@@ -379,31 +379,31 @@ fn online_a_clock_that_is_wrong_is_no_success() {
         "{clock}"
     );
     // where nobody tells the time, that is no success either
-    world.tap.script(|_, _| Some(Fault::Close));
-    let answer = world.ask(&["check", SERVICE, "--online", "--json"]).json();
+    env.tap.script(|_, _| Some(Fault::Close));
+    let answer = env.ask(&["check", SERVICE, "--online", "--json"]).json();
     assert_eq!(row(&answer, "clock")["outcome"], "not tried");
 }
 
 #[test]
 fn online_a_spent_quota_is_told_and_costs_nothing() {
-    let mut world = World::new();
-    world.service_table = "requests = [{ period = \"1h\", at_most = 1 }]\n".into();
-    world.start_at(ago(30));
-    world.run(SERVICE, &[]).assert_status(0);
-    let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+    let mut env = TestEnv::new();
+    env.service_table = "requests = [{ period = \"1h\", at_most = 1 }]\n".into();
+    env.start_at(ago(30));
+    env.run(SERVICE, &[]).assert_status(0);
+    let run = env.ask(&["check", SERVICE, "--online", "--json"]);
     run.assert_status(75);
     let answer = run.json();
     assert_eq!(row(&answer, SERVICE)["outcome"], "tempfail");
-    assert_eq!(world.tap.requests().len(), 1);
+    assert_eq!(env.tap.requests().len(), 1);
 }
 
 #[test]
 fn online_the_same_is_proven_where_tls_and_a_name_must_be_right() {
-    let world = World::with_certs(|certs| Options {
+    let env = TestEnv::with_certs(|certs| Options {
         server: Some(certs.expired_server()),
         ..Options::default()
     });
-    let run = world.ask(&["check", SERVICE, "--online", "--json"]);
+    let run = env.ask(&["check", SERVICE, "--online", "--json"]);
     run.assert_status(69);
     let answer = run.json();
     let remedy = row(&answer, "devo")["remedy"].as_str().unwrap().to_owned();
@@ -413,16 +413,16 @@ fn online_the_same_is_proven_where_tls_and_a_name_must_be_right() {
 #[test]
 fn online_isolation_and_threats_are_asked_for_themselves() {
     for service in ["isolation-url", "tap-threats"] {
-        let world = World::new();
+        let env = TestEnv::new();
         // more than one that names a threat
-        world.add("tap-threats", ago(3), ago(0), 90);
-        let run = world.ask(&["check", service, "--online", "--json"]);
+        env.add("tap-threats", ago(3), ago(0), 90);
+        let run = env.ask(&["check", service, "--online", "--json"]);
         run.assert_status(0);
         let answer = run.json();
         assert_eq!(row(&answer, service)["outcome"], "well", "{run:?}");
-        assert_eq!(world.devo.count(), 0);
+        assert_eq!(env.devo.count(), 0);
         // a summary costs nothing of the quota
-        let summaries = world.tap.requests().len() == 2;
+        let summaries = env.tap.requests().len() == 2;
         assert_eq!(summaries, service == "tap-threats");
         let tried = row(&answer, service)["tried"].as_str().unwrap();
         assert_eq!(tried.contains(": 1 of 1800 requests"), summaries, "{tried}");
@@ -431,11 +431,11 @@ fn online_isolation_and_threats_are_asked_for_themselves() {
 
 #[test]
 fn online_each_sign_in_is_tried_also_one_whose_services_have_no_table() {
-    let mut world = World::new();
-    world.isolation_table.clear();
-    let text = fs::read_to_string(world.write_config()).unwrap();
+    let mut env = TestEnv::new();
+    env.isolation_table.clear();
+    let text = fs::read_to_string(env.write_config()).unwrap();
     let (top, _) = text.split_once("[services.").unwrap();
-    let config = world.dir.path().join("other.toml");
+    let config = env.dir.path().join("other.toml");
     write_private(&config, &format!("{top}\n[services.pod-audit]\n"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
     command.args(["check", "--online", "--json", "--config"]);
@@ -452,108 +452,105 @@ fn online_each_sign_in_is_tried_also_one_whose_services_have_no_table() {
 
 #[test]
 fn online_each_way_in_which_isolation_is_broken_has_its_remedy() {
-    fn answers(world: &World, fault: Fault) {
-        world.isolation.script(move |_, _| Some(fault.clone()));
+    fn answers(env: &TestEnv, fault: Fault) {
+        env.isolation.script(move |_, _| Some(fault.clone()));
     }
-    fn status(world: &World, status: u16) {
-        answers(world, Fault::status(status, "because"));
+    fn status(env: &TestEnv, status: u16) {
+        answers(env, Fault::status(status, "because"));
     }
-    fn body(world: &World, text: &str) {
-        answers(world, Fault::Body(text.into()));
+    fn body(env: &TestEnv, text: &str) {
+        answers(env, Fault::Body(text.into()));
     }
     let isolation = "isolation-url";
     let cases: &[Broken] = &[
         (
             "400",
-            |world| status(world, 400),
+            |env| status(env, 400),
             isolation,
             65,
             "url of the service",
         ),
         (
             "401",
-            |world| status(world, 401),
+            |env| status(env, 401),
             isolation,
             77,
             "Reporting API",
         ),
         (
             "403",
-            |world| status(world, 403),
+            |env| status(env, 403),
             isolation,
             77,
             "Reporting API",
         ),
         (
             "404",
-            |world| status(world, 404),
+            |env| status(env, 404),
             isolation,
             65,
             "nothing is there: check url of the service",
         ),
         (
             "429",
-            |world| status(world, 429),
+            |env| status(env, 429),
             isolation,
             75,
             "run less often",
         ),
         (
             "302",
-            |world| status(world, 302),
+            |env| status(env, 302),
             isolation,
             65,
             "sign-in pages of proxies",
         ),
         (
             "500",
-            |world| status(world, 500),
+            |env| status(env, 500),
             isolation,
             69,
             "the service has trouble",
         ),
         (
             "503",
-            |world| status(world, 503),
+            |env| status(env, 503),
             isolation,
             69,
             "the service has trouble",
         ),
         (
             "a job that failed",
-            |world| body(world, "{\"jobId\":\"1\",\"status\":\"FAILED\",\"data\":[]}"),
+            |env| body(env, "{\"jobId\":\"1\",\"status\":\"FAILED\",\"data\":[]}"),
             isolation,
             69,
             "the service has trouble",
         ),
         (
             "an answer without a status",
-            |world| body(world, "{\"data\":[]}"),
+            |env| body(env, "{\"data\":[]}"),
             isolation,
             65,
             "not what the Isolation API answers",
         ),
         (
             "an answer without data",
-            |world| body(world, "{\"jobId\":\"1\",\"status\":\"COMPLETED\"}"),
+            |env| body(env, "{\"jobId\":\"1\",\"status\":\"COMPLETED\"}"),
             isolation,
             65,
             "only if its total is 0",
         ),
         (
             "a page instead of an answer",
-            |world| body(world, "<html>sign in</html>"),
+            |env| body(env, "<html>sign in</html>"),
             isolation,
             65,
             "not what the Isolation API answers",
         ),
         (
             "a cut answer",
-            |world| {
-                body(
-                    world,
-                    "{\"jobId\":\"1\",\"status\":\"COMPLETED\",\"data\":[",
-                );
+            |env| {
+                body(env, "{\"jobId\":\"1\",\"status\":\"COMPLETED\",\"data\":[");
             },
             isolation,
             69,
@@ -561,35 +558,35 @@ fn online_each_way_in_which_isolation_is_broken_has_its_remedy() {
         ),
         (
             "a reset",
-            |world| answers(world, Fault::Reset),
+            |env| answers(env, Fault::Reset),
             isolation,
             69,
             "dropped the connection",
         ),
         (
             "another key",
-            |world| write_private(&world.dir.path().join("isolation.key"), "wrong"),
+            |env| write_private(&env.dir.path().join("isolation.key"), "wrong"),
             isolation,
             77,
             "Reporting API",
         ),
         (
             "no key",
-            |world| fs::remove_file(world.dir.path().join("isolation.key")).unwrap(),
+            |env| fs::remove_file(env.dir.path().join("isolation.key")).unwrap(),
             isolation,
             78,
             "create it",
         ),
         (
             "no sign-in",
-            |world| world.isolation_table.clear(),
+            |env| env.isolation_table.clear(),
             isolation,
             78,
             "Reporting API",
         ),
         (
             "nobody at Devo",
-            |world| world.devo.pause_listening(),
+            |env| env.devo.pause_listening(),
             "devo",
             69,
             "nothing listens there",
@@ -601,77 +598,77 @@ fn online_each_way_in_which_isolation_is_broken_has_its_remedy() {
 #[test]
 fn online_each_way_in_which_threats_are_broken_has_its_remedy() {
     /// The summary of a threat, whose name comes from the request before it.
-    fn summary(world: &World, fault: Fault) {
-        world.tap.script(move |request, _| {
+    fn summary(env: &TestEnv, fault: Fault) {
+        env.tap.script(move |request, _| {
             let is_summary = request.path.contains("/threat/summary/");
             is_summary.then(|| fault.clone())
         });
     }
-    fn status(world: &World, status: u16) {
-        summary(world, Fault::status(status, "because"));
+    fn status(env: &TestEnv, status: u16) {
+        summary(env, Fault::status(status, "because"));
     }
     let threats = "tap-threats";
     let cases: &[Broken] = &[
         (
             "events refused",
-            |world| world.tap.script(|_, _| Some(Fault::status(401, "no"))),
+            |env| env.tap.script(|_, _| Some(Fault::status(401, "no"))),
             threats,
             77,
             "Connected Applications",
         ),
         (
             "400",
-            |world| status(world, 400),
+            |env| status(env, 400),
             threats,
             65,
             "the service does not take this request",
         ),
         (
             "401",
-            |world| status(world, 401),
+            |env| status(env, 401),
             threats,
             77,
             "Connected Applications",
         ),
-        ("403", |world| status(world, 403), threats, 77, "licence"),
+        ("403", |env| status(env, 403), threats, 77, "licence"),
         (
             "429",
-            |world| status(world, 429),
+            |env| status(env, 429),
             threats,
             75,
             "quota of these credentials is spent",
         ),
         (
             "302",
-            |world| status(world, 302),
+            |env| status(env, 302),
             threats,
             65,
             "sign-in pages of proxies",
         ),
         (
             "503",
-            |world| status(world, 503),
+            |env| status(env, 503),
             threats,
             69,
             "the service has trouble",
         ),
         (
             "a page instead of a summary",
-            |world| summary(world, Fault::Body("<html>sign in</html>".into())),
+            |env| summary(env, Fault::Body("<html>sign in</html>".into())),
             threats,
             65,
             "not what the TAP API answers",
         ),
         (
             "a reset",
-            |world| summary(world, Fault::Reset),
+            |env| summary(env, Fault::Reset),
             threats,
             69,
             "dropped the connection",
         ),
         (
             "no sign-in",
-            |world| world.tap_table.clear(),
+            |env| env.tap_table.clear(),
             threats,
             78,
             "Connected Applications",
@@ -682,55 +679,48 @@ fn online_each_way_in_which_threats_are_broken_has_its_remedy() {
 
 #[test]
 fn online_pod_opens_an_old_hour_of_the_archive_and_never_the_live_stream() {
-    let world = World::new();
-    let run = world.ask(&["check", "pod-message", "--online", "--json"]);
+    let env = TestEnv::new();
+    let run = env.ask(&["check", "pod-message", "--online", "--json"]);
     run.assert_status(0);
     assert_eq!(
         row(&run.json(), "pod-message")["outcome"],
         "well",
         "{run:?}"
     );
-    let asked = world.pod.asked();
+    let asked = env.pod.asked();
     assert_eq!(asked.len(), 1);
     let (from, _) = asked[0].hours.expect("the archive");
     assert!(from < ago(23 * 60), "{from}");
-    assert_eq!(world.devo.count(), 0);
+    assert_eq!(env.devo.count(), 0);
 }
 
 #[test]
 fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
-    fn status(world: &World, status: u16) {
-        world
-            .pod
-            .script(move |_, _| Some(Trouble::Status(status, "because")));
+    fn status(env: &TestEnv, status: u16) {
+        env.pod
+            .script(move |_, _| Some(StreamFault::Status(status, "because")));
     }
     let pod = "pod-audit";
     let cases: &[Broken] = &[
-        ("400", |world| status(world, 400), pod, 65, "cluster_id"),
+        ("400", |env| status(env, 400), pod, 65, "cluster_id"),
         (
             "401",
-            |world| status(world, 401),
+            |env| status(env, 401),
             pod,
             77,
             "no licence for Remote Syslog",
         ),
-        (
-            "403",
-            |world| status(world, 403),
-            pod,
-            77,
-            "refuses WebSockets",
-        ),
+        ("403", |env| status(env, 403), pod, 77, "refuses WebSockets"),
         (
             "404",
-            |world| status(world, 404),
+            |env| status(env, 404),
             pod,
             65,
             "check [pod] base_url",
         ),
         (
             "405",
-            |world| status(world, 405),
+            |env| status(env, 405),
             pod,
             65,
             "check [pod] base_url",
@@ -738,73 +728,67 @@ fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
         // told as it is, at once
         (
             "409",
-            |world| status(world, 409),
+            |env| status(env, 409),
             pod,
             69,
             "another collector holds it",
         ),
-        (
-            "429",
-            |world| status(world, 429),
-            pod,
-            75,
-            "too many sessions",
-        ),
+        ("429", |env| status(env, 429), pod, 75, "too many sessions"),
         (
             "302",
-            |world| status(world, 302),
+            |env| status(env, 302),
             pod,
             65,
             "sign-in pages of proxies",
         ),
         (
             "200",
-            |world| status(world, 200),
+            |env| status(env, 200),
             pod,
             65,
             "no answer of the log stream",
         ),
         (
             "500",
-            |world| status(world, 500),
+            |env| status(env, 500),
             pod,
             69,
             "the service has trouble",
         ),
         (
             "503",
-            |world| status(world, 503),
+            |env| status(env, 503),
             pod,
             69,
             "the service has trouble",
         ),
         (
             "another key",
-            |world| write_private(&world.dir.path().join("pod.key"), "wrong"),
+            |env| write_private(&env.dir.path().join("pod.key"), "wrong"),
             pod,
             77,
             "api_key that is wrong or expired",
         ),
         (
             "a key that is held by another program",
-            |world| world.pod.hold("audit"),
+            |env| env.pod.hold("audit"),
             pod,
             69,
             "another collector holds it",
         ),
         (
             "no key",
-            |world| fs::remove_file(world.dir.path().join("pod.key")).unwrap(),
+            |env| fs::remove_file(env.dir.path().join("pod.key")).unwrap(),
             pod,
             78,
             "create it",
         ),
         (
             "nobody there",
-            |world| {
-                let start = world.pod_table.find('\n').unwrap();
+            |env| {
+                let start = env.pod_table.find('\n').unwrap();
                 let nowhere = "base_url = \"ws://127.0.0.1:9\"";
-                world.pod_table.replace_range(..start, nowhere);
+                env.pod_table.replace_range(..start, nowhere);
             },
             pod,
             69,
@@ -812,11 +796,11 @@ fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
         ),
         (
             "something that speaks no WebSocket",
-            |world| {
-                let start = world.pod_table.find('\n').unwrap();
-                let devo = world.devo.address();
+            |env| {
+                let start = env.pod_table.find('\n').unwrap();
+                let devo = env.devo.address();
                 let other = format!("base_url = \"ws://{devo}\"");
-                world.pod_table.replace_range(..start, &other);
+                env.pod_table.replace_range(..start, &other);
             },
             pod,
             69,
@@ -824,7 +808,7 @@ fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
         ),
         (
             "no sign-in",
-            |world| world.pod_table.clear(),
+            |env| env.pod_table.clear(),
             pod,
             78,
             "API Key Management",
@@ -835,21 +819,21 @@ fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
 
 #[test]
 fn online_a_session_of_pod_that_a_run_of_ours_has_is_left_to_it_and_proves_nothing() {
-    let mut world = World::new();
-    world.stream_table = "mode = \"live\"\n".into();
-    let running = world.start("pod-message", &["--now", "2026-11-20T10:20:00Z"]);
-    wait_until(|| world.pod.is_held("message"), "the live stream");
-    let before = world.pod.asked().len();
-    let run = world.ask(&["check", "pod-message", "--online", "--json"]);
+    let mut env = TestEnv::new();
+    env.stream_table = "mode = \"live\"\n".into();
+    let running = env.start("pod-message", &["--now", "2026-11-20T10:20:00Z"]);
+    wait_until(|| env.pod.is_held("message"), "the live stream");
+    let before = env.pod.asked().len();
+    let run = env.ask(&["check", "pod-message", "--online", "--json"]);
     run.assert_status(0);
     let answer = run.json();
     let left = row(&answer, "pod-message");
     assert_eq!(left["outcome"], "not tried", "{answer:#}");
     let said = left["said"].as_str().unwrap_or_default();
     assert!(said.contains("(pid "), "{said}");
-    assert_eq!(world.pod.asked().len(), before);
+    assert_eq!(env.pod.asked().len(), before);
     // and another type is asked instead
-    let run = world.ask(&["check", "--online", "--json"]);
+    let run = env.ask(&["check", "--online", "--json"]);
     let answer = run.json();
     assert_eq!(row(&answer, "pod-message")["outcome"], "not tried");
     assert_eq!(row(&answer, "pod-maillog")["outcome"], "well", "{answer:#}");

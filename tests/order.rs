@@ -12,13 +12,13 @@ use socket2::{Domain, Socket, Type};
 use time::Duration;
 
 use crate::pod::{self, Hours, NOW};
-use crate::simulator::{Behaviour, Ends, Fault, Rng, Style, Trouble};
-use crate::world::{Run, World, each, seed};
+use crate::simulator::{Behaviour, Ends, Fault, Rng, StreamFault, Style};
+use crate::test_env::{Run, TestEnv, each, seed};
 
 /// Something to read that takes at least two transactions.
 trait Feed: Send {
     const SERVICE: &'static str;
-    fn world(&mut self) -> &mut World;
+    fn env(&mut self) -> &mut TestEnv;
     fn run(&self) -> Run;
     /// How often Proofpoint was asked.
     fn asked(&self) -> usize;
@@ -28,15 +28,15 @@ trait Feed: Send {
     fn run_again(&self) -> Run;
 }
 
-impl Feed for World {
+impl Feed for TestEnv {
     const SERVICE: &'static str = "tap-messages-blocked";
 
-    fn world(&mut self) -> &mut World {
+    fn env(&mut self) -> &mut TestEnv {
         self
     }
 
     fn run(&self) -> Run {
-        World::run(self, Self::SERVICE, &[])
+        TestEnv::run(self, Self::SERVICE, &[])
     }
 
     fn asked(&self) -> usize {
@@ -56,8 +56,8 @@ impl Feed for World {
 impl Feed for Hours {
     const SERVICE: &'static str = pod::SERVICE;
 
-    fn world(&mut self) -> &mut World {
-        &mut self.world
+    fn env(&mut self) -> &mut TestEnv {
+        &mut self.env
     }
 
     fn run(&self) -> Run {
@@ -65,7 +65,7 @@ impl Feed for Hours {
     }
 
     fn asked(&self) -> usize {
-        self.world.pod.asked().len()
+        self.env.pod.asked().len()
     }
 
     fn catch_up(&self) {
@@ -80,7 +80,7 @@ impl Feed for Hours {
 struct Step {
     name: &'static str,
     /// A world, for a service.
-    breaks: fn(&mut World, &str),
+    breaks: fn(&mut TestEnv, &str),
     /// With which status a run ends then.
     status: i32,
     /// What it leaves.
@@ -104,74 +104,64 @@ const STEPS: [Step; 15] = [
         "prove: the state cannot be written",
         73,
         Unasked,
-        |world, service| {
-            obstruct(&file(world, service, "json.new"));
+        |env, service| {
+            obstruct(&file(env, service, "json.new"));
         },
     ),
-    step("prove: no room for a folder", 73, Unasked, |world, _| {
-        fs::write(world.state_dir(), "").unwrap();
+    step("prove: no room for a folder", 73, Unasked, |env, _| {
+        fs::write(env.state_dir(), "").unwrap();
     }),
-    step("prove: nobody listens", 69, Unasked, |world, _| {
-        let (ours, nobodys) = (world.devo.address(), nobody());
-        world.devo_table = world.devo_table.replace(&ours, &nobodys);
+    step("prove: nobody listens", 69, Unasked, |env, _| {
+        let (ours, nobodys) = (env.devo.address(), nobody());
+        env.devo_table = env.devo_table.replace(&ours, &nobodys);
     }),
-    step("prove: connections are reset", 69, Unasked, |world, _| {
-        world.devo.behave(|_| Behaviour::Refuse);
+    step("prove: connections are reset", 69, Unasked, |env, _| {
+        env.devo.behave(|_| Behaviour::Refuse);
     }),
-    step("prove: handshakes break off", 69, Unasked, |world, _| {
-        world.devo.behave(|_| Behaviour::CutHandshake);
+    step("prove: handshakes break off", 69, Unasked, |env, _| {
+        env.devo.behave(|_| Behaviour::CutHandshake);
     }),
-    step(
-        "prove: reset after the handshake",
-        74,
-        Unasked,
-        |world, _| {
-            world.devo.behave(|_| Behaviour::ResetAfter(0));
-        },
-    ),
-    step("prove: not confirmed", 74, Unasked, |world, _| {
-        world.http_table = "timeout = \"1s\"\n".into();
-        world.devo.behave(|_| Behaviour::NeverClose);
+    step("prove: reset after the handshake", 74, Unasked, |env, _| {
+        env.devo.behave(|_| Behaviour::ResetAfter(0));
     }),
-    step("send: no connection any more", 69, Known, |world, _| {
-        during(world, 1, || {}, Behaviour::Refuse);
+    step("prove: not confirmed", 74, Unasked, |env, _| {
+        env.http_table = "timeout = \"1s\"\n".into();
+        env.devo.behave(|_| Behaviour::NeverClose);
     }),
-    step("send: a reset in the records", 74, Unknown, |world, _| {
-        during(world, 1, || {}, Behaviour::ResetAfter(50_000));
+    step("send: no connection any more", 69, Known, |env, _| {
+        during(env, 1, || {}, Behaviour::Refuse);
+    }),
+    step("send: a reset in the records", 74, Unknown, |env, _| {
+        during(env, 1, || {}, Behaviour::ResetAfter(50_000));
     }),
     step(
         "confirm: a reset once all is read",
         74,
         Unknown,
-        |world, _| {
-            during(world, 1, || {}, Behaviour::ResetAtGoodbye);
+        |env, _| {
+            during(env, 1, || {}, Behaviour::ResetAtGoodbye);
         },
     ),
-    step("confirm: all is read, no end", 74, Unknown, |world, _| {
-        world.http_table = "timeout = \"1s\"\n".into();
-        during(world, 2, || {}, Behaviour::NeverClose);
+    step("confirm: all is read, no end", 74, Unknown, |env, _| {
+        env.http_table = "timeout = \"1s\"\n".into();
+        during(env, 2, || {}, Behaviour::NeverClose);
     }),
     step(
         "commit: no first identities",
         73,
         Unknown,
-        |world, service| {
-            obstruct_during(world, service, 1, "seen");
+        |env, service| {
+            obstruct_during(env, service, 1, "seen");
         },
     ),
-    step(
-        "commit: no more identities",
-        73,
-        Unknown,
-        |world, service| {
-            obstruct_during(world, service, 2, "seen");
-        },
-    ),
-    step("commit: no new position", 73, Unknown, |world, service| {
-        obstruct_during(world, service, 1, "json.new");
+    step("commit: no more identities", 73, Unknown, |env, service| {
+        obstruct_during(env, service, 2, "seen");
     }),
-    step("commit: not in its place", 73, Unknown, |world, service| {
-        obstruct_during(world, service, 2, "json");
+    step("commit: no new position", 73, Unknown, |env, service| {
+        obstruct_during(env, service, 1, "json.new");
+    }),
+    step("commit: not in its place", 73, Unknown, |env, service| {
+        obstruct_during(env, service, 2, "json");
     }),
 ];
 
@@ -179,7 +169,7 @@ const fn step(
     name: &'static str,
     status: i32,
     leaves: Leaves,
-    breaks: fn(&mut World, &str),
+    breaks: fn(&mut TestEnv, &str),
 ) -> Step {
     Step {
         name,
@@ -192,72 +182,52 @@ const fn step(
 #[test]
 fn broken_at_any_step_nothing_is_lost_and_only_the_unknown_is_sent_again() {
     let reads = [
-        step(
-            "read: a reset instead of an answer",
-            69,
-            Known,
-            |world, _| {
-                world.tap.script(|_, _| Some(Fault::Reset));
-            },
-        ),
-        step(
-            "read: a reset in the first answer",
-            69,
-            Known,
-            |world, _| {
-                let reset = Fault::ResetBody { at: 50_000 };
-                world.tap.script(move |_, _| Some(reset.clone()));
-            },
-        ),
-        step(
-            "read: a reset in the second answer",
-            69,
-            Known,
-            |world, _| {
-                let reset = Fault::ResetBody { at: 9_000 };
-                let second = move |number| (number > 0).then(|| reset.clone());
-                world.tap.script(move |_, number| second(number));
-            },
-        ),
-        step("read: no answer of TAP", 65, Known, |world, _| {
+        step("read: a reset instead of an answer", 69, Known, |env, _| {
+            env.tap.script(|_, _| Some(Fault::Reset));
+        }),
+        step("read: a reset in the first answer", 69, Known, |env, _| {
+            let reset = Fault::ResetBody { at: 50_000 };
+            env.tap.script(move |_, _| Some(reset.clone()));
+        }),
+        step("read: a reset in the second answer", 69, Known, |env, _| {
+            let reset = Fault::ResetBody { at: 9_000 };
+            let second = move |number| (number > 0).then(|| reset.clone());
+            env.tap.script(move |_, number| second(number));
+        }),
+        step("read: no answer of TAP", 65, Known, |env, _| {
             let page = Fault::Body(b"<html>".to_vec());
             let second = move |number| (number > 0).then(|| page.clone());
-            world.tap.script(move |_, number| second(number));
+            env.tap.script(move |_, number| second(number));
         }),
     ];
     let seed = seed();
     check_each(&reads, || {
-        let mut world = World::new();
-        world.fill(&mut Rng::new(seed), 2, 40);
-        world.tap.release_late();
-        world.tap.set_style(Style {
+        let mut env = TestEnv::new();
+        env.fill(&mut Rng::new(seed), 2, 40);
+        env.tap.release_late();
+        env.tap.set_style(Style {
             gzip: false,
             ..Style::default()
         });
-        world
+        env
     });
 }
 
 #[test]
 fn the_archive_of_pod_broken_at_any_step_loses_nothing_and_only_the_unknown_is_sent_again() {
     let reads = [
-        step("read: refused at the second hour", 77, Known, |world, _| {
-            let refused = |number| (number > 0).then_some(Trouble::Status(401, "who?"));
-            world.pod.script(move |_, number| refused(number));
+        step("read: refused at the second hour", 77, Known, |env, _| {
+            let refused = |number| (number > 0).then_some(StreamFault::Status(401, "who?"));
+            env.pod.script(move |_, number| refused(number));
         }),
-        step("read: an hour that is always cut", 0, Known, |world, _| {
-            cut(world, Ends::InAFrame);
+        step("read: an hour that is always cut", 0, Known, |env, _| {
+            cut(env, Ends::InAFrame);
         }),
-        step(
-            "read: an hour that is always reset",
-            0,
-            Known,
-            |world, _| {
-                cut(world, Ends::Reset);
-            },
-        ),
-        step("read: trouble of the server", 0, Known, |world, _| {
-            cut(world, Ends::Code(1011));
+        step("read: an hour that is always reset", 0, Known, |env, _| {
+            cut(env, Ends::Reset);
+        }),
+        step("read: trouble of the server", 0, Known, |env, _| {
+            cut(env, Ends::Code(1011));
         }),
         step("read: a message that is too large", 65, Known, too_large),
     ];
@@ -268,7 +238,7 @@ fn the_archive_of_pod_broken_at_any_step_loses_nothing_and_only_the_unknown_is_s
             "y".repeat(LARGE)
         );
         let time = pod::FROM + Duration::minutes(90);
-        hours.world.pod.archive(pod::STREAM, time, large);
+        hours.env.pod.archive(pod::STREAM, time, large);
         hours.happen(NOW, 20);
         hours
     });
@@ -278,25 +248,26 @@ fn the_archive_of_pod_broken_at_any_step_loses_nothing_and_only_the_unknown_is_s
 fn the_live_stream_broken_at_any_step_is_made_whole_by_the_archive_and_only_the_unknown_is_sent_again()
  {
     let reads = [
-        step("read: refused", 77, Known, |world, _| {
-            world.pod.script(|_, _| Some(Trouble::Status(401, "who?")));
+        step("read: refused", 77, Known, |env, _| {
+            env.pod
+                .script(|_, _| Some(StreamFault::Status(401, "who?")));
         }),
-        step("read: cut, and then refused", 77, Known, |world, _| {
-            world.pod.script(|_, number| match number {
-                0 => Some(Trouble::After(20, Ends::InAFrame)),
-                _ => Some(Trouble::Status(401, "who?")),
+        step("read: cut, and then refused", 77, Known, |env, _| {
+            env.pod.script(|_, number| match number {
+                0 => Some(StreamFault::After(20, Ends::InAFrame)),
+                _ => Some(StreamFault::Status(401, "who?")),
             });
         }),
-        step("read: reset", 0, Known, |world, _| {
-            let first = |number| (number == 0).then_some(Trouble::After(20, Ends::Reset));
-            world.pod.script(move |_, number| first(number));
+        step("read: reset", 0, Known, |env, _| {
+            let first = |number| (number == 0).then_some(StreamFault::After(20, Ends::Reset));
+            env.pod.script(move |_, number| first(number));
         }),
         step("read: a message that is too large", 65, Known, too_large),
     ];
     check_each(&reads, || {
         let mut hours = Hours::empty();
         let begun = utc(NOW.truncate_to_hour());
-        hours.world.stream_table = format!("start_time = {begun:?}\nidle_exit = \"1s\"\n");
+        hours.env.stream_table = format!("start_time = {begun:?}\nidle_exit = \"1s\"\n");
         hours.happen(NOW, 40);
         // a batch ends behind it
         hours.happen_large(NOW, LARGE);
@@ -309,15 +280,15 @@ fn the_live_stream_broken_at_any_step_is_made_whole_by_the_archive_and_only_the_
 const LARGE: usize = 4 * 1024 * 1024;
 const TOO_LARGE: &str = "max_frame_bytes = 1000000\n";
 
-fn too_large(world: &mut World, _: &str) {
-    world.stream_table += TOO_LARGE;
+fn too_large(env: &mut TestEnv, _: &str) {
+    env.stream_table += TOO_LARGE;
 }
 
 /// The second hour ends so, as often as it is asked for.
-fn cut(world: &World, how: Ends) {
-    world.pod.script(move |asked, _| {
+fn cut(env: &TestEnv, how: Ends) {
+    env.pod.script(move |asked, _| {
         let (from, _) = asked.hours?;
-        (from == pod::FROM + Duration::HOUR).then_some(Trouble::After(20, how))
+        (from == pod::FROM + Duration::HOUR).then_some(StreamFault::After(20, how))
     });
 }
 
@@ -329,38 +300,38 @@ fn check_each<F: Feed>(reads: &[Step], filled: impl Fn() -> F + Sync) {
 }
 
 fn check<F: Feed>(feed: &mut F, step: &Step) {
-    (step.breaks)(feed.world(), F::SERVICE);
+    (step.breaks)(feed.env(), F::SERVICE);
     let run = feed.run();
     run.assert_status(step.status);
     assert!(step.status == 0 || run.stderr.contains("hint: "));
     let asked = feed.asked();
     assert_eq!(asked == 0, step.leaves == Unasked, "asked {asked} times");
-    let world = feed.world();
-    world.settled();
+    let env = feed.env();
+    env.settled();
     let delivered = if asked > 0 { run.count("delivered") } else { 0 };
-    let unknown = world.devo.count() - delivered as usize;
+    let unknown = env.devo.count() - delivered as usize;
     assert_eq!(step.leaves == Unknown, unknown > 0);
 
-    heal(world, F::SERVICE);
+    heal(env, F::SERVICE);
     feed.catch_up();
-    let repeated = feed.world().assert_nothing_lost(F::SERVICE);
+    let repeated = feed.env().assert_nothing_lost(F::SERVICE);
     assert_eq!(repeated, unknown);
     let run = feed.run_again();
     assert_eq!(run.assert_status(0).count("delivered"), 0);
 }
 
-fn heal(world: &mut World, service: &str) {
-    world.http_table.clear();
-    world.stream_table = world.stream_table.replace(TOO_LARGE, "");
-    world.tap.no_script();
-    world.pod.no_script();
-    world.devo.behave(|_| Behaviour::Normal);
-    world.devo_table = world.devo_table.replace(&nobody(), &world.devo.address());
-    if world.state_dir().is_file() {
-        fs::remove_file(world.state_dir()).unwrap();
+fn heal(env: &mut TestEnv, service: &str) {
+    env.http_table.clear();
+    env.stream_table = env.stream_table.replace(TOO_LARGE, "");
+    env.tap.no_script();
+    env.pod.no_script();
+    env.devo.behave(|_| Behaviour::Normal);
+    env.devo_table = env.devo_table.replace(&nobody(), &env.devo.address());
+    if env.state_dir().is_file() {
+        fs::remove_file(env.state_dir()).unwrap();
     }
     for extension in ["json", "json.new", "seen"] {
-        let path = file(world, service, extension);
+        let path = file(env, service, extension);
         if path.is_dir() {
             fs::remove_dir(&path).unwrap();
         }
@@ -383,8 +354,8 @@ pub(crate) fn nobody() -> String {
     address.as_socket().unwrap().to_string()
 }
 
-fn file(world: &World, service: &str, extension: &str) -> PathBuf {
-    world.state_dir().join(format!("{service}.{extension}"))
+fn file(env: &TestEnv, service: &str, extension: &str) -> PathBuf {
+    env.state_dir().join(format!("{service}.{extension}"))
 }
 
 fn aside(path: &Path) -> PathBuf {
@@ -399,15 +370,15 @@ fn obstruct(path: &Path) {
     fs::create_dir_all(path).unwrap();
 }
 
-fn obstruct_during(world: &World, service: &str, number: usize, extension: &str) {
-    let path = file(world, service, extension);
-    during(world, number, move || obstruct(&path), Behaviour::Normal);
+fn obstruct_during(env: &TestEnv, service: &str, number: usize, extension: &str) {
+    let path = file(env, service, extension);
+    during(env, number, move || obstruct(&path), Behaviour::Normal);
 }
 
 /// From the connection of this number on, 0 being the proof, all behave so; first, this is done.
-fn during(world: &World, number: usize, act: impl Fn() + Send + 'static, behaviour: Behaviour) {
+fn during(env: &TestEnv, number: usize, act: impl Fn() + Send + 'static, behaviour: Behaviour) {
     let mut count = 0;
-    world.devo.behave(move |_| {
+    env.devo.behave(move |_| {
         count += 1;
         if count == number + 1 {
             act();

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::simulator::{Event, Rng};
-use crate::world::{Run, Running, World, ago, array, seed};
+use crate::test_env::{Run, Running, TestEnv, ago, array, seed};
 
 const SERVICE: &str = "tap-messages-delivered";
 
@@ -26,27 +26,26 @@ fn has_jq() -> bool {
     there
 }
 
-fn pipeline(world: &World, script: &str, options: &[&str]) -> Run {
+fn pipeline(env: &TestEnv, script: &str, options: &[&str]) -> Run {
     let program = Path::new(env!("CARGO_BIN_EXE_proofpull")).parent().unwrap();
     let usual = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(format!("examples/{script}"));
     command
         .args(options)
         .env("PATH", format!("{}:{usual}", program.display()))
-        .env("PROOFPULL_CONFIG", world.write_config());
+        .env("PROOFPULL_CONFIG", env.write_config());
     Running::start(&mut command).wait()
 }
 
 /// Puts events into TAP, and lets the program start before them.
-fn world_of(service: &str, events: &[Value]) -> World {
-    let mut world = World::new();
-    world.start_at(ago(50));
+fn world_of(service: &str, events: &[Value]) -> TestEnv {
+    let mut env = TestEnv::new();
+    env.start_at(ago(50));
     for event in events {
-        world
-            .tap
+        env.tap
             .add(array(service), Event::new(ago(20), event.to_string()));
     }
-    world
+    env
 }
 
 fn lines(run: &Run) -> Vec<&str> {
@@ -64,7 +63,7 @@ fn alerts_are_one_for_each_sender() {
             "recipient": [to], "messageTime": time, "threatsInfoMap": [{"threat": "t", "threatID": id}],
         })
     };
-    let world = world_of(
+    let env = world_of(
         SERVICE,
         &[
             message(
@@ -95,7 +94,7 @@ fn alerts_are_one_for_each_sender() {
             json!({"odd": true}),
         ],
     );
-    let run = pipeline(&world, "alerts-by-sender.sh", &[]);
+    let run = pipeline(&env, "alerts-by-sender.sh", &[]);
     run.assert_status(0);
     let alerts = lines(&run).into_iter();
     let alerts: Vec<Value> = alerts
@@ -125,7 +124,7 @@ fn alerts_are_one_for_each_sender() {
         ]
     );
     // what was read is known
-    let run = pipeline(&world, "alerts-by-sender.sh", &[]);
+    let run = pipeline(&env, "alerts-by-sender.sh", &[]);
     assert_eq!(lines(run.assert_status(0)), [""; 0]);
 }
 
@@ -134,11 +133,11 @@ fn alerts_count_every_event_of_a_real_service() {
     if !has_jq() {
         return;
     }
-    let mut world = World::new();
-    world.fill(&mut Rng::new(seed()), 2, 30);
-    world.tap.release_late();
+    let mut env = TestEnv::new();
+    env.fill(&mut Rng::new(seed()), 2, 30);
+    env.tap.release_late();
     for service in ["tap-clicks-permitted", SERVICE] {
-        let run = pipeline(&world, "alerts-by-sender.sh", &[service]);
+        let run = pipeline(&env, "alerts-by-sender.sh", &[service]);
         run.assert_status(0);
         let counts = lines(&run).into_iter().map(|line| {
             let alert: Value = serde_json::from_str(line).unwrap();
@@ -148,7 +147,7 @@ fn alerts_count_every_event_of_a_real_service() {
         let counts: Vec<(String, u64)> = counts.collect();
         let senders: BTreeMap<_, _> = counts.iter().cloned().collect();
         assert_eq!(senders.len(), counts.len(), "a sender stands twice");
-        let all: usize = world.tap.serials(array(service)).values().sum();
+        let all: usize = env.tap.serials(array(service)).values().sum();
         assert_eq!(senders.values().sum::<u64>(), all as u64);
     }
 }
@@ -163,7 +162,7 @@ fn recipients_of_delivered_threats_are_listed_unless_they_were_cleared() {
         let threats: Vec<Value> = threats.iter().map(threat).collect();
         json!({"id": format!("{id}{threats:?}"), "GUID": id, "recipient": [to], "threatsInfoMap": threats})
     };
-    let world = world_of(
+    let env = world_of(
         SERVICE,
         &[
             message("1", "Dana@corp.example", &[("t", "active")]),
@@ -180,7 +179,7 @@ fn recipients_of_delivered_threats_are_listed_unless_they_were_cleared() {
             json!({"odd": true}),
         ],
     );
-    let run = pipeline(&world, "recipients-of-delivered-threats.sh", &[]);
+    let run = pipeline(&env, "recipients-of-delivered-threats.sh", &[]);
     run.assert_status(0);
     let listed: BTreeSet<&str> = lines(&run).into_iter().collect();
     assert_eq!(lines(&run).len(), listed.len());
@@ -195,9 +194,9 @@ fn a_pipeline_fails_where_the_program_does() {
     if !has_jq() {
         return;
     }
-    let mut world = world_of(SERVICE, &[]);
-    world.tap_table.clear();
+    let mut env = world_of(SERVICE, &[]);
+    env.tap_table.clear();
     for script in ["alerts-by-sender.sh", "recipients-of-delivered-threats.sh"] {
-        pipeline(&world, script, &[]).assert_error(78, &["[tap]"], "principal");
+        pipeline(&env, script, &[]).assert_error(78, &["[tap]"], "principal");
     }
 }

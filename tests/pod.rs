@@ -6,8 +6,8 @@ use proofpull::window::utc;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use crate::simulator::{Behaviour, Ends, Options, Rng, Trouble, pod_event, wait_until};
-use crate::world::{Run, Running, World, each};
+use crate::simulator::{Behaviour, Ends, Options, Rng, StreamFault, pod_event, wait_until};
+use crate::test_env::{Run, Running, TestEnv, each};
 
 pub(crate) const SERVICE: &str = "pod-message";
 pub(crate) const STREAM: &str = "message";
@@ -19,58 +19,58 @@ pub(crate) const PER_HOUR: u64 = 60;
 
 /// A world with a clock of its own.
 pub(crate) struct Hours {
-    pub(crate) world: World,
+    pub(crate) env: TestEnv,
     next: u64,
 }
 
 impl Hours {
     /// Nothing has happened yet.
     pub(crate) fn empty() -> Hours {
-        let mut world = World::new();
-        world.http_table = "timeout = \"60s\"\n".into();
-        Hours { world, next: 1 }
+        let mut env = TestEnv::new();
+        env.http_table = "timeout = \"60s\"\n".into();
+        Hours { env, next: 1 }
     }
 
     /// Five hours of archive, from which the first run starts; a run ends after a second of silence.
     pub(crate) fn new() -> Hours {
         let mut hours = Hours::empty();
         let from_to = (FROM, FROM + Duration::hours(5));
-        hours.next = hours.world.pod.fill(STREAM, from_to, PER_HOUR, 1);
-        hours.world.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(FROM));
+        hours.next = hours.env.pod.fill(STREAM, from_to, PER_HOUR, 1);
+        hours.env.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(FROM));
         hours
     }
 
     pub(crate) fn archive_mode(mut self) -> Hours {
-        self.world.stream_table += "mode = \"archive\"\n";
+        self.env.stream_table += "mode = \"archive\"\n";
         self
     }
 
     /// So many events happen in the minutes before `now`, which the live stream says.
     pub(crate) fn happen(&mut self, now: OffsetDateTime, count: u64) {
-        self.world.pod.set_now(now);
+        self.env.pod.set_now(now);
         for number in 0..count {
             let time = now - Duration::minutes(15) * (number as f64 / count as f64);
             let event = pod_event(STREAM, &mut Rng::new(self.next), time, self.next);
-            self.world.pod.happen(STREAM, time, event);
+            self.env.pod.happen(STREAM, time, event);
             self.next += 1;
         }
     }
 
     /// The same for one event of so many bytes and more.
     pub(crate) fn happen_large(&mut self, now: OffsetDateTime, size: usize) {
-        self.world.pod.set_now(now);
+        self.env.pod.set_now(now);
         let (serial, ts, text) = (self.next, utc(now), "y".repeat(size));
         let event = format!(r#"{{"guid":"serial.{serial}","ts":"{ts}","x":"{text}"}}"#);
-        self.world.pod.happen(STREAM, now, event);
+        self.env.pod.happen(STREAM, now, event);
         self.next += 1;
     }
 
     pub(crate) fn start(&self, now: OffsetDateTime, more: &[&str]) -> Running {
-        self.world.pod.set_now(now);
+        self.env.pod.set_now(now);
         let now = utc(now);
         let mut args = vec!["--now", &now];
         args.extend_from_slice(more);
-        self.world.start(SERVICE, &args)
+        self.env.start(SERVICE, &args)
     }
 
     pub(crate) fn run(&self, now: OffsetDateTime) -> Run {
@@ -79,8 +79,8 @@ impl Hours {
 
     /// Runs at later hours until all of the archive was read.
     pub(crate) fn sweep(&self, mut now: OffsetDateTime) {
-        self.world.pod.no_script();
-        self.world.devo.behave(|_| Behaviour::Normal);
+        self.env.pod.no_script();
+        self.env.devo.behave(|_| Behaviour::Normal);
         for _ in 0..3 {
             now += Duration::minutes(61);
             self.run(now).assert_status(0);
@@ -92,7 +92,7 @@ impl Hours {
     }
 
     pub(crate) fn open_hours(&self) -> Vec<(String, String)> {
-        let state = self.world.state(SERVICE);
+        let state = self.env.state(SERVICE);
         let open = state["stream"]["open_hours"]
             .as_array()
             .cloned()
@@ -107,7 +107,7 @@ impl Hours {
 #[test]
 fn the_live_stream_and_five_hours_of_archive_arrive_exactly_once_over_several_runs() {
     let mut hours = Hours::new();
-    hours.world.pod.set_late_words(3);
+    hours.env.pod.set_late_words(3);
     let mut now = NOW;
     for _ in 0..4 {
         hours.happen(now, 50);
@@ -115,8 +115,8 @@ fn the_live_stream_and_five_hours_of_archive_arrive_exactly_once_over_several_ru
         now += Duration::minutes(70);
     }
     hours.sweep(now);
-    hours.world.assert_exactly_once(SERVICE);
-    let questions = hours.world.pod.asked();
+    hours.env.assert_exactly_once(SERVICE);
+    let questions = hours.env.pod.asked();
     let archive = questions.iter().filter_map(|asked| asked.hours);
     assert!(archive.clone().count() > 8);
     assert!(
@@ -132,14 +132,14 @@ fn the_live_stream_and_five_hours_of_archive_arrive_exactly_once_over_several_ru
 #[test]
 fn what_the_live_stream_lost_comes_by_the_archive_which_is_then_asked_again() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\n".into();
     let now = datetime!(2026-11-20 12:50 UTC);
     hours.happen(now, 40);
     hours.run(now).assert_status(0);
     let time = now - Duration::minutes(20);
     for serial in 5000..5007 {
         let event = pod_event(STREAM, &mut Rng::new(serial), time, serial);
-        hours.world.pod.archive(STREAM, time, event);
+        hours.env.pod.archive(STREAM, time, event);
     }
     let run = hours.run(now + Duration::hours(1));
     assert_eq!(run.assert_status(0).count("delivered"), 7);
@@ -164,66 +164,68 @@ fn the_archive_alone_is_complete_without_any_live_stream() {
     run.assert_status(0).assert_says("caught up");
     assert_eq!(run.count("delivered"), 4 * PER_HOUR);
     hours.sweep(NOW);
-    hours.world.assert_exactly_once(SERVICE);
-    let asked = hours.world.pod.asked();
+    hours.env.assert_exactly_once(SERVICE);
+    let asked = hours.env.pod.asked();
     assert!(asked.iter().all(|asked| asked.hours.is_some()));
 }
 
 #[test]
 fn every_service_reads_its_own_type_and_delivers_under_its_own_tag() {
-    let world = World::new();
+    let env = TestEnv::new();
     each(
         ["message", "maillog", "audit"].map(|stream| (stream.to_owned(), stream)),
         |stream| {
-            let mut world = World::new();
-            world
-                .pod
+            let mut env = TestEnv::new();
+            env.pod
                 .fill(stream, (FROM, FROM + Duration::hours(2)), 10, 1);
-            world.stream_table = format!("start_time = {:?}\nmode = \"archive\"\n", utc(FROM));
-            world.pod.set_now(NOW);
+            env.stream_table = format!("start_time = {:?}\nmode = \"archive\"\n", utc(FROM));
+            env.pod.set_now(NOW);
             let service = format!("pod-{stream}");
-            let run = world.run(&service, &["--now", &utc(NOW)]);
+            let run = env.run(&service, &["--now", &utc(NOW)]);
             run.assert_status(0);
-            world.assert_exactly_once(&service);
-            let line = &world.devo.lines()[0];
+            env.assert_exactly_once(&service);
+            let line = &env.devo.lines()[0];
             assert_eq!(
                 crate::simulator::tag_of(line),
                 format!("mail.proofpoint.pod.{stream}")
             );
         },
     );
-    drop(world);
+    drop(env);
 }
 
 #[test]
 fn an_hour_that_is_cut_off_is_asked_for_again_in_the_same_run() {
     let hours = Hours::new().archive_mode();
     let mut cuts = 0;
-    hours.world.pod.script(move |asked, _| {
+    hours.env.pod.script(move |asked, _| {
         let (from, _) = asked.hours?;
         let third = from == FROM + Duration::hours(2) && cuts < 2;
         cuts += usize::from(third);
-        third.then_some(Trouble::After(20, [Ends::InAFrame, Ends::Reset][cuts % 2]))
+        third.then_some(StreamFault::After(
+            20,
+            [Ends::InAFrame, Ends::Reset][cuts % 2],
+        ))
     });
     let run = hours.run(NOW);
     run.assert_status(0).assert_says("asking again");
-    hours.world.pod.no_script();
+    hours.env.pod.no_script();
     // all five hours, though the last may not be asked for yet
     hours.sweep(NOW);
-    hours.world.assert_exactly_once(SERVICE);
+    hours.env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn an_hour_that_cannot_be_read_does_not_hold_up_the_next_and_is_a_named_gap_after_a_day() {
     let hours = Hours::new().archive_mode();
     let bad = FROM + Duration::HOUR;
-    hours.world.pod.script(move |asked, _| {
+    hours.env.pod.script(move |asked, _| {
         let (from, _) = asked.hours?;
-        (from == bad).then_some(Trouble::After(30, Ends::Code(1011)))
+        (from == bad).then_some(StreamFault::After(30, Ends::Code(1011)))
     });
     let run = hours.run(NOW);
     run.assert_status(0);
-    assert_eq!(hours.world.position(SERVICE), "2026-11-20T09:00:00Z");
+    assert_eq!(hours.env.position(SERVICE), "2026-11-20T09:00:00Z");
     let (from, why) = &hours.open_hours()[1];
     assert_eq!(
         (from.as_str(), why.as_str()),
@@ -246,9 +248,9 @@ fn an_hour_that_is_empty_at_first_or_partial_is_asked_for_again() {
         let hours = Hours::new().archive_mode();
         let poor = FROM + Duration::hours(2);
         let mut times = 0;
-        hours.world.pod.script(move |asked, _| {
+        hours.env.pod.script(move |asked, _| {
             times += usize::from(asked.hours?.0 == poor);
-            (asked.hours?.0 == poor && times == 1).then_some(Trouble::Part(percent))
+            (asked.hours?.0 == poor && times == 1).then_some(StreamFault::Part(percent))
         });
         hours.run(NOW).assert_status(0);
         let open = hours.open_hours();
@@ -261,7 +263,7 @@ fn an_hour_that_is_empty_at_first_or_partial_is_asked_for_again() {
         hours.sweep(NOW + Duration::hours(1));
         let open = hours.open_hours();
         assert!(open.iter().all(|(from, _)| *from > utc(poor)), "{open:?}");
-        hours.world.assert_exactly_once(SERVICE);
+        hours.env.assert_exactly_once(SERVICE);
     }
 }
 
@@ -269,9 +271,9 @@ fn an_hour_that_is_empty_at_first_or_partial_is_asked_for_again() {
 fn an_hour_that_holds_less_than_it_did_is_asked_for_again() {
     let hours = Hours::new().archive_mode();
     let mut parts = [60, 40].into_iter().peekable();
-    hours.world.pod.script(move |asked, _| {
+    hours.env.pod.script(move |asked, _| {
         let first = asked.hours?.0 == FROM;
-        parts.next_if(|_| first).map(Trouble::Part)
+        parts.next_if(|_| first).map(StreamFault::Part)
     });
     let open = |why: &str| ("2026-11-20T05:00:00Z".to_owned(), why.to_owned());
     hours.run(NOW).assert_status(0);
@@ -279,20 +281,20 @@ fn an_hour_that_holds_less_than_it_did_is_asked_for_again() {
     hours.run(NOW + Duration::hours(1)).assert_status(0);
     assert!(hours.open_hours().contains(&open("lacking")));
     hours.sweep(NOW + Duration::hours(1));
-    hours.world.assert_exactly_once(SERVICE);
+    hours.env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn an_hour_that_lacks_what_the_live_stream_has_shown_stays_open() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\n".into();
     let now = datetime!(2026-11-20 12:50 UTC);
     hours.happen(now, 80);
     hours.run(now).assert_status(0);
     hours
-        .world
+        .env
         .pod
-        .script(|asked, _| asked.hours.map(|_| Trouble::Part(80)));
+        .script(|asked, _| asked.hours.map(|_| StreamFault::Part(80)));
     hours.run(now + Duration::hours(1)).assert_status(0);
     let open = [("2026-11-20T12:00:00Z".to_owned(), "lacking".to_owned())];
     assert_eq!(hours.open_hours(), open);
@@ -302,7 +304,7 @@ fn an_hour_that_lacks_what_the_live_stream_has_shown_stays_open() {
 #[test]
 fn a_record_that_cannot_be_read_is_delivered_and_the_connection_goes_on() {
     let mut hours = Hours::new().archive_mode();
-    let pod = &hours.world.pod;
+    let pod = &hours.env.pod;
     let time = FROM + Duration::minutes(10);
     let odd: [&[u8]; 5] = [
         b"{\"guid\":\"serial.9001\",\"ts\":\"2026-11-20T05:10:00Z\",\"x\":\"\xff\xfe\"}",
@@ -319,8 +321,8 @@ fn a_record_that_cannot_be_read_is_delivered_and_the_connection_goes_on() {
         .assert_says("unreadable as JSON")
         .assert_says("not UTF-8");
     hours.sweep(NOW);
-    hours.world.assert_exactly_once(SERVICE);
-    let events = hours.world.devo.events();
+    hours.env.assert_exactly_once(SERVICE);
+    let events = hours.env.devo.events();
     let find = |text: &str| {
         events
             .iter()
@@ -328,35 +330,35 @@ fn a_record_that_cannot_be_read_is_delivered_and_the_connection_goes_on() {
     };
     assert!(find("\"x\":\"\u{fffd}\u{fffd}\""));
     assert!(find(r#""x":"a\u0001b\u0009c\u000bd""#));
-    hours.world.stream_table.clear();
+    hours.env.stream_table.clear();
 }
 
 #[test]
 fn the_live_stream_takes_a_message_of_3_mib_and_bytes_that_are_no_utf_8() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
     hours.next = 9001;
     hours.happen_large(NOW, 3 << 20);
     let ts = utc(NOW);
     let mut bad = format!(r#"{{"guid":"serial.9002","ts":"{ts}","x":"?"}}"#).into_bytes();
     let at = bad.len() - 3;
     bad[at] = 0xff;
-    hours.world.pod.happen(STREAM, NOW, bad);
+    hours.env.pod.happen(STREAM, NOW, bad);
     let run = hours.run(NOW);
     run.assert_status(0).assert_says("1 not UTF-8");
-    let arrived = hours.world.devo.counts_by_serial();
+    let arrived = hours.env.devo.counts_by_serial();
     assert_eq!(
         arrived.into_iter().collect::<Vec<_>>(),
         [(9001, 1), (9002, 1)]
     );
-    assert_eq!(hours.world.pod.asked().len(), 1, "one connection");
+    assert_eq!(hours.env.pod.asked().len(), 1, "one connection");
 }
 
 #[test]
 fn a_message_that_is_too_large_is_an_error_that_names_its_size_and_the_setting() {
     for (mode, now) in [("live", NOW), ("archive", NOW + Duration::hours(2))] {
         let mut hours = Hours::new();
-        hours.world.stream_table =
+        hours.env.stream_table =
             format!("idle_exit = \"1s\"\nmode = {mode:?}\nmax_frame_bytes = 5000\n");
         hours.happen_large(NOW, 9000);
         let run = hours.run(now);
@@ -375,34 +377,34 @@ fn what_comes_between_our_close_frame_and_that_of_the_server_is_delivered() {
         ("time", "stopped at max_duration"),
     ] {
         let mut hours = Hours::new();
-        hours.world.stream_table = "mode = \"live\"\n".into();
-        hours.world.pod.set_late_words(7);
+        hours.env.stream_table = "mode = \"live\"\n".into();
+        hours.env.pod.set_late_words(7);
         hours.happen(NOW, 30);
         let time = ["--max-duration", "4s"];
         let run = hours.start(NOW, if how == "time" { &time } else { &[] });
-        wait_until(|| hours.world.devo.count() == 30, "the live stream");
+        wait_until(|| hours.env.devo.count() == 30, "the live stream");
         // more than can come before the end
-        hours.world.pod.script(|_, _| None);
+        hours.env.pod.script(|_, _| None);
         if how == "TERM" {
             run.signal("TERM");
         }
-        let pod = &hours.world.pod;
+        let pod = &hours.env.pod;
         wait_until(|| !pod.is_held(STREAM), "the close frame");
         let run = run.wait();
         run.assert_status(0).assert_says(says);
-        assert_eq!(hours.world.devo.count(), pod.said(STREAM));
+        assert_eq!(hours.env.devo.count(), pod.said(STREAM));
     }
 }
 
 #[test]
 fn another_holder_of_the_token_is_waited_for() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
     hours.happen(NOW, 5);
-    hours.world.pod.hold(STREAM);
+    hours.env.pod.hold(STREAM);
     let run = hours.start(NOW, &[]);
-    wait_until(|| !hours.world.pod.asked().is_empty(), "a question");
-    hours.world.pod.release(STREAM);
+    wait_until(|| !hours.env.pod.asked().is_empty(), "a question");
+    hours.env.pod.release(STREAM);
     let run = run.wait();
     run.assert_status(0)
         .assert_says("HTTP 409: Exceeded maximum number of sessions per token; trying again in");
@@ -412,17 +414,17 @@ fn another_holder_of_the_token_is_waited_for() {
 #[test]
 fn a_token_that_is_held_for_the_whole_run_is_unavailable() {
     let hours = Hours::new();
-    hours.world.pod.hold(STREAM);
+    hours.env.pod.hold(STREAM);
     let run = hours.start(NOW, &["--max-duration", "3s"]).wait();
     run.assert_error(
         69,
         &["HTTP 409: Exceeded maximum number of sessions"],
         "another collector holds it",
     );
-    assert_eq!(hours.world.devo.count(), 0);
+    assert_eq!(hours.env.devo.count(), 0);
     // a signal is no failure
     let run = hours.start(NOW, &[]);
-    wait_until(|| hours.world.pod.asked().len() > 2, "another question");
+    wait_until(|| hours.env.pod.asked().len() > 2, "another question");
     run.signal("TERM");
     run.wait()
         .assert_status(0)
@@ -432,12 +434,12 @@ fn a_token_that_is_held_for_the_whole_run_is_unavailable() {
 #[test]
 fn two_runs_never_use_one_token_and_type_at_once() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"live\"\n".into();
+    hours.env.stream_table = "mode = \"live\"\n".into();
     let first = hours.start(NOW, &[]);
-    wait_until(|| hours.world.pod.is_held(STREAM), "the live stream");
+    wait_until(|| hours.env.pod.is_held(STREAM), "the live stream");
     let second = hours.start(NOW, &["--stdout"]).wait();
     second.assert_error(75, &["another run of it is under way"], "--wait-lock");
-    let locks = std::fs::read_dir(hours.world.state_dir()).unwrap();
+    let locks = std::fs::read_dir(hours.env.state_dir()).unwrap();
     let names: Vec<String> = locks
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -449,7 +451,7 @@ fn two_runs_never_use_one_token_and_type_at_once() {
     // another type has another session
     let now = utc(NOW);
     let other = hours
-        .world
+        .env
         .start("pod-audit", &["--now", &now, "--max-duration", "2s"])
         .wait();
     other.assert_status(0);
@@ -460,27 +462,27 @@ fn two_runs_never_use_one_token_and_type_at_once() {
 #[test]
 fn to_look_reads_the_archive_and_never_eats_the_stream() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
     hours.happen(NOW, 10);
     let run = hours.start(NOW, &["--stdout"]).wait();
     run.assert_status(0);
     assert_eq!(run.count("delivered"), PER_HOUR);
-    assert_eq!(hours.world.pod.said(STREAM), 0);
+    assert_eq!(hours.env.pod.said(STREAM), 0);
     // where there is nobody to miss them
-    hours.world.devo_table.clear();
+    hours.env.devo_table.clear();
     let run = hours
         .start(
             NOW,
             &[
                 "--stdout",
                 "--state-dir",
-                hours.world.dir.path().join("other").to_str().unwrap(),
+                hours.env.dir.path().join("other").to_str().unwrap(),
             ],
         )
         .wait();
     run.assert_status(0);
     assert_eq!(
-        (run.count("delivered"), hours.world.pod.said(STREAM)),
+        (run.count("delivered"), hours.env.pod.said(STREAM)),
         (10, 10)
     );
 }
@@ -495,7 +497,7 @@ fn a_backfill_is_widened_to_whole_hours_and_ends_when_all_of_them_are_read() {
     run.assert_status(0);
     assert_eq!(run.count("delivered"), 2 * PER_HOUR);
     let asked: Vec<String> = hours
-        .world
+        .env
         .pod
         .asked()
         .iter()
@@ -504,13 +506,13 @@ fn a_backfill_is_widened_to_whole_hours_and_ends_when_all_of_them_are_read() {
     assert_eq!(asked, ["2026-11-20T06:00:00Z", "2026-11-20T07:00:00Z"]);
     // one that was cut off is left, and the same command goes on
     let hours = Hours::new();
-    hours.world.pod.script(|asked, _| {
+    hours.env.pod.script(|asked, _| {
         let (from, _) = asked.hours?;
-        (from == FROM + Duration::hours(2)).then_some(Trouble::After(5, Ends::Reset))
+        (from == FROM + Duration::hours(2)).then_some(StreamFault::After(5, Ends::Reset))
     });
     let run = hours.start(now, &backfill).wait();
     run.assert_status(75);
-    hours.world.pod.no_script();
+    hours.env.pod.no_script();
     let run = hours.start(now + Duration::HOUR, &backfill).wait();
     run.assert_status(0).assert_says("going on");
 }
@@ -518,14 +520,14 @@ fn a_backfill_is_widened_to_whole_hours_and_ends_when_all_of_them_are_read() {
 #[test]
 fn a_start_older_than_30_days_is_moved_up_and_a_long_pause_is_a_gap() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"archive\"\nstart_time = \"2026-10-01\"\n".into();
+    hours.env.stream_table = "mode = \"archive\"\nstart_time = \"2026-10-01\"\n".into();
     let early = datetime!(2026-10-21 13:00 UTC);
-    hours.world.pod.set_now(NOW);
+    hours.env.pod.set_now(NOW);
     let run = hours.start(NOW, &["--max-duration", "2s"]).wait();
     run.assert_status(0).assert_says(
         "2026-10-01T00:00:00Z is older than the service keeps: starting at 2026-10-21T13:00:00Z",
     );
-    let first = hours.world.pod.asked()[0].hours.unwrap().0;
+    let first = hours.env.pod.asked()[0].hours.unwrap().0;
     assert_eq!(first, early);
     let run = hours
         .start(NOW + Duration::days(40), &["--max-duration", "1s"])
@@ -545,17 +547,14 @@ fn slow(read: usize, hold: Wait) -> Behaviour {
 /// A first run has ended in an hour of the archive, whose answer goes on for longer than it.
 pub(crate) fn unfinished(hours: &Hours) {
     hours
-        .world
+        .env
         .pod
         .fill(STREAM, (FROM, FROM + Duration::HOUR), 30_000, 100_000);
-    let proof = hours.world.devo.connections().len();
-    hours
-        .world
-        .devo
-        .behave(move |number| match number == proof {
-            true => Behaviour::Normal,
-            false => slow(300_000, Wait::ZERO),
-        });
+    let proof = hours.env.devo.connections().len();
+    hours.env.devo.behave(move |number| match number == proof {
+        true => Behaviour::Normal,
+        false => slow(300_000, Wait::ZERO),
+    });
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
     run.assert_status(0).assert_says("stopped at max_duration");
     let open = hours.open_hours();
@@ -570,21 +569,21 @@ fn an_hour_that_did_not_fit_into_a_run_is_read_to_its_end_in_the_next() {
     let hours = Hours::new().archive_mode();
     unfinished(&hours);
     let open = hours.open_hours();
-    let proof = hours.world.devo.connections().len();
+    let proof = hours.env.devo.connections().len();
     // after a first transaction beyond the end, one whose confirmation comes later than a run waits that got a signal
-    hours.world.devo.behave(move |number| match number - proof {
+    hours.env.devo.behave(move |number| match number - proof {
         1 => slow(15_000, Wait::ZERO),
         2 => slow(15_000, Wait::from_secs(11)),
         _ => Behaviour::Normal,
     });
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
-    assert!(hours.world.devo.connections().len() > proof + 3);
+    assert!(hours.env.devo.connections().len() > proof + 3);
     run.assert_status(0)
         .assert_says("did not fit into the last run");
     assert!(!hours.open_hours().contains(&open[0]), "{}", run.stderr);
-    hours.world.devo.behave(|_| Behaviour::Normal);
+    hours.env.devo.behave(|_| Behaviour::Normal);
     hours.sweep(NOW);
-    hours.world.assert_exactly_once(SERVICE);
+    hours.env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -602,20 +601,20 @@ fn each_refusal_has_its_status_and_remedy() {
     each(named, |(status, exit, hint)| {
         let hours = Hours::new();
         hours
-            .world
+            .env
             .pod
-            .script(move |_, _| Some(Trouble::Status(status, "because\r\n")));
+            .script(move |_, _| Some(StreamFault::Status(status, "because\r\n")));
         let run = hours.run(NOW);
         run.assert_error(exit, &[&format!("HTTP {status}: because")], hint);
         run.assert_never_says(crate::simulator::TOKEN);
     });
     let mut hours = Hours::new();
-    hours.world.pod_table = hours
-        .world
+    hours.env.pod_table = hours
+        .env
         .pod_table
         .replace("examplecorp_hosted", "other_hosted");
     hours.run(NOW).assert_error(77, &["HTTP 401"], "cluster_id");
-    hours.world.pod_table.clear();
+    hours.env.pod_table.clear();
     hours
         .run(NOW)
         .assert_error(78, &["no table [pod]"], "api_key");
@@ -625,16 +624,16 @@ fn each_refusal_has_its_status_and_remedy() {
 fn trouble_of_the_service_is_waited_for() {
     let hours = Hours::new().archive_mode();
     hours
-        .world
+        .env
         .pod
-        .script(|_, number| (number < 2).then_some(Trouble::Status(503, "busy")));
+        .script(|_, number| (number < 2).then_some(StreamFault::Status(503, "busy")));
     let run = hours.run(NOW);
     run.assert_status(0)
         .assert_says("HTTP 503: busy; trying again");
     hours
-        .world
+        .env
         .pod
-        .script(|_, _| Some(Trouble::Status(503, "busy")));
+        .script(|_, _| Some(StreamFault::Status(503, "busy")));
     let run = hours
         .start(NOW + Duration::HOUR, &["--max-duration", "3s"])
         .wait();
@@ -644,15 +643,15 @@ fn trouble_of_the_service_is_waited_for() {
 #[test]
 fn a_receiver_that_does_not_answer_drains_no_stream() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"live\"\n".into();
+    hours.env.stream_table = "mode = \"live\"\n".into();
     hours.happen(NOW, 10);
-    hours.world.devo.behave(|_| Behaviour::Refuse);
+    hours.env.devo.behave(|_| Behaviour::Refuse);
     hours.run(NOW).assert_status(69);
-    assert_eq!(hours.world.pod.asked(), []);
-    hours.world.devo.behave(|_| Behaviour::ResetAfter(0));
+    assert_eq!(hours.env.pod.asked(), []);
+    hours.env.devo.behave(|_| Behaviour::ResetAfter(0));
     hours.run(NOW).assert_status(74);
     assert_eq!(
-        (hours.world.pod.asked(), hours.world.pod.said(STREAM)),
+        (hours.env.pod.asked(), hours.env.pod.said(STREAM)),
         (vec![], 0)
     );
 }
@@ -660,21 +659,21 @@ fn a_receiver_that_does_not_answer_drains_no_stream() {
 #[test]
 fn in_live_mode_an_hour_without_a_good_end_and_a_run_that_died_are_gaps() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
     hours.happen(NOW, 10);
     hours.run(NOW).assert_status(0);
     hours.run(NOW + Duration::minutes(50)).assert_status(0);
     let run = hours.run(NOW + Duration::minutes(150));
     run.assert_status(3)
         .assert_says("gap: what lies between 2026-11-20T11:10:0");
-    assert_eq!(hours.world.position(SERVICE)[..16], *"2026-11-20T12:50");
-    hours.world.stream_table = "mode = \"live\"\n".into();
+    assert_eq!(hours.env.position(SERVICE)[..16], *"2026-11-20T12:50");
+    hours.env.stream_table = "mode = \"live\"\n".into();
     let run = hours.start(NOW + Duration::minutes(155), &[]);
-    wait_until(|| hours.world.pod.is_held(STREAM), "the live stream");
-    let opened = || hours.world.state(SERVICE)["stream"]["live"]["open"] == true;
+    wait_until(|| hours.env.pod.is_held(STREAM), "the live stream");
+    let opened = || hours.env.state(SERVICE)["stream"]["live"]["open"] == true;
     wait_until(opened, "the state");
     drop(run);
-    hours.world.stream_table += "idle_exit = \"1s\"\n";
+    hours.env.stream_table += "idle_exit = \"1s\"\n";
     let run = hours.run(NOW + Duration::minutes(157));
     run.assert_status(3)
         .assert_says("gap: what lies between 2026-11-20T12:55:0");
@@ -698,14 +697,14 @@ fn a_live_connection_that_drops_is_made_again_within_the_run_and_each_end_is_tol
     let named = rows.map(|row| (format!("{row:?}"), row));
     each(named, |(how, says, lost)| {
         let mut hours = Hours::empty();
-        hours.world.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
+        hours.env.stream_table = "idle_exit = \"1s\"\nmode = \"live\"\n".into();
         hours.happen(NOW, 60);
-        let first = move |number| (number == 0).then_some(Trouble::After(20, how));
-        hours.world.pod.script(move |_, number| first(number));
+        let first = move |number| (number == 0).then_some(StreamFault::After(20, how));
+        hours.env.pod.script(move |_, number| first(number));
         let run = hours.run(NOW);
         run.assert_status(0).assert_says(says);
-        assert_eq!(hours.world.pod.asked().len(), 2);
-        let count = hours.world.devo.count();
+        assert_eq!(hours.env.pod.asked().len(), 2);
+        let count = hours.env.devo.count();
         assert!((60 - lost..=60).contains(&count), "{count}");
     });
 }
@@ -716,14 +715,14 @@ fn hours_of_the_archive_leave_half_of_the_time_to_the_live_stream() {
     // many more than can be read in four seconds
     let from = NOW.truncate_to_hour() - Duration::days(28);
     hours.next = hours
-        .world
+        .env
         .pod
         .fill(STREAM, (from, from + Duration::days(27)), 2, 1);
-    hours.world.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(from));
+    hours.env.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(from));
     hours.happen(NOW, 20);
     let run = hours.start(NOW, &["--max-duration", "8s"]).wait();
     run.assert_status(0);
-    let asked = hours.world.pod.asked();
+    let asked = hours.env.pod.asked();
     let read = asked.iter().filter_map(|asked| asked.hours).count();
     assert_eq!(read, asked.len() - 1, "the live stream comes last");
     assert_eq!(asked[read].hours, None);
@@ -731,7 +730,7 @@ fn hours_of_the_archive_leave_half_of_the_time_to_the_live_stream() {
     assert_eq!(run.count("delivered"), 2 * read as u64 + 20);
     // and the next goes on where it stopped
     let run = hours.start(NOW, &[]);
-    let asked = || hours.world.pod.asked().get(read + 1).cloned();
+    let asked = || hours.env.pod.asked().get(read + 1).cloned();
     wait_until(|| asked().is_some(), "the next question");
     drop(run);
     let next = asked().and_then(|asked| asked.hours);
@@ -745,7 +744,7 @@ fn events_are_delivered_while_a_stream_is_never_silent() {
     let run = hours.start(NOW, &[]);
     let delivered = |hours: &mut Hours| {
         hours.happen(NOW, 1);
-        hours.world.devo.count() > 0
+        hours.env.devo.count() > 0
     };
     wait_until(|| delivered(&mut hours), "an event");
     run.signal("TERM");
@@ -755,11 +754,11 @@ fn events_are_delivered_while_a_stream_is_never_silent() {
 #[test]
 fn a_server_that_never_says_a_word_does_not_hold_up_the_end() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"live\"\n".into();
+    hours.env.stream_table = "mode = \"live\"\n".into();
     hours
-        .world
+        .env
         .pod
-        .script(|_, _| Some(Trouble::After(0, Ends::Silent)));
+        .script(|_, _| Some(StreamFault::After(0, Ends::Silent)));
     let run = hours.start(NOW, &["--max-duration", "1s"]).wait();
     run.assert_status(0).assert_says("stopped at max_duration");
 }
@@ -767,21 +766,21 @@ fn a_server_that_never_says_a_word_does_not_hold_up_the_end() {
 #[test]
 fn the_stream_is_read_over_tls() {
     let mut hours = Hours::new();
-    let pod = crate::simulator::Pod::start_tls(&hours.world.certs);
+    let pod = crate::simulator::Pod::start_tls(&hours.env.certs);
     pod.set_now(NOW);
     pod.fill(STREAM, (FROM, FROM + Duration::hours(1)), 100, 1);
-    let old = hours.world.pod.url();
-    hours.world.pod_table = hours.world.pod_table.replace(&old, &pod.url());
-    hours.world.http_table = format!("ca = {:?}\n", hours.world.certs.ca());
-    hours.world.pod = pod;
+    let old = hours.env.pod.url();
+    hours.env.pod_table = hours.env.pod_table.replace(&old, &pod.url());
+    hours.env.http_table = format!("ca = {:?}\n", hours.env.certs.ca());
+    hours.env.pod = pod;
     hours.run(NOW).assert_status(0);
-    hours.world.assert_exactly_once(SERVICE);
+    hours.env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn options_of_receivers_hold_for_streams() {
-    let world = World::with(Options::default());
-    let run = world.run(
+    let env = TestEnv::with(Options::default());
+    let run = env.run(
         "pod-audit",
         &["--now", "2026-11-20T10:20:00Z", "--max-duration", "1s"],
     );
@@ -791,28 +790,28 @@ fn options_of_receivers_hold_for_streams() {
 #[test]
 fn what_the_live_stream_said_is_sent_once_more_before_it_is_given_up() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "mode = \"live\"\nidle_exit = \"1s\"\n".into();
     hours.happen(NOW, 30);
     // 0 is the proof
-    hours.world.devo.behave(|number| match number {
+    hours.env.devo.behave(|number| match number {
         1 => Behaviour::ResetAfter(20_000),
         _ => Behaviour::Normal,
     });
     let run = hours.run(NOW);
     run.assert_status(0).assert_says("sending it once more");
     assert_eq!(run.count("delivered"), 30);
-    assert_eq!(hours.world.devo.counts_by_serial().len(), 30);
+    assert_eq!(hours.env.devo.counts_by_serial().len(), 30);
     // twice in vain, and the archive has it
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\n".into();
     hours.happen(NOW, 30);
-    hours.world.devo.behave(|number| match number {
+    hours.env.devo.behave(|number| match number {
         0 => Behaviour::Normal,
         _ => Behaviour::ResetAfter(0),
     });
     hours.run(NOW).assert_status(74);
     hours.sweep(NOW);
-    let arrived = hours.world.devo.counts_by_serial();
+    let arrived = hours.env.devo.counts_by_serial();
     assert_eq!(arrived.values().sum::<usize>(), 30);
 }
 
@@ -830,5 +829,5 @@ fn a_dry_run_names_the_hours_and_the_live_stream() {
             "the live stream: 1 request",
         ]
     );
-    assert_eq!(hours.world.pod.asked(), []);
+    assert_eq!(hours.env.pod.asked(), []);
 }

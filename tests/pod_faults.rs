@@ -9,8 +9,8 @@ use std::time::Duration as Wait;
 use time::Duration;
 
 use crate::pod::{Hours, NOW, SERVICE};
-use crate::simulator::{Behaviour, Ends, Rng, Trouble};
-use crate::world::play;
+use crate::simulator::{Behaviour, Ends, Rng, StreamFault};
+use crate::test_env::play;
 
 /// With the live stream mostly, and the archive alone at times.
 fn some_mode(rng: &mut Rng) -> Hours {
@@ -26,7 +26,7 @@ fn cut_at_any_place_the_stream_loses_nothing_after_the_sweep_and_repeats_nothing
         let mut hours = some_mode(rng);
         let mut now = NOW;
         hours
-            .world
+            .env
             .pod
             .set_linger(Wait::from_millis(rng.below(100) as u64));
         for round in 0..2 {
@@ -36,12 +36,12 @@ fn cut_at_any_place_the_stream_loses_nothing_after_the_sweep_and_repeats_nothing
                 let ends = [Ends::Reset, Ends::InAFrame, code(1011), code(1000)];
                 // an hour that says twice that the same part of it is all would be believed
                 let place = 1 + 25 * round + rng.below(15);
-                Some(Trouble::After(place, *rng.pick(&ends)))
+                Some(StreamFault::After(place, *rng.pick(&ends)))
             };
             // each once: the live stream, and one of the hours
             let (mut live, mut archive) = (how(), how());
             let mut hours_before = rng.below(3);
-            hours.world.pod.script(move |asked, _| {
+            hours.env.pod.script(move |asked, _| {
                 if asked.hours.is_none() {
                     return live.take();
                 }
@@ -53,7 +53,7 @@ fn cut_at_any_place_the_stream_loses_nothing_after_the_sweep_and_repeats_nothing
             now += Duration::minutes(70);
         }
         hours.sweep(now);
-        hours.world.assert_exactly_once(SERVICE);
+        hours.env.assert_exactly_once(SERVICE);
     });
 }
 
@@ -66,13 +66,13 @@ fn reset_at_any_place_by_the_receiver_nothing_is_lost_and_one_border_at_most_com
         for _ in 0..2 {
             hours.happen(now, 40);
             // the first is the proof
-            let number = hours.world.devo.connections().len() + 1 + rng.below(7);
+            let number = hours.env.devo.connections().len() + 1 + rng.below(7);
             let twice = usize::from(rng.chance(30));
             let after = rng.below(120_000);
             let broken = Arc::new(AtomicUsize::new(0));
             let count = Arc::clone(&broken);
             hours
-                .world
+                .env
                 .devo
                 .behave(move |now| match (number..=number + twice).contains(&now) {
                     true => {
@@ -81,11 +81,11 @@ fn reset_at_any_place_by_the_receiver_nothing_is_lost_and_one_border_at_most_com
                     }
                     false => Behaviour::Normal,
                 });
-            let before = hours.world.devo.connections().len();
+            let before = hours.env.devo.connections().len();
             let run = hours.run(now);
             assert!(matches!(run.status, Some(0 | 69 | 74)), "{}", run.stderr);
-            hours.world.settled();
-            let reports = hours.world.devo.connections();
+            hours.env.settled();
+            let reports = hours.env.devo.connections();
             let reset = reports[before..]
                 .iter()
                 .filter(|report| (number..=number + twice).contains(&report.number));
@@ -93,7 +93,7 @@ fn reset_at_any_place_by_the_receiver_nothing_is_lost_and_one_border_at_most_com
             now += Duration::minutes(70);
         }
         hours.sweep(now);
-        hours.world.assert_repeated_at_most(SERVICE, unconfirmed);
+        hours.env.assert_repeated_at_most(SERVICE, unconfirmed);
     });
 }
 
@@ -106,13 +106,13 @@ fn killed_at_any_moment_nothing_is_lost_after_the_sweep_and_one_border_at_most_c
         for _ in 0..2 {
             hours.happen(now, 40);
             let mut run = hours.start(now, &[]);
-            let count = hours.world.devo.count() + rng.below(330);
-            run.until(|| hours.world.devo.count() >= count);
+            let count = hours.env.devo.count() + rng.below(330);
+            run.until(|| hours.env.devo.count() >= count);
             sleep(Wait::from_micros(rng.bits() % 30_000));
-            unconfirmed += hours.world.kill(run);
+            unconfirmed += hours.env.kill(run);
             now += Duration::minutes(70);
         }
         hours.sweep(now);
-        hours.world.assert_repeated_at_most(SERVICE, unconfirmed);
+        hours.env.assert_repeated_at_most(SERVICE, unconfirmed);
     });
 }

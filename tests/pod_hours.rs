@@ -4,8 +4,8 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use crate::pod::{Hours, SERVICE, STREAM};
-use crate::simulator::{Ends, Rng, Trouble, pod_event};
-use crate::world::World;
+use crate::simulator::{Ends, Rng, StreamFault, pod_event};
+use crate::test_env::TestEnv;
 
 /// The first run, which begins with the hour that it is in.
 const FIRST: OffsetDateTime = datetime!(2026-11-20 11:50 UTC);
@@ -15,7 +15,7 @@ const HOUR: OffsetDateTime = datetime!(2026-11-20 12:00 UTC);
 /// Nothing in the archive yet.
 fn quiet() -> Hours {
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\n".into();
     hours
 }
 
@@ -29,15 +29,15 @@ fn runs(hours: &Hours, minutes: &[i64]) {
 }
 
 /// An event of that hour, which only the archive has.
-fn archive(world: &World, serial: u64) {
+fn archive(env: &TestEnv, serial: u64) {
     let time = HOUR + Duration::minutes(20);
     let event = pod_event(STREAM, &mut Rng::new(serial), time, serial);
-    world.pod.archive(STREAM, time, event);
+    env.pod.archive(STREAM, time, event);
 }
 
 /// How often the hour was asked for.
 fn asked(hours: &Hours) -> usize {
-    let asked = hours.world.pod.asked();
+    let asked = hours.env.pod.asked();
     let hour = |hours: (OffsetDateTime, OffsetDateTime)| hours.0 == HOUR;
     asked
         .iter()
@@ -71,7 +71,7 @@ fn an_empty_answer_for_an_hour_that_the_live_stream_missed_is_no_proof() {
     // in the mode archive it is never there
     for mode in ["complete", "archive"] {
         let mut hours = quiet();
-        hours.world.stream_table += &format!("mode = {mode:?}\n");
+        hours.env.stream_table += &format!("mode = {mode:?}\n");
         hours.run(HOUR + Duration::minutes(10)).assert_status(0);
         let is_archive = mode == "archive";
         runs(&hours, &[45, 75, 106]);
@@ -82,7 +82,7 @@ fn an_empty_answer_for_an_hour_that_the_live_stream_missed_is_no_proof() {
         // not in each run
         runs(&hours, &[116, 126]);
         assert_eq!(asked(&hours), 1);
-        archive(&hours.world, 9001);
+        archive(&hours.env, 9001);
         let run = hours.run(HOUR + Duration::minutes(152));
         assert_eq!(run.assert_status(0).count("delivered"), 1, "{is_archive}");
         assert_eq!(why(&hours).as_deref(), Some("growing"));
@@ -94,13 +94,13 @@ fn an_empty_answer_for_an_hour_that_the_live_stream_missed_is_no_proof() {
 #[test]
 fn a_quiet_tenant_without_a_live_stream_is_asked_twice_an_hour_at_most() {
     let mut hours = quiet().archive_mode();
-    hours.world.stream_table += "start_time = \"2026-11-20T12:00:00Z\"\n";
+    hours.env.stream_table += "start_time = \"2026-11-20T12:00:00Z\"\n";
     for number in 0..36 {
         let now = HOUR + Duration::minutes(106 + 10 * number);
         hours.run(now).assert_status(0);
     }
     let last = 1 + (350 + 106 - 105) / 60;
-    let count = hours.world.pod.asked().len();
+    let count = hours.env.pod.asked().len();
     assert!((last..=2 * last).contains(&count), "{count}, {last}");
 }
 
@@ -110,9 +110,9 @@ fn an_hour_in_which_the_live_stream_broke_is_asked_for_again_though_the_answer_a
     hours.run(FIRST).assert_status(0);
     // the server has trouble, and what it was about to say is gone
     let mut cut = false;
-    hours.world.pod.script(move |asked, _| {
+    hours.env.pod.script(move |asked, _| {
         let first = asked.hours.is_none() && !std::mem::replace(&mut cut, true);
-        first.then_some(Trouble::After(10, Ends::Code(1011)))
+        first.then_some(StreamFault::After(10, Ends::Code(1011)))
     });
     hours.happen(HOUR + Duration::minutes(30), 10);
     runs(&hours, &[30, 60, 90, 106]);
@@ -120,32 +120,32 @@ fn an_hour_in_which_the_live_stream_broke_is_asked_for_again_though_the_answer_a
         (asked(&hours), why(&hours).as_deref()),
         (1, Some("unproven"))
     );
-    archive(&hours.world, 9001);
+    archive(&hours.env, 9001);
     runs(&hours, &[152]);
-    assert!(hours.world.devo.counts_by_serial().contains_key(&9001));
+    assert!(hours.env.devo.counts_by_serial().contains_key(&9001));
 }
 
 #[test]
 fn an_hour_that_was_open_for_long_is_not_given_up_at_its_first_failure() {
     let hours = quiet().archive_mode();
     hours.run(HOUR + Duration::minutes(10)).assert_status(0);
-    archive(&hours.world, 9001);
+    archive(&hours.env, 9001);
     runs(&hours, &[106]);
     assert_eq!(why(&hours).as_deref(), Some("growing"));
     // nothing runs for a day, and then there is a moment's trouble
-    hours.world.pod.script(|asked, _| {
+    hours.env.pod.script(|asked, _| {
         let is_hour = asked.hours.is_some_and(|(from, _)| from == HOUR);
-        is_hour.then_some(Trouble::After(0, Ends::Code(1011)))
+        is_hour.then_some(StreamFault::After(0, Ends::Code(1011)))
     });
     let now = HOUR + Duration::hours(30);
     hours.run(now);
     assert_eq!(why(&hours).as_deref(), Some("cut"));
-    let gaps = |hours: &Hours| hours.world.state(SERVICE)["gaps"].clone();
+    let gaps = |hours: &Hours| hours.env.state(SERVICE)["gaps"].clone();
     assert_eq!(gaps(&hours).as_array().unwrap().len(), 0);
-    hours.world.pod.script(|_, _| None);
-    archive(&hours.world, 9002);
+    hours.env.pod.script(|_, _| None);
+    archive(&hours.env, 9002);
     hours.run(now + Duration::HOUR).assert_status(0);
-    assert!(hours.world.devo.counts_by_serial().contains_key(&9002));
+    assert!(hours.env.devo.counts_by_serial().contains_key(&9002));
     assert_eq!(why(&hours), None);
 }
 
@@ -160,8 +160,8 @@ fn a_night_behind_a_full_hour_is_no_gap_and_is_asked_for_ever_more_seldom() {
     assert_eq!((asked(&hours), why(&hours)), (1, None));
     // where it was not, that takes a day
     let mut hours = quiet().archive_mode();
-    hours.world.pod.fill(STREAM, (before, HOUR), 60, 1);
-    hours.world.stream_table += "start_time = \"2026-11-20T11:00:00Z\"\n";
+    hours.env.pod.fill(STREAM, (before, HOUR), 60, 1);
+    hours.env.stream_table += "start_time = \"2026-11-20T11:00:00Z\"\n";
     let mut now = HOUR + Duration::minutes(106);
     let end = now + Duration::hours(25);
     while now < end {
@@ -171,6 +171,6 @@ fn a_night_behind_a_full_hour_is_no_gap_and_is_asked_for_ever_more_seldom() {
     }
     assert_eq!(why(&hours), None);
     assert!((6..=10).contains(&asked(&hours)), "{}", asked(&hours));
-    let gaps = hours.world.state(SERVICE)["gaps"].clone();
+    let gaps = hours.env.state(SERVICE)["gaps"].clone();
     assert_eq!(gaps.as_array().map(Vec::len), Some(0), "{gaps}");
 }

@@ -4,26 +4,26 @@ use proofpull::window::utc;
 use time::Duration;
 
 use crate::pod::{FROM, Hours, NOW, PER_HOUR, SERVICE, STREAM, unfinished};
-use crate::simulator::{Rng, Trouble, pod_event, wait_until};
-use crate::world::{Run, each};
+use crate::simulator::{Rng, StreamFault, pod_event, wait_until};
+use crate::test_env::{Run, each};
 
 #[test]
 fn a_token_that_is_held_beyond_the_end_of_a_run_is_not_asked_for_all_the_time() {
     for held in [true, false] {
         let hours = Hours::new().archive_mode();
         unfinished(&hours);
-        let before = hours.world.pod.asked().len();
+        let before = hours.env.pod.asked().len();
         if held {
-            hours.world.pod.hold(STREAM);
+            hours.env.pod.hold(STREAM);
         } else {
-            let busy = Trouble::Status(503, "busy");
-            hours.world.pod.script(move |_, _| Some(busy.clone()));
+            let busy = StreamFault::Status(503, "busy");
+            hours.env.pod.script(move |_, _| Some(busy.clone()));
         }
         let run = hours.start(NOW, &["--max-duration", "5s"]).wait();
         let why = if held { "HTTP 409" } else { "HTTP 503" };
         run.assert_error(69, &[why], "");
         // at once, after two seconds and a little, and not once more before its time was over
-        let asked = hours.world.pod.asked().len() - before;
+        let asked = hours.env.pod.asked().len() - before;
         assert!((1..=3).contains(&asked), "{asked}: {}", run.stderr);
     }
 }
@@ -41,11 +41,10 @@ fn a_server_that_pings_all_the_time_does_not_hold_up_the_end() {
     let named = ends.map(|end| (format!("{}: {}", end.0, end.3), end));
     each(named, |(mode, line, args, says)| {
         let mut hours = Hours::new();
-        hours.world.stream_table =
-            format!("mode = {mode:?}\nstart_time = {:?}\n{line}\n", utc(FROM));
-        hours.world.pod.script(|_, _| Some(Trouble::Pings));
+        hours.env.stream_table = format!("mode = {mode:?}\nstart_time = {:?}\n{line}\n", utc(FROM));
+        hours.env.pod.script(|_, _| Some(StreamFault::Pings));
         let run = hours.start(NOW, args);
-        wait_until(|| hours.world.pod.is_held(STREAM), "a session");
+        wait_until(|| hours.env.pod.is_held(STREAM), "a session");
         if says.ends_with("signal") {
             run.signal("TERM");
         }
@@ -55,29 +54,29 @@ fn a_server_that_pings_all_the_time_does_not_hold_up_the_end() {
 
 /// A run at a time of ours that differs from the server's.
 fn run_ahead(hours: &Hours, server: time::OffsetDateTime, ahead: Duration) -> Run {
-    hours.world.pod.set_now(server);
+    hours.env.pod.set_now(server);
     let ours = utc(server + ahead);
-    hours.world.start(SERVICE, &["--now", &ours]).wait()
+    hours.env.start(SERVICE, &["--now", &ours]).wait()
 }
 
 #[test]
 fn no_hour_is_read_before_it_is_over_at_the_server_and_no_position_lies_in_its_future() {
     for mode in ["complete", "archive"] {
         let mut hours = Hours::new();
-        hours.world.stream_table += &format!("mode = {mode:?}\n");
+        hours.env.stream_table += &format!("mode = {mode:?}\n");
         let run = run_ahead(&hours, NOW, Duration::hours(5));
         run.assert_status(0)
             .assert_says("this machine's clock is 5h ahead of the service's");
-        assert_eq!(hours.world.position(SERVICE), "2026-11-20T09:00:00Z");
+        assert_eq!(hours.env.position(SERVICE), "2026-11-20T09:00:00Z");
         // what the archive has by then of the hours that seemed to be over
-        hours.world.pod.fill(
+        hours.env.pod.fill(
             STREAM,
             (FROM + Duration::hours(5), FROM + Duration::hours(8)),
             20,
             5000,
         );
         hours.sweep(NOW + Duration::hours(3));
-        hours.world.assert_exactly_once(SERVICE);
+        hours.env.assert_exactly_once(SERVICE);
     }
 }
 
@@ -85,15 +84,15 @@ fn no_hour_is_read_before_it_is_over_at_the_server_and_no_position_lies_in_its_f
 fn a_first_run_with_a_clock_that_is_ahead_begins_where_the_server_is() {
     for mode in ["complete", "archive"] {
         let mut hours = Hours::new();
-        hours.world.stream_table = format!("mode = {mode:?}\nidle_exit = \"1s\"\n");
+        hours.env.stream_table = format!("mode = {mode:?}\nidle_exit = \"1s\"\n");
         run_ahead(&hours, NOW, Duration::hours(5)).assert_status(0);
-        assert_eq!(hours.world.position(SERVICE), "2026-11-20T10:00:00Z");
+        assert_eq!(hours.env.position(SERVICE), "2026-11-20T10:00:00Z");
         let time = NOW + Duration::minutes(10);
         let event = pod_event(STREAM, &mut Rng::new(9001), time, 9001);
-        hours.world.pod.archive(STREAM, time, event);
+        hours.env.pod.archive(STREAM, time, event);
         hours.run(NOW + Duration::hours(2)).assert_status(0);
         assert!(
-            hours.world.devo.counts_by_serial().contains_key(&9001),
+            hours.env.devo.counts_by_serial().contains_key(&9001),
             "{mode}"
         );
     }
@@ -104,7 +103,7 @@ fn a_clock_that_is_ahead_gives_up_no_hour_that_the_service_still_keeps() {
     let hours = Hours::new().archive_mode();
     hours.run(NOW).assert_status(0);
     let next = FROM + Duration::hours(4);
-    hours.world.pod.fill(
+    hours.env.pod.fill(
         STREAM,
         (next + Duration::HOUR, next + Duration::hours(2)),
         30,
@@ -120,11 +119,11 @@ fn a_clock_that_is_ahead_gives_up_no_hour_that_the_service_still_keeps() {
 #[test]
 fn what_is_too_old_is_a_gap_though_nothing_but_the_live_stream_was_ever_read() {
     let mut hours = Hours::new();
-    hours.world.stream_table = "idle_exit = \"1s\"\n".into();
+    hours.env.stream_table = "idle_exit = \"1s\"\n".into();
     hours.happen(NOW, 5);
     let run = hours.run(NOW);
     assert_eq!(run.assert_status(0).count("delivered"), 5);
-    assert_eq!(hours.world.position(SERVICE), "2026-11-20T10:00:00Z");
+    assert_eq!(hours.env.position(SERVICE), "2026-11-20T10:00:00Z");
     let run = hours
         .start(NOW + Duration::days(40), &["--max-duration", "3s"])
         .wait();
@@ -141,16 +140,16 @@ fn a_backfill_that_was_left_until_all_of_it_is_too_old_is_a_gap_up_to_its_end() 
         "--end-time",
         "2026-11-20T08:00:00Z",
     ];
-    let read = hours.world.pod.asked().len();
+    let read = hours.env.pod.asked().len();
     hours
-        .world
+        .env
         .pod
-        .script(move |_, number| (number > read).then_some(Trouble::Status(503, "busy")));
+        .script(move |_, number| (number > read).then_some(StreamFault::Status(503, "busy")));
     let mut args = backfill.to_vec();
     args.extend(["--max-duration", "3s"]);
     let run = hours.start(NOW, &args).wait();
     assert!([0, 75].contains(&run.status.unwrap()), "{}", run.stderr);
-    hours.world.pod.no_script();
+    hours.env.pod.no_script();
     let run = hours.start(NOW + Duration::days(40), &backfill).wait();
     run.assert_status(3)
         .assert_says("gap: what lies between 2026-11-20T06:00:00Z and 2026-11-20T08:00:00Z");

@@ -6,8 +6,8 @@ use std::time::{Duration as Wait, Instant};
 use time::Duration;
 
 use crate::pod::{Hours, NOW, SERVICE, STREAM};
-use crate::simulator::{Ends, Trouble, wait_until, wait_within};
-use crate::world::all_rounds;
+use crate::simulator::{Ends, StreamFault, wait_until, wait_within};
+use crate::test_env::all_rounds;
 
 /// Longer than the program waits, also on a slow machine.
 const LONG: Wait = Wait::from_secs(600);
@@ -15,17 +15,17 @@ const LONG: Wait = Wait::from_secs(600);
 #[test]
 fn a_silent_stream_is_pinged_every_30_s_and_lives_on_though_no_pong_comes() {
     let mut hours = Hours::empty();
-    hours.world.pod.script(|_, _| Some(Trouble::NoPongs));
+    hours.env.pod.script(|_, _| Some(StreamFault::NoPongs));
     let run = hours.start(NOW, &[]);
-    wait_within(LONG, || hours.world.pod.pings().len() >= 2, "two pings");
+    wait_within(LONG, || hours.env.pod.pings().len() >= 2, "two pings");
     hours.happen(NOW, 1);
-    wait_until(|| hours.world.devo.count() == 1, "what came after them");
+    wait_until(|| hours.env.devo.count() == 1, "what came after them");
     run.signal("TERM");
     run.wait()
         .assert_status(0)
         .assert_says("stopped by a signal");
-    assert_eq!(hours.world.pod.asked().len(), 1, "one connection");
-    let pings = hours.world.pod.pings();
+    assert_eq!(hours.env.pod.asked().len(), 1, "one connection");
+    let pings = hours.env.pod.pings();
     let gap = pings[1] - pings[0];
     // the first may have been heard late
     assert!(gap >= Wait::from_secs(25), "{gap:?}");
@@ -40,12 +40,12 @@ fn a_stream_by_which_nothing_comes_for_5_minutes_is_dead_and_made_again_and_noth
     let mut hours = Hours::empty();
     hours.happen(NOW, 30);
     // the rest of what it says is lost
-    hours.world.pod.script(|asked, _| {
+    hours.env.pod.script(|asked, _| {
         let live = asked.hours.is_none();
-        live.then_some(Trouble::After(20, Ends::Silent))
+        live.then_some(StreamFault::After(20, Ends::Silent))
     });
     let run = hours.start(NOW, &[]);
-    let pod = &hours.world.pod;
+    let pod = &hours.env.pod;
     wait_until(|| pod.said(STREAM) == 30, "the live stream");
     let died = Instant::now();
     pod.no_script();
@@ -54,14 +54,14 @@ fn a_stream_by_which_nothing_comes_for_5_minutes_is_dead_and_made_again_and_noth
     assert!(silence >= Wait::from_secs(290), "{silence:?}");
     let now = NOW + Duration::minutes(10);
     hours.happen(now, 5);
-    let count = || hours.world.devo.counts_by_serial().len();
+    let count = || hours.env.devo.counts_by_serial().len();
     wait_until(|| count() == 25, "what came after the silence");
     run.signal("TERM");
     run.wait()
         .assert_status(0)
         .assert_says("nothing came for 3")
         .assert_says("opening it again");
-    hours.world.stream_table += "idle_exit = \"1s\"\n";
+    hours.env.stream_table += "idle_exit = \"1s\"\n";
     hours.sweep(now);
-    hours.world.assert_exactly_once(SERVICE);
+    hours.env.assert_exactly_once(SERVICE);
 }

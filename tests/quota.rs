@@ -10,33 +10,33 @@ use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Behaviour, Fault, PRINCIPAL};
-use crate::world::{Run, Running, World, ago, each, hold};
+use crate::test_env::{Run, Running, TestEnv, ago, each, hold};
 
 const SERVICE: &str = "tap-messages-blocked";
 const POOL: &str = "all but clicks/permitted";
 const DAY: Duration = Duration::DAY;
 
 /// An event each half hour, from so many hours ago up to now.
-fn world(hours: i64) -> World {
-    let mut world = World::new();
+fn env(hours: i64) -> TestEnv {
+    let mut env = TestEnv::new();
     let from = ago(hours * 60);
-    world.start_at(from);
-    world.add(SERVICE, from, ago(3), i32::try_from(hours * 2).unwrap());
-    world
+    env.start_at(from);
+    env.add(SERVICE, from, ago(3), i32::try_from(hours * 2).unwrap());
+    env
 }
 
 /// A run when it is this time for everybody; what was asked before it is forgotten.
-fn run_at(world: &World, service: &str, now: OffsetDateTime, words: &[&str]) -> Run {
-    world.tap.forget_requests();
-    world.tap.set_clock_offset(now - OffsetDateTime::now_utc());
+fn run_at(env: &TestEnv, service: &str, now: OffsetDateTime, words: &[&str]) -> Run {
+    env.tap.forget_requests();
+    env.tap.set_clock_offset(now - OffsetDateTime::now_utc());
     let now = utc(now);
     let mut all = vec!["--now", &now];
     all.extend(words);
-    world.run(service, &all)
+    env.run(service, &all)
 }
 
-fn ledgers(world: &World) -> Vec<PathBuf> {
-    let files = fs::read_dir(world.state_dir()).into_iter().flatten();
+fn ledgers(env: &TestEnv) -> Vec<PathBuf> {
+    let files = fs::read_dir(env.state_dir()).into_iter().flatten();
     let paths = files.map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
     let mut found: Vec<_> = paths
@@ -46,33 +46,33 @@ fn ledgers(world: &World) -> Vec<PathBuf> {
     found
 }
 
-fn ledger(world: &World) -> Value {
-    let paths = ledgers(world);
+fn ledger(env: &TestEnv) -> Value {
+    let paths = ledgers(env);
     assert_eq!(paths.len(), 1, "{paths:?}");
     serde_json::from_slice(&fs::read(&paths[0]).unwrap()).unwrap()
 }
 
 /// How many requests of a service are booked in the shared pool.
-fn booked(world: &World, service: &str) -> usize {
-    let times = &ledger(world)["pools"][POOL]["requests"][service];
+fn booked(env: &TestEnv, service: &str) -> usize {
+    let times = &ledger(env)["pools"][POOL]["requests"][service];
     times.as_array().map_or(0, Vec::len)
 }
 
 /// Another service has made so many requests of the shared pool just now; a run must have been.
-fn spend(world: &World, count: usize) {
-    let mut ledger = ledger(world);
+fn spend(env: &TestEnv, count: usize) {
+    let mut ledger = ledger(env);
     let now = OffsetDateTime::now_utc().unix_timestamp();
     ledger["pools"][POOL]["requests"]["tap-threats"] = json!(vec![now; count]);
-    fs::write(&ledgers(world)[0], ledger.to_string()).unwrap();
+    fs::write(&ledgers(env)[0], ledger.to_string()).unwrap();
 }
 
 #[test]
 fn a_catch_up_longer_than_the_quota_gets_through_over_days() {
-    let mut world = world(6 * 24 - 1);
-    world.service_table += "requests = [{ period = \"1d\", at_most = 100 }]\n";
+    let mut env = env(6 * 24 - 1);
+    env.service_table += "requests = [{ period = \"1d\", at_most = 100 }]\n";
     let start = ago(0);
-    let run = run_at(&world, SERVICE, start, &[]);
-    let asked = world.tap.requests();
+    let run = run_at(&env, SERVICE, start, &[]);
+    let asked = env.tap.requests();
     assert_eq!(asked.len(), 100);
     let next = utc(asked[0].at + DAY);
     let says = [
@@ -82,19 +82,16 @@ fn a_catch_up_longer_than_the_quota_gets_through_over_days() {
     run.assert_error(75, &says, "[services.tap-messages-blocked] higher");
     run.assert_says("stopped, the quota is spent: 100 windows, 100 requests (0 left)");
     // what was read is delivered and known
-    assert_eq!(
-        world.position(SERVICE),
-        utc(asked[99].interval().unwrap().1)
-    );
-    assert_eq!(world.devo.count() as u64, run.count("delivered"));
+    assert_eq!(env.position(SERVICE), utc(asked[99].interval().unwrap().1));
+    assert_eq!(env.devo.count() as u64, run.count("delivered"));
 
     for hours in [1, 23] {
-        let run = run_at(&world, SERVICE, start + Duration::hours(hours), &[]);
+        let run = run_at(&env, SERVICE, start + Duration::hours(hours), &[]);
         run.assert_error(75, &[&next[..15]], "nothing is lost");
-        assert_eq!(world.tap.requests().len(), 0);
+        assert_eq!(env.tap.requests().len(), 0);
     }
-    run_at(&world, SERVICE, start + DAY + Duration::minutes(5), &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    run_at(&env, SERVICE, start + DAY + Duration::minutes(5), &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -111,12 +108,12 @@ fn every_limit_of_a_list_holds_and_an_empty_list_leaves_the_pools() {
         ("[]", [12, 3, 3]),
     ];
     for (list, expected) in table {
-        let mut world = world(12);
-        world.service_table += &format!("requests = {list}\n");
+        let mut env = env(12);
+        env.service_table += &format!("requests = {list}\n");
         let start = ago(0);
         let made = [0, 61, 122].map(|minutes| {
-            run_at(&world, SERVICE, start + Duration::minutes(minutes), &[]);
-            world.tap.requests().len()
+            run_at(&env, SERVICE, start + Duration::minutes(minutes), &[]);
+            env.tap.requests().len()
         });
         assert_eq!(made, expected, "{list}");
     }
@@ -125,13 +122,13 @@ fn every_limit_of_a_list_holds_and_an_empty_list_leaves_the_pools() {
 #[test]
 fn services_that_run_at_the_same_time_share_the_pool_and_never_pass_it() {
     let services = ["tap-clicks-blocked", SERVICE, "tap-messages-delivered"];
-    let world = world(20);
-    run_at(&world, "tap-clicks-blocked", ago(20 * 60 - 5), &[]).assert_status(0);
-    world.tap.set_clock_offset(Duration::ZERO);
-    world.tap.forget_requests();
-    spend(&world, 1800 - 1 - 9);
+    let env = env(20);
+    run_at(&env, "tap-clicks-blocked", ago(20 * 60 - 5), &[]).assert_status(0);
+    env.tap.set_clock_offset(Duration::ZERO);
+    env.tap.forget_requests();
+    spend(&env, 1800 - 1 - 9);
     // the configuration is written by whoever asks for a command
-    let commands = services.map(|service| world.command(service));
+    let commands = services.map(|service| env.command(service));
     let running = commands.map(|mut command| Running::start(&mut command));
     for run in running.map(Running::wait) {
         run.assert_error(
@@ -140,18 +137,18 @@ fn services_that_run_at_the_same_time_share_the_pool_and_never_pass_it() {
             "credentials of its own",
         );
     }
-    assert_eq!(world.tap.requests().len(), 9);
+    assert_eq!(env.tap.requests().len(), 9);
     assert_eq!(
         services
-            .map(|service| booked(&world, service))
+            .map(|service| booked(&env, service))
             .iter()
             .sum::<usize>(),
         10
     );
     // permitted clicks have a pool of their own
-    world.tap.forget_requests();
-    world.run("tap-clicks-permitted", &[]).assert_status(0);
-    assert_eq!(world.tap.requests().len(), 20);
+    env.tap.forget_requests();
+    env.run("tap-clicks-permitted", &[]).assert_status(0);
+    assert_eq!(env.tap.requests().len(), 20);
 }
 
 #[test]
@@ -171,8 +168,8 @@ fn after_a_429_nothing_is_asked_for_before_its_time() {
     each(
         rows.map(|row| (format!("{row:?}"), row)),
         |(after, seconds)| {
-            let world = world(3);
-            world.tap.script(move |_, number| {
+            let env = env(3);
+            env.tap.script(move |_, number| {
                 let headers = after
                     .iter()
                     .map(|after| ("Retry-After".to_owned(), after.clone()));
@@ -182,7 +179,7 @@ fn after_a_429_nothing_is_asked_for_before_its_time() {
                     body: "Limit exceeded".into(),
                 })
             });
-            let run = run_at(&world, SERVICE, now, &[]);
+            let run = run_at(&env, SERVICE, now, &[]);
             let free = now + Duration::seconds(seconds);
             // it is told from when the answer came, some moments after the start
             let until = &utc(free)[..14];
@@ -191,72 +188,69 @@ fn after_a_429_nothing_is_asked_for_before_its_time() {
                 &["[PullError 300] HTTP 429: Limit exceeded"],
                 &format!("no request is made before {until}"),
             );
-            let first = world.tap.requests()[0].interval().unwrap();
+            let first = env.tap.requests()[0].interval().unwrap();
             assert_eq!(
-                (world.tap.requests().len(), world.position(SERVICE)),
+                (env.tap.requests().len(), env.position(SERVICE)),
                 (2, utc(first.1))
             );
 
-            world.tap.no_script();
+            env.tap.no_script();
             // others of the pool do not ask either
             for service in [SERVICE, "tap-clicks-blocked"] {
-                let run = run_at(&world, service, free - Duration::minutes(2), &[]);
+                let run = run_at(&env, service, free - Duration::minutes(2), &[]);
                 run.assert_error(75, &["429", "the next is free at", until], "");
-                assert_eq!(world.tap.requests().len(), 0);
+                assert_eq!(env.tap.requests().len(), 0);
             }
-            run_at(&world, "tap-clicks-permitted", now, &[]).assert_status(0);
-            run_at(&world, SERVICE, free + Duration::minutes(2), &[]).assert_status(0);
-            world.assert_exactly_once(SERVICE);
+            run_at(&env, "tap-clicks-permitted", now, &[]).assert_status(0);
+            run_at(&env, SERVICE, free + Duration::minutes(2), &[]).assert_status(0);
+            env.assert_exactly_once(SERVICE);
         },
     );
 }
 
 #[test]
 fn a_backfill_leaves_a_reserve_to_the_timer() {
-    let mut world = world(30);
-    world.service_table = "requests = [{ period = \"1d\", at_most = 30 }]\n".into();
+    let mut env = env(30);
+    env.service_table = "requests = [{ period = \"1d\", at_most = 30 }]\n".into();
     // half of a limit as small as this
     let (from, to) = (utc(ago(30 * 60)), utc(ago(3 * 60)));
     let words = ["--start-time", &from, "--end-time", &to];
     let now = ago(0);
-    let run = run_at(&world, SERVICE, now, &words);
+    let run = run_at(&env, SERVICE, now, &words);
     run.assert_error(
         75,
         &["but for 15 held back from backfills"],
         "15 are left to the timer's runs",
     );
-    assert_eq!(world.tap.requests().len(), 15);
-    world.start_at(ago(10 * 60));
-    run_at(&world, SERVICE, now, &[]).assert_status(0);
-    assert_eq!(world.tap.requests().len(), 10);
+    assert_eq!(env.tap.requests().len(), 15);
+    env.start_at(ago(10 * 60));
+    run_at(&env, SERVICE, now, &[]).assert_status(0);
+    assert_eq!(env.tap.requests().len(), 10);
     // the same command goes on
-    run_at(&world, SERVICE, now + DAY + Duration::minutes(5), &words).assert_status(0);
-    assert_eq!(world.tap.requests().len(), 12);
+    run_at(&env, SERVICE, now + DAY + Duration::minutes(5), &words).assert_status(0);
+    assert_eq!(env.tap.requests().len(), 12);
 }
 
 #[test]
 fn a_look_with_stdout_counts_as_well() {
-    let mut world = world(6);
-    world.service_table += "requests = [{ period = \"1d\", at_most = 8 }]\n";
-    world.run(SERVICE, &["--stdout"]).assert_status(0);
-    world.run(SERVICE, &[]).assert_status(75);
-    assert_eq!(
-        (world.tap.requests().len(), booked(&world, SERVICE)),
-        (8, 8)
-    );
+    let mut env = env(6);
+    env.service_table += "requests = [{ period = \"1d\", at_most = 8 }]\n";
+    env.run(SERVICE, &["--stdout"]).assert_status(0);
+    env.run(SERVICE, &[]).assert_status(75);
+    assert_eq!((env.tap.requests().len(), booked(&env, SERVICE)), (8, 8));
 }
 
 #[test]
 fn what_is_not_sent_does_not_count_and_what_may_have_been_does() {
     // nothing is asked for before both ends are proven
-    let world = world(3);
-    world.devo.behave(|_| Behaviour::Refuse);
-    world.run(SERVICE, &[]).assert_status(69);
-    assert_eq!(ledgers(&world).len(), 0);
-    world.devo.behave(|_| Behaviour::Normal);
+    let env = env(3);
+    env.devo.behave(|_| Behaviour::Refuse);
+    env.run(SERVICE, &[]).assert_status(69);
+    assert_eq!(ledgers(&env).len(), 0);
+    env.devo.behave(|_| Behaviour::Normal);
 
     // no connection
-    let mut unreached = self::world(3);
+    let mut unreached = self::env(3);
     let address = unreached.tap.address();
     unreached.tap_table = unreached
         .tap_table
@@ -265,28 +259,28 @@ fn what_is_not_sent_does_not_count_and_what_may_have_been_does() {
     assert_eq!(booked(&unreached, SERVICE), 0);
 
     // killed while it waits for the answer
-    let held = hold(&world.tap, 0);
-    let run = world.start(SERVICE, &[]);
+    let held = hold(&env.tap, 0);
+    let run = env.start(SERVICE, &[]);
     held.wait();
-    assert_eq!(booked(&world, SERVICE), 1);
+    assert_eq!(booked(&env, SERVICE), 1);
     run.signal("KILL");
     run.wait();
     drop(held);
-    world.tap.no_script();
-    assert_eq!(booked(&world, SERVICE), 1);
-    world.run(SERVICE, &[]).assert_status(0);
-    assert_eq!(booked(&world, SERVICE), 4);
-    world.assert_exactly_once(SERVICE);
+    env.tap.no_script();
+    assert_eq!(booked(&env, SERVICE), 1);
+    env.run(SERVICE, &[]).assert_status(0);
+    assert_eq!(booked(&env, SERVICE), 4);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn each_principal_has_a_ledger_whose_name_does_not_tell_it() {
-    let mut world = world(2);
-    world.run(SERVICE, &[]).assert_status(0);
-    let first = ledgers(&world);
-    world.tap_table = world.tap_table.replace(PRINCIPAL, "another");
-    world.run(SERVICE, &[]).assert_status(77);
-    let both = ledgers(&world);
+    let mut env = env(2);
+    env.run(SERVICE, &[]).assert_status(0);
+    let first = ledgers(&env);
+    env.tap_table = env.tap_table.replace(PRINCIPAL, "another");
+    env.run(SERVICE, &[]).assert_status(77);
+    let both = ledgers(&env);
     assert_eq!((first.len(), both.len()), (1, 2));
     for path in both {
         let text = format!("{}{}", path.display(), fs::read_to_string(&path).unwrap());
@@ -306,11 +300,11 @@ fn a_damaged_ledger_is_set_aside_with_a_warning_and_a_newer_one_is_refused() {
         "{\"version\":1}",
         "{\"version\":1,\"pools\":{},\"more\":1}",
     ] {
-        let world = world(2);
-        world.run(SERVICE, &[]).assert_status(0);
-        let path = &ledgers(&world)[0];
+        let env = env(2);
+        env.run(SERVICE, &[]).assert_status(0);
+        let path = &ledgers(&env)[0];
         fs::write(path, damage).unwrap();
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0)
             .assert_says("warning")
             .assert_says("is damaged");
@@ -318,57 +312,55 @@ fn a_damaged_ledger_is_set_aside_with_a_warning_and_a_newer_one_is_refused() {
             fs::read_to_string(path.with_extension("damaged")).unwrap(),
             damage
         );
-        assert_eq!(booked(&world, SERVICE), 1);
-        world.run(SERVICE, &[]).assert_never_says("damaged");
+        assert_eq!(booked(&env, SERVICE), 1);
+        env.run(SERVICE, &[]).assert_never_says("damaged");
     }
-    let world = world(2);
-    world.run(SERVICE, &[]).assert_status(0);
+    let env = env(2);
+    env.run(SERVICE, &[]).assert_status(0);
     let newer = "{\"version\":2,\"something\":[]}";
-    fs::write(&ledgers(&world)[0], newer).unwrap();
-    world.tap.forget_requests();
-    let run = world.run(SERVICE, &[]);
+    fs::write(&ledgers(&env)[0], newer).unwrap();
+    env.tap.forget_requests();
+    let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["quota-", "version 2"], "newer program");
-    assert_eq!(world.tap.requests().len(), 0);
-    assert_eq!(fs::read_to_string(&ledgers(&world)[0]).unwrap(), newer);
+    assert_eq!(env.tap.requests().len(), 0);
+    assert_eq!(fs::read_to_string(&ledgers(&env)[0]).unwrap(), newer);
 }
 
 #[test]
 fn where_a_request_cannot_be_booked_it_is_not_made() {
-    let world = world(2);
-    world.run(SERVICE, &[]).assert_status(0);
-    world.tap.forget_requests();
-    let beside = ledgers(&world)[0].with_added_extension("new");
+    let env = env(2);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.tap.forget_requests();
+    let beside = ledgers(&env)[0].with_added_extension("new");
     fs::create_dir(&beside).unwrap();
-    world
-        .run(SERVICE, &[])
+    env.run(SERVICE, &[])
         .assert_error(73, &["quota-"], "state folder");
-    assert_eq!(world.tap.requests().len(), 0);
+    assert_eq!(env.tap.requests().len(), 0);
     fs::remove_dir(beside).unwrap();
-    world.run(SERVICE, &[]).assert_status(0);
+    env.run(SERVICE, &[]).assert_status(0);
 }
 
 #[test]
 fn requests_that_a_wrong_clock_booked_do_not_stop_it_for_ever() {
-    let mut world = world(2);
-    world.service_table += "requests = [{ period = \"1d\", at_most = 4 }]\n";
-    world.run(SERVICE, &[]).assert_status(0);
-    let path = &ledgers(&world)[0];
-    let mut ledger = ledger(&world);
+    let mut env = env(2);
+    env.service_table += "requests = [{ period = \"1d\", at_most = 4 }]\n";
+    env.run(SERVICE, &[]).assert_status(0);
+    let path = &ledgers(&env)[0];
+    let mut ledger = ledger(&env);
     let future = ago(-3650 * 24 * 60).unix_timestamp();
     ledger["pools"][POOL]["requests"][SERVICE] = json!(vec![future; 4]);
     ledger["pools"][POOL]["not_before"] = json!(future);
     fs::write(path, ledger.to_string()).unwrap();
     let now = ago(0);
-    run_at(&world, SERVICE, now, &[]).assert_status(75);
-    run_at(&world, SERVICE, now + DAY - Duration::minutes(1), &[]).assert_status(75);
-    run_at(&world, SERVICE, now + DAY + Duration::minutes(1), &[])
-        .assert_says("4 requests (0 left)");
+    run_at(&env, SERVICE, now, &[]).assert_status(75);
+    run_at(&env, SERVICE, now + DAY - Duration::minutes(1), &[]).assert_status(75);
+    run_at(&env, SERVICE, now + DAY + Duration::minutes(1), &[]).assert_says("4 requests (0 left)");
 }
 
 /// What `--dry-run` prints, as lines; it asks for nothing and leaves nothing.
-fn dry_run(world: &World, words: &[&str]) -> Vec<String> {
+fn dry_run(env: &TestEnv, words: &[&str]) -> Vec<String> {
     let files = || -> Vec<(PathBuf, Vec<u8>)> {
-        let entries = fs::read_dir(world.state_dir()).into_iter().flatten();
+        let entries = fs::read_dir(env.state_dir()).into_iter().flatten();
         let paths = entries.map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = paths
             .map(|path| (path.clone(), fs::read(path).unwrap()))
@@ -376,16 +368,16 @@ fn dry_run(world: &World, words: &[&str]) -> Vec<String> {
         files.sort();
         files
     };
-    let (before, connections) = (files(), world.devo.connections().len());
-    world.tap.forget_requests();
-    let run = world.run(SERVICE, &[&["--dry-run"], words].concat());
+    let (before, connections) = (files(), env.devo.connections().len());
+    env.tap.forget_requests();
+    let run = env.run(SERVICE, &[&["--dry-run"], words].concat());
     run.assert_status(0);
     assert_eq!(
-        (world.tap.requests().len(), world.devo.connections().len()),
+        (env.tap.requests().len(), env.devo.connections().len()),
         (0, connections)
     );
     assert_eq!(
-        (files(), world.state_dir().exists()),
+        (files(), env.state_dir().exists()),
         (before.clone(), !before.is_empty())
     );
     let text = String::from_utf8(run.stdout).unwrap();
@@ -394,20 +386,20 @@ fn dry_run(world: &World, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_dry_run_prints_what_a_run_would_ask_for_and_what_it_costs() {
-    let mut world = world(14);
+    let mut env = env(14);
     let now = ago(0);
     let words = ["--now", &utc(now)];
-    let lines = dry_run(&world, &words);
-    run_at(&world, SERVICE, now, &[]).assert_status(0);
-    let asked = |world: &World| -> Vec<String> {
-        let requests = world.tap.requests();
+    let lines = dry_run(&env, &words);
+    run_at(&env, SERVICE, now, &[]).assert_status(0);
+    let asked = |env: &TestEnv| -> Vec<String> {
+        let requests = env.tap.requests();
         let line = |request: &crate::simulator::Request| {
             let (from, to) = request.interval().unwrap();
             format!("{}/{}", utc(from), utc(to))
         };
         requests.iter().map(line).collect()
     };
-    let windows: Vec<String> = asked(&world)
+    let windows: Vec<String> = asked(&env)
         .iter()
         .map(|window| format!("{window}: 1 request"))
         .collect();
@@ -424,8 +416,8 @@ fn a_dry_run_prints_what_a_run_would_ask_for_and_what_it_costs() {
 
     // two hours later with a small quota: what is new, and what is due for a second look
     let later = now + Duration::minutes(125);
-    world.service_table += "requests = [{ period = \"1d\", at_most = 17 }]\n";
-    let lines = dry_run(&world, &["--now", &utc(later)]);
+    env.service_table += "requests = [{ period = \"1d\", at_most = 17 }]\n";
+    let lines = dry_run(&env, &["--now", &utc(later)]);
     assert_eq!(lines[5], "5 windows: 5 requests", "{lines:?}");
     assert!(
         lines[..3].iter().all(|line| !line.contains("once more")),
@@ -450,26 +442,26 @@ fn a_dry_run_prints_what_a_run_would_ask_for_and_what_it_costs() {
 
 #[test]
 fn a_dry_run_waits_for_no_lock_and_tells_of_a_backfill_too() {
-    let world = world(3);
-    let held = hold(&world.tap, 0);
-    let run = world.start(SERVICE, &[]);
+    let env = env(3);
+    let held = hold(&env.tap, 0);
+    let run = env.start(SERVICE, &[]);
     held.wait();
     // it may save while the other one looks, so only what is printed is compared
-    let lines = world.run(SERVICE, &["--dry-run"]);
+    let lines = env.run(SERVICE, &["--dry-run"]);
     lines.assert_status(0);
     assert!(String::from_utf8_lossy(&lines.stdout).contains("3 windows: 3 requests"));
     drop(held);
     run.wait().assert_status(0);
-    world.tap.no_script();
+    env.tap.no_script();
 
     let (from, to) = (utc(ago(10 * 60)), utc(ago(5 * 60 + 30)));
-    let lines = dry_run(&world, &["--start-time", &from, "--end-time", &to]);
+    let lines = dry_run(&env, &["--start-time", &from, "--end-time", &to]);
     assert_eq!(lines[5], "5 windows: 5 requests");
     assert!(
         lines[4].ends_with(&format!("/{to}: 1 request")),
         "{lines:?}"
     );
-    let nothing = dry_run(&world, &[]);
+    let nothing = dry_run(&env, &[]);
     assert!(
         nothing[0].starts_with("nothing to ask for") || nothing[1] == "1 window: 1 request",
         "{nothing:?}"

@@ -9,26 +9,26 @@ use time::{Duration, OffsetDateTime};
 use crate::simulator::{
     Behaviour, Ended, Fault, Line, Options, Rng, Style, Versions, sample, scenario, wait_until,
 };
-use crate::world::{World, ago, array, each, play, seed};
+use crate::test_env::{TestEnv, ago, array, each, play, seed};
 
 const SERVICE: &str = "tap-messages-delivered";
 const MIB: usize = 1024 * 1024;
 
 /// Two hours of events: two windows of about 130 kB. Nothing is late, nobody waits for long.
-fn filled(options: Options, rng: &mut Rng) -> World {
-    let mut world = World::with(options);
-    world.fill(rng, 2, 60);
-    world.tap.release_late();
-    world.http_table = "timeout = \"2s\"\n".into();
-    world
+fn filled(options: Options, rng: &mut Rng) -> TestEnv {
+    let mut env = TestEnv::with(options);
+    env.fill(rng, 2, 60);
+    env.tap.release_late();
+    env.http_table = "timeout = \"2s\"\n".into();
+    env
 }
 
 /// Answers of four thousand events, 8 MB: more than what two kernels hold between the programs.
-fn flooded(rng: &mut Rng) -> World {
-    let mut world = filled(speaking(rng), rng);
-    world.tap.set_flood(4000, 2000);
-    world.http_table = "timeout = \"20s\"\n".into();
-    world
+fn flooded(rng: &mut Rng) -> TestEnv {
+    let mut env = filled(speaking(rng), rng);
+    env.tap.set_flood(4000, 2000);
+    env.http_table = "timeout = \"20s\"\n".into();
+    env
 }
 
 fn speaking(rng: &mut Rng) -> Options {
@@ -41,36 +41,36 @@ fn speaking(rng: &mut Rng) -> Options {
 }
 
 /// The next connections behave like these, those after them as they should.
-fn behave(world: &World, behaviours: impl IntoIterator<Item = Behaviour>) {
+fn behave(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) {
     let mut rest: Vec<_> = behaviours.into_iter().collect();
     // what a failure shows
-    println!("{}: {rest:?}", world.devo.address());
+    println!("{}: {rest:?}", env.devo.address());
     rest.reverse();
     let next = move |_| rest.pop().unwrap_or(Behaviour::Normal);
-    world.devo.behave(next);
+    env.devo.behave(next);
 }
 
 /// Runs again and again, as a timer does, until a run succeeds: nothing is lost, and no more comes
 /// again than what the last connections of failed runs had brought. Returns the statuses.
-fn check(world: &World, behaviours: impl IntoIterator<Item = Behaviour>) -> Vec<i32> {
-    behave(world, behaviours);
+fn check(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) -> Vec<i32> {
+    behave(env, behaviours);
     let (mut statuses, mut unconfirmed) = (Vec::new(), 0);
     while statuses.last() != Some(&0) {
         assert!(statuses.len() < 20, "it never succeeds: {statuses:?}");
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         let status = run.status.expect("nobody kills it");
         assert!([0, 69, 74].contains(&status), "{}", run.stderr);
         statuses.push(status);
         if status != 0 {
-            unconfirmed += world.unconfirmed();
+            unconfirmed += env.unconfirmed();
         }
     }
-    let repeated = match world.tap.flooded() {
-        0 => world.assert_nothing_lost(SERVICE),
+    let repeated = match env.tap.flooded() {
+        0 => env.assert_nothing_lost(SERVICE),
         flooded => {
-            let arrived = world.devo.counts_by_serial();
+            let arrived = env.devo.counts_by_serial();
             assert!(arrived.keys().copied().eq(0..flooded), "lost some");
-            world.devo.count() - arrived.len()
+            env.devo.count() - arrived.len()
         }
     };
     assert!(
@@ -92,10 +92,10 @@ fn every_way_to_speak_tls_delivers_exactly_once() {
             tickets,
             ..Options::default()
         };
-        let world = filled(options, &mut Rng::new(seed()));
-        check(&world, []);
-        world.assert_exactly_once(SERVICE);
-        let connections = world.devo.connections();
+        let env = filled(options, &mut Rng::new(seed()));
+        check(&env, []);
+        env.assert_exactly_once(SERVICE);
+        let connections = env.devo.connections();
         assert!(connections.len() >= 3, "{connections:?}");
         for connection in connections {
             let wanted = match versions {
@@ -111,7 +111,7 @@ fn every_way_to_speak_tls_delivers_exactly_once() {
 #[test]
 fn a_reset_after_any_byte_loses_nothing() {
     play(200, |rng| {
-        let world = filled(speaking(rng), rng);
+        let env = filled(speaking(rng), rng);
         let (good, after) = (rng.below(3), rng.below(140_000));
         let wait = Wait::from_millis(rng.bits() % 50);
         let bad = match rng.chance(50) {
@@ -119,7 +119,7 @@ fn a_reset_after_any_byte_loses_nothing() {
             false => Behaviour::StopThenReset { after, wait },
         };
         let good = vec![Behaviour::Normal; good];
-        check(&world, good.into_iter().chain([bad]));
+        check(&env, good.into_iter().chain([bad]));
     });
 }
 
@@ -132,8 +132,8 @@ fn an_early_close_in_good_order_is_no_confirmation() {
             Behaviour::CloseAfterAndDrain(after),
         ];
         for close in closes {
-            let world = flooded(&mut rng);
-            let statuses = check(&world, [Behaviour::Normal, close]);
+            let env = flooded(&mut rng);
+            let statuses = check(&env, [Behaviour::Normal, close]);
             assert_eq!(statuses, [74, 0], "after {after} bytes");
         }
     }
@@ -142,23 +142,23 @@ fn an_early_close_in_good_order_is_no_confirmation() {
 #[test]
 fn an_early_close_that_crosses_our_last_bytes_loses_nothing() {
     play(200, |rng| {
-        let world = filled(speaking(rng), rng);
+        let env = filled(speaking(rng), rng);
         let after = rng.below(130_000);
         let close = match rng.chance(50) {
             true => Behaviour::CloseAfter(after),
             false => Behaviour::CloseAfterAndDrain(after),
         };
-        check(&world, [Behaviour::Normal, close]);
+        check(&env, [Behaviour::Normal, close]);
     });
 }
 
 #[test]
 fn a_receiver_of_any_moods_gets_everything() {
     play(200, |rng| {
-        let mut world = filled(speaking(rng), rng);
-        world.http_table = "timeout = \"1s\"\n".into();
+        let mut env = filled(speaking(rng), rng);
+        env.http_table = "timeout = \"1s\"\n".into();
         let moods: Vec<Behaviour> = (0..1 + rng.below(6)).map(|_| mood(rng)).collect();
-        check(&world, moods);
+        check(&env, moods);
     });
 }
 
@@ -189,7 +189,7 @@ fn mood(rng: &mut Rng) -> Behaviour {
 #[test]
 fn what_arrives_is_what_tap_has_whatever_happened_on_the_way() {
     let rng = &mut Rng::new(seed());
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let from = OffsetDateTime::now_utc() - Duration::hours(2);
     let events = scenario(rng, from, ago(2), 60);
     let wanted: BTreeMap<u64, Value> = (events.iter())
@@ -199,10 +199,10 @@ fn what_arrives_is_what_tap_has_whatever_happened_on_the_way() {
             (sample::serial_of(text).unwrap(), sorted(text))
         })
         .collect();
-    world.tap.add_all(events);
-    world.tap.release_late();
-    world.start_at(from);
-    world.devo_table += "pulling_id = false\n";
+    env.tap.add_all(events);
+    env.tap.release_late();
+    env.start_at(from);
+    env.devo_table += "pulling_id = false\n";
     let after = rng.below(100_000);
     let bad = [
         Behaviour::Normal,
@@ -210,8 +210,8 @@ fn what_arrives_is_what_tap_has_whatever_happened_on_the_way() {
         Behaviour::Normal,
         Behaviour::ResetAfter(after + 1),
     ];
-    check(&world, bad);
-    for line in world.devo.lines() {
+    check(&env, bad);
+    for line in env.devo.lines() {
         let serial = sample::serial_of(&line).unwrap();
         assert_eq!(sorted(Line::of(&line).json), wanted[&serial]);
     }
@@ -233,73 +233,73 @@ fn a_receiver_that_reads_slowly_and_closes_late_is_no_dead_one() {
         receive_buffer: Some(16 * 1024),
         ..speaking(rng)
     };
-    let world = filled(options, rng);
+    let env = filled(options, rng);
     // reading takes longer than the longest silence
     let slow = Behaviour::Slow {
         read: 2000,
         pause: Wait::from_millis(50),
         hold: Wait::from_millis(500),
     };
-    assert_eq!(check(&world, [Behaviour::Normal, slow]), [0]);
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(check(&env, [Behaviour::Normal, slow]), [0]);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn a_receiver_that_never_closes_is_sent_no_more_events() {
-    let mut world = filled(Options::default(), &mut Rng::new(seed()));
-    world.http_table = "timeout = \"1s\"\n".into();
-    behave(&world, [Behaviour::Normal, Behaviour::NeverClose]);
-    let run = world.run(SERVICE, &[]);
+    let mut env = filled(Options::default(), &mut Rng::new(seed()));
+    env.http_table = "timeout = \"1s\"\n".into();
+    behave(&env, [Behaviour::Normal, Behaviour::NeverClose]);
+    let run = env.run(SERVICE, &[]);
     let said = [
         "confirming the delivery to localhost",
         "until the receiver closes",
     ];
     run.assert_error(74, &said, "each must pass on the end of a connection");
-    let unconfirmed = world.unconfirmed();
+    let unconfirmed = env.unconfirmed();
     assert!(unconfirmed > 0);
 
-    world.tap.forget_requests();
-    let before = world.devo.count();
-    world.devo.behave(|_| Behaviour::NeverClose);
+    env.tap.forget_requests();
+    let before = env.devo.count();
+    env.devo.behave(|_| Behaviour::NeverClose);
     for _ in 0..2 {
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_error(74, &said, "each must pass on the end of a connection");
     }
-    assert_eq!(world.devo.count(), before);
-    assert!(world.tap.requests().is_empty());
+    assert_eq!(env.devo.count(), before);
+    assert!(env.tap.requests().is_empty());
 
-    behave(&world, []);
-    world.run(SERVICE, &[]).assert_status(0);
-    assert!(world.assert_nothing_lost(SERVICE) <= unconfirmed);
+    behave(&env, []);
+    env.run(SERVICE, &[]).assert_status(0);
+    assert!(env.assert_nothing_lost(SERVICE) <= unconfirmed);
 }
 
 #[test]
 fn an_end_without_goodbye_counts_until_the_receiver_has_once_said_one() {
-    let world = filled(Options::default(), &mut Rng::new(seed()));
+    let env = filled(Options::default(), &mut Rng::new(seed()));
     let run = |behaviour: Behaviour| {
-        world.devo.behave(move |_| behaviour.clone());
-        world.run(SERVICE, &[])
+        env.devo.behave(move |_| behaviour.clone());
+        env.run(SERVICE, &[])
     };
-    let says = || world.state(SERVICE)["receiver"]["says_goodbye"].clone();
+    let says = || env.state(SERVICE)["receiver"]["sends_close_notify"].clone();
     run(Behaviour::NoGoodbye).assert_status(0);
     assert_eq!(says(), false);
     run(Behaviour::Normal).assert_status(0);
     assert_eq!(says(), true);
-    world.tap.forget_requests();
+    env.tap.forget_requests();
     let said = ["confirming", "without close_notify"];
     let failed = run(Behaviour::NoGoodbye);
     failed.assert_error(74, &said, "sent again by the next run");
-    assert!(world.tap.requests().is_empty());
+    assert!(env.tap.requests().is_empty());
     run(Behaviour::Normal).assert_status(0);
 
     // another balancer: it is learnt anew, once
     let failed = run(Behaviour::NoGoodbye);
     failed.assert_error(74, &said, "one run with --forget-receiver");
-    world.run(SERVICE, &["--forget-receiver"]).assert_status(0);
+    env.run(SERVICE, &["--forget-receiver"]).assert_status(0);
     assert_eq!(says(), false);
     run(Behaviour::NoGoodbye).assert_status(0);
-    world.assert_exactly_once(SERVICE);
-    let run = world.run(SERVICE, &["--forget-receiver", "--stdout"]);
+    env.assert_exactly_once(SERVICE);
+    let run = env.run(SERVICE, &["--forget-receiver", "--stdout"]);
     run.assert_status(2);
 }
 
@@ -308,45 +308,45 @@ fn a_receiver_that_refuses_our_certificate_by_an_alert_is_status_77() {
     each(
         [Versions::Tls12, Versions::Tls13].map(|v| (format!("{v:?}"), v)),
         |versions| {
-            let mut world = World::with_certs(|certs| Options {
+            let mut env = TestEnv::with_certs(|certs| Options {
                 client_ca: Some(certs.other_ca().ca),
                 versions,
                 ..Options::default()
             });
-            world.fill(&mut Rng::new(seed()), 1, 10);
-            let run = world.run(SERVICE, &[]);
+            env.fill(&mut Rng::new(seed()), 1, 10);
+            let run = env.run(SERVICE, &[]);
             run.assert_error(77, &["localhost", "UnknownCA"], "[devo] cert");
-            assert!(world.tap.requests().is_empty());
+            assert!(env.tap.requests().is_empty());
         },
     );
 }
 
 #[test]
 fn after_a_failed_confirmation_less_may_be_unconfirmed_for_some_runs() {
-    let mut world = filled(Options::default(), &mut Rng::new(seed()));
-    world.http_table = "timeout = \"1s\"\n".into();
-    let limit = || world.state(SERVICE)["unconfirmed_limit"].as_u64().unwrap() / 1024 / 1024;
+    let mut env = filled(Options::default(), &mut Rng::new(seed()));
+    env.http_table = "timeout = \"1s\"\n".into();
+    let limit = || env.state(SERVICE)["unconfirmed_limit"].as_u64().unwrap() / 1024 / 1024;
     for (good, left) in [(false, 32), (false, 16), (true, 32), (true, 64), (true, 64)] {
         let bad = [Behaviour::Normal, Behaviour::NeverClose];
-        behave(&world, bad.into_iter().filter(|_| !good));
-        let run = world.run(SERVICE, &[]);
+        behave(&env, bad.into_iter().filter(|_| !good));
+        let run = env.run(SERVICE, &[]);
         run.assert_status(if good { 0 } else { 74 });
         assert_eq!(limit(), left);
     }
-    world.assert_nothing_lost(SERVICE);
+    env.assert_nothing_lost(SERVICE);
 }
 
 #[test]
 fn no_more_than_64_mib_are_unconfirmed_at_once() {
-    let mut world = World::with(Options {
+    let mut env = TestEnv::with(Options {
         keep: false,
         ..Options::default()
     });
-    world.start_at(ago(61));
-    world.tap.set_flood(35_000, 2000);
-    world.run(SERVICE, &[]).assert_status(0);
-    assert_eq!(world.devo.count(), 35_000);
-    let sizes: Vec<usize> = (world.devo.connections().iter())
+    env.start_at(ago(61));
+    env.tap.set_flood(35_000, 2000);
+    env.run(SERVICE, &[]).assert_status(0);
+    assert_eq!(env.devo.count(), 35_000);
+    let sizes: Vec<usize> = (env.devo.connections().iter())
         .map(|connection| connection.bytes)
         .collect();
     let [0, first, rest @ ..] = sizes.as_slice() else {
@@ -360,50 +360,50 @@ fn no_more_than_64_mib_are_unconfirmed_at_once() {
 }
 
 /// Another world, whose TAP's answers are not compressed, so that bytes are events at once.
-fn plain(fault: impl Fn(usize) -> Option<Fault> + Send + 'static) -> World {
-    let mut world = filled(Options::default(), &mut Rng::new(seed()));
-    world.http_table = "timeout = \"120s\"\n".into();
-    world.tap.set_style(Style {
+fn plain(fault: impl Fn(usize) -> Option<Fault> + Send + 'static) -> TestEnv {
+    let mut env = filled(Options::default(), &mut Rng::new(seed()));
+    env.http_table = "timeout = \"120s\"\n".into();
+    env.tap.set_style(Style {
         gzip: false,
         ..Style::default()
     });
-    world.tap.script(move |_, number| fault(number));
-    world
+    env.tap.script(move |_, number| fault(number));
+    env
 }
 
 #[test]
 fn events_before_a_stall_are_confirmed_and_known_before_their_answer_is_whole() {
     const STALL: Wait = Wait::from_secs(60);
     let (at, wait) = (70_000, STALL);
-    let world = plain(move |_| Some(Fault::StallBody { at, wait }));
+    let env = plain(move |_| Some(Fault::StallBody { at, wait }));
     let started = Instant::now();
-    let run = world.start(SERVICE, &[]);
+    let run = env.start(SERVICE, &[]);
     let confirmed = || {
-        let connections = world.devo.connections();
+        let connections = env.devo.connections();
         let data = connections.get(1);
         data.is_some_and(|data| data.ended == Ended::Goodbye && data.lines > 10)
     };
     wait_until(confirmed, "a confirmation");
-    let known = || world.state(SERVICE)["identities"]["length"] != 0;
+    let known = || env.state(SERVICE)["identities"]["length"] != 0;
     wait_until(known, "the identities");
-    let position = world.position(SERVICE);
-    assert!(world.service_table.contains(&position), "at {position}");
+    let position = env.position(SERVICE);
+    assert!(env.service_table.contains(&position), "at {position}");
     assert!(started.elapsed() < STALL, "no longer in the stall");
 
     run.signal("TERM");
     run.wait().assert_status(0);
-    world.tap.no_script();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.tap.no_script();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn an_answer_that_trickles_in_is_confirmed_every_few_seconds() {
     let (piece, pause) = (1500, Wait::from_millis(100));
-    let world = plain(move |number| (number == 0).then_some(Fault::Slow { piece, pause }));
-    world.run(SERVICE, &[]).assert_status(0);
-    let connections = world.devo.connections();
+    let env = plain(move |number| (number == 0).then_some(Fault::Slow { piece, pause }));
+    env.run(SERVICE, &[]).assert_status(0);
+    let connections = env.devo.connections();
     let transactions = connections.iter().filter(|one| one.lines > 0).count();
     assert!(transactions > 2, "{transactions} for two windows");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }

@@ -6,28 +6,28 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::simulator::{Event, Style, sample};
-use crate::world::{Run, World, ago, array};
+use crate::test_env::{Run, TestEnv, ago, array};
 
 const SERVICE: &str = "tap-messages-blocked";
 
 /// Sends these events, and returns what came, in the order of the texts.
-fn send(world: &mut World, events: &[&[u8]]) -> (Run, Vec<Vec<u8>>) {
-    world.start_at(ago(50));
+fn send(env: &mut TestEnv, events: &[&[u8]]) -> (Run, Vec<Vec<u8>>) {
+    env.start_at(ago(50));
     for event in events {
-        world.tap.add(array(SERVICE), Event::new(ago(20), *event));
+        env.tap.add(array(SERVICE), Event::new(ago(20), *event));
     }
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0);
-    let mut lines = world.devo.events();
+    let mut lines = env.devo.events();
     lines.sort();
     (run, lines)
 }
 
 /// Without anything appended, an event arrives as this.
 fn check(event: &[u8], expected: &str) {
-    let mut world = World::new();
-    world.devo_table += "pulling_id = false\n";
-    let (_, lines) = send(&mut world, &[event]);
+    let mut env = TestEnv::new();
+    env.devo_table += "pulling_id = false\n";
+    let (_, lines) = send(&mut env, &[event]);
     let text = String::from_utf8(lines[0].clone()).unwrap();
     assert_eq!((lines.len(), text.as_str()), (1, expected));
 }
@@ -40,16 +40,16 @@ fn is_of_tap(service: &Service) -> bool {
 fn a_record_has_priority_time_host_and_tag() {
     // those of PoD are tried where their streams are
     for service in SERVICES.iter().filter(|service| is_of_tap(service)) {
-        let mut world = World::new();
-        world.start_at(ago(50));
+        let mut env = TestEnv::new();
+        env.start_at(ago(50));
         // the time is UTC wherever it runs
-        world.env.insert("TZ".into(), "Asia/Kolkata".into());
-        world.add(service.name, ago(40), ago(10), 3);
+        env.env.insert("TZ".into(), "Asia/Kolkata".into());
+        env.add(service.name, ago(40), ago(10), 3);
         let before = OffsetDateTime::now_utc();
-        world.run(service.name, &[]).assert_status(0);
+        env.run(service.name, &[]).assert_status(0);
         let after = OffsetDateTime::now_utc();
-        assert_eq!(world.devo.partials(), Vec::<Vec<u8>>::new());
-        for line in world.devo.lines() {
+        assert_eq!(env.devo.partials(), Vec::<Vec<u8>>::new());
+        for line in env.devo.lines() {
             let text = String::from_utf8(line).unwrap();
             let head = text[..text.find('{').unwrap()].to_owned();
             let (time, rest) = head.split_at("<14>2026-01-01 00:00:00.000".len());
@@ -86,11 +86,11 @@ fn tags_are_the_documented_ones_unless_configured_and_so_is_the_host() {
     let pod = pod.map(|kind| format!("mail.proofpoint.pod.{kind}"));
     assert!(tags.eq(tap.into_iter().chain(isolation).chain(pod)));
 
-    let mut world = World::new();
-    world.service_table += "tag = \"my.app.test-1.x_y\"\n";
-    world.devo_table = world.devo_table.replace("hostname = \"test\"\n", "");
-    send(&mut world, &[b"{}"]);
-    let line = &world.devo.lines()[0];
+    let mut env = TestEnv::new();
+    env.service_table += "tag = \"my.app.test-1.x_y\"\n";
+    env.devo_table = env.devo_table.replace("hostname = \"test\"\n", "");
+    send(&mut env, &[b"{}"]);
+    let line = &env.devo.lines()[0];
     assert_eq!(crate::simulator::tag_of(line), "my.app.test-1.x_y");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(crate::simulator::host_of(line), host.trim());
@@ -128,28 +128,27 @@ fn an_event_becomes_one_line() {
 
 #[test]
 fn a_pretty_printed_answer_gives_the_same_events() {
-    let mut world = World::new();
-    world.start_at(ago(50));
+    let mut env = TestEnv::new();
+    env.start_at(ago(50));
     let (pretty, array_first) = (true, true);
-    world.tap.set_style(Style {
+    env.tap.set_style(Style {
         pretty,
         array_first,
         ..Style::default()
     });
-    world.add(SERVICE, ago(40), ago(10), 10);
+    env.add(SERVICE, ago(40), ago(10), 10);
     let body = sample::click(
         &mut crate::simulator::Rng::new(1),
         ago(20),
         99,
         "x@y.example",
     );
-    world
-        .tap
+    env.tap
         .add(array(SERVICE), Event::new(ago(20), body.clone()));
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
     let find = |line: &Vec<u8>| sample::serial_of(line) == Some(99);
-    let event = world.devo.events().into_iter().find(find).unwrap();
+    let event = env.devo.events().into_iter().find(find).unwrap();
     let mut event: Value = serde_json::from_slice(&event).unwrap();
     event
         .as_object_mut()
@@ -161,10 +160,10 @@ fn a_pretty_printed_answer_gives_the_same_events() {
 
 #[test]
 fn the_pulling_id_is_the_start_of_the_run_and_stands_in_the_end_line() {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let millis = || OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
     let before = millis();
-    let (run, lines) = send(&mut world, &[br#"{"a":1}"#, b"{ }", b"{}"]);
+    let (run, lines) = send(&mut env, &[br#"{"a":1}"#, b"{ }", b"{}"]);
     let after = millis();
     let (_, id) = run
         .stderr
@@ -186,11 +185,10 @@ fn the_pulling_id_is_the_start_of_the_run_and_stands_in_the_end_line() {
     expected.sort();
     assert_eq!(lines, expected);
     // the next run has another one
-    world
-        .tap
+    env.tap
         .add(array(SERVICE), Event::new(ago(10), &b"{\"b\":2}"[..]));
-    world.run(SERVICE, &[]).assert_status(0);
-    let line = world.devo.events().pop().unwrap();
+    env.run(SERVICE, &[]).assert_status(0);
+    let line = env.devo.events().pop().unwrap();
     let event: Value = serde_json::from_slice(&line).unwrap();
     assert!(event["@devo_pulling_id"].as_str() > Some(id));
 }
@@ -199,9 +197,9 @@ fn the_pulling_id_is_the_start_of_the_run_and_stands_in_the_end_line() {
 fn fields_are_appended_in_the_order_of_the_configuration() {
     let fields = r#"fields = { "z" = "1", "@devo_environment" = "prod \"é\"\n", "a" = "" }"#;
     let expected = r#""z":"1","@devo_environment":"prod \"é\"\n","a":""}"#;
-    let mut world = World::new();
-    world.devo_table += &format!("pulling_id = false\n{fields}\n");
-    let (_, lines) = send(&mut world, &[b"{}", br#"{"b":{}}"#]);
+    let mut env = TestEnv::new();
+    env.devo_table += &format!("pulling_id = false\n{fields}\n");
+    let (_, lines) = send(&mut env, &[b"{}", br#"{"b":{}}"#]);
     let lines: Vec<_> = lines
         .into_iter()
         .map(|line| String::from_utf8(line).unwrap())
@@ -211,9 +209,9 @@ fn fields_are_appended_in_the_order_of_the_configuration() {
         [format!("{{\"b\":{{}},{expected}"), format!("{{{expected}")]
     );
 
-    let mut world = World::new();
-    world.devo_table += &format!("{fields}\n");
-    let (_, lines) = send(&mut world, &[b"{}"]);
+    let mut env = TestEnv::new();
+    env.devo_table += &format!("{fields}\n");
+    let (_, lines) = send(&mut env, &[b"{}"]);
     let line = String::from_utf8(lines[0].clone()).unwrap();
     assert!(
         line.starts_with("{\"@devo_pulling_id\":\"") && line.ends_with(&format!("\",{expected}")),

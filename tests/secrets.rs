@@ -8,39 +8,39 @@ use std::process::Command;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use crate::simulator::{Fault, PRINCIPAL, Proxy, SECRET};
-use crate::world::{Run, World, ago, each, hold, write_private};
+use crate::test_env::{Run, TestEnv, ago, each, hold, write_private};
 
 const SERVICE: &str = "tap-clicks-blocked";
 
-fn world() -> World {
-    let mut world = World::new();
+fn env() -> TestEnv {
+    let mut env = TestEnv::new();
     // a window too short to be halved often
-    world.start_at(ago(2));
-    world.add(SERVICE, ago(2), ago(1), 3);
-    world.env.insert("RUST_LOG".into(), "trace".into());
-    world.env.insert("RUST_BACKTRACE".into(), "full".into());
-    world
+    env.start_at(ago(2));
+    env.add(SERVICE, ago(2), ago(1), 3);
+    env.env.insert("RUST_LOG".into(), "trace".into());
+    env.env.insert("RUST_BACKTRACE".into(), "full".into());
+    env
 }
 
 /// Replaces the line of the secret.
-fn set_secret(world: &mut World, line: &str) {
-    let lines = world.tap_table.lines();
+fn set_secret(env: &mut TestEnv, line: &str) {
+    let lines = env.tap_table.lines();
     let others = lines.filter(|line| !line.starts_with("secret"));
-    world.tap_table = others.map(|line| format!("{line}\n")).collect();
-    world.tap_table += &format!("{line}\n");
+    env.tap_table = others.map(|line| format!("{line}\n")).collect();
+    env.tap_table += &format!("{line}\n");
 }
 
 /// Where the secret comes from.
-fn take_secret_from(world: &mut World, source: &str) {
-    let dir = world.dir.path().to_owned();
+fn take_secret_from(env: &mut TestEnv, source: &str) {
+    let dir = env.dir.path().to_owned();
     let line = match source {
         "env" => {
-            world.env.insert("TAP_SECRET".into(), SECRET.into());
+            env.env.insert("TAP_SECRET".into(), SECRET.into());
             "secret = { env = \"TAP_SECRET\" }".into()
         }
         "credential" => {
             let text = dir.display().to_string();
-            world.env.insert("CREDENTIALS_DIRECTORY".into(), text);
+            env.env.insert("CREDENTIALS_DIRECTORY".into(), text);
             "secret = { credential = \"tap.secret\" }".into()
         }
         "command" => {
@@ -61,7 +61,7 @@ fn take_secret_from(world: &mut World, source: &str) {
     if !matches!(source, "file" | "credential") {
         fs::remove_file(dir.join("tap.secret")).unwrap();
     }
-    set_secret(world, &line);
+    set_secret(env, &line);
 }
 
 /// A word and what base64 makes of it, alone or in the middle of something.
@@ -79,9 +79,9 @@ fn holds(bytes: &[u8], word: &str) -> bool {
 
 /// Neither what was said nor what was kept has any of these words.
 #[track_caller]
-fn assert_hidden(world: &World, run: &Run, words: &[&str]) {
+fn assert_hidden(env: &TestEnv, run: &Run, words: &[&str]) {
     let mut texts = vec![run.stderr.clone().into_bytes(), run.stdout.clone()];
-    let files = fs::read_dir(world.state_dir()).into_iter().flatten();
+    let files = fs::read_dir(env.state_dir()).into_iter().flatten();
     texts.extend(files.map(|entry| fs::read(entry.unwrap().path()).unwrap()));
     for form in words.iter().flat_map(|word| forms(word)) {
         let found = texts.iter().find(|text| holds(text, &form));
@@ -118,17 +118,17 @@ fn a_secret_from_anywhere_is_never_said_or_kept() {
         faults.iter().map(named).collect::<Vec<_>>()
     });
     each(rows, |(source, (status, fault))| {
-        let mut world = world();
-        take_secret_from(&mut world, source);
-        world.tap.script(move |_, _| fault.clone());
+        let mut env = env();
+        take_secret_from(&mut env, source);
+        env.tap.script(move |_, _| fault.clone());
         for words in [
             &["-vv"][..],
             &["--log-format", "json", "-vv"],
             &["--stdout", "-vv"],
         ] {
-            let run = world.run(SERVICE, words);
+            let run = env.run(SERVICE, words);
             run.assert_status(status);
-            assert_hidden(&world, &run, &[SECRET, &pair]);
+            assert_hidden(&env, &run, &[SECRET, &pair]);
             if status == 69 {
                 // one is enough, they take their time
                 break;
@@ -160,23 +160,23 @@ fn a_wrong_configuration_is_told_without_its_secrets() {
         format!("secret = {SECRET:?}\n[services.x]\nurl = \"https://me:{SECRET}@tap.example/x\""),
     ];
     for line in lines {
-        let mut world = world();
-        world.http_table.clear();
-        set_secret(&mut world, &line);
-        let run = world.run(SERVICE, &["-vv"]);
+        let mut env = env();
+        env.http_table.clear();
+        set_secret(&mut env, &line);
+        let run = env.run(SERVICE, &["-vv"]);
         run.assert_error(78, &[], "");
-        assert_hidden(&world, &run, &[SECRET]);
+        assert_hidden(&env, &run, &[SECRET]);
     }
     for content in [
         format!("{SECRET}\n{SECRET}\n"),
         format!("{SECRET}\0"),
         format!("{SECRET}\u{1b}"),
     ] {
-        let world = world();
-        write_private(&world.dir.path().join("tap.secret"), &content);
-        let run = world.run(SERVICE, &["-vv"]);
+        let env = env();
+        write_private(&env.dir.path().join("tap.secret"), &content);
+        let run = env.run(SERVICE, &["-vv"]);
         run.assert_error(78, &["tap.secret"], "the secret alone");
-        assert_hidden(&world, &run, &[SECRET]);
+        assert_hidden(&env, &run, &[SECRET]);
     }
 }
 
@@ -187,16 +187,16 @@ fn the_password_of_a_proxy_is_never_said_or_kept() {
         for by_env in [true, false] {
             let proxy = Proxy::start_with_login("me", known);
             let url = proxy.url().replace("//", &format!("//me:{PASSWORD}@"));
-            let mut world = world();
+            let mut env = env();
             if by_env {
-                world.env.insert("all_proxy".into(), url.clone());
+                env.env.insert("all_proxy".into(), url.clone());
             } else {
-                world.http_table += &format!("proxy = {url:?}\n");
+                env.http_table += &format!("proxy = {url:?}\n");
             }
-            let run = world.run(SERVICE, &["-vv"]);
+            let run = env.run(SERVICE, &["-vv"]);
             run.assert_status(status);
             let pair = BASE64_STANDARD.encode(format!("me:{PASSWORD}"));
-            assert_hidden(&world, &run, &[PASSWORD, &pair, SECRET]);
+            assert_hidden(&env, &run, &[PASSWORD, &pair, SECRET]);
         }
     }
     for wrong in [
@@ -205,56 +205,56 @@ fn the_password_of_a_proxy_is_never_said_or_kept() {
         "http://me:P@h/x",
         "https://P@h:1",
     ] {
-        let mut world = world();
+        let mut env = env();
         let url = wrong.replace('P', PASSWORD);
-        world.env.insert("https_proxy".into(), url.clone());
-        let run = world.run(SERVICE, &["-vv"]);
+        env.env.insert("https_proxy".into(), url.clone());
+        let run = env.run(SERVICE, &["-vv"]);
         run.assert_error(78, &["https_proxy"], "");
-        assert_hidden(&world, &run, &[PASSWORD]);
-        world.http_table += &format!("proxy = {url:?}\n");
-        let run = world.run(SERVICE, &["-vv"]);
+        assert_hidden(&env, &run, &[PASSWORD]);
+        env.http_table += &format!("proxy = {url:?}\n");
+        let run = env.run(SERVICE, &["-vv"]);
         run.assert_error(78, &["[http] proxy"], "");
-        assert_hidden(&world, &run, &[PASSWORD]);
+        assert_hidden(&env, &run, &[PASSWORD]);
     }
 }
 
 #[test]
 fn a_private_key_is_never_said_or_kept() {
-    let key = |world: &World| {
-        let text = fs::read_to_string(world.certs.client_key()).unwrap();
+    let key = |env: &TestEnv| {
+        let text = fs::read_to_string(env.certs.client_key()).unwrap();
         text.lines().nth(1).unwrap().to_owned()
     };
-    let all_goes_well = world();
+    let all_goes_well = env();
     let run = all_goes_well.run(SERVICE, &["-vv"]);
     run.assert_status(0);
     assert_hidden(&all_goes_well, &run, &[&key(&all_goes_well)]);
     // where a certificate should be, in pieces, and with another certificate
     for damage in ["as cert", "torn", "no pem", "other cert"] {
-        let mut world = world();
-        let secret = key(&world);
-        let (cert, path) = (world.certs.client_cert(), world.certs.client_key());
+        let mut env = env();
+        let secret = key(&env);
+        let (cert, path) = (env.certs.client_cert(), env.certs.client_key());
         let text = fs::read_to_string(&path).unwrap();
-        let rsa = world.certs.client_rsa_cert();
+        let rsa = env.certs.client_rsa_cert();
         match damage {
             "as cert" => fs::write(&cert, &text).unwrap(),
             "torn" => write_private(&path, &text[..text.len() - 40]),
             "no pem" => write_private(&path, &secret),
             _ => fs::write(&cert, fs::read(rsa).unwrap()).unwrap(),
         }
-        world.env.insert("RUST_LOG".into(), "rustls=trace".into());
-        let run = world.run(SERVICE, &["-vv"]);
+        env.env.insert("RUST_LOG".into(), "rustls=trace".into());
+        let run = env.run(SERVICE, &["-vv"]);
         run.assert_error(78, &["client."], "");
-        assert_hidden(&world, &run, &[&secret]);
+        assert_hidden(&env, &run, &[&secret]);
     }
 }
 
 #[test]
 fn nobody_sees_a_secret_among_the_arguments_of_a_run() {
     for source in ["file", "plain", "credential", "command"] {
-        let mut world = world();
-        take_secret_from(&mut world, source);
-        let held = hold(&world.tap, 0);
-        let run = world.start(SERVICE, &["-vv"]);
+        let mut env = env();
+        take_secret_from(&mut env, source);
+        let held = hold(&env.tap, 0);
+        let run = env.start(SERVICE, &["-vv"]);
         held.wait();
         for file in ["cmdline", "environ", "status", "comm"] {
             let text = fs::read(format!("/proc/{}/{file}", run.pid())).unwrap();
@@ -270,28 +270,28 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 /// With this mode of the file, the run ends so.
-fn check_mode(world: &World, path: &Path, mode: u32, refused: bool) {
+fn check_mode(env: &TestEnv, path: &Path, mode: u32, refused: bool) {
     // the configuration is written by whoever asks for a command
-    let mut command = world.command(SERVICE);
+    let mut command = env.command(SERVICE);
     chmod(path, mode);
-    let run = crate::world::Running::start(&mut command).wait();
+    let run = crate::test_env::Running::start(&mut command).wait();
     if refused {
         let mode = format!("{mode:04o}");
         let path = path.display().to_string();
         run.assert_error(77, &[&path, "others can read it", &mode], "chmod 640");
         run.assert_says("defaultMode: 0440");
-        assert_eq!(world.tap.requests().len(), 0);
+        assert_eq!(env.tap.requests().len(), 0);
     } else {
         run.assert_status(0);
     }
-    assert_hidden(world, &run, &[SECRET]);
-    world.tap.forget_requests();
+    assert_hidden(env, &run, &[SECRET]);
+    env.tap.forget_requests();
 }
 
 #[test]
 fn a_secret_that_others_can_read_is_refused() {
-    let world = world();
-    let secret = world.dir.path().join("tap.secret");
+    let env = env();
+    let secret = env.dir.path().join("tap.secret");
     for (mode, refused) in [
         (0o644, true),
         (0o604, true),
@@ -299,31 +299,31 @@ fn a_secret_that_others_can_read_is_refused() {
         (0o640, false),
         (0o400, false),
     ] {
-        check_mode(&world, &secret, mode, refused);
+        check_mode(&env, &secret, mode, refused);
     }
-    let key = world.certs.client_key();
+    let key = env.certs.client_key();
     for (mode, refused) in [(0o644, true), (0o440, false)] {
-        check_mode(&world, &key, mode, refused);
+        check_mode(&env, &key, mode, refused);
     }
-    check_mode(&world, &world.config_path(), 0o644, false);
+    check_mode(&env, &env.config_path(), 0o644, false);
 
-    let mut world = self::world();
-    take_secret_from(&mut world, "credential");
-    check_mode(&world, &secret_of(&world), 0o644, true);
-    check_mode(&world, &secret_of(&world), 0o440, false);
+    let mut env = self::env();
+    take_secret_from(&mut env, "credential");
+    check_mode(&env, &secret_of(&env), 0o644, true);
+    check_mode(&env, &secret_of(&env), 0o440, false);
 
-    let mut world = self::world();
-    take_secret_from(&mut world, "plain");
-    check_mode(&world, &world.config_path(), 0o644, true);
-    check_mode(&world, &world.config_path(), 0o640, false);
+    let mut env = self::env();
+    take_secret_from(&mut env, "plain");
+    check_mode(&env, &env.config_path(), 0o644, true);
+    check_mode(&env, &env.config_path(), 0o640, false);
 
-    let mut world = self::world();
-    world.http_table += "proxy = \"http://me:password@127.0.0.1:1\"\n";
-    check_mode(&world, &world.config_path(), 0o644, true);
+    let mut env = self::env();
+    env.http_table += "proxy = \"http://me:password@127.0.0.1:1\"\n";
+    check_mode(&env, &env.config_path(), 0o644, true);
 }
 
-fn secret_of(world: &World) -> std::path::PathBuf {
-    world.dir.path().join("tap.secret")
+fn secret_of(env: &TestEnv) -> std::path::PathBuf {
+    env.dir.path().join("tap.secret")
 }
 
 #[test]
@@ -338,21 +338,21 @@ fn a_secret_that_is_not_there_is_status_78_and_says_where_it_should_be() {
         ),
     ];
     for (source, says, hint) in table {
-        let mut world = world();
-        take_secret_from(&mut world, source);
-        world.env.remove("TAP_SECRET");
-        world.env.remove("CREDENTIALS_DIRECTORY");
+        let mut env = env();
+        take_secret_from(&mut env, source);
+        env.env.remove("TAP_SECRET");
+        env.env.remove("CREDENTIALS_DIRECTORY");
         if source == "file" {
-            fs::remove_file(secret_of(&world)).unwrap();
+            fs::remove_file(secret_of(&env)).unwrap();
         }
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_error(78, &["the secret of [tap]", says], hint);
-        assert_eq!((world.tap.requests().len(), world.devo.count()), (0, 0));
+        assert_eq!((env.tap.requests().len(), env.devo.count()), (0, 0));
     }
     for blank in ["", "\n"] {
-        let world = world();
-        write_private(&secret_of(&world), blank);
-        let run = world.run(SERVICE, &[]);
+        let env = env();
+        write_private(&secret_of(&env), blank);
+        let run = env.run(SERVICE, &[]);
         run.assert_error(78, &["it is empty"], "the secret alone");
     }
 }

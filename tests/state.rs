@@ -7,57 +7,57 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::world::{Mounted, Run, Running, World, ago, hold};
+use crate::test_env::{Mounted, Run, Running, TestEnv, ago, hold};
 
 const SERVICE: &str = "tap-messages-delivered";
 
 /// Two hours with 20 events.
-fn world() -> World {
-    let mut world = World::new();
-    world.start_at(ago(120));
-    world.add(SERVICE, ago(120), ago(3), 20);
-    world
+fn env() -> TestEnv {
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
+    env.add(SERVICE, ago(120), ago(3), 20);
+    env
 }
 
 /// The same after a run, with ten late events more.
-fn known() -> World {
-    let world = world();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.add(SERVICE, ago(40), ago(3), 10);
-    world.tap.forget_requests();
-    world
+fn known() -> TestEnv {
+    let env = env();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.add(SERVICE, ago(40), ago(3), 10);
+    env.tap.forget_requests();
+    env
 }
 
-fn file(world: &World, extension: &str) -> PathBuf {
-    world.state_dir().join(format!("{SERVICE}.{extension}"))
+fn file(env: &TestEnv, extension: &str) -> PathBuf {
+    env.state_dir().join(format!("{SERVICE}.{extension}"))
 }
 
 #[track_caller]
-fn assert_nothing_asked(world: &World) {
-    assert_eq!(world.tap.requests().len(), 0, "something was asked for");
+fn assert_nothing_asked(env: &TestEnv) {
+    assert_eq!(env.tap.requests().len(), 0, "something was asked for");
 }
 
 /// A damaged file is refused, nothing is asked for, and both files stay as they are.
-fn check_refused(extension: &str, name: &str, damage: impl Fn(&World, Vec<u8>) -> Vec<u8>) {
+fn check_refused(extension: &str, name: &str, damage: impl Fn(&TestEnv, Vec<u8>) -> Vec<u8>) {
     println!("{extension}: {name}");
-    let world = known();
-    let files = ["json", "seen"].map(|extension| file(&world, extension));
+    let env = known();
+    let files = ["json", "seen"].map(|extension| file(&env, extension));
     let whole = files.clone().map(|path| fs::read(path).unwrap());
     let at = usize::from(extension == "seen");
-    fs::write(&files[at], damage(&world, whole[at].clone())).unwrap();
+    fs::write(&files[at], damage(&env, whole[at].clone())).unwrap();
     let read = || files.clone().map(|path| fs::read(path).unwrap());
     let damaged = read();
 
     let path = files[at].display().to_string();
-    world.run(SERVICE, &[]).assert_error(65, &[&path], "");
-    assert_nothing_asked(&world);
+    env.run(SERVICE, &[]).assert_error(65, &[&path], "");
+    assert_nothing_asked(&env);
     assert_eq!(read(), damaged);
 
     for (path, bytes) in files.iter().zip(whole) {
         fs::write(path, bytes).unwrap();
     }
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -75,32 +75,32 @@ fn a_state_that_cannot_be_understood_is_refused() {
         let text = String::from_utf8(bytes).unwrap();
         text.replacen('{', "{\"more\": 1,", 1).into()
     });
-    check_refused("json", "of another service", |world, _| {
-        world.run("tap-clicks-blocked", &[]).assert_status(0);
-        world.tap.forget_requests();
-        fs::read(world.state_dir().join("tap-clicks-blocked.json")).unwrap()
+    check_refused("json", "of another service", |env, _| {
+        env.run("tap-clicks-blocked", &[]).assert_status(0);
+        env.tap.forget_requests();
+        fs::read(env.state_dir().join("tap-clicks-blocked.json")).unwrap()
     });
 }
 
 #[test]
 fn the_refusal_of_a_state_says_the_way_out() {
-    let world = known();
-    fs::write(file(&world, "json"), "{").unwrap();
-    let run = world.run(SERVICE, &[]);
+    let env = known();
+    fs::write(file(&env, "json"), "{").unwrap();
+    let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["damaged"], "start_time");
-    fs::write(file(&world, "json"), "{\"version\": 2}").unwrap();
-    let run = world.run(SERVICE, &[]);
+    fs::write(file(&env, "json"), "{\"version\": 2}").unwrap();
+    let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["version 2"], "newer program");
     // and the way out leads out
     for extension in ["json", "seen"] {
         fs::rename(
-            file(&world, extension),
-            file(&world, extension).with_extension("old"),
+            file(&env, extension),
+            file(&env, extension).with_extension("old"),
         )
         .unwrap();
     }
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_nothing_lost(SERVICE);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_nothing_lost(SERVICE);
 }
 
 #[test]
@@ -112,52 +112,50 @@ fn identities_that_are_not_all_there_are_refused() {
     check_refused("seen", "foreign", |_, bytes| {
         bytes.iter().rev().copied().collect()
     });
-    let world = known();
-    fs::remove_file(file(&world, "seen")).unwrap();
-    world
-        .run(SERVICE, &[])
-        .assert_error(65, &[".seen"], "backup");
-    assert_nothing_asked(&world);
+    let env = known();
+    fs::remove_file(file(&env, "seen")).unwrap();
+    env.run(SERVICE, &[]).assert_error(65, &[".seen"], "backup");
+    assert_nothing_asked(&env);
 }
 
 #[test]
 fn what_a_killed_run_left_behind_does_no_harm() {
-    let world = known();
-    let mut seen = fs::read(file(&world, "seen")).unwrap();
+    let env = known();
+    let mut seen = fs::read(file(&env, "seen")).unwrap();
     seen.extend_from_slice(b"a record that was torn, and more than one of them");
-    fs::write(file(&world, "seen"), seen).unwrap();
-    fs::write(file(&world, "json.new"), "{\"version\": 1, \"serv").unwrap();
-    fs::write(file(&world, "seen.next"), "torn").unwrap();
+    fs::write(file(&env, "seen"), seen).unwrap();
+    fs::write(file(&env, "json.new"), "{\"version\": 1, \"serv").unwrap();
+    fs::write(file(&env, "seen.next"), "torn").unwrap();
     fs::write(
-        file(&world, "lock"),
+        file(&env, "lock"),
         "pid 1, started long ago, and never ended",
     )
     .unwrap();
     for _ in 0..2 {
-        world.run(SERVICE, &[]).assert_status(0);
-        world.assert_exactly_once(SERVICE);
+        env.run(SERVICE, &[]).assert_status(0);
+        env.assert_exactly_once(SERVICE);
     }
-    assert!(!file(&world, "json.new").exists());
+    assert!(!file(&env, "json.new").exists());
 }
 
 #[test]
 fn a_folder_that_cannot_be_made_is_status_73_and_nothing_is_asked_for() {
-    let world = world();
-    fs::write(world.state_dir(), "a file").unwrap();
-    let run = world.run(SERVICE, &[]);
-    run.assert_error(73, &[&world.state_dir().display().to_string()], "state_dir");
-    assert_nothing_asked(&world);
-    assert_eq!(world.devo.connections().len(), 0);
-    fs::remove_file(world.state_dir()).unwrap();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    let env = env();
+    fs::write(env.state_dir(), "a file").unwrap();
+    let run = env.run(SERVICE, &[]);
+    run.assert_error(73, &[&env.state_dir().display().to_string()], "state_dir");
+    assert_nothing_asked(&env);
+    assert_eq!(env.devo.connections().len(), 0);
+    fs::remove_file(env.state_dir()).unwrap();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn a_folder_that_is_read_only_is_status_73_and_nothing_is_asked_for() {
-    let world = known();
-    let dir = world.state_dir().display().to_string();
-    let command = world.command(SERVICE);
+    let env = known();
+    let dir = env.state_dir().display().to_string();
+    let command = env.command(SERVICE);
     let script =
         "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit 99; exec \"$@\"";
     // in a name space of its own: others keep the folder as it is
@@ -170,56 +168,56 @@ fn a_folder_that_is_read_only_is_status_73_and_nothing_is_asked_for() {
         return;
     }
     run.assert_error(73, &["state"], "writable");
-    assert_nothing_asked(&world);
-    world.run(SERVICE, &[]).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    assert_nothing_asked(&env);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn a_full_disk_is_status_73_and_nothing_is_lost() {
     // so many pages left, and whether the state itself can still be written
     for pages in [0, 1, 2, 3] {
-        let world = world();
-        let Some(disk) = Mounted::small(&world.state_dir()) else {
+        let env = env();
+        let Some(disk) = Mounted::small(&env.state_dir()) else {
             return;
         };
-        world.run(SERVICE, &[]).assert_status(0);
-        world.add(SERVICE, ago(40), ago(3), 1000);
-        world.tap.forget_requests();
+        env.run(SERVICE, &[]).assert_status(0);
+        env.add(SERVICE, ago(40), ago(3), 1000);
+        env.tap.forget_requests();
         let filling = disk.fill(pages);
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_error(73, &["No space left on device"], "room");
         if pages == 0 {
-            assert_nothing_asked(&world);
+            assert_nothing_asked(&env);
         }
         fs::remove_file(filling).unwrap();
-        world.run(SERVICE, &[]).assert_status(0);
-        let repeated = world.assert_nothing_lost(SERVICE);
+        env.run(SERVICE, &[]).assert_status(0);
+        let repeated = env.assert_nothing_lost(SERVICE);
         assert!(repeated <= 1000, "{repeated}");
     }
 }
 
 #[test]
 fn a_second_run_finds_out_who_runs_and_can_wait() {
-    let world = world();
-    let held = hold(&world.tap, 0);
-    let first = world.start(SERVICE, &[]);
+    let env = env();
+    let held = hold(&env.tap, 0);
+    let first = env.start(SERVICE, &[]);
     held.wait();
     let pid = format!("pid {}, started 20", first.pid());
-    let second = world.run(SERVICE, &[]);
+    let second = env.run(SERVICE, &[]);
     second.assert_error(75, &[SERVICE, &pid], "--wait-lock");
-    let second = world.run(SERVICE, &["--wait-lock", "1s"]);
+    let second = env.run(SERVICE, &["--wait-lock", "1s"]);
     second.assert_error(75, &[SERVICE, &pid], "--wait-lock");
-    let mut waiting = world.start(SERVICE, &["--wait-lock", "4m"]);
+    let mut waiting = env.start(SERVICE, &["--wait-lock", "4m"]);
     assert!(!waiting.is_over());
     drop(held);
     first.wait().assert_status(0);
     waiting.wait().assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
-fn metadata(world: &World) -> Vec<(String, fs::Metadata)> {
-    let entries = fs::read_dir(world.state_dir()).unwrap();
+fn metadata(env: &TestEnv) -> Vec<(String, fs::Metadata)> {
+    let entries = fs::read_dir(env.state_dir()).unwrap();
     let named = entries.map(|entry| {
         let entry = entry.unwrap();
         (
@@ -232,43 +230,43 @@ fn metadata(world: &World) -> Vec<(String, fs::Metadata)> {
 
 #[test]
 fn files_are_for_their_owner_alone() {
-    let world = known();
-    let files = metadata(&world);
+    let env = known();
+    let files = metadata(&env);
     assert!(files.len() >= 3, "{files:?}");
     for (name, about) in files {
         assert_eq!(about.mode() & 0o7777, 0o600, "{name}");
     }
-    let folder = fs::metadata(world.state_dir()).unwrap();
+    let folder = fs::metadata(env.state_dir()).unwrap();
     assert_eq!(folder.mode() & 0o7777, 0o700);
 }
 
 #[test]
 fn files_that_root_makes_belong_to_the_owner_of_the_folder() {
-    let world = world();
-    fs::create_dir(world.state_dir()).unwrap();
-    if chown(world.state_dir(), Some(12345), Some(12346)).is_err() {
+    let env = env();
+    fs::create_dir(env.state_dir()).unwrap();
+    if chown(env.state_dir(), Some(12345), Some(12346)).is_err() {
         println!("skipped: only root gives files away");
         return;
     }
     let check = |run: Run| {
         run.assert_status(0);
-        for (name, about) in metadata(&world) {
+        for (name, about) in metadata(&env) {
             assert_eq!((about.uid(), about.gid()), (12345, 12346), "{name}");
         }
     };
-    check(world.run(SERVICE, &[]));
-    check(world.run(SERVICE, &["--start-time", "2h"]));
-    check(world.run(SERVICE, &["--stdout"]));
-    assert!(metadata(&world).len() >= 9);
+    check(env.run(SERVICE, &[]));
+    check(env.run(SERVICE, &["--start-time", "2h"]));
+    check(env.run(SERVICE, &["--stdout"]));
+    assert!(metadata(&env).len() >= 9);
 }
 
 /// The folder's owner may try to make root write to any file, or give it to them.
 #[test]
 fn what_root_writes_stays_in_the_folder_whatever_its_owner_has_put_there() {
-    let world = known();
-    let prey = world.dir.path().join("prey");
+    let env = known();
+    let prey = env.dir.path().join("prey");
     fs::write(&prey, "root's own").unwrap();
-    if chown(world.state_dir(), Some(12345), Some(12346)).is_err() {
+    if chown(env.state_dir(), Some(12345), Some(12346)).is_err() {
         println!("skipped: only root gives files away");
         return;
     }
@@ -283,15 +281,15 @@ fn what_root_writes_stays_in_the_folder_whatever_its_owner_has_put_there() {
         "lock",
         "seen",
         "seen.new",
-        "aside.jsonl",
+        "quarantine.jsonl",
     ];
     for ((kind, link), name) in links.iter().flat_map(|link| names.map(|name| (link, name))) {
-        let name = world.state_dir().join(format!("{SERVICE}.{name}"));
+        let name = env.state_dir().join(format!("{SERVICE}.{name}"));
         let before = fs::read(&name).ok();
         let _ = fs::remove_file(&name);
         link(&prey, &name).unwrap();
-        world.add(SERVICE, ago(3), ago(2), 1);
-        let run = world.run(SERVICE, &[]);
+        env.add(SERVICE, ago(3), ago(2), 1);
+        let run = env.run(SERVICE, &[]);
         let about = fs::metadata(&prey).unwrap();
         let what = format!("{kind} {}: {}", name.display(), run.stderr);
         assert_eq!(fs::read(&prey).unwrap(), b"root's own", "{what}");
@@ -317,19 +315,19 @@ fn what_root_writes_stays_in_the_folder_whatever_its_owner_has_put_there() {
 #[test]
 fn a_state_that_may_not_be_read_is_status_73_and_says_who_must_own_it() {
     for extension in ["json", "seen"] {
-        let world = known();
-        let path = file(&world, extension);
+        let env = known();
+        let path = file(&env, extension);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-        let mut command = world.command(SERVICE);
+        let mut command = env.command(SERVICE);
         // root may read everything
         let another = |path: &Path| chown(path, Some(12345), Some(12345));
         let is_root = fs::metadata(&path).unwrap().uid() == 0;
         if is_root {
-            let files = fs::read_dir(world.state_dir()).unwrap();
+            let files = fs::read_dir(env.state_dir()).unwrap();
             let files = files.map(|entry| entry.unwrap().path());
-            let top = world.dir.path();
+            let top = env.dir.path();
             let mut all: Vec<PathBuf> = files.filter(|file| *file != path).collect();
-            all.push(world.state_dir());
+            all.push(env.state_dir());
             for folder in [top, &top.join("certs")] {
                 let entries = fs::read_dir(folder).unwrap();
                 all.extend(entries.map(|entry| entry.unwrap().path()));
@@ -341,6 +339,6 @@ fn a_state_that_may_not_be_read_is_status_73_and_says_who_must_own_it() {
         let run = Running::start(&mut command).wait();
         let path = path.display().to_string();
         run.assert_error(73, &[&path, "denied"], "must belong to the user");
-        assert_nothing_asked(&world);
+        assert_nothing_asked(&env);
     }
 }

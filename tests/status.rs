@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use proofpull::config::values::parse_instant;
 use serde_json::Value;
 
-use crate::simulator::{Ends, Event, Fault, Rng, Trouble, sample};
-use crate::world::{Run, Running, World, ago, array, hold, seed};
+use crate::simulator::{Ends, Event, Fault, Rng, StreamFault, sample};
+use crate::test_env::{Run, Running, TestEnv, ago, array, hold, seed};
 
 const SERVICE: &str = "tap-messages-blocked";
 
 /// Two hours with ten events.
-fn world() -> World {
-    let mut world = World::new();
-    world.start_at(ago(120));
-    world.add(SERVICE, ago(120), ago(3), 10);
-    world
+fn env() -> TestEnv {
+    let mut env = TestEnv::new();
+    env.start_at(ago(120));
+    env.add(SERVICE, ago(120), ago(3), 10);
+    env
 }
 
 /// What `status --json` says of a service.
-fn standing(world: &World, sink: &str) -> Value {
-    let run = world.ask(&["status", SERVICE, "--json"]);
+fn standing(env: &TestEnv, sink: &str) -> Value {
+    let run = env.ask(&["status", SERVICE, "--json"]);
     let answer = run.json();
     let all = answer["services"].as_array().unwrap();
     let found = all
@@ -34,8 +34,8 @@ fn standing(world: &World, sink: &str) -> Value {
 
 #[test]
 fn a_service_that_never_ran_is_told_so() {
-    let world = world();
-    let run = world.ask(&["status"]);
+    let env = env();
+    let run = env.ask(&["status"]);
     run.assert_status(0);
     let said = run.answer();
     assert_eq!(
@@ -44,18 +44,18 @@ fn a_service_that_never_ran_is_told_so() {
             .count(),
         proofpull::service::SERVICES.len()
     );
-    assert_eq!(standing(&world, "devo")["position"], Value::Null);
-    assert!(!world.state_dir().exists());
+    assert_eq!(standing(&env, "devo")["position"], Value::Null);
+    assert!(!env.state_dir().exists());
 }
 
 #[test]
 fn status_says_where_a_service_stands_after_each_run() {
-    let world = world();
-    world.run(SERVICE, &[]).assert_status(0);
-    let one = standing(&world, "devo");
+    let env = env();
+    env.run(SERVICE, &[]).assert_status(0);
+    let one = standing(&env, "devo");
     assert_eq!(
         one["position"].as_str(),
-        Some(world.position(SERVICE).as_str())
+        Some(env.position(SERVICE).as_str())
     );
     assert!(
         (60..400).contains(&one["lag_seconds"].as_u64().unwrap()),
@@ -83,9 +83,9 @@ fn status_says_where_a_service_stands_after_each_run() {
     assert_eq!(used, [2, 2]);
     assert_eq!(one["quota"]["is_free"], true);
 
-    world.tap.script(|_, _| Some(Fault::status(401, "no")));
-    world.run(SERVICE, &[]).assert_status(77);
-    let two = standing(&world, "devo");
+    env.tap.script(|_, _| Some(Fault::status(401, "no")));
+    env.run(SERVICE, &[]).assert_status(77);
+    let two = standing(&env, "devo");
     let last = &two["runs"]["last"];
     assert_eq!(
         (&last["status"], &last["summary"]["outcome"]),
@@ -100,7 +100,7 @@ fn status_says_where_a_service_stands_after_each_run() {
         two["runs"]["ended"],
         serde_json::json!({"ok": 1, "noperm": 1})
     );
-    let run = world.ask(&["status", SERVICE]);
+    let run = env.ask(&["status", SERVICE]);
     run.assert_status(0);
     let said = run.answer();
     for words in [
@@ -116,16 +116,16 @@ fn status_says_where_a_service_stands_after_each_run() {
     }
 
     // a run before its state can be read, too
-    fs::write(world.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
-    world.run(SERVICE, &[]).assert_status(65);
-    let run = world.ask(&["status", SERVICE]);
+    fs::write(env.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
+    env.run(SERVICE, &[]).assert_status(65);
+    let run = env.ask(&["status", SERVICE]);
     run.assert_status(65);
     assert!(
         run.answer().contains("it is damaged") && run.answer().contains("hint: "),
         "{}",
         run.answer()
     );
-    let broken = standing(&world, "devo");
+    let broken = standing(&env, "devo");
     assert_eq!(
         (
             &broken["error"]["status"],
@@ -137,26 +137,26 @@ fn status_says_where_a_service_stands_after_each_run() {
 
 #[test]
 fn a_run_that_is_under_way_is_told_and_not_disturbed() {
-    let world = world();
-    let held = hold(&world.tap, 0);
-    let running = world.start(SERVICE, &[]);
+    let env = env();
+    let held = hold(&env.tap, 0);
+    let running = env.start(SERVICE, &[]);
     held.wait();
     for _ in 0..20 {
-        let one = standing(&world, "devo");
+        let one = standing(&env, "devo");
         assert_eq!(one["running"]["pid"], running.pid(), "{one:#}");
         assert!(one["running"]["since"].as_str().unwrap().ends_with('Z'));
     }
     drop(held);
     running.wait().assert_status(0);
-    assert_eq!(standing(&world, "devo")["running"], Value::Null);
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(standing(&env, "devo")["running"], Value::Null);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn looking_never_keeps_a_run_from_starting() {
-    let world = world();
-    world.run(SERVICE, &[]).assert_status(0);
-    let config = world.write_config();
+    let env = env();
+    env.run(SERVICE, &[]).assert_status(0);
+    let config = env.write_config();
     let start = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
         Running::start(command.args(words).arg("--config").arg(&config)).wait()
@@ -168,7 +168,7 @@ fn looking_never_keeps_a_run_from_starting() {
                 start(&["status", SERVICE]).assert_status(0);
             }
         });
-        let runs: Vec<Option<i32>> = (0..10).map(|_| world.run(SERVICE, &[]).status).collect();
+        let runs: Vec<Option<i32>> = (0..10).map(|_| env.run(SERVICE, &[]).status).collect();
         over.store(true, Relaxed);
         assert_eq!(runs, [Some(0); 10]);
     });
@@ -176,36 +176,36 @@ fn looking_never_keeps_a_run_from_starting() {
 
 #[test]
 fn gaps_late_events_and_other_sinks_are_told() {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let mut rng = Rng::new(seed());
-    world.start_at(ago(180));
+    env.start_at(ago(180));
     let mut hide = |created, serial| {
         let body = sample::message(&mut rng, created, serial, "someone@corp.example");
         let event = Event {
             late: true,
             ..Event::new(created, body)
         };
-        world.tap.add(array(SERVICE), event);
+        env.tap.add(array(SERVICE), event);
     };
     let latest = ago(30);
     hide(latest, 1);
     hide(ago(10), 2);
-    world.run(SERVICE, &[]).assert_status(0);
-    let position = parse_instant(&world.position(SERVICE)).unwrap();
-    world.tap.release_late();
-    world.run(SERVICE, &[]).assert_status(0);
-    world.run(SERVICE, &[]).assert_status(0);
-    let one = standing(&world, "devo");
+    env.run(SERVICE, &[]).assert_status(0);
+    let position = parse_instant(&env.position(SERVICE)).unwrap();
+    env.tap.release_late();
+    env.run(SERVICE, &[]).assert_status(0);
+    env.run(SERVICE, &[]).assert_status(0);
+    let one = standing(&env, "devo");
     assert_eq!(one["late"], 2);
     let lateness = (position - latest).whole_seconds();
     assert_eq!(one["late_seconds_at_most"], lateness);
-    let said = world.ask(&["status", SERVICE]).answer();
+    let said = env.ask(&["status", SERVICE]).answer();
     assert!(said.contains("  2 (up to 2"), "{said}");
 
-    world.run(SERVICE, &["--stdout"]).assert_status(0);
-    assert_eq!(standing(&world, "stdout")["runs"]["last"]["status"], 0);
-    world.run(SERVICE, &["--start-time", "2h"]).assert_status(0);
-    let said = world.ask(&["status", SERVICE]).answer();
+    env.run(SERVICE, &["--stdout"]).assert_status(0);
+    assert_eq!(standing(&env, "stdout")["runs"]["last"]["status"], 0);
+    env.run(SERVICE, &["--start-time", "2h"]).assert_status(0);
+    let said = env.ask(&["status", SERVICE]).answer();
     for title in [
         SERVICE,
         "tap-messages-blocked (stdout)",
@@ -219,19 +219,19 @@ fn gaps_late_events_and_other_sinks_are_told() {
     }
     // eight days on, a day is lost
     let later = proofpull::window::utc(ago(-8 * 24 * 60));
-    world.tap.set_clock_offset(time::Duration::days(8));
-    world.run(SERVICE, &["--now", &later]).assert_status(3);
-    let one = standing(&world, "devo");
+    env.tap.set_clock_offset(time::Duration::days(8));
+    env.run(SERVICE, &["--now", &later]).assert_status(3);
+    let one = standing(&env, "devo");
     assert_eq!(one["gaps"].as_array().unwrap().len(), 1);
-    let said = world.ask(&["status", SERVICE]).answer();
+    let said = env.ask(&["status", SERVICE]).answer();
     assert!(said.contains("gap: what lies between"), "{said}");
 }
 
 #[test]
 fn max_lag_answers_as_a_nagios_check() {
-    let world = world();
-    let check = |world: &World, lag: &str, code: i32, says: &[&str]| {
-        let run: Run = world.ask(&["status", SERVICE, "--max-lag", lag]);
+    let env = env();
+    let check = |env: &TestEnv, lag: &str, code: i32, says: &[&str]| {
+        let run: Run = env.ask(&["status", SERVICE, "--max-lag", lag]);
         run.assert_status(code);
         let said = run.answer();
         let word = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][code as usize];
@@ -240,10 +240,10 @@ fn max_lag_answers_as_a_nagios_check() {
         says.iter()
             .for_each(|words| assert!(said.contains(words), "{words}: {said}"));
     };
-    check(&world, "1h", 2, &["never ran"]);
-    world.run(SERVICE, &[]).assert_status(0);
+    check(&env, "1h", 2, &["never ran"]);
+    env.run(SERVICE, &[]).assert_status(0);
     check(
-        &world,
+        &env,
         "1h",
         0,
         &[
@@ -252,29 +252,24 @@ fn max_lag_answers_as_a_nagios_check() {
             "s;;3600;0",
         ],
     );
-    check(&world, "1s", 2, &["tap-messages-blocked: 1m"]);
+    check(&env, "1s", 2, &["tap-messages-blocked: 1m"]);
     // every service: the others never ran
-    let run = world.ask(&["status", "--max-lag", "1h"]);
+    let run = env.ask(&["status", "--max-lag", "1h"]);
     run.assert_status(2);
-    world.tap.script(|_, _| Some(Fault::status(503, "no")));
-    world.run(SERVICE, &[]).assert_status(69);
-    check(
-        &world,
-        "1h",
-        1,
-        &["the last run ended with 69 (unavailable)"],
-    );
-    check(&world, "1s", 2, &["behind", "the last run ended with 69"]);
-    fs::write(world.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
-    check(&world, "1h", 3, &["it is damaged"]);
-    let mut world = world;
-    world.top = "nam = 1".into();
-    check(&world, "1h", 3, &["no key nam"]);
+    env.tap.script(|_, _| Some(Fault::status(503, "no")));
+    env.run(SERVICE, &[]).assert_status(69);
+    check(&env, "1h", 1, &["the last run ended with 69 (unavailable)"]);
+    check(&env, "1s", 2, &["behind", "the last run ended with 69"]);
+    fs::write(env.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
+    check(&env, "1h", 3, &["it is damaged"]);
+    let mut env = env;
+    env.top = "nam = 1".into();
+    check(&env, "1h", 3, &["no key nam"]);
 }
 
 /// Lets promtool judge the figures of a service as node_exporter would read them, where it is there.
-fn judge(world: &World, service: &str) {
-    let path = world
+fn judge(env: &TestEnv, service: &str) {
+    let path = env
         .dir
         .path()
         .join(format!("metrics/proofpull_acme_{service}.prom"));
@@ -287,8 +282,8 @@ fn judge(world: &World, service: &str) {
 }
 
 /// The figures that a run left, without comments, by their names.
-fn figures(world: &World) -> Vec<(String, f64)> {
-    let path = world
+fn figures(env: &TestEnv) -> Vec<(String, f64)> {
+    let path = env
         .dir
         .path()
         .join(format!("metrics/proofpull_acme_{SERVICE}.prom"));
@@ -309,8 +304,8 @@ fn figures(world: &World) -> Vec<(String, f64)> {
     lines.map(read).collect()
 }
 
-fn figure(world: &World, name: &str) -> f64 {
-    let all = figures(world);
+fn figure(env: &TestEnv, name: &str) -> f64 {
+    let all = figures(env);
     let found = all
         .iter()
         .find(|(found, _)| found == &format!("proofpull_{name}"));
@@ -319,31 +314,31 @@ fn figure(world: &World, name: &str) -> f64 {
 
 #[test]
 fn each_run_leaves_figures_for_prometheus_also_one_that_failed() {
-    let mut world = world();
-    fs::create_dir(world.dir.path().join("metrics")).unwrap();
-    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
-    world.run(SERVICE, &[]).assert_status(0);
-    let done = figure(&world, "last_success_timestamp_seconds");
-    assert_eq!(figure(&world, "events_delivered_total"), 10.0);
-    assert_eq!(figure(&world, "last_run_status"), 0.0);
-    assert_eq!(figure(&world, "identities"), 10.0);
-    assert_eq!(figure(&world, "last_run_requests_left"), 218.0);
-    assert!(figure(&world, "last_run_peak_memory_bytes") > 1e6);
+    let mut env = env();
+    fs::create_dir(env.dir.path().join("metrics")).unwrap();
+    env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    env.run(SERVICE, &[]).assert_status(0);
+    let done = figure(&env, "last_success_timestamp_seconds");
+    assert_eq!(figure(&env, "events_delivered_total"), 10.0);
+    assert_eq!(figure(&env, "last_run_status"), 0.0);
+    assert_eq!(figure(&env, "identities"), 10.0);
+    assert_eq!(figure(&env, "last_run_requests_left"), 218.0);
+    assert!(figure(&env, "last_run_peak_memory_bytes") > 1e6);
 
-    world.tap.script(|_, _| Some(Fault::status(403, "no")));
-    world.run(SERVICE, &[]).assert_status(77);
-    assert_eq!(figure(&world, "last_run_status"), 77.0);
-    assert_eq!(figure(&world, "last_success_timestamp_seconds"), done);
-    assert_eq!(figure(&world, "events_delivered_total"), 10.0);
+    env.tap.script(|_, _| Some(Fault::status(403, "no")));
+    env.run(SERVICE, &[]).assert_status(77);
+    assert_eq!(figure(&env, "last_run_status"), 77.0);
+    assert_eq!(figure(&env, "last_success_timestamp_seconds"), done);
+    assert_eq!(figure(&env, "events_delivered_total"), 10.0);
     // before there is a source, too
-    world.tap.no_script();
-    world.tap_table.clear();
-    world.run(SERVICE, &[]).assert_status(78);
-    assert_eq!(figure(&world, "last_run_status"), 78.0);
-    assert!(figure(&world, "last_run_timestamp_seconds") >= done);
+    env.tap.no_script();
+    env.tap_table.clear();
+    env.run(SERVICE, &[]).assert_status(78);
+    assert_eq!(figure(&env, "last_run_status"), 78.0);
+    assert!(figure(&env, "last_run_timestamp_seconds") >= done);
     // nothing is left half written
     assert_eq!(
-        fs::read_dir(world.dir.path().join("metrics"))
+        fs::read_dir(env.dir.path().join("metrics"))
             .unwrap()
             .count(),
         1
@@ -352,54 +347,53 @@ fn each_run_leaves_figures_for_prometheus_also_one_that_failed() {
 
 #[test]
 fn figures_are_of_the_timers_runs_and_never_stop_one() {
-    let mut world = world();
-    let dir = world.dir.path().join("metrics");
-    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
-    let run = world.run(SERVICE, &[]);
+    let mut env = env();
+    let dir = env.dir.path().join("metrics");
+    env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_says("textfile_dir");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
     fs::create_dir(&dir).unwrap();
-    world.run(SERVICE, &["--stdout"]).assert_status(0);
-    world.run(SERVICE, &["--start-time", "1h"]).assert_status(0);
+    env.run(SERVICE, &["--stdout"]).assert_status(0);
+    env.run(SERVICE, &["--start-time", "1h"]).assert_status(0);
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     // a run that finds another under way has nothing to tell
-    let held = hold(&world.tap, 0);
-    let running = world.start(SERVICE, &[]);
+    let held = hold(&env.tap, 0);
+    let running = env.start(SERVICE, &[]);
     held.wait();
-    world.run(SERVICE, &[]).assert_status(75);
+    env.run(SERVICE, &[]).assert_status(75);
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     drop(held);
     running.wait().assert_status(0);
-    assert_eq!(figure(&world, "last_run_status"), 0.0);
+    assert_eq!(figure(&env, "last_run_status"), 0.0);
 }
 
 #[test]
 fn damaged_sums_begin_anew_with_a_warning() {
-    let world = world();
-    world.run(SERVICE, &[]).assert_status(0);
-    let path = world.state_dir().join(format!("{SERVICE}.runs.json"));
+    let env = env();
+    env.run(SERVICE, &[]).assert_status(0);
+    let path = env.state_dir().join(format!("{SERVICE}.runs.json"));
     fs::write(&path, "{}").unwrap();
-    world
-        .run(SERVICE, &[])
+    env.run(SERVICE, &[])
         .assert_status(0)
         .assert_says("begin anew");
     assert_eq!(
-        standing(&world, "devo")["runs"]["ended"],
+        standing(&env, "devo")["runs"]["ended"],
         serde_json::json!({"ok": 1})
     );
 }
 
 #[test]
 fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
-    let mut world = world();
-    fs::create_dir(world.dir.path().join("metrics")).unwrap();
-    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    let mut env = env();
+    fs::create_dir(env.dir.path().join("metrics")).unwrap();
+    env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
     for round in 1..=2 {
-        let held = hold(&world.tap, world.tap.requests().len());
-        let running = world.start(SERVICE, &[]);
+        let held = hold(&env.tap, env.tap.requests().len());
+        let running = env.start(SERVICE, &[]);
         held.wait();
         let pid = running.pid();
-        let before = standing(&world, "devo");
+        let before = standing(&env, "devo");
         assert_eq!(before["killed"], Value::Null, "{before:#}");
         assert_eq!(before["runs"]["begun"]["pid"], pid, "{before:#}");
         running.signal("KILL");
@@ -409,24 +403,24 @@ fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
         let left = "left no account of its end";
         assert_eq!(run.stderr.contains(left), round == 2, "{}", run.stderr);
         drop(held);
-        let one = standing(&world, "devo");
+        let one = standing(&env, "devo");
         assert_eq!(one["killed"], before["runs"]["begun"], "{one:#}");
         assert_eq!(one["running"], Value::Null, "{one:#}");
-        let said = world.ask(&["status", SERVICE]).answer();
+        let said = env.ask(&["status", SERVICE]).answer();
         let words = format!("(pid {pid}), {left}: it was killed");
         assert!(
             said.contains("  killed  ") && said.contains(&words),
             "{said}"
         );
-        let check = world.ask(&["status", SERVICE, "--max-lag", "3h"]);
+        let check = env.ask(&["status", SERVICE, "--max-lag", "3h"]);
         check.assert_status(1);
         assert!(check.answer().contains(&words), "{}", check.answer());
     }
-    world.tap.no_script();
-    let run = world.run(SERVICE, &[]);
+    env.tap.no_script();
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0)
         .assert_says("warning: the run before, begun at ");
-    let two = standing(&world, "devo");
+    let two = standing(&env, "devo");
     assert_eq!(
         (&two["killed"], &two["runs"]["begun"]),
         (&Value::Null, &Value::Null)
@@ -435,29 +429,29 @@ fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
         two["runs"]["ended"],
         serde_json::json!({"ok": 1, "killed": 2})
     );
-    let path = world
+    let path = env
         .dir
         .path()
         .join(format!("metrics/proofpull_acme_{SERVICE}.prom"));
     let figures = fs::read_to_string(path).unwrap();
     assert!(figures.contains("status=\"killed\"} 2\n"), "{figures}");
-    judge(&world, SERVICE);
-    let run = world.run(SERVICE, &[]);
+    judge(&env, SERVICE);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_never_says("the run before");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn a_quota_that_is_spent_is_told_with_the_time_of_the_next_request() {
-    let mut world = world();
-    world.service_table += "requests = [{ period = \"1h\", at_most = 1 }]\n";
-    world.run(SERVICE, &[]).assert_status(75);
-    let one = standing(&world, "devo");
+    let mut env = env();
+    env.service_table += "requests = [{ period = \"1h\", at_most = 1 }]\n";
+    env.run(SERVICE, &[]).assert_status(75);
+    let one = standing(&env, "devo");
     assert_eq!(one["quota"]["is_free"], false, "{one:#}");
     let free = one["quota"]["next_request"].as_str().unwrap();
     let wait = parse_instant(free).unwrap() - ago(0);
     assert!((50..=61).contains(&wait.whole_minutes()), "{free}");
-    let said = world.ask(&["status", SERVICE]).answer();
+    let said = env.ask(&["status", SERVICE]).answer();
     let words = format!("the quota is spent; the next request is free at {free}");
     assert!(
         said.contains("1 of 1 used") && said.contains(&words),
@@ -467,15 +461,15 @@ fn a_quota_that_is_spent_is_told_with_the_time_of_the_next_request() {
 
 #[test]
 fn a_panic_is_status_70_and_gives_its_account() {
-    let mut world = world();
-    fs::create_dir(world.dir.path().join("metrics")).unwrap();
-    world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
-    world.run(SERVICE, &[]).assert_status(0);
+    let mut env = env();
+    fs::create_dir(env.dir.path().join("metrics")).unwrap();
+    env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    env.run(SERVICE, &[]).assert_status(0);
     // no time is later, so that to look a minute ahead of it is more than the arithmetic of times can do
-    let run = world.run(SERVICE, &["--now", "9999-12-31T23:59:59Z"]);
+    let run = env.run(SERVICE, &["--now", "9999-12-31T23:59:59Z"]);
     run.assert_status(70)
         .assert_says("proofpull: this is a bug, please report it: ");
-    let last = &standing(&world, "devo")["runs"]["last"];
+    let last = &standing(&env, "devo")["runs"]["last"];
     assert_eq!(
         (&last["status"], &last["name"]),
         (&70.into(), &"software".into())
@@ -486,50 +480,51 @@ fn a_panic_is_status_70_and_gives_its_account() {
             .unwrap()
             .starts_with("a bug, please report it: ")
     );
-    assert_eq!(figure(&world, "last_run_status"), 70.0);
-    assert_eq!(figure(&world, "events_delivered_total"), 10.0);
-    let said = world.ask(&["status", SERVICE]).answer();
+    assert_eq!(figure(&env, "last_run_status"), 70.0);
+    assert_eq!(figure(&env, "events_delivered_total"), 10.0);
+    let said = env.ask(&["status", SERVICE]).answer();
     assert!(
         said.contains("the last run ended with 70 (software): a bug"),
         "{said}"
     );
     // the lock went with it, and the next run goes on
-    world
-        .run(SERVICE, &[])
+    env.run(SERVICE, &[])
         .assert_status(0)
         .assert_never_says("left no account");
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn events_set_aside_are_counted_while_they_stand_in_their_file() {
-    let mut world = world();
-    world.more_tables = format!("[[services.{SERVICE}.obfuscate]]\npath = \"recipient.*\"\n");
+    let mut env = env();
+    env.more_tables = format!("[[services.{SERVICE}.obfuscate]]\npath = \"recipient.*\"\n");
     for body in ["{\"id\":\"1\",,}", "{\"id\":\"2\",,}"] {
-        world
-            .tap
+        env.tap
             .add(array(SERVICE), Event::new(ago(20), body.to_owned()));
     }
-    world.run(SERVICE, &[]).assert_status(3);
-    let one = standing(&world, "devo");
-    assert_eq!(one["aside"]["events"], 2, "{one:#}");
-    assert_eq!(one["runs"]["totals"]["set_aside"], 2);
-    let file = one["aside"]["file"].as_str().unwrap();
-    let said = world.ask(&["status", SERVICE]).answer();
+    env.run(SERVICE, &[]).assert_status(3);
+    let one = standing(&env, "devo");
+    assert_eq!(one["quarantine"]["events"], 2, "{one:#}");
+    assert_eq!(one["runs"]["totals"]["quarantined"], 2);
+    let file = one["quarantine"]["file"].as_str().unwrap();
+    let said = env.ask(&["status", SERVICE]).answer();
     assert!(
         said.contains(&format!(
-            "2 events were set aside and stand, unmasked, in {file}"
+            "2 events were quarantined and stand, unmasked, in {file}"
         )),
         "{said}"
     );
     // somebody has dealt with them
     fs::remove_file(file).unwrap();
-    let two = standing(&world, "devo");
+    let two = standing(&env, "devo");
     assert_eq!(
-        (&two["aside"]["events"], &two["runs"]["totals"]["set_aside"]),
+        (
+            &two["quarantine"]["events"],
+            &two["runs"]["totals"]["quarantined"]
+        ),
         (&0.into(), &2.into())
     );
-    let said = world.ask(&["status", SERVICE]).answer();
+    let said = env.ask(&["status", SERVICE]).answer();
     assert!(!said.contains("unmasked"), "{said}");
 }
 
@@ -537,23 +532,23 @@ fn events_set_aside_are_counted_while_they_stand_in_their_file() {
 fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     use crate::pod::{FROM, Hours, NOW, SERVICE};
     let mut hours = Hours::new();
-    fs::create_dir(hours.world.dir.path().join("metrics")).unwrap();
-    hours.world.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    fs::create_dir(hours.env.dir.path().join("metrics")).unwrap();
+    hours.env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
     let now = proofpull::window::utc(NOW);
-    let ask = |world: &World, more: &[&str]| {
-        world.ask(&[&["status", SERVICE, "--now", &now], more].concat())
+    let ask = |env: &TestEnv, more: &[&str]| {
+        env.ask(&[&["status", SERVICE, "--now", &now], more].concat())
     };
-    let never = ask(&hours.world, &["--json"]).json();
+    let never = ask(&hours.env, &["--json"]).json();
     assert_eq!(never["services"][0]["open_hours"], Value::Null);
     hours.happen(NOW, 20);
     // an hour whose answer is always cut off stays open
     let bad = FROM + time::Duration::hours(1);
-    hours.world.pod.script(move |asked, _| {
+    hours.env.pod.script(move |asked, _| {
         let (from, _) = asked.hours?;
-        (from == bad).then_some(Trouble::After(10, Ends::Reset))
+        (from == bad).then_some(StreamFault::After(10, Ends::Reset))
     });
     hours.run(NOW);
-    let one = ask(&hours.world, &["--json"]).json()["services"][0].clone();
+    let one = ask(&hours.env, &["--json"]).json()["services"][0].clone();
     let told: Vec<(String, String)> = one["open_hours"]
         .as_array()
         .unwrap()
@@ -581,7 +576,7 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
         one["live"]["lag_seconds"].as_u64().unwrap() < 300,
         "{one:#}"
     );
-    let said = ask(&hours.world, &[]).answer();
+    let said = ask(&hours.env, &[]).answer();
     let words = format!(
         "pod-message: {} hours of the archive are open and asked for again, from that of {} on: ",
         told.len(),
@@ -596,7 +591,7 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
         assert!(said.contains(words), "{words}\n{said}");
     }
     let path = hours
-        .world
+        .env
         .dir
         .path()
         .join("metrics/proofpull_acme_pod-message.prom");
@@ -607,12 +602,12 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
         "{figures}"
     );
     assert!(figures.contains("proofpull_live_timestamp_seconds"));
-    judge(&hours.world, SERVICE);
+    judge(&hours.env, SERVICE);
 }
 
 /// What a run says to a terminal of its own.
-fn on_a_terminal(world: &World, more: &str) -> Option<String> {
-    let config = world.write_config();
+fn on_a_terminal(env: &TestEnv, more: &str) -> Option<String> {
+    let config = env.write_config();
     let program = env!("CARGO_BIN_EXE_proofpull");
     let line = format!(
         "{program} run {SERVICE} --config {} {more}",
@@ -638,8 +633,8 @@ fn on_a_terminal(world: &World, more: &str) -> Option<String> {
 #[test]
 fn a_bar_is_shown_to_a_terminal_alone_and_never_with_q() {
     let bar = |text: &str| text.contains("tap-messages-blocked ") && text.contains('%');
-    let world = world();
-    let Some(said) = on_a_terminal(&world, "") else {
+    let env = env();
+    let Some(said) = on_a_terminal(&env, "") else {
         return;
     };
     assert!(bar(&said), "{said:?}");
@@ -650,9 +645,9 @@ fn a_bar_is_shown_to_a_terminal_alone_and_never_with_q() {
         .unwrap();
     assert!(!end.contains('%'), "{said:?}");
     for more in ["-q", "--log-format json"] {
-        let said = on_a_terminal(&self::world(), more).unwrap();
+        let said = on_a_terminal(&self::env(), more).unwrap();
         assert!(!said.contains('%'), "{said:?}");
     }
-    let run = self::world().run(SERVICE, &[]);
+    let run = self::env().run(SERVICE, &[]);
     run.assert_status(0).assert_never_says("%");
 }

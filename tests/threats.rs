@@ -8,13 +8,13 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, Fault, Rng, Style, wait_until};
-use crate::world::{Run, World, ago, each, hold, play, seed};
+use crate::test_env::{Run, TestEnv, ago, each, hold, play, seed};
 
 const SERVICE: &str = "tap-threats";
 const SUMMARY: &str = "/v2/threat/summary/";
 
 /// An event in one of the four arrays that names these threats.
-fn name(world: &World, number: usize, at: OffsetDateTime, threats: &[(&str, &str)]) {
+fn name(env: &TestEnv, number: usize, at: OffsetDateTime, threats: &[(&str, &str)]) {
     let arrays = [
         "messagesBlocked",
         "messagesDelivered",
@@ -49,7 +49,7 @@ fn name(world: &World, number: usize, at: OffsetDateTime, threats: &[(&str, &str
                 chunk[0].1
             ),
         };
-        world.tap.add(array, Event::new(at, body));
+        env.tap.add(array, Event::new(at, body));
     }
 }
 
@@ -58,25 +58,25 @@ fn id(number: usize) -> String {
 }
 
 /// `count` threats over the last hours, each named by two events.
-fn filled(count: usize) -> World {
-    let mut world = World::new();
+fn filled(count: usize) -> TestEnv {
+    let mut env = TestEnv::new();
     let start = ago(300);
-    world.start_at(start);
+    env.start_at(start);
     for number in 0..count {
         let at =
             start + Duration::seconds(290 * 60) * i32::try_from(number).unwrap() / count as i32;
         let id = id(number);
         for more in 0..2 {
-            name(&world, number * 2 + more, at, &[(&id, "active")]);
+            name(&env, number * 2 + more, at, &[(&id, "active")]);
         }
     }
-    world
+    env
 }
 
 /// How often each threat arrived.
-fn arrived(world: &World) -> BTreeMap<String, usize> {
+fn arrived(env: &TestEnv) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for event in world.devo.events() {
+    for event in env.devo.events() {
         let event: Value = serde_json::from_slice(&event).unwrap();
         assert_eq!(event["malware"][0]["name"], "ExampleLöader é");
         let id = event["id"].as_str().unwrap().to_owned();
@@ -85,14 +85,14 @@ fn arrived(world: &World) -> BTreeMap<String, usize> {
     counts
 }
 
-fn assert_each_once(world: &World, count: usize) {
-    let arrived = arrived(world);
+fn assert_each_once(env: &TestEnv, count: usize) {
+    let arrived = arrived(env);
     assert_eq!(arrived.len(), count);
     assert!(arrived.values().all(|times| *times == 1), "{arrived:?}");
 }
 
-fn asked_for_summaries(world: &World) -> usize {
-    let requests = world.tap.requests();
+fn asked_for_summaries(env: &TestEnv) -> usize {
+    let requests = env.tap.requests();
     let summaries = requests
         .iter()
         .filter(|asked| asked.path.starts_with(SUMMARY));
@@ -113,12 +113,12 @@ fn each_threat_arrives_once_whatever_names_it() {
         },
     ];
     each(styles.map(|style| (format!("{style:?}"), style)), |style| {
-        let world = filled(60);
-        world.tap.set_style(style);
-        let run = world.run(SERVICE, &[]);
+        let env = filled(60);
+        env.tap.set_style(style);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0).assert_says("caught up");
-        assert_each_once(&world, 60);
-        for asked in world.tap.requests() {
+        assert_each_once(&env, 60);
+        for asked in env.tap.requests() {
             if asked.path == "/v2/siem/all" {
                 let statuses = asked.query.iter().filter(|(key, _)| key == "threatStatus");
                 let statuses: Vec<&str> = statuses.map(|(_, value)| value.as_str()).collect();
@@ -127,10 +127,10 @@ fn each_threat_arrives_once_whatever_names_it() {
                 assert!(asked.path.starts_with(SUMMARY) && asked.query.is_empty());
             }
         }
-        assert_eq!(asked_for_summaries(&world), 60);
-        world.run(SERVICE, &[]).assert_status(0);
-        assert_eq!(asked_for_summaries(&world), 60);
-        assert_each_once(&world, 60);
+        assert_eq!(asked_for_summaries(&env), 60);
+        env.run(SERVICE, &[]).assert_status(0);
+        assert_eq!(asked_for_summaries(&env), 60);
+        assert_each_once(&env, 60);
         // windows count in the shared pool, summaries do not
         let windows = run.count("windows");
         assert_eq!(run.count("requests"), windows + 60);
@@ -140,9 +140,9 @@ fn each_threat_arrives_once_whatever_names_it() {
 
 #[test]
 fn a_threat_whose_status_changed_arrives_again_and_one_spelt_otherwise_does_not() {
-    let world = filled(3);
-    world.run(SERVICE, &[]).assert_status(0);
-    world.tap.set_threat(&id(1), Some("cleared"));
+    let env = filled(3);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.tap.set_threat(&id(1), Some("cleared"));
     for (number, status) in [
         "cleared",
         "Active",
@@ -153,90 +153,90 @@ fn a_threat_whose_status_changed_arrives_again_and_one_spelt_otherwise_does_not(
     .into_iter()
     .enumerate()
     {
-        name(&world, number, ago(5), &[(&id(1), status)]);
+        name(&env, number, ago(5), &[(&id(1), status)]);
     }
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     assert_eq!(run.assert_status(0).count("delivered"), 2);
-    let arrived = arrived(&world);
+    let arrived = arrived(&env);
     assert_eq!(arrived[&id(1)], 3);
-    let last = world.devo.events().pop().unwrap();
+    let last = env.devo.events().pop().unwrap();
     let last: Value = serde_json::from_slice(&last).unwrap();
     assert_eq!(last["status"], "cleared");
 }
 
 #[test]
 fn twelve_hundred_threats_take_three_runs_of_500() {
-    let world = filled(1200);
+    let env = filled(1200);
     for (delivered, how) in [
         (500, "stopped at max_threats_per_run"),
         (500, "stopped at max_threats_per_run"),
         (200, "caught up"),
         (0, "caught up"),
     ] {
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0).assert_says(how);
         assert_eq!(run.count("delivered"), delivered, "{}", run.stderr);
     }
-    assert_eq!(asked_for_summaries(&world), 1200);
-    assert_each_once(&world, 1200);
+    assert_eq!(asked_for_summaries(&env), 1200);
+    assert_each_once(&env, 1200);
 }
 
 #[test]
 fn the_most_of_a_run_is_configured_and_a_backfill_goes_on_after_it() {
-    let mut world = filled(50);
-    world.service_table += "max_threats_per_run = 20\n";
+    let mut env = filled(50);
+    env.service_table += "max_threats_per_run = 20\n";
     let words = ["--start-time", "6h"];
     for (status, delivered) in [(75, 20), (75, 20), (0, 10)] {
-        let run = world.run(SERVICE, &words);
+        let run = env.run(SERVICE, &words);
         assert_eq!(run.assert_status(status).count("delivered"), delivered);
     }
-    assert_each_once(&world, 50);
+    assert_each_once(&env, 50);
     for wrong in ["0", "'many'", "1.5", "100001"] {
-        world.service_table = format!("max_threats_per_run = {wrong}\n");
-        let run = world.run(SERVICE, &[]);
+        env.service_table = format!("max_threats_per_run = {wrong}\n");
+        let run = env.run(SERVICE, &[]);
         run.assert_status(78).assert_says("max_threats_per_run");
     }
 }
 
 #[test]
 fn a_threat_without_a_summary_is_no_error_and_is_asked_for_again_while_it_is_named() {
-    let mut world = filled(10);
+    let mut env = filled(10);
     // more than a run delivers
-    world.service_table += "max_threats_per_run = 5\n";
+    env.service_table += "max_threats_per_run = 5\n";
     let start = ago(60);
     let absent: Vec<String> = (100..120).map(id).collect();
     for (number, id) in absent.iter().enumerate() {
-        world.tap.set_threat(id, None);
+        env.tap.set_threat(id, None);
         name(
-            &world,
+            &env,
             number,
             start + Duration::minutes(40),
             &[(id, "active")],
         );
     }
     for _ in 0..4 {
-        world.run(SERVICE, &[]).assert_status(0);
+        env.run(SERVICE, &[]).assert_status(0);
     }
-    assert_each_once(&world, 10);
-    world.tap.set_threat(&absent[3], Some("active"));
-    let run = world.run(SERVICE, &[]);
+    assert_each_once(&env, 10);
+    env.tap.set_threat(&absent[3], Some("active"));
+    let run = env.run(SERVICE, &[]);
     assert_eq!(run.assert_status(0).count("delivered"), 1);
-    assert_eq!(arrived(&world)[&absent[3]], 1);
+    assert_eq!(arrived(&env)[&absent[3]], 1);
 
     // once look_back does not name them any more they are not asked for
-    world.tap.set_clock_offset(Duration::HOUR);
+    env.tap.set_clock_offset(Duration::HOUR);
     let later = utc(ago(-60));
-    world.run(SERVICE, &["--now", &later]).assert_status(0);
-    world.tap.forget_requests();
+    env.run(SERVICE, &["--now", &later]).assert_status(0);
+    env.tap.forget_requests();
     let later = utc(ago(-61));
-    world.tap.set_clock_offset(Duration::minutes(61));
-    world.run(SERVICE, &["--now", &later]).assert_status(0);
-    assert_eq!(asked_for_summaries(&world), 0);
+    env.tap.set_clock_offset(Duration::minutes(61));
+    env.run(SERVICE, &["--now", &later]).assert_status(0);
+    assert_eq!(asked_for_summaries(&env), 0);
 }
 
 #[test]
 fn ids_from_the_wire_stay_in_their_place() {
-    let world = filled(1);
+    let env = filled(1);
     let ids = [
         "../../siem/all?x=1",
         "a/b",
@@ -246,27 +246,26 @@ fn ids_from_the_wire_stay_in_their_place() {
         "\"quoted\"\u{1}",
     ];
     for (number, id) in ids.iter().enumerate() {
-        world.tap.set_threat(id, Some("active"));
-        name(&world, number, ago(20), &[(id, "active")]);
+        env.tap.set_threat(id, Some("active"));
+        name(&env, number, ago(20), &[(id, "active")]);
     }
-    name(&world, 3, ago(20), &[(&"x".repeat(10_000), "active")]);
-    name(&world, 0, ago(20), &[("", "active")]);
-    let run = world.run(SERVICE, &[]);
+    name(&env, 3, ago(20), &[(&"x".repeat(10_000), "active")]);
+    name(&env, 0, ago(20), &[("", "active")]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_says("10000 bytes");
-    let arrived = arrived(&world);
+    let arrived = arrived(&env);
     assert!(ids.iter().all(|id| arrived[*id] == 1), "{arrived:?}");
     assert_eq!(arrived.len(), ids.len() + 1);
 }
 
 #[test]
 fn events_that_are_no_json_are_counted_and_hold_up_nothing() {
-    let world = filled(2);
-    world
-        .tap
+    let env = filled(2);
+    env.tap
         .add("clicksBlocked", Event::new(ago(9), "{\"threatID\":NaN}"));
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_says("1 unreadable as JSON");
-    assert_each_once(&world, 2);
+    assert_each_once(&env, 2);
 }
 
 fn of_summaries(
@@ -295,13 +294,13 @@ fn a_summary_that_goes_wrong_once_is_asked_for_again() {
         Fault::Body(b"{\"id\":\"cut".into()),
     ];
     each(rows.map(|row| (format!("{row:?}"), row)), |fault| {
-        let mut world = filled(5);
+        let mut env = filled(5);
         if matches!(fault, Fault::Stall { .. }) {
-            world.http_table = "timeout = \"2s\"\n".into();
+            env.http_table = "timeout = \"2s\"\n".into();
         }
-        world.tap.script(of_summaries(fault, 2, 1));
-        world.run(SERVICE, &[]).assert_status(0);
-        assert_each_once(&world, 5);
+        env.tap.script(of_summaries(fault, 2, 1));
+        env.run(SERVICE, &[]).assert_status(0);
+        assert_each_once(&env, 5);
     });
 }
 
@@ -329,30 +328,29 @@ fn a_summary_that_goes_wrong_for_good_has_a_status_and_loses_nothing() {
     ];
     let named = rows.into_iter().map(|row| (format!("{:.80?}", row.0), row));
     each(named, |(fault, status, says)| {
-        let world = filled(5);
-        world.tap.script(of_summaries(fault, 2, usize::MAX / 2));
-        let run = world.run(SERVICE, &[]);
+        let env = filled(5);
+        env.tap.script(of_summaries(fault, 2, usize::MAX / 2));
+        let run = env.run(SERVICE, &[]);
         run.assert_error(status, &[says], "");
         assert_eq!(run.count("delivered"), 2);
-        world.tap.no_script();
-        world.run(SERVICE, &[]).assert_status(0);
-        assert_each_once(&world, 5);
+        env.tap.no_script();
+        env.run(SERVICE, &[]).assert_status(0);
+        assert_each_once(&env, 5);
     });
 }
 
 /// Twelve threats of one window, of which this one never has a good answer.
-fn with_a_bad_one(fault: Fault) -> (World, String) {
-    let mut world = World::new();
-    world.start_at(ago(50));
+fn with_a_bad_one(fault: Fault) -> (TestEnv, String) {
+    let mut env = TestEnv::new();
+    env.start_at(ago(50));
     for number in 0..12 {
-        name(&world, number, ago(20), &[(&id(number), "active")]);
+        name(&env, number, ago(20), &[(&id(number), "active")]);
     }
     let bad = id(3);
     let path = format!("{SUMMARY}{bad}");
-    world
-        .tap
+    env.tap
         .script(move |asked, _| (asked.path == path).then(|| fault.clone()));
-    (world, bad)
+    (env, bad)
 }
 
 #[test]
@@ -371,142 +369,135 @@ fn one_summary_that_is_never_given_does_not_hold_up_the_others() {
     ];
     let named = rows.into_iter().map(|row| (format!("{:.80?}", row.0), row));
     each(named, |(fault, status, attempts)| {
-        let (world, bad) = with_a_bad_one(fault);
+        let (env, bad) = with_a_bad_one(fault);
         let start = utc(ago(50));
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_error(status, &[&bad], "");
         run.assert_never_says("threat_type");
         assert_eq!(run.count("delivered"), 11);
-        assert_eq!(asked_for_summaries(&world), 11 + attempts);
+        assert_eq!(asked_for_summaries(&env), 11 + attempts);
         // the next run asks for it again, and for nothing else
-        assert!(world.position(SERVICE) <= start, "{start}");
-        world.tap.forget_requests();
-        let run = world.run(SERVICE, &[]);
+        assert!(env.position(SERVICE) <= start, "{start}");
+        env.tap.forget_requests();
+        let run = env.run(SERVICE, &[]);
         run.assert_error(status, &[&bad], "");
-        assert_eq!(asked_for_summaries(&world), attempts);
-        world.tap.no_script();
-        let run = world.run(SERVICE, &[]);
+        assert_eq!(asked_for_summaries(&env), attempts);
+        env.tap.no_script();
+        let run = env.run(SERVICE, &[]);
         assert_eq!(run.assert_status(0).count("delivered"), 1);
-        assert_each_once(&world, 12);
+        assert_each_once(&env, 12);
     });
 }
 
 #[test]
 fn a_summary_that_is_not_given_for_a_day_holds_up_the_service_no_longer_and_is_a_gap() {
-    let (world, bad) = with_a_bad_one(Fault::status(400, "no"));
-    world.run(SERVICE, &[]).assert_status(65);
-    let from = world.position(SERVICE);
+    let (env, bad) = with_a_bad_one(Fault::status(400, "no"));
+    env.run(SERVICE, &[]).assert_status(65);
+    let from = env.position(SERVICE);
     let run_after = |later: Duration| {
-        world.tap.set_clock_offset(later);
-        world.run(SERVICE, &["--now", &utc(ago(0) + later)])
+        env.tap.set_clock_offset(later);
+        env.run(SERVICE, &["--now", &utc(ago(0) + later)])
     };
     run_after(Duration::hours(23)).assert_status(65);
-    assert_eq!(world.position(SERVICE), from);
+    assert_eq!(env.position(SERVICE), from);
     let later = Duration::hours(26);
-    name(&world, 4, ago(20) + later, &[(&id(100), "active")]);
+    name(&env, 4, ago(20) + later, &[(&id(100), "active")]);
     // the threat goes on being named
-    name(&world, 5, ago(15) + later, &[(&bad, "active")]);
+    name(&env, 5, ago(15) + later, &[(&bad, "active")]);
     let run = run_after(later);
     run.assert_status(3)
         .assert_says(&bad)
         .assert_says("no longer");
     assert_eq!(run.count("delivered"), 1);
-    let gaps = world.state(SERVICE)["gaps"].clone();
+    let gaps = env.state(SERVICE)["gaps"].clone();
     assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
     assert_eq!(gaps[0]["from"].as_str().unwrap(), from);
     assert!(gaps[0]["to"].as_str().unwrap() <= utc(ago(-11)).as_str());
-    assert!(world.position(SERVICE) > utc(ago(10) + later));
+    assert!(env.position(SERVICE) > utc(ago(10) + later));
     // and is not asked for any more
-    world.tap.forget_requests();
+    env.tap.forget_requests();
     run_after(later + Duration::minutes(10)).assert_status(0);
-    assert_eq!(asked_for_summaries(&world), 0);
+    assert_eq!(asked_for_summaries(&env), 0);
 }
 
 /// It may be a moment's trouble: only what held up runs for a day is passed over.
 #[test]
 fn a_summary_of_an_old_window_is_not_given_up_at_the_first_attempt() {
-    let (world, bad) = with_a_bad_one(Fault::status(400, "no"));
+    let (env, bad) = with_a_bad_one(Fault::status(400, "no"));
     // runs that came through, but for a day there were none
     let early = utc(ago(30));
-    world.run(SERVICE, &["--now", &early]).assert_status(0);
+    env.run(SERVICE, &["--now", &early]).assert_status(0);
     let later = Duration::hours(26);
-    world.tap.set_clock_offset(later);
+    env.tap.set_clock_offset(later);
     let now = utc(ago(0) + later);
     let (from, to) = (utc(ago(50)), utc(ago(5) + later));
-    world
-        .run(SERVICE, &["--now", &now])
+    env.run(SERVICE, &["--now", &now])
         .assert_error(65, &[&bad], "");
     let backfill = ["--now", &now, "--start-time", &from, "--end-time", &to];
-    world.run(SERVICE, &backfill).assert_error(65, &[&bad], "");
-    assert_eq!(world.state(SERVICE)["gaps"].as_array().unwrap().len(), 0);
+    env.run(SERVICE, &backfill).assert_error(65, &[&bad], "");
+    assert_eq!(env.state(SERVICE)["gaps"].as_array().unwrap().len(), 0);
 }
 
 #[test]
 fn a_limit_hides_no_failure() {
-    let (mut world, bad) = with_a_bad_one(Fault::status(400, "no"));
-    world.service_table += "max_threats_per_run = 4\n";
-    let is_asked_for = |world: &World| {
-        let requests = world.tap.requests();
+    let (mut env, bad) = with_a_bad_one(Fault::status(400, "no"));
+    env.service_table += "max_threats_per_run = 4\n";
+    let is_asked_for = |env: &TestEnv| {
+        let requests = env.tap.requests();
         requests.iter().any(|asked| asked.path.ends_with(&bad))
     };
     // in what order they are asked for is the service's affair
     for _ in 0..3 {
-        world.tap.forget_requests();
-        let run = world.run(SERVICE, &[]);
-        assert_eq!(
-            run.status == Some(65),
-            is_asked_for(&world),
-            "{}",
-            run.stderr
-        );
+        env.tap.forget_requests();
+        let run = env.run(SERVICE, &[]);
+        assert_eq!(run.status == Some(65), is_asked_for(&env), "{}", run.stderr);
     }
-    assert_eq!(arrived(&world).len(), 11);
+    assert_eq!(arrived(&env).len(), 11);
 }
 
 #[test]
 fn many_failures_in_a_row_end_the_run_and_after_a_day_cost_one_window() {
-    let world = filled(30);
-    world
-        .tap
+    let env = filled(30);
+    env.tap
         .script(of_summaries(Fault::status(400, "no"), 0, usize::MAX / 2));
-    world.run(SERVICE, &[]).assert_error(65, &["HTTP 400"], "");
-    assert!(asked_for_summaries(&world) <= 10);
-    let before = world.position(SERVICE);
+    env.run(SERVICE, &[]).assert_error(65, &["HTTP 400"], "");
+    assert!(asked_for_summaries(&env) <= 10);
+    let before = env.position(SERVICE);
 
     let later = Duration::hours(25);
-    world.tap.set_clock_offset(later);
-    world.tap.forget_requests();
-    let events = world.tap.requests().len();
-    let run = world.run(SERVICE, &["--now", &utc(ago(0) + later)]);
+    env.tap.set_clock_offset(later);
+    env.tap.forget_requests();
+    let events = env.tap.requests().len();
+    let run = env.run(SERVICE, &["--now", &utc(ago(0) + later)]);
     assert!(matches!(run.status, Some(0 | 3 | 65)), "{}", run.stderr);
-    assert!(world.position(SERVICE) > before);
-    assert!(asked_for_summaries(&world) + events <= 20);
-    let gaps = world.state(SERVICE)["gaps"].clone();
+    assert!(env.position(SERVICE) > before);
+    assert!(asked_for_summaries(&env) + events <= 20);
+    let gaps = env.state(SERVICE)["gaps"].clone();
     assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
 }
 
 /// The window that could not be asked for is not taken for the one that was.
 #[test]
 fn what_the_service_turns_out_not_to_keep_is_a_gap_up_to_where_it_is_read() {
-    let mut world = World::new();
-    world.start_at(ago(60));
-    world.run(SERVICE, &[]).assert_status(0);
-    let from = world.position(SERVICE);
+    let mut env = TestEnv::new();
+    env.start_at(ago(60));
+    env.run(SERVICE, &[]).assert_status(0);
+    let from = env.position(SERVICE);
     let later = Duration::days(3);
-    world.tap.set_clock_offset(later);
-    world.tap.set_keep(Duration::days(1));
-    name(&world, 0, ago(120) + later, &[(&id(1), "active")]);
-    world.tap.forget_requests();
-    let run = world.run(SERVICE, &["--now", &utc(ago(0) + later)]);
+    env.tap.set_clock_offset(later);
+    env.tap.set_keep(Duration::days(1));
+    name(&env, 0, ago(120) + later, &[(&id(1), "active")]);
+    env.tap.forget_requests();
+    let run = env.run(SERVICE, &["--now", &utc(ago(0) + later)]);
     run.assert_status(3).assert_says("keeps only");
     assert_eq!(run.count("delivered"), 1);
-    let windows: Vec<_> = world
+    let windows: Vec<_> = env
         .tap
         .requests()
         .iter()
         .filter_map(|asked| asked.interval())
         .collect();
-    let gaps = world.state(SERVICE)["gaps"].clone();
+    let gaps = env.state(SERVICE)["gaps"].clone();
     assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
     assert_eq!(gaps[0]["from"].as_str().unwrap(), from);
     assert_eq!(gaps[0]["to"].as_str().unwrap(), utc(windows[1].0));
@@ -517,26 +508,25 @@ fn what_the_service_turns_out_not_to_keep_is_a_gap_up_to_where_it_is_read() {
 fn a_crash_between_summaries_loses_none_and_doubles_one_border_at_most() {
     println!("{}", seed());
     play(60, |rng: &mut Rng| {
-        let world = filled(80);
+        let env = filled(80);
         let mut unconfirmed = 0;
         for _ in 0..1 + rng.below(3) {
-            let held = hold(&world.tap, rng.below(90));
-            let mut run = world.start(SERVICE, &[]);
+            let held = hold(&env.tap, rng.below(90));
+            let mut run = env.start(SERVICE, &[]);
             let reached = || held.is_there() || run.is_over();
             wait_until(reached, "the request that is held up, or the end");
             let over = run.is_over();
             drop(run);
             drop(held);
             if !over {
-                unconfirmed += world.unconfirmed();
+                unconfirmed += env.unconfirmed();
             }
         }
-        world.tap.no_script();
-        world
-            .run(SERVICE, &[])
+        env.tap.no_script();
+        env.run(SERVICE, &[])
             .assert_status(0)
             .assert_says("caught up");
-        let arrived = arrived(&world);
+        let arrived = arrived(&env);
         assert_eq!(arrived.len(), 80);
         let repeated = arrived.values().sum::<usize>() - 80;
         assert!(
@@ -548,30 +538,30 @@ fn a_crash_between_summaries_loses_none_and_doubles_one_border_at_most() {
 
 #[test]
 fn a_signal_between_summaries_ends_it_in_good_order() {
-    let world = filled(20);
-    let held = hold(&world.tap, 12);
-    let run = world.start(SERVICE, &[]);
+    let env = filled(20);
+    let held = hold(&env.tap, 12);
+    let run = env.start(SERVICE, &[]);
     held.wait();
     run.signal("TERM");
     let run: Run = run.wait();
     drop(held);
     run.assert_status(0).assert_says("stopped by a signal");
-    world.tap.no_script();
-    world.run(SERVICE, &[]).assert_status(0);
-    assert_each_once(&world, 20);
+    env.tap.no_script();
+    env.run(SERVICE, &[]).assert_status(0);
+    assert_each_once(&env, 20);
 }
 
 #[test]
 fn what_was_delivered_is_remembered_for_30_days() {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let start = ago(6 * 24 * 60);
-    world.start_at(start);
+    env.start_at(start);
     let run = |at: OffsetDateTime| {
-        world.tap.set_clock_offset(at - OffsetDateTime::now_utc());
-        world.run(SERVICE, &["--now", &utc(at)])
+        env.tap.set_clock_offset(at - OffsetDateTime::now_utc());
+        env.run(SERVICE, &["--now", &utc(at)])
     };
     name(
-        &world,
+        &env,
         0,
         start + Duration::minutes(10),
         &[(&id(1), "active")],
@@ -588,7 +578,7 @@ fn what_was_delivered_is_remembered_for_30_days() {
         (36, 1),
     ] {
         let at = start + Duration::days(days);
-        name(&world, days as usize * 4, at, &[(&id(1), "active")]);
+        name(&env, days as usize * 4, at, &[(&id(1), "active")]);
         let run = run(at + Duration::HOUR);
         assert_eq!(
             run.assert_status(0).count("delivered"),

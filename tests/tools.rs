@@ -15,7 +15,7 @@ use crate::simulator::sample::ARRAYS;
 use crate::simulator::{
     API_KEY, Event, Isolation, Jobs, PRINCIPAL, Rng, SECRET, Style, Tap, scenario,
 };
-use crate::world::ago;
+use crate::test_env::ago;
 
 /// What a script prints, if there is a Python with this module.
 fn run(script: &str, module: &str, words: &[&str]) -> Option<Value> {

@@ -9,7 +9,7 @@ use proofpull::config::values::parse_duration;
 use proofpull::service::SERVICES;
 
 use crate::simulator::SECRET;
-use crate::world::{Run, Running, World, ago, write_private};
+use crate::test_env::{Run, Running, TestEnv, ago, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
 const UNIT: &str = include_str!("../systemd/proofpull@.service");
@@ -71,32 +71,32 @@ fn a_copy_of_the_unit_under_another_name_is_another_tenant() {
     let root = tempfile::tempdir().unwrap();
     let mut worlds = Vec::new();
     for (count, tenant) in [(4, "proofpull"), (7, "proofpull-acme")] {
-        let mut world = World::new();
-        world.start_at(ago(60));
-        world.add(SERVICE, ago(60), ago(3), count);
-        world.top = format!("name = {tenant:?}");
-        world.tap_table = world
+        let mut env = TestEnv::new();
+        env.start_at(ago(60));
+        env.add(SERVICE, ago(60), ago(3), count);
+        env.top = format!("name = {tenant:?}");
+        env.tap_table = env
             .tap_table
             .lines()
             .filter(|line| !line.starts_with("secret"))
             .map(|line| format!("{line}\n"))
             .collect();
-        world.tap_table += "secret = { credential = \"proofpull_tap.secret\" }\n";
-        let text = fs::read_to_string(world.write_config()).unwrap();
+        env.tap_table += "secret = { credential = \"proofpull_tap.secret\" }\n";
+        let text = fs::read_to_string(env.write_config()).unwrap();
         let text = text.replacen("state_dir", "# state_dir", 1);
         let etc = root.path().join("etc").join(tenant);
         fs::create_dir_all(etc.join("credentials")).unwrap();
         write_private(&etc.join("config.toml"), &text);
         write_private(&etc.join("credentials/tap.secret"), SECRET);
-        worlds.push((tenant, count, world));
+        worlds.push((tenant, count, env));
     }
     for round in 0..2 {
-        for (tenant, count, world) in &worlds {
+        for (tenant, count, env) in &worlds {
             let run = start(root.path(), tenant);
             run.assert_status(0);
             let delivered = if round == 0 { *count } else { 0 };
             assert_eq!(run.count("delivered"), delivered as u64, "{tenant}");
-            world.assert_exactly_once(SERVICE);
+            env.assert_exactly_once(SERVICE);
         }
     }
     for (tenant, ..) in &worlds {

@@ -8,48 +8,47 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, Fault, Request, Rng, sample};
-use crate::world::{Run, World, ago, array, each};
+use crate::test_env::{Run, TestEnv, ago, array, each};
 
 const SERVICE: &str = "tap-clicks-permitted";
 const DAY: Duration = Duration::DAY;
 const HOUR: Duration = Duration::HOUR;
 
 /// A run when it is this time for the program; TAP has a clock of its own.
-fn run_at(world: &World, now: OffsetDateTime) -> Run {
-    world.run(SERVICE, &["--now", &utc(now)])
+fn run_at(env: &TestEnv, now: OffsetDateTime) -> Run {
+    env.run(SERVICE, &["--now", &utc(now)])
 }
 
 /// A run when it is this time for everybody.
-fn run_together_at(world: &World, now: OffsetDateTime) -> Run {
-    world.tap.forget_requests();
-    world.tap.set_clock_offset(now - OffsetDateTime::now_utc());
-    run_at(world, now)
+fn run_together_at(env: &TestEnv, now: OffsetDateTime) -> Run {
+    env.tap.forget_requests();
+    env.tap.set_clock_offset(now - OffsetDateTime::now_utc());
+    run_at(env, now)
 }
 
 fn now() -> OffsetDateTime {
     ago(0)
 }
 
-fn position(world: &World) -> OffsetDateTime {
-    OffsetDateTime::parse(&world.position(SERVICE), &Rfc3339).unwrap()
+fn position(env: &TestEnv) -> OffsetDateTime {
+    OffsetDateTime::parse(&env.position(SERVICE), &Rfc3339).unwrap()
 }
 
 fn window(request: &Request) -> (OffsetDateTime, OffsetDateTime) {
     request.interval().expect("an interval")
 }
 
-fn gaps(world: &World) -> Vec<serde_json::Value> {
-    world.state(SERVICE)["gaps"].as_array().unwrap().clone()
+fn gaps(env: &TestEnv) -> Vec<serde_json::Value> {
+    env.state(SERVICE)["gaps"].as_array().unwrap().clone()
 }
 
 #[test]
 fn windows_touch_and_are_asked_for_as_tap_takes_them() {
-    let mut world = World::new();
-    world.start_at(ago(200));
-    world.service_table +=
-        "threat_type = [\"url\", \"attachment\"]\nthreat_status = [\"active\"]\n";
-    world.run(SERVICE, &[]).assert_status(0);
-    let requests = world.tap.requests();
+    let mut env = TestEnv::new();
+    env.start_at(ago(200));
+    env.service_table += "threat_type = [\"url\", \"attachment\"]\nthreat_status = [\"active\"]\n";
+    env.run(SERVICE, &[]).assert_status(0);
+    let requests = env.tap.requests();
     let mut from = ago(200);
     for request in &requests {
         let (start, end) = window(request);
@@ -76,16 +75,16 @@ fn windows_touch_and_are_asked_for_as_tap_takes_them() {
         from = end;
     }
     assert_eq!(requests.len(), 4);
-    assert_eq!(position(&world), from);
+    assert_eq!(position(&env), from);
     assert!(from >= ago(3));
 }
 
 #[test]
 fn late_events_arrive_once_at_one_request_a_run_over_hours() {
-    let mut world = World::new();
-    let mut rng = Rng::new(crate::world::seed());
+    let mut env = TestEnv::new();
+    let mut rng = Rng::new(crate::test_env::seed());
     let start = ago(5 * 60);
-    world.start_at(start);
+    env.start_at(start);
     for minute in 0..180 {
         let created = start + Duration::minutes(minute);
         let body = sample::click(&mut rng, created, minute as u64, "someone@corp.example");
@@ -98,41 +97,41 @@ fn late_events_arrive_once_at_one_request_a_run_over_hours() {
         let event = Event::new(created, body).visible_from(created + late);
         // two of the same second, without a name, are two
         let twins = rng.chance(10) && event.body == event.body.without_id();
-        world.tap.add(array(SERVICE), event.clone());
+        env.tap.add(array(SERVICE), event.clone());
         if twins {
-            world.tap.add(array(SERVICE), event);
+            env.tap.add(array(SERVICE), event);
         }
     }
     for (number, minute) in (10..240).step_by(10).enumerate() {
         // an API that counts the very end of a window to it shows events in two windows
-        world.tap.set_end_inclusive(number % 2 > 0);
-        let run = run_together_at(&world, start + Duration::minutes(minute));
+        env.tap.set_end_inclusive(number % 2 > 0);
+        let run = run_together_at(&env, start + Duration::minutes(minute));
         run.assert_status(0);
         // the latest come near the end of look_back, which is told
         let mut warnings = run.stderr.lines().filter(|line| line.contains("warning"));
         assert!(warnings.all(|line| line.contains("near the end of look_back (45m)")));
         assert_eq!(run.count("requests"), 1, "{}", run.stderr);
     }
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 /// A burst of so many seconds, a minute into the second of two hours; no window that has any of
 /// it works, but those of at most `works` seconds. Returns how many runs it took.
 fn check_burst(fault: &Fault, seconds: i64, works: i64, words: &[&str]) -> usize {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     // so that reading it again in half minutes takes a short run on a slow machine, too
-    world.service_table += "look_back = \"10m\"\n";
+    env.service_table += "look_back = \"10m\"\n";
     let start = ago(122);
-    world.start_at(start);
+    env.start_at(start);
     if matches!(fault, Fault::Stall { .. } | Fault::StallBody { .. }) {
-        world.http_table = "timeout = \"2s\"\n".into();
+        env.http_table = "timeout = \"2s\"\n".into();
     }
-    world.add(SERVICE, start, ago(3), 60);
+    env.add(SERVICE, start, ago(3), 60);
     let from = start + HOUR + Duration::MINUTE;
     let to = from + Duration::seconds(seconds);
-    world.add(SERVICE, from, to, 40);
+    env.add(SERVICE, from, to, 40);
     let fault = fault.clone();
-    world.tap.script(move |request, _| {
+    env.tap.script(move |request, _| {
         let (start, end) = window(request);
         let hit = start < to && end > from && end - start > Duration::seconds(works);
         hit.then(|| fault.clone())
@@ -140,24 +139,24 @@ fn check_burst(fault: &Fault, seconds: i64, works: i64, words: &[&str]) -> usize
     let (mut said, mut runs, mut shortest) = (String::new(), 0, 3600);
     while !said.contains("caught up") {
         assert!(runs < 12, "it never gets through:\n{said}");
-        let run = world.run(SERVICE, words);
+        let run = env.run(SERVICE, words);
         assert!(matches!(run.status, Some(0 | 69)), "{}", run.stderr);
         said += &run.stderr;
         runs += 1;
         // each run goes on with windows that are narrower still, or has passed the place
-        let narrow = &world.state(SERVICE)["position"]["narrow"]["seconds"];
+        let narrow = &env.state(SERVICE)["position"]["narrow"]["seconds"];
         let seconds = narrow.as_i64().unwrap_or(3600);
-        assert!(seconds <= shortest || position(&world) > from, "{said}");
+        assert!(seconds <= shortest || position(&env) > from, "{said}");
         shortest = shortest.min(seconds);
     }
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
     // and the windows grow again
-    world.tap.no_script();
-    run_together_at(&world, now() + HOUR * 3).assert_status(0);
-    let requests = world.tap.requests();
+    env.tap.no_script();
+    run_together_at(&env, now() + HOUR * 3).assert_status(0);
+    let requests = env.tap.requests();
     let whole = |(start, end): (OffsetDateTime, OffsetDateTime)| end - start == HOUR;
     assert!(requests.iter().any(|request| whole(window(request))));
-    assert!(world.state(SERVICE)["position"]["narrow"].is_null());
+    assert!(env.state(SERVICE)["position"]["narrow"].is_null());
     runs
 }
 
@@ -185,101 +184,100 @@ fn a_burst_gets_through_over_several_short_runs() {
 
 #[test]
 fn what_tap_no_longer_keeps_is_a_gap_and_said_once() {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let old = now() - DAY * 9;
-    world.start_at(old - HOUR);
-    world.add(SERVICE, old - HOUR, old - Duration::minutes(2), 5);
-    run_together_at(&world, old).assert_status(0);
-    let before = position(&world);
+    env.start_at(old - HOUR);
+    env.add(SERVICE, old - HOUR, old - Duration::minutes(2), 5);
+    run_together_at(&env, old).assert_status(0);
+    let before = position(&env);
 
-    world.add(SERVICE, now() - DAY * 6, ago(3), 50);
-    world.tap.set_clock_offset(Duration::ZERO);
-    world.tap.forget_requests();
+    env.add(SERVICE, now() - DAY * 6, ago(3), 50);
+    env.tap.set_clock_offset(Duration::ZERO);
+    env.tap.forget_requests();
     // a run that fails says its failure, the next one says the gap
-    world
-        .tap
+    env.tap
         .script(|_, number| (number > 3).then(|| Fault::status(401, "")));
-    world.run(SERVICE, &[]).assert_status(77);
-    let first = window(&world.tap.requests()[0]).0;
+    env.run(SERVICE, &[]).assert_status(77);
+    let first = window(&env.tap.requests()[0]).0;
     let expected = serde_json::json!({ "from": utc(before), "to": utc(first), "said": false });
-    assert_eq!(gaps(&world), [expected]);
+    assert_eq!(gaps(&env), [expected]);
     let edge: OffsetDateTime = now() - DAY * 7 + HOUR;
     assert!(
         (first - edge).abs() < Duration::minutes(4),
         "{first}, {edge}"
     );
 
-    world.tap.no_script();
-    let run = world.run(SERVICE, &[]);
+    env.tap.no_script();
+    let run = env.run(SERVICE, &[]);
     run.assert_status(3);
     let said = format!("between {} and {}", utc(before), utc(first));
     run.assert_says(&said).assert_says("1 gaps");
-    let run = world.run(SERVICE, &[]);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_never_says("between");
-    assert_eq!(gaps(&world)[0]["said"], true);
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(gaps(&env)[0]["said"], true);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn how_much_tap_keeps_is_read_from_its_refusal() {
-    let mut world = World::new();
-    world.tap.set_keep(Duration::hours(12));
-    world.start_at(now() - DAY);
-    world.add(SERVICE, now() - Duration::hours(10), ago(3), 30);
-    let run = world.run(SERVICE, &[]);
+    let mut env = TestEnv::new();
+    env.tap.set_keep(Duration::hours(12));
+    env.start_at(now() - DAY);
+    env.add(SERVICE, now() - Duration::hours(10), ago(3), 30);
+    let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_says("12h");
-    let requests = world.tap.requests();
+    let requests = env.tap.requests();
     assert_eq!(
         requests.iter().filter(|asked| asked.status == 400).count(),
         1
     );
     assert!(requests.len() <= 13, "{}", requests.len());
-    assert_eq!(gaps(&world).len(), 0, "a start that is moved up is no gap");
-    world.assert_exactly_once(SERVICE);
+    assert_eq!(gaps(&env).len(), 0, "a start that is moved up is no gap");
+    env.assert_exactly_once(SERVICE);
 
     // the same for a position that became too old
     let later = now() + DAY;
-    let before = position(&world);
-    run_together_at(&world, later).assert_status(3);
-    let gap = &gaps(&world)[0];
+    let before = position(&env);
+    run_together_at(&env, later).assert_status(3);
+    let gap = &gaps(&env)[0];
     assert_eq!(gap["from"], utc(before));
     let edge = utc(later - Duration::hours(11));
     assert!(
         gap["to"].as_str().unwrap()[..15] >= edge[..15],
         "{gap}, {edge}"
     );
-    run_together_at(&world, later).assert_status(0);
+    run_together_at(&env, later).assert_status(0);
 }
 
 #[test]
 fn a_start_that_is_older_than_kept_is_moved_up_and_is_no_gap() {
     for fails_first in [false, true] {
-        let mut world = World::new();
-        world.start_at(now() - DAY * 30);
-        world.add(SERVICE, now() - DAY * 6, ago(3), 20);
+        let mut env = TestEnv::new();
+        env.start_at(now() - DAY * 30);
+        env.add(SERVICE, now() - DAY * 6, ago(3), 20);
         if fails_first {
-            world.tap.script(|_, _| Some(Fault::status(401, "")));
-            world.run(SERVICE, &[]).assert_status(77);
-            world.tap.no_script();
+            env.tap.script(|_, _| Some(Fault::status(401, "")));
+            env.run(SERVICE, &[]).assert_status(77);
+            env.tap.no_script();
         }
-        let run = world.run(SERVICE, &[]);
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0);
         if !fails_first {
             run.assert_says("warning").assert_says("older than");
         }
-        assert_eq!(gaps(&world).len(), 0);
-        world.assert_exactly_once(SERVICE);
+        assert_eq!(gaps(&env).len(), 0);
+        env.assert_exactly_once(SERVICE);
     }
 }
 
 #[test]
 fn another_start_time_starts_over_and_says_so_and_the_same_does_not() {
-    let mut world = World::new();
+    let mut env = TestEnv::new();
     let start = ago(180);
-    world.add(SERVICE, ago(170), ago(3), 30);
+    env.add(SERVICE, ago(170), ago(3), 30);
     let mut run_with = |start_time: &str| {
-        world.service_table = start_time.to_owned();
-        let run = world.run(SERVICE, &[]);
+        env.service_table = start_time.to_owned();
+        let run = env.run(SERVICE, &[]);
         run.assert_status(0);
         (run.count("delivered"), run.stderr.contains("starts over"))
     };
@@ -309,17 +307,15 @@ fn another_start_time_starts_over_and_says_so_and_the_same_does_not() {
 /// Our clock is wrong by `ours` and TAP's by `theirs`; later both are right. Nothing is lost, nothing
 /// comes twice, and no position is ever later than TAP's time.
 fn check_clocks(ours: Duration, theirs: Duration, says: &str) {
-    let mut world = World::new();
-    world.start_at(ago(30) + ours.min(theirs).min(Duration::ZERO));
+    let mut env = TestEnv::new();
+    env.start_at(ago(30) + ours.min(theirs).min(Duration::ZERO));
     for (minute, wrong) in [(0, 1_i32), (10, 1), (20, 0), (30, 0)] {
         let right = now() + Duration::minutes(minute);
         let (ours, server) = (right + ours * wrong, right + theirs * wrong);
         let created = server.min(right) - Duration::minutes(10);
-        world.add(SERVICE, created - Duration::minutes(20), created, 10);
-        world
-            .tap
-            .set_clock_offset(server - OffsetDateTime::now_utc());
-        let run = run_at(&world, ours);
+        env.add(SERVICE, created - Duration::minutes(20), created, 10);
+        env.tap.set_clock_offset(server - OffsetDateTime::now_utc());
+        let run = run_at(&env, ours);
         run.assert_status(0);
         match wrong {
             0 => run.assert_never_says("warning"),
@@ -328,12 +324,12 @@ fn check_clocks(ours: Duration, theirs: Duration, says: &str) {
         // a slow start of the program is its clock's, too
         let margin = Duration::seconds(50);
         assert!(
-            position(&world) <= ours.min(server) - margin,
+            position(&env) <= ours.min(server) - margin,
             "{}",
             run.stderr
         );
     }
-    world.assert_exactly_once(SERVICE);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
@@ -351,26 +347,26 @@ fn a_clock_that_is_behind_loses_nothing() {
 
 #[test]
 fn a_clock_that_is_behind_does_not_hide_what_tap_no_longer_keeps() {
-    let mut world = World::new();
-    world.start_at(now() - DAY * 8);
-    world.add(SERVICE, now() - DAY * 6, ago(200), 20);
-    let run = run_at(&world, now() - HOUR * 3);
+    let mut env = TestEnv::new();
+    env.start_at(now() - DAY * 8);
+    env.add(SERVICE, now() - DAY * 6, ago(200), 20);
+    let run = run_at(&env, now() - HOUR * 3);
     run.assert_status(0).assert_says("behind");
-    run_at(&world, now()).assert_status(0);
-    world.assert_exactly_once(SERVICE);
+    run_at(&env, now()).assert_status(0);
+    env.assert_exactly_once(SERVICE);
 }
 
 #[test]
 fn a_saved_position_in_the_future_is_an_error_and_nothing_is_asked() {
-    let mut world = World::new();
-    world.start_at(ago(60));
-    run_together_at(&world, now() + HOUR).assert_status(0);
-    let path = world.state_dir().join(format!("{SERVICE}.json"));
+    let mut env = TestEnv::new();
+    env.start_at(ago(60));
+    run_together_at(&env, now() + HOUR).assert_status(0);
+    let path = env.state_dir().join(format!("{SERVICE}.json"));
     let before = std::fs::read(&path).unwrap();
-    world.tap.forget_requests();
-    let run = run_at(&world, now());
+    env.tap.forget_requests();
+    let run = run_at(&env, now());
     run.assert_error(65, &["lies in the future"], "clock");
-    assert_eq!(world.tap.requests().len(), 0);
+    assert_eq!(env.tap.requests().len(), 0);
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -386,21 +382,21 @@ fn what_passed_while_no_first_run_succeeded_is_a_gap() {
     ];
     each(rows.map(|row| (format!("{row:?}"), row)), |row| {
         let (before, after, gap_from) = row;
-        let mut world = World::new();
+        let mut env = TestEnv::new();
         let now = OffsetDateTime::now_utc();
-        world.start_at(now - before);
-        world.tap.script(|_, _| Some(Fault::status(401, "")));
-        let run = world.run(SERVICE, &[]);
+        env.start_at(now - before);
+        env.tap.script(|_, _| Some(Fault::status(401, "")));
+        let run = env.run(SERVICE, &[]);
         run.assert_status(77);
         let is_too_old = run.stderr.contains("older than");
         assert_eq!(is_too_old, before > kept, "{}", run.stderr);
-        world.tap.no_script();
+        env.tap.no_script();
 
-        world.tap.set_clock_offset(after);
+        env.tap.set_clock_offset(after);
         let later = utc(now + after);
-        let run = world.run(SERVICE, &["--now", &later]);
+        let run = env.run(SERVICE, &["--now", &later]);
         run.assert_status(if gap_from.is_some() { 3 } else { 0 });
-        let gaps = world.state(SERVICE)["gaps"].clone();
+        let gaps = env.state(SERVICE)["gaps"].clone();
         let Some(gap_from) = gap_from else {
             assert_eq!(gaps.as_array().unwrap().len(), 0, "{gaps:#}");
             return;

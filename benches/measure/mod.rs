@@ -10,7 +10,7 @@ use super::simulator::{API_KEY, Certs, Devo, Isolation, Options, PRINCIPAL, SECR
 
 /// A simulated Proofpoint whose answers are not compressed, a receiver that counts lines, and a
 /// configuration for the program.
-pub(crate) struct World {
+pub(crate) struct BenchEnv {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) certs: Certs,
     pub(crate) tap: Tap,
@@ -18,8 +18,8 @@ pub(crate) struct World {
     pub(crate) devo: Devo,
 }
 
-impl World {
-    pub(crate) fn new() -> World {
+impl BenchEnv {
+    pub(crate) fn new() -> BenchEnv {
         let dir = tempfile::tempdir().expect("a folder");
         let certs = Certs::make(dir.path());
         let style = Style {
@@ -35,7 +35,7 @@ impl World {
             ..Options::default()
         };
         let devo = Devo::start(&certs, options);
-        World {
+        BenchEnv {
             dir,
             certs,
             tap,

@@ -22,7 +22,7 @@ mod measure;
 #[path = "../../tests/simulator/mod.rs"]
 mod simulator;
 
-use measure::{Cost, World};
+use measure::{BenchEnv, Cost};
 use simulator::{PRINCIPAL, SECRET};
 
 const EVENTS: u64 = 200_000;
@@ -33,35 +33,33 @@ const ROUNDS: usize = 3;
 const IDLE_RUNS: u32 = 50;
 
 fn main() {
-    let world = World::new();
+    let env = BenchEnv::new();
     let python = std::env::var("PROOFPULL_DEVO_SDK").ok();
     if python.is_none() {
         println!("PROOFPULL_DEVO_SDK names no Python: there is nothing to compare with");
     }
 
     // each round has a state of its own, and so a quota
-    let idle = (0..ROUNDS).map(|round| {
-        idle_runs(|| world.proofpull("tap-messages-blocked", &format!("idle{round}")))
-    });
+    let idle = (0..ROUNDS)
+        .map(|round| idle_runs(|| env.proofpull("tap-messages-blocked", &format!("idle{round}"))));
     let (output, idle) = idle.min_by_key(|(_, cost)| cost.cpu()).expect("some");
     let idle_peak = measure::summary(&output)["peak_memory_bytes"].clone();
     let idle_python = python.as_ref().map(|python| {
-        let (output, cost) = idle_runs(|| collector(python, &world));
+        let (output, cost) = idle_runs(|| collector(python, &env));
         (said(&output), cost)
     });
 
-    world.tap.set_flood(EVENTS, EVENT_SIZE);
+    env.tap.set_flood(EVENTS, EVENT_SIZE);
     let ours = (0..ROUNDS).map(|round| {
         let (output, cost) = measure::run(
-            world
-                .proofpull("tap-messages-blocked", &format!("flood{round}"))
+            env.proofpull("tap-messages-blocked", &format!("flood{round}"))
                 .arg("-vv"),
         );
         (output, cost)
     });
     let (output, ours) = ours.min_by_key(|(_, cost)| cost.cpu()).expect("some");
     let theirs = python.as_ref().map(|python| {
-        let rounds = (0..ROUNDS).map(|_| measure::run(&mut collector(python, &world)));
+        let rounds = (0..ROUNDS).map(|_| measure::run(&mut collector(python, &env)));
         let (output, cost) = rounds.min_by_key(|(_, cost)| cost.cpu()).expect("some");
         (said(&output), cost)
     });
@@ -118,16 +116,16 @@ fn idle_runs(command: impl Fn() -> Command) -> (Output, Cost) {
     (last.expect("some"), mean)
 }
 
-fn collector(python: &str, world: &World) -> Command {
+fn collector(python: &str, env: &BenchEnv) -> Command {
     let now = OffsetDateTime::now_utc() - Duration::from_secs(60);
     let interval = format!("{}/{}", utc(now - Duration::from_secs(1740)), utc(now));
-    let address = world.devo.address();
+    let address = env.devo.address();
     let (host, port) = address.split_once(':').expect("an address");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/side_by_side/collector.py");
     let mut command = Command::new(python);
     command.arg(script);
     command.args([
-        world.tap.url().as_str(),
+        env.tap.url().as_str(),
         PRINCIPAL,
         SECRET,
         &interval,
@@ -135,11 +133,11 @@ fn collector(python: &str, world: &World) -> Command {
         port,
     ]);
     command.args([
-        world.certs.client_key(),
-        world.certs.client_cert(),
-        world.certs.ca(),
+        env.certs.client_key(),
+        env.certs.client_cert(),
+        env.certs.ca(),
     ]);
-    command.arg(world.dir.path().join("python.json"));
+    command.arg(env.dir.path().join("python.json"));
     command
 }
 

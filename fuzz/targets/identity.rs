@@ -4,14 +4,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::event::Identity;
+use proofpull::pipeline::batch::EventId;
 use proofpull::source::tap::{Kind, identify};
-use proofpull::treat::Treat;
+use proofpull::transform::Transform;
 
-fn bytes(identity: Identity) -> (bool, [u8; 16]) {
+fn bytes(identity: EventId) -> (bool, [u8; 16]) {
     match identity {
-        Identity::Named(digest) | Identity::Shown(digest) => (true, digest),
-        Identity::Canonical(digest) => (false, digest),
+        EventId::Key(digest) | EventId::ArchivedKey(digest) => (true, digest),
+        EventId::Content(digest) => (false, digest),
     }
 }
 
@@ -27,8 +27,8 @@ fuzz_target!(|record: &[u8]| {
         }
     }
     let mut out = Vec::new();
-    let treat = Treat::default().appending([("@id", "7")]);
-    treat.write(record, &mut out, &mut []);
+    let transform = Transform::default().appending([("@id", "7")]);
+    transform.write(record, &mut out, &mut []);
     assert!(!out.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)));
     assert!(std::str::from_utf8(&out).is_ok());
     if serde_json::from_slice::<serde_json::Value>(record).is_ok() {

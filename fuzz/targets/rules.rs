@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::treat::{Action, Fate, Fit, Path, Pattern, Replacement, Rule, Treat};
+use proofpull::transform::{Action, Outcome, RuleStats, Path, Pattern, Replacement, Rule, Transform};
 use serde_json::Value;
 
 fn rules() -> Vec<Rule> {
@@ -44,13 +44,13 @@ fn check(value: &Value, depth: usize) {
 }
 
 fuzz_target!(|event: &[u8]| {
-    let treat = Treat::following(rules(), None);
+    let transform = Transform::following(rules(), None);
     let write = |event: &[u8]| {
-        let (mut out, mut fits) = (Vec::new(), [Fit::default(); 4]);
-        (treat.write(event, &mut out, &mut fits), out)
+        let (mut out, mut rule_stats) = (Vec::new(), [RuleStats::default(); 4]);
+        (transform.write(event, &mut out, &mut rule_stats), out)
     };
     let (fate, out) = write(event);
-    if fate != Fate::Goes {
+    if fate != Outcome::Emit {
         assert!(out.is_empty());
         return;
     }
@@ -58,5 +58,5 @@ fuzz_target!(|event: &[u8]| {
     if let Ok(value) = serde_json::from_slice(&out) {
         check(&value, 0);
     }
-    assert_eq!(write(&out), (Fate::Goes, out));
+    assert_eq!(write(&out), (Outcome::Emit, out));
 });

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::event::{Asked, Identity, Look};
-use proofpull::exit::Exit;
-use proofpull::state::seen::{Extent, Seen};
+use proofpull::pipeline::batch::{RequestId, EventId, Pass};
+use proofpull::error::Exit;
+use proofpull::state::dedup::{SavedIndex, DedupIndex};
 use tempfile::TempDir;
 
 static DIR: LazyLock<TempDir> = LazyLock::new(|| {
@@ -42,19 +42,19 @@ fuzz_target!(|input: (u64, bool, u32, &[u8])| {
     } else {
         file.len() as u64 / 20 * 20
     };
-    match Seen::load(&path, &Extent { beside, length }, oldest_hour) {
+    match DedupIndex::load(&path, &SavedIndex { beside, length }, oldest_hour) {
         Err(error) => assert_eq!(Exit::of(&error), Exit::Data, "{error:?}"),
-        Ok(mut seen) => {
-            let count = seen.count();
+        Ok(mut dedup) => {
+            let count = dedup.count();
             let digest = [7; 16];
-            let asked = Asked {
+            let request = RequestId {
                 number: 1,
                 end_hour: latest_hour,
-                look: Look::First,
+                pass: Pass::Recent,
             };
-            let fresh = seen.admit(Identity::Named(digest), asked);
-            let extent = seen.commit().unwrap();
-            let again = Seen::load(&path, &extent, oldest_hour).unwrap();
+            let fresh = dedup.insert(EventId::Key(digest), request);
+            let extent = dedup.commit().unwrap();
+            let again = DedupIndex::load(&path, &extent, oldest_hour).unwrap();
             assert_eq!(again.count(), count + usize::from(fresh));
         }
     }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::exit::{Exit, Hint};
-use proofpull::state::{Reach, Start, State};
+use proofpull::error::{Exit, Hint};
+use proofpull::state::{Retention, StartPoint, State};
 use tempfile::TempDir;
 use time::Duration;
 use time::macros::datetime;
@@ -27,14 +27,14 @@ fuzz_target!(|bytes: &[u8]| {
     let path = DIR.path().join("tap-clicks-blocked.json");
     std::fs::write(&path, bytes).unwrap();
     let now = datetime!(2026-11-27 12:00 UTC);
-    let start = Start {
+    let start = StartPoint {
         configured: None,
         range: None,
         from: now - Duration::hours(24),
     };
-    let reach = Reach {
+    let reach = Retention {
         look_back: Duration::hours(1),
-        second_look: Duration::hours(12),
+        recheck: Duration::hours(12),
         memory: Duration::ZERO,
     };
     let open = || State::open(&path, "tap-clicks-blocked", &start, reach, now);
@@ -49,7 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
             state.finish().unwrap();
             let (again, _) = open().unwrap();
             assert_eq!(again.position(), state.position());
-            assert_eq!(again.second_look(), state.second_look());
+            assert_eq!(again.recheck(), state.recheck());
             assert_eq!(again.receiver(), state.receiver());
         }
     }

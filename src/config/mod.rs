@@ -4,12 +4,12 @@
 //! [`values`] reads the small things, as the command line does; [`read`] turns the text into keys
 //! that know their place; [`check`] turns those into values and collects everything that is wrong.
 
-pub mod check;
-pub mod read;
+pub mod keys;
+mod reader;
 mod rules;
+pub mod toml;
 mod url;
 pub mod values;
-mod walk;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -22,14 +22,14 @@ use time::OffsetDateTime;
 
 pub use url::Url;
 
-use crate::exit::Exit;
+use crate::error::Exit;
 use crate::quota::Limit;
 use crate::service::{Kind, Service};
-use crate::treat::Rule;
+use crate::transform::Rule;
 
 /// One thing that is wrong: where it stands, what it is, what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
@@ -42,7 +42,7 @@ pub struct Fault {
     pub hint: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     /// `LINE:COLUMN: MESSAGE`, to stand behind the name of the file and a colon.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.line, self.column, self.message)
@@ -57,19 +57,19 @@ pub struct Config {
     /// Where state is kept; absent: `$STATE_DIRECTORY`, else `/var/lib/proofpull`.
     pub state_dir: Option<PathBuf>,
     /// The receiver.
-    pub devo: Option<Devo>,
+    pub devo: Option<DevoConfig>,
     /// Sign-in for TAP.
-    pub tap: Option<Tap>,
+    pub tap: Option<TapConfig>,
     /// Sign-in for Isolation.
-    pub isolation: Option<Isolation>,
+    pub isolation: Option<IsolationConfig>,
     /// Sign-in for PoD.
-    pub pod: Option<Pod>,
+    pub pod: Option<PodConfig>,
     /// How connections are made.
-    pub http: Http,
+    pub http: HttpConfig,
     /// `[obfuscation]` key: makes pseudonyms. There wherever a rule needs it.
     pub pseudonym_key: Option<SecretRef>,
     /// Where the figures of each run are left for Prometheus.
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<MetricsConfig>,
     /// Where each key stands.
     pub keys: Keys,
     /// The tables `[services.NAME]`, by name; a service without one has the defaults.
@@ -109,7 +109,7 @@ impl Config {
 
 /// `[devo]`: the receiver and what is written to it.
 #[derive(Debug, Clone)]
-pub struct Devo {
+pub struct DevoConfig {
     /// Host and port.
     pub address: Address,
     /// CA file of the server; absent: the system's roots.
@@ -170,7 +170,7 @@ impl fmt::Display for Address {
 
 /// `[tap]`: sign-in for TAP.
 #[derive(Debug, Clone)]
-pub struct Tap {
+pub struct TapConfig {
     /// Scheme, host and port, without a slash at the end.
     pub base_url: Url,
     /// The service principal.
@@ -181,14 +181,14 @@ pub struct Tap {
 
 /// `[isolation]`: sign-in for Isolation.
 #[derive(Debug, Clone)]
-pub struct Isolation {
+pub struct IsolationConfig {
     /// The key of the reporting API.
     pub api_key: SecretRef,
 }
 
 /// `[pod]`: sign-in for the log stream of Proofpoint on Demand.
 #[derive(Debug, Clone)]
-pub struct Pod {
+pub struct PodConfig {
     /// Scheme, host and port, without a slash at the end.
     pub base_url: Url,
     /// The name of the cluster, as the admin console shows it.
@@ -210,7 +210,7 @@ pub enum Mode {
 
 /// `[http]`: how connections are made, the one to the receiver included.
 #[derive(Debug, Clone)]
-pub struct Http {
+pub struct HttpConfig {
     /// The proxy; absent: the usual environment variables.
     pub proxy: Option<Url>,
     /// CA file, in addition to the system's roots.
@@ -219,9 +219,9 @@ pub struct Http {
     pub timeout: Duration,
 }
 
-impl Default for Http {
+impl Default for HttpConfig {
     fn default() -> Self {
-        Http {
+        HttpConfig {
             proxy: None,
             ca: None,
             timeout: Duration::from_secs(60),
@@ -231,7 +231,7 @@ impl Default for Http {
 
 /// `[metrics]`: figures for Prometheus.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub struct MetricsConfig {
     /// The folder in which node_exporter's textfile collector looks.
     pub textfile_dir: PathBuf,
 }
@@ -242,13 +242,13 @@ pub struct Metrics {
 pub struct Keys(BTreeMap<String, Option<(usize, usize)>>);
 
 impl Keys {
-    fn insert(&mut self, table: &str, key: &str, place: Option<read::Place>) {
+    fn insert(&mut self, table: &str, key: &str, place: Option<toml::LineCol>) {
         // those in a list of tables are in brackets
         let name = match table.trim_matches(['[', ']']) {
             "" => key.to_owned(),
             table => format!("{table}.{key}"),
         };
-        let place = place.map(read::Place::line_and_column);
+        let place = place.map(toml::LineCol::line_and_column);
         self.0.insert(name, place);
     }
 
@@ -277,7 +277,7 @@ pub struct Settings {
     pub look_back: Duration,
     /// How long after a time it is read once more, for events that became visible later still; zero
     /// for never.
-    pub second_look: Duration,
+    pub recheck_after: Duration,
     /// Isolation: how far before the present each window ends, since the API records with a delay.
     pub window_offset: Duration,
     /// The run's time.
@@ -312,7 +312,7 @@ impl Settings {
             tag: None,
             url: None,
             look_back: minutes(45),
-            second_look: minutes(12 * 60),
+            recheck_after: minutes(12 * 60),
             window_offset: Duration::ZERO,
             max_duration: minutes(10),
             requests: Vec::new(),
@@ -337,7 +337,7 @@ impl Settings {
             },
             Kind::Pod { .. } => Settings {
                 look_back: Duration::ZERO,
-                second_look: Duration::ZERO,
+                recheck_after: Duration::ZERO,
                 max_duration: minutes(50),
                 ..usual
             },

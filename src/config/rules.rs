@@ -1,9 +1,9 @@
 //! What the tables `obfuscate`, `keep` and `drop` of a service may hold, and the rules that come of
 //! it.
 
-use super::read::Value;
-use super::walk::{Reader, Wrong};
-use crate::treat::{Action, Path, Pattern, Replacement, Rule};
+use super::reader::{Reader, ValueError};
+use super::toml::Value;
+use crate::transform::{Action, Path, Pattern, Replacement, Rule};
 
 const PATH: &str = "userName";
 const PATTERN: &str = "[^@]+";
@@ -68,16 +68,16 @@ fn what(table: &mut Reader) -> (Option<Path>, Option<Pattern>) {
     let pattern = table.text("pattern", PATTERN, |text| {
         Pattern::new(text).map_err(|said| {
             let hint = "see docs.rs/regex, syntax; between single quotes a backslash is nothing special to TOML";
-            Wrong::but(said, hint)
+            ValueError::but(said, hint)
         })
     });
     (path, pattern)
 }
 
-fn path(value: Value) -> Result<Path, Wrong> {
+fn path(value: Value) -> Result<Path, ValueError> {
     const SEVERAL: &str = "\"threatsInfoMap.*.threatUrl\", or a list of keys";
     let hint = format!("write path = {SEVERAL}");
-    let wrong = |said: String| Wrong::but(said, hint.clone());
+    let wrong = |said: String| ValueError::but(said, hint.clone());
     let list = match value {
         Value::Text(text) => return Path::dotted(&text).map_err(wrong),
         Value::List(list) => list,
@@ -98,7 +98,7 @@ fn path(value: Value) -> Result<Path, Wrong> {
     Path::of(keys.iter().map(String::as_str)).map_err(wrong)
 }
 
-fn replacement(value: &Value) -> Result<Replacement, Wrong> {
+fn replacement(value: &Value) -> Result<Replacement, ValueError> {
     let scalar = match value {
         Value::Text(text) => Some(Replacement::text(text)),
         Value::Boolean(value) => Replacement::scalar(&value.to_string()),

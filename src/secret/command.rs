@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{MAX_SECRET, Secret, clean};
 use crate::config::CommandLine;
-use crate::exit::{Because, Exit, fail};
+use crate::error::{Because, Exit, fail};
 
 /// A command that takes longer waits for somebody who is not there.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub(super) fn run(line: &CommandLine) -> Result<Secret> {
     run_for(line, PATIENCE)
 }
 
-fn run_for(line: &CommandLine, patience: Duration) -> Result<Secret> {
+fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
     let mut command = Command::new(line.program());
     command
         .args(line.arguments())
@@ -43,7 +43,7 @@ fn run_for(line: &CommandLine, patience: Duration) -> Result<Secret> {
         "name a program that the user of proofpull can run, by its whole path or one in $PATH, and each argument as a \
          string of its own: no shell looks at them",
     )?;
-    let until = Instant::now() + patience;
+    let until = Instant::now() + idle;
     let printed = read(&mut child, until).and_then(|bytes| match bytes.len() as u64 > MAX_SECRET {
         // it is refused for that, however it would have ended
         true => clean(bytes).map(|_| (Vec::new(), ExitStatus::default())),
@@ -134,7 +134,7 @@ fn end(child: &mut Child, until: Instant) -> Result<ExitStatus> {
 fn too_long() -> anyhow::Error {
     anyhow!("it did not end in time, within {} s", PATIENCE.as_secs())
         .context(Exit::Config)
-        .context(crate::exit::Hint(
+        .context(crate::error::Hint(
             "run it by hand as the user of proofpull: it must not ask for anything".to_owned(),
         ))
 }
@@ -150,7 +150,7 @@ fn kill(child: &mut Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{Hint, line};
+    use crate::error::{Hint, line};
 
     fn shell(script: &str) -> CommandLine {
         CommandLine::new(["/bin/sh", "-c", script].map(Into::into).into()).unwrap()

@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use crate::config::{Plain, SecretRef};
-use crate::exit::{Because, Exit, fail};
+use crate::error::{Because, Exit, fail};
 
 /// The largest secret; anything more is another file.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -292,7 +292,7 @@ fn hide_the_run(text: &[u8], part: std::ops::Range<usize>, hidden: &mut [bool]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{Hint, line};
+    use crate::error::{Hint, line};
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 

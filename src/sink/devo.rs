@@ -16,13 +16,13 @@ use time::OffsetDateTime;
 use super::Sink;
 use crate::clock::Clock;
 use crate::config::Address;
-use crate::connect::kernel::{View, Watch};
-use crate::connect::tls::{Heard, Tls, Trust, Verdict};
-use crate::connect::{Network, Patience, Stopped, is_wait};
-use crate::event::Batch;
-use crate::exit::{Because, Exit};
+use crate::error::{Because, Exit};
+use crate::net::tcp_state::{View, Watch};
+use crate::net::tls::{PeerEvent, PeerRefusal, Tls, Trust};
+use crate::net::{IdleTimeout, Network, Stopped, is_wait};
+use crate::pipeline::batch::Batch;
+use crate::shutdown::Shutdown;
 use crate::state::Receiver;
-use crate::stop::Stop;
 
 /// So many bytes are collected before they are written.
 const WRITE: usize = 256 * 1024;
@@ -46,8 +46,8 @@ pub struct Devo {
     /// What stands between the date and the event: ` HOST TAG: `.
     header: String,
     clock: Clock,
-    stop: Stop,
-    says_goodbye: bool,
+    shutdown: Shutdown,
+    sends_close_notify: bool,
     open: Option<Tls>,
     /// Whether anything was sent in it.
     sent: bool,
@@ -56,7 +56,7 @@ pub struct Devo {
 
 /// What a Devo sink is made from.
 #[derive(Debug)]
-pub struct Options {
+pub struct DevoOptions {
     /// How to connect.
     pub network: Arc<Network>,
     /// Whom to trust, and who we are.
@@ -74,13 +74,13 @@ pub struct Options {
     /// For the date in each record.
     pub clock: Clock,
     /// Ends the attempts to connect.
-    pub stop: Stop,
+    pub shutdown: Shutdown,
 }
 
 impl Devo {
     /// A sink without a connection yet.
     #[must_use]
-    pub fn new(options: Options) -> Devo {
+    pub fn new(options: DevoOptions) -> Devo {
         let known = options
             .known
             .filter(|known| known.address == options.address.to_string());
@@ -90,8 +90,8 @@ impl Devo {
             server_name: options.server_name,
             header: format!(" {} {}: ", options.hostname, options.tag),
             clock: options.clock,
-            stop: options.stop,
-            says_goodbye: known.is_some_and(|known| known.says_goodbye),
+            shutdown: options.shutdown,
+            sends_close_notify: known.is_some_and(|known| known.sends_close_notify),
             address: options.address,
             open: None,
             sent: false,
@@ -106,23 +106,23 @@ impl Devo {
                 Ok(tls) => return Ok(tls),
                 Err(error) => error,
             };
-            let lasting = error.is::<Verdict>() || Exit::of(&error) != Exit::Unavailable;
+            let lasting = error.is::<PeerRefusal>() || Exit::of(&error) != Exit::Unavailable;
             if lasting || attempt == ATTEMPTS || Stopped::is_in(&error) {
                 return Err(error);
             }
-            log::debug!("{}; trying again", crate::exit::line(&error));
-            self.stop.sleep(Duration::from_secs(1 << (attempt - 1)));
+            log::debug!("{}; trying again", crate::error::line(&error));
+            self.shutdown.sleep(Duration::from_secs(1 << (attempt - 1)));
             attempt += 1;
         }
     }
 
     fn try_to_connect(&self) -> Result<Tls> {
-        let tcp = self.network.dial(&self.address, "https", &self.stop)?;
+        let tcp = self.network.dial(&self.address, "https", &self.shutdown)?;
         Tls::handshake(
             tcp,
             &self.trust,
             &self.server_name,
-            self.network.patience(&self.stop),
+            self.network.idle(&self.shutdown),
         )
         .or_exit(Exit::Unavailable)
         .with_context(|| format!("connecting to {}", self.address))
@@ -130,19 +130,19 @@ impl Devo {
 
     /// Steps 2 to 5 of the proof: see the module.
     fn finish(&mut self, mut tls: Tls) -> Result<()> {
-        let mut patience = self.network.patience(&Stop::never());
+        let mut idle = self.network.idle(&Shutdown::never());
         expect_open(tls.listen()?)?;
         let watch = tls.tcp.watch().context("the connection is gone")?;
         if self.sent {
-            settle(&mut tls, &watch, &mut patience)?;
+            settle(&mut tls, &watch, &mut idle)?;
             expect_open(tls.listen()?)?;
         }
-        tls.say_goodbye(&mut patience)?;
+        tls.send_close_notify(&mut idle)?;
         let mut peer = Peer::new(&watch);
         // while our half is open, a reset behind the peer's end of file can be seen
         let limit = Instant::now() + MOMENT;
         while !peer.has_ended && Instant::now() < limit {
-            peer.hear(&mut tls, &mut patience)?;
+            peer.read_event(&mut tls, &mut idle)?;
         }
         if peer.has_ended {
             std::thread::sleep(BEHIND);
@@ -150,18 +150,18 @@ impl Devo {
         }
         tls.tcp.shutdown_write().context("ending our half")?;
         while !peer.has_ended {
-            peer.hear(&mut tls, &mut patience)
+            peer.read_event(&mut tls, &mut idle)
                 .context("waiting until the receiver closes the connection")?;
         }
         tls.tcp.pending_error()?;
         // and a reset that answers our last bytes may still be on its way, until all is acknowledged
         let is_open = |view: View| !view.fin_acknowledged && view.unacknowledged > 0;
         while watch.view().is_some_and(is_open) {
-            patience.again(io::ErrorKind::WouldBlock.into())?;
+            idle.again(io::ErrorKind::WouldBlock.into())?;
             std::thread::sleep(Duration::from_millis(1));
         }
         tls.tcp.pending_error()?;
-        if !peer.said_goodbye && (self.says_goodbye || tls.tcp.through_proxy) {
+        if !peer.sent_close_notify && (self.sends_close_notify || tls.tcp.through_proxy) {
             let why = match tls.tcp.through_proxy {
                 true => "it may be the proxy's own",
                 false => "before, it always sent one",
@@ -172,19 +172,19 @@ impl Devo {
                 false => Err(error).hint(RELEARN),
             };
         }
-        self.says_goodbye |= peer.said_goodbye;
+        self.sends_close_notify |= peer.sent_close_notify;
         Ok(())
     }
 }
 
 /// Waits until the peer's kernel has everything and its program has had the time to close early:
 /// that must come before our goodbye, or it would look like the answer to it.
-fn settle(tls: &mut Tls, watch: &Watch, patience: &mut Patience) -> Result<()> {
+fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<()> {
     let mut left = Unacknowledged::new(watch);
     let mut pause = Duration::from_millis(1);
-    while left.shrink(patience) > 0 {
+    while left.shrink(idle) > 0 {
         expect_open(tls.listen()?)?;
-        patience.again(io::ErrorKind::WouldBlock.into())?;
+        idle.again(io::ErrorKind::WouldBlock.into())?;
         std::thread::sleep(pause);
         pause = (pause * 2).min(MOMENT);
     }
@@ -195,7 +195,7 @@ fn settle(tls: &mut Tls, watch: &Watch, patience: &mut Patience) -> Result<()> {
 /// What the peer has said since our goodbye.
 #[derive(Debug)]
 struct Peer<'a> {
-    said_goodbye: bool,
+    sent_close_notify: bool,
     has_ended: bool,
     left: Unacknowledged<'a>,
 }
@@ -203,7 +203,7 @@ struct Peer<'a> {
 impl Peer<'_> {
     fn new(watch: &Watch) -> Peer<'_> {
         Peer {
-            said_goodbye: false,
+            sent_close_notify: false,
             has_ended: false,
             left: Unacknowledged::new(watch),
         }
@@ -212,17 +212,17 @@ impl Peer<'_> {
     /// Listens for a moment.
     ///
     /// The time limit is on no progress: while its kernel takes our bytes, the peer may be slow.
-    fn hear(&mut self, tls: &mut Tls, patience: &mut Patience) -> Result<()> {
-        match tls.hear() {
-            Ok(Heard::EndOfFile) => self.has_ended = true,
-            Ok(Heard::Goodbye) => self.said_goodbye = true,
-            Ok(Heard::Nothing) => patience.progress(),
+    fn read_event(&mut self, tls: &mut Tls, idle: &mut IdleTimeout) -> Result<()> {
+        match tls.read_event() {
+            Ok(PeerEvent::EndOfFile) => self.has_ended = true,
+            Ok(PeerEvent::CloseNotify) => self.sent_close_notify = true,
+            Ok(PeerEvent::Nothing) => idle.progress(),
             Err(error) => {
                 let error = error.downcast::<io::Error>()?;
                 if is_wait(&error) {
-                    self.left.shrink(patience);
+                    self.left.shrink(idle);
                 }
-                patience.again(error)?;
+                idle.again(error)?;
             }
         }
         Ok(())
@@ -242,19 +242,19 @@ impl Unacknowledged<'_> {
     }
 
     /// Asks again; fewer are progress.
-    fn shrink(&mut self, patience: &mut Patience) -> u64 {
+    fn shrink(&mut self, idle: &mut IdleTimeout) -> u64 {
         let left = self.watch.view().map_or(0, |view| view.unacknowledged);
         if self.last.replace(left).is_some_and(|before| left < before) {
-            patience.progress();
+            idle.progress();
         }
         left
     }
 }
 
-fn expect_open(heard: Heard) -> Result<()> {
+fn expect_open(heard: PeerEvent) -> Result<()> {
     match heard {
-        Heard::Nothing => Ok(()),
-        Heard::Goodbye | Heard::EndOfFile => {
+        PeerEvent::Nothing => Ok(()),
+        PeerEvent::CloseNotify | PeerEvent::EndOfFile => {
             Err(anyhow!("the receiver closed the connection early"))
         }
     }
@@ -282,13 +282,13 @@ impl Sink for Devo {
             }
         };
         self.sent |= !batch.records.is_empty();
-        let mut patience = self.network.patience(&Stop::never());
+        let mut idle = self.network.idle(&Shutdown::never());
         let mut head = String::new();
         write_date(self.clock.now(), &mut head);
         head.push_str(&self.header);
         let mut write = |bytes: &[u8]| {
             expect_open(tls.listen()?)?;
-            tls.write_all(bytes, &mut patience)
+            tls.write_all(bytes, &mut idle)
         };
         let mut send = || {
             for (event, _) in batch.iter() {
@@ -330,7 +330,7 @@ impl Sink for Devo {
     fn receiver(&self) -> Option<Receiver> {
         Some(Receiver {
             address: self.address.to_string(),
-            says_goodbye: self.says_goodbye,
+            sends_close_notify: self.sends_close_notify,
         })
     }
 }

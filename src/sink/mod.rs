@@ -5,7 +5,7 @@ pub mod stdout;
 
 use anyhow::Result;
 
-use crate::event::Batch;
+use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 
 /// Takes events and says when they have arrived.

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result};
 
 use super::{Closed, Sink};
-use crate::event::Batch;
-use crate::exit::{Because, Exit};
+use crate::error::{Because, Exit};
+use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 
 /// Standard output.

@@ -1,8 +1,8 @@
 //! Where events come from. A source reads, and says up to where that is complete; it sees no
 //! state file, no sink, no lock.
 
-mod api;
-mod clocks;
+mod clock;
+mod http_api;
 pub mod isolation;
 pub mod plan;
 pub mod pod;
@@ -16,26 +16,26 @@ use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use crate::config::{Config, Settings, Url};
-use crate::connect::Network;
-use crate::event::{Batch, Known};
+use crate::net::Network;
+use crate::output::Counters;
+use crate::pipeline::batch::{Batch, DedupView};
 use crate::quota::{Pool, Quota};
-use crate::report::Tally;
 use crate::service::{Kind, Service};
-use crate::stop::Stop;
-use crate::window::Rule;
+use crate::shutdown::Shutdown;
+use crate::window::WindowLimits;
 pub use windows::ATTEMPTS;
 
 /// What a source gets for its turn.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct PollContext<'a> {
     /// Whether to stop.
-    pub stop: &'a Stop,
+    pub shutdown: &'a Shutdown,
     /// The time.
     pub now: OffsetDateTime,
     /// What was delivered already.
-    pub seen: &'a dyn Known,
+    pub dedup: &'a dyn DedupView,
     /// Where to count.
-    pub tally: &'a mut Tally,
+    pub counters: &'a mut Counters,
     /// Where to book each request before it is made.
     pub quota: &'a mut dyn Quota,
 }
@@ -47,7 +47,7 @@ pub trait Source {
     ///
     /// # Errors
     /// When reading on is of no use in this run. What was handed over stays good.
-    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>>;
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>>;
 
     /// In words, the limit of its own at which it ended although more is left to read, if it did.
     fn limit(&self) -> Option<&'static str> {
@@ -60,7 +60,7 @@ pub trait Source {
 
 /// What a source is opened with: what to read, how, and from where to go on.
 #[derive(Debug)]
-pub struct Opening<'a> {
+pub struct OpenContext<'a> {
     /// What to read.
     pub service: &'static Service,
     /// Where sign-in and addresses stand.
@@ -70,7 +70,7 @@ pub struct Opening<'a> {
     /// How to connect.
     pub network: &'a Arc<Network>,
     /// Ends its waits.
-    pub stop: &'a Stop,
+    pub shutdown: &'a Shutdown,
     /// From where to go on.
     pub start: plan::Start,
     /// So many failures of the same question, one after the other, end the run.
@@ -81,12 +81,12 @@ pub struct Opening<'a> {
 ///
 /// # Errors
 /// When the configuration does not say how to sign in, or a secret cannot be read.
-pub fn open(opening: &Opening<'_>) -> Result<Box<dyn Source>> {
-    match &opening.service.kind {
-        Kind::Tap { path, array } => Ok(Box::new(tap::open(opening, path, array)?)),
-        Kind::Threats => Ok(Box::new(tap::threats::open(opening)?)),
-        Kind::Isolation { url } => Ok(Box::new(isolation::open(opening, url)?)),
-        Kind::Pod { stream } => Ok(Box::new(pod::open(opening, stream)?)),
+pub fn open(context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
+    match &context.service.kind {
+        Kind::Tap { path, array } => Ok(Box::new(tap::open(context, path, array)?)),
+        Kind::Threats => Ok(Box::new(tap::threats::open(context)?)),
+        Kind::Isolation { url } => Ok(Box::new(isolation::open(context, url)?)),
+        Kind::Pod { stream } => Ok(Box::new(pod::open(context, stream)?)),
     }
 }
 
@@ -120,17 +120,17 @@ pub fn sends_once(service: &Service) -> bool {
 
 /// What the API of a service accepts to be asked for.
 #[must_use]
-pub fn rule(service: &Service, settings: &Settings) -> Rule {
+pub fn limits(service: &Service, settings: &Settings) -> WindowLimits {
     match service.kind {
-        Kind::Tap { .. } | Kind::Threats => tap::RULE,
-        Kind::Isolation { .. } => isolation::rule(settings),
-        Kind::Pod { .. } => pod::rule(settings),
+        Kind::Tap { .. } | Kind::Threats => tap::LIMITS,
+        Kind::Isolation { .. } => isolation::limits(settings),
+        Kind::Pod { .. } => pod::limits(settings),
     }
 }
 
 /// Whose quota a service's requests count in.
 #[derive(Debug, Clone, Copy)]
-pub struct Account<'a> {
+pub struct QuotaAccount<'a> {
     /// What the service counts by, such as the principal; different for each API.
     pub name: &'a str,
     /// What this service shares with others of the account.
@@ -141,20 +141,20 @@ pub struct Account<'a> {
 ///
 /// # Errors
 /// When the configuration does not say how to sign in.
-pub fn account<'a>(service: &Service, config: &'a Config) -> Result<Account<'a>> {
+pub fn account<'a>(service: &Service, config: &'a Config) -> Result<QuotaAccount<'a>> {
     let of_tap = |arrays: &[&str]| {
         let name = &tap::sign_in(service, config)?.principal;
         let pool = tap::pool(arrays);
-        Ok(Account { name, pool })
+        Ok(QuotaAccount { name, pool })
     };
     match service.kind {
         Kind::Tap { array, .. } => of_tap(&[array]),
         Kind::Threats => of_tap(tap::threats::ARRAYS),
-        Kind::Isolation { .. } => Ok(Account {
+        Kind::Isolation { .. } => Ok(QuotaAccount {
             name: service.name,
             pool: &isolation::POOL,
         }),
-        Kind::Pod { .. } => Ok(Account {
+        Kind::Pod { .. } => Ok(QuotaAccount {
             name: &pod::sign_in(config, service)?.cluster_id,
             pool: &pod::POOL,
         }),
@@ -172,7 +172,7 @@ pub fn steps(
     if matches!(service.kind, Kind::Pod { .. }) {
         return pod::steps(settings, start, now);
     }
-    let mut plan = plan::Plan::new(rule(service, settings), start);
+    let mut plan = plan::WindowPlan::new(limits(service, settings), start);
     let mut steps = Vec::new();
     while let Some(step) = plan.next(now, now) {
         let _ = plan.complete(step, now, Some(now));

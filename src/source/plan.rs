@@ -6,9 +6,9 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::event::{Gap, Held, Look, Narrow, Position, Resume, Stream};
-use crate::second_look::SecondLook;
-use crate::window::{Rule, Window, utc};
+use crate::pipeline::batch::{Gap, Pass, Position, ReducedWindow, Resume, Stalled, StreamPosition};
+use crate::recheck::Recheck;
+use crate::window::{Window, WindowLimits, utc};
 
 /// From where a run goes on.
 #[derive(Debug, Clone)]
@@ -24,35 +24,35 @@ pub struct Start {
     /// How much is read again each time.
     pub look_back: Duration,
     /// How far the second look has come, and how long after a time it comes; `None` for never.
-    pub second_look: Option<(SecondLook, Duration)>,
+    pub recheck: Option<(Recheck, Duration)>,
     /// Where a log stream stands; `None` for what is read in windows.
-    pub stream: Option<Stream>,
+    pub stream: Option<StreamPosition>,
     /// What held up the runs before, if something did.
-    pub held: Option<Held>,
+    pub held: Option<Stalled>,
 }
 
 /// A window to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct WindowRequest {
     /// The window.
     pub window: Window,
     /// For which look.
-    pub look: Look,
+    pub pass: Pass,
 }
 
-impl std::fmt::Display for Step {
+impl std::fmt::Display for WindowRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.look {
-            Look::First => write!(f, "{}", self.window),
-            Look::Second => write!(f, "{} once more", self.window),
+        match self.pass {
+            Pass::Recent => write!(f, "{}", self.window),
+            Pass::Recheck => write!(f, "{} once more", self.window),
         }
     }
 }
 
 /// What a run asks for.
 #[derive(Debug)]
-pub struct Plan {
-    rule: Rule,
+pub struct WindowPlan {
+    limits: WindowLimits,
     fresh: bool,
     end: Option<OffsetDateTime>,
     /// Before it everything is complete.
@@ -69,73 +69,73 @@ pub struct Plan {
 
 #[derive(Debug)]
 struct Second {
-    look: SecondLook,
+    pass: Recheck,
     after: Duration,
     length: Duration,
 }
 
-impl Plan {
+impl WindowPlan {
     /// A plan by the rule of the service; nothing is read yet.
     #[must_use]
-    pub fn new(rule: Rule, start: &Start) -> Plan {
+    pub fn new(limits: WindowLimits, start: &Start) -> WindowPlan {
         let Position { until, narrow } = start.position;
-        let seconds = |narrow: Narrow| Duration::seconds(narrow.seconds.into());
-        Plan {
-            rule,
+        let seconds = |narrow: ReducedWindow| Duration::seconds(narrow.seconds.into());
+        WindowPlan {
+            limits,
             fresh: start.fresh,
             end: start.end,
             until,
             from: (until - start.look_back).max(start.since.min(until)),
-            length: narrow.map_or(rule.longest, seconds),
+            length: narrow.map_or(limits.longest, seconds),
             narrow_until: narrow.map_or(until, |narrow| narrow.until),
             target: None,
-            second: start.second_look.map(|(look, after)| Second {
-                look,
+            second: start.recheck.map(|(pass, after)| Second {
+                pass,
                 after,
-                length: rule.longest,
+                length: limits.longest,
             }),
         }
     }
 
     /// The next window when it is `now` here and `server` there, if one is left.
-    pub fn next(&mut self, now: OffsetDateTime, server: OffsetDateTime) -> Option<Step> {
-        let limit = self.rule.limit(now.min(server));
+    pub fn next(&mut self, now: OffsetDateTime, server: OffsetDateTime) -> Option<WindowRequest> {
+        let limit = self.limits.limit(now.min(server));
         let end = self.end.map_or(limit, |end| end.min(limit));
         // the run's end is fixed at its start; only a server whose clock is behind moves it back
         let target = self.target.map_or(end, |target| target.min(limit));
         self.target = Some(target);
-        self.skip_what_is_no_longer_kept(self.rule.oldest(server));
-        let first = self.rule.next(self.from, target, self.length);
+        self.skip_what_is_no_longer_kept(self.limits.oldest(server));
+        let first = self.limits.next(self.from, target, self.length);
         let last = || {
             let end = self.end.filter(|end| *end == target);
-            end.and_then(|end| self.rule.last(self.from, end))
+            end.and_then(|end| self.limits.last(self.from, end))
         };
         let first = first.or_else(last);
-        let first = first.map(|window| (window, Look::First));
+        let first = first.map(|window| (window, Pass::Recent));
         let step = first.or_else(|| {
             let Second {
-                look,
+                pass,
                 after,
                 length,
             } = self.second.as_ref()?;
             let due = self.until.min(now.min(server) - *after);
-            Some((look.next(&self.rule, due, *length)?, Look::Second))
+            Some((pass.next(&self.limits, due, *length)?, Pass::Recheck))
         });
-        step.map(|(window, look)| Step { window, look })
+        step.map(|(window, pass)| WindowRequest { window, pass })
     }
 
     /// Gives up the rest of a backfill if the service keeps nothing of it any more when it is `server`
     /// there: what it is, and from where the next run goes on.
-    pub fn give_up(&mut self, server: OffsetDateTime) -> Option<(Step, Resume)> {
+    pub fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Resume)> {
         let end = self.end.filter(|end| self.until < *end)?;
-        if self.rule.oldest(server) < end {
+        if self.limits.oldest(server) < end {
             return None;
         }
         let (from, to) = (self.until, end);
         (self.until, self.from) = (end, end);
-        let step = Step {
+        let step = WindowRequest {
             window: Window { from, to },
-            look: Look::First,
+            pass: Pass::Recent,
         };
         let resume = Resume {
             gap: Some(Gap { from, to }),
@@ -153,12 +153,12 @@ impl Plan {
             self.until = oldest;
         }
         self.from = self.from.max(oldest);
-        if let Some(Second { look, .. }) = &mut self.second
-            && look.until < oldest
+        if let Some(Second { pass, .. }) = &mut self.second
+            && pass.until < oldest
         {
-            *look = SecondLook {
+            *pass = Recheck {
                 until: oldest,
-                ..*look
+                ..*pass
             };
         }
     }
@@ -167,17 +167,17 @@ impl Plan {
     #[must_use]
     pub fn complete(
         &mut self,
-        step: Step,
+        step: WindowRequest,
         now: OffsetDateTime,
         server: Option<OffsetDateTime>,
     ) -> Resume {
-        let Step { window, look } = step;
+        let WindowRequest { window, pass } = step;
         // no further than the server's clock had come
-        let to = server.map_or(window.to, |server| window.to.min(self.rule.limit(server)));
+        let to = server.map_or(window.to, |server| window.to.min(self.limits.limit(server)));
         let to = to.max(window.from);
         let mut gap = None;
-        match look {
-            Look::First => {
+        match pass {
+            Pass::Recent => {
                 gap = (window.from > self.until).then_some(Gap {
                     from: self.until,
                     to: window.from,
@@ -185,18 +185,18 @@ impl Plan {
                 self.from = to;
                 self.until = self.until.max(to);
                 if to >= self.narrow_until {
-                    self.length = (self.length + self.length).min(self.rule.longest);
+                    self.length = (self.length + self.length).min(self.limits.longest);
                 }
             }
-            Look::Second => {
+            Pass::Recheck => {
                 if let Some(second) = &mut self.second {
-                    second.length = (second.length + second.length).min(self.rule.longest);
+                    second.length = (second.length + second.length).min(self.limits.longest);
                 }
             }
         }
-        if let Some(Second { look, after, .. }) = &mut self.second {
+        if let Some(Second { pass, after, .. }) = &mut self.second {
             let due = server.map_or(now, |server| now.min(server)) - *after;
-            *look = look.and_read(Window { to, ..window }, due);
+            *pass = pass.and_read(Window { to, ..window }, due);
         }
         Resume {
             gap,
@@ -205,11 +205,11 @@ impl Plan {
     }
 
     /// A window was too much: half of it next time, for a first look in later runs, too.
-    pub fn halve(&mut self, step: Step) {
-        let Step { window, look } = step;
-        let half = self.rule.half(window.length());
-        match (look, &mut self.second) {
-            (Look::Second, Some(second)) => second.length = half,
+    pub fn halve(&mut self, step: WindowRequest) {
+        let WindowRequest { window, pass } = step;
+        let half = self.limits.half(window.length());
+        match (pass, &mut self.second) {
+            (Pass::Recheck, Some(second)) => second.length = half,
             _ => {
                 self.length = half;
                 self.narrow_until = window.to;
@@ -220,7 +220,7 @@ impl Plan {
     /// From where the next run goes on, as it stands.
     #[must_use]
     pub fn resume(&self) -> Resume {
-        let narrow = (self.length < self.rule.longest).then(|| Narrow {
+        let narrow = (self.length < self.limits.longest).then(|| ReducedWindow {
             seconds: u32::try_from(self.length.whole_seconds()).unwrap_or(u32::MAX),
             until: self.narrow_until,
         });
@@ -230,26 +230,26 @@ impl Plan {
                 narrow,
             },
             gap: None,
-            second_look: self.second.as_ref().map(|second| second.look),
+            recheck: self.second.as_ref().map(|second| second.pass),
         }
     }
 
     /// The service keeps only so much, headroom taken off.
     pub fn keep_only(&mut self, keep: Duration) {
-        self.rule.keep = keep.max(self.rule.shortest);
+        self.limits.keep = keep.max(self.limits.shortest);
     }
 
     /// By which rule windows are made.
     #[must_use]
-    pub fn rule(&self) -> Rule {
-        self.rule
+    pub fn limits(&self) -> WindowLimits {
+        self.limits
     }
 
     /// The longest window that is asked for now in a look.
     #[must_use]
-    pub fn longest_now(&self, look: Look) -> Duration {
-        match (look, &self.second) {
-            (Look::Second, Some(second)) => second.length,
+    pub fn longest_now(&self, pass: Pass) -> Duration {
+        match (pass, &self.second) {
+            (Pass::Recheck, Some(second)) => second.length,
             _ => self.length,
         }
     }
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
-    const RULE: Rule = Rule {
+    const LIMITS: WindowLimits = WindowLimits {
         shortest: Duration::seconds(30),
         longest: Duration::HOUR,
         keep: Duration::hours(167),
@@ -291,21 +291,21 @@ mod tests {
             since: from,
             end: None,
             look_back: Duration::minutes(45),
-            second_look: Some((SecondLook::beginning_at(from), AFTER)),
+            recheck: Some((Recheck::beginning_at(from), AFTER)),
             stream: None,
             held: None,
         }
     }
 
     /// A run when it is so many minutes after noon: what it asked for. The next one goes on there.
-    fn run(start: &mut Start, minutes: i64) -> Vec<Step> {
+    fn run(start: &mut Start, minutes: i64) -> Vec<WindowRequest> {
         let now = NOON + Duration::minutes(minutes);
-        let mut plan = Plan::new(RULE, start);
+        let mut plan = WindowPlan::new(LIMITS, start);
         let mut steps = Vec::new();
         while let Some(step) = plan.next(now, now) {
             let resume = plan.complete(step, now, Some(now));
             start.position = resume.position;
-            start.second_look = resume.second_look.map(|look| (look, AFTER));
+            start.recheck = resume.recheck.map(|pass| (pass, AFTER));
             start.fresh = false;
             steps.push(step);
         }
@@ -313,8 +313,8 @@ mod tests {
     }
 
     /// How many first and second looks those are.
-    fn count(steps: &[Step]) -> (usize, usize) {
-        let second = steps.iter().filter(|step| step.look == Look::Second);
+    fn count(steps: &[WindowRequest]) -> (usize, usize) {
+        let second = steps.iter().filter(|step| step.pass == Pass::Recheck);
         let second = second.count();
         (steps.len() - second, second)
     }
@@ -335,11 +335,11 @@ mod tests {
             let mut start = fresh(24);
             run(&mut start, 0);
             let day = (1..=24 * 60 / every).map(|number| run(&mut start, number * every));
-            let steps: Vec<Step> = day.flatten().collect();
+            let steps: Vec<WindowRequest> = day.flatten().collect();
             let runs = usize::try_from(24 * 60 / every).unwrap();
             assert_eq!(count(&steps), (runs, 24), "every {every} minutes");
             // each time exactly once more, touching, 12 hours later or a little more
-            let second = steps.iter().filter(|step| step.look == Look::Second);
+            let second = steps.iter().filter(|step| step.pass == Pass::Recheck);
             let mut until = NOON - AFTER;
             for step in second {
                 assert_eq!(step.window.from, until);
@@ -356,7 +356,7 @@ mod tests {
         let steps = run(&mut start, 30 * 60);
         assert_eq!(count(&steps), (31, 12));
         let mut last = run(&mut start, 31 * 60);
-        last.retain(|step| step.look == Look::Second);
+        last.retain(|step| step.pass == Pass::Recheck);
         assert_eq!(last.len(), 1);
         assert_eq!(last[0].window.from, NOON + Duration::hours(18));
     }
@@ -364,13 +364,13 @@ mod tests {
     #[test]
     fn a_first_look_comes_first_and_the_second_keeps_to_the_position() {
         let mut start = fresh(24);
-        start.second_look = Some((
-            SecondLook::beginning_at(NOON - Duration::hours(24)),
+        start.recheck = Some((
+            Recheck::beginning_at(NOON - Duration::hours(24)),
             Duration::SECOND,
         ));
         let steps = run(&mut start, 0);
-        let looks: Vec<Look> = steps.iter().map(|step| step.look).collect();
-        assert!(looks.is_sorted_by_key(|look| *look == Look::Second));
+        let looks: Vec<Pass> = steps.iter().map(|step| step.pass).collect();
+        assert!(looks.is_sorted_by_key(|pass| *pass == Pass::Recheck));
         let until = start.position.until;
         assert!(steps.iter().all(|step| step.window.to <= until));
     }
@@ -379,20 +379,20 @@ mod tests {
     fn there_is_none_in_a_backfill_and_none_of_what_is_no_longer_kept() {
         let mut backfill = fresh(48);
         backfill.end = Some(NOON - Duration::hours(30));
-        backfill.second_look = None;
+        backfill.recheck = None;
         assert_eq!(count(&run(&mut backfill, 0)), (18, 0));
 
         let mut start = fresh(300);
         assert_eq!(count(&run(&mut start, 0)), (167, 0));
-        let (look, _) = start.second_look.unwrap();
-        assert_eq!(look, SecondLook::beginning_at(NOON - AFTER));
+        let (pass, _) = start.recheck.unwrap();
+        assert_eq!(pass, Recheck::beginning_at(NOON - AFTER));
     }
 
     #[test]
     fn the_rest_of_a_backfill_that_is_no_longer_kept_is_given_up_as_a_gap_that_ends_with_it() {
         let mut backfill = fresh(48);
         let end = NOON - Duration::hours(24);
-        (backfill.end, backfill.second_look) = (Some(end), None);
+        (backfill.end, backfill.recheck) = (Some(end), None);
         backfill.fresh = false;
         // how long before it is gone, how much of it is given up
         for (left, gap) in [
@@ -402,8 +402,8 @@ mod tests {
             (0, 86_400),
             (-9, 86_400),
         ] {
-            let mut plan = Plan::new(RULE, &backfill);
-            let server = end + RULE.keep - Duration::seconds(left);
+            let mut plan = WindowPlan::new(LIMITS, &backfill);
+            let server = end + LIMITS.keep - Duration::seconds(left);
             let resume = match plan.give_up(server) {
                 Some((_, resume)) => resume,
                 None => {
@@ -427,24 +427,24 @@ mod tests {
         let mut start = fresh(24);
         run(&mut start, 0);
         let now = NOON + Duration::minutes(90);
-        let mut plan = Plan::new(RULE, &start);
+        let mut plan = WindowPlan::new(LIMITS, &start);
         let mut lengths = Vec::new();
         let mut failed = false;
         while let Some(step) = plan.next(now, now) {
-            if step.look == Look::Second && !failed {
+            if step.pass == Pass::Recheck && !failed {
                 failed = true;
                 plan.halve(step);
                 continue;
             }
-            lengths.push((step.look, step.window.length().whole_minutes()));
+            lengths.push((step.pass, step.window.length().whole_minutes()));
             assert_eq!(plan.complete(step, now, Some(now)).position.narrow, None);
         }
         let expected = [
-            (Look::First, 60),
-            (Look::First, 60),
-            (Look::First, 15),
-            (Look::Second, 30),
-            (Look::Second, 60),
+            (Pass::Recent, 60),
+            (Pass::Recent, 60),
+            (Pass::Recent, 15),
+            (Pass::Recheck, 30),
+            (Pass::Recheck, 60),
         ];
         assert_eq!(lengths, expected);
     }
@@ -455,22 +455,22 @@ mod tests {
         run(&mut start, 0);
         // ours is a day ahead of the server's
         let (now, server) = (NOON + Duration::days(1), NOON + Duration::minutes(10));
-        let mut plan = Plan::new(RULE, &start);
+        let mut plan = WindowPlan::new(LIMITS, &start);
         while let Some(step) = plan.next(now, server) {
-            assert_eq!(step.look, Look::First);
+            assert_eq!(step.pass, Pass::Recent);
             let _ = plan.complete(step, now, Some(server));
         }
         // and what it asked for before it knew, counts for nothing
-        let mut plan = Plan::new(RULE, &start);
-        let before = start.second_look.unwrap().0;
-        let step = Step {
+        let mut plan = WindowPlan::new(LIMITS, &start);
+        let before = start.recheck.unwrap().0;
+        let step = WindowRequest {
             window: Window {
                 from: before.until,
                 to: before.until + Duration::HOUR,
             },
-            look: Look::Second,
+            pass: Pass::Recheck,
         };
-        let after = plan.complete(step, now, Some(server)).second_look.unwrap();
+        let after = plan.complete(step, now, Some(server)).recheck.unwrap();
         assert!(after.until <= server - AFTER);
     }
 }

@@ -2,38 +2,38 @@
 //! what becomes of a window that did not come to its end.
 //!
 //! A window counts once its answer was whole. What is too much at once is asked for in halves, in
-//! this run or the next. Knows no service: what one accepts is its [`Rule`]; which windows that
-//! makes, is for [`Plan`] to say.
+//! this run or the next. Knows no service: what one accepts is its [`WindowLimits`]; which windows that
+//! makes, is for [`WindowPlan`] to say.
 
 use std::time::Duration as Wait;
 
 use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
-use super::clocks::Clocks;
-use super::plan::{Plan, Step};
-use super::{Opening, Turn, wire_time};
-use crate::connect::Stopped;
-use crate::event::{Asked, Border, Look, hour_after};
-use crate::exit::line;
-use crate::http::Dropped;
-use crate::window::{Rule, utc};
+use super::clock::Clocks;
+use super::plan::{WindowPlan, WindowRequest};
+use super::{OpenContext, PollContext, wire_time};
+use crate::error::line;
+use crate::net::Stopped;
+use crate::net::http::Dropped;
+use crate::pipeline::batch::{Commit, Pass, RequestId, hour_after};
+use crate::window::{WindowLimits, utc};
 
 /// So many failures of the same question, one after the other, end the run.
 pub const ATTEMPTS: u32 = 3;
 
 /// The windows of a run.
 #[derive(Debug)]
-pub(super) struct Windows {
-    plan: Plan,
+pub(super) struct WindowPoller {
+    plan: WindowPlan,
     /// So many failures of the same question, one after the other, end the run.
     attempts: u32,
     clocks: Clocks,
     /// An event of a first look that is new and was created before this came late.
     late_before: Option<Before>,
     /// For a second look, that is whatever was created before it was asked.
-    second_late_before: Option<Before>,
-    asked: u32,
+    recheck_late_before: Option<Before>,
+    request: u32,
     /// Failures of the same question since the last window that came to its end.
     failures: u32,
     failed: Option<Failure>,
@@ -41,11 +41,11 @@ pub(super) struct Windows {
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum PollStep {
     /// A window to ask for.
-    Ask(Step),
+    Ask(WindowRequest),
     /// The rest of a backfill, of which the service keeps nothing any more, is given up.
-    GiveUp(Step, Border),
+    GiveUp(WindowRequest, Commit),
 }
 
 /// Why the last window did not come to its end.
@@ -54,7 +54,7 @@ struct Failure {
     error: anyhow::Error,
     /// Whether asking again may help.
     again: bool,
-    look: Look,
+    pass: Pass,
 }
 
 /// A time to which others are compared, and how services write it.
@@ -84,18 +84,18 @@ impl Before {
     }
 }
 
-impl Windows {
+impl WindowPoller {
     /// Of a run that has asked for nothing yet.
-    pub(super) fn new(rule: Rule, opening: &Opening<'_>) -> Windows {
-        let start = &opening.start;
+    pub(super) fn new(limits: WindowLimits, context: &OpenContext<'_>) -> WindowPoller {
+        let start = &context.start;
         let known = !start.fresh && start.end.is_none();
-        Windows {
-            plan: Plan::new(rule, start),
-            attempts: opening.attempts,
+        WindowPoller {
+            plan: WindowPlan::new(limits, start),
+            attempts: context.attempts,
             clocks: Clocks::default(),
             late_before: known.then(|| Before::time(start.position.until)),
-            second_late_before: None,
-            asked: 0,
+            recheck_late_before: None,
+            request: 0,
             failures: 0,
             failed: None,
         }
@@ -106,29 +106,29 @@ impl Windows {
     ///
     /// # Errors
     /// That of the last window, when asking again is of no use in this run.
-    pub(super) fn next(&mut self, turn: &Turn<'_>) -> Result<Option<Next>> {
-        self.recover(turn)?;
-        if turn.stop.reason().is_some() {
+    pub(super) fn next(&mut self, context: &PollContext<'_>) -> Result<Option<PollStep>> {
+        self.recover(context)?;
+        if context.shutdown.reason().is_some() {
             return Ok(None);
         }
-        let server = self.clocks.server(turn.now);
+        let server = self.clocks.server(context.now);
         if let Some((step, resume)) = self.plan.give_up(server) {
-            return Ok(Some(Next::GiveUp(step, Border::Resume(resume))));
+            return Ok(Some(PollStep::GiveUp(step, Commit::Resume(resume))));
         }
-        let step = self.plan.next(turn.now, server);
-        let second = step.filter(|step| step.look == Look::Second);
-        self.second_late_before = second.map(|_| Before::time(turn.now));
-        Ok(step.map(Next::Ask))
+        let step = self.plan.next(context.now, server);
+        let second = step.filter(|step| step.pass == Pass::Recheck);
+        self.recheck_late_before = second.map(|_| Before::time(context.now));
+        Ok(step.map(PollStep::Ask))
     }
 
     /// The number of a question for this window; ordinals count anew in each.
-    pub(super) fn ask(&mut self, step: Step) -> Asked {
+    pub(super) fn ask(&mut self, step: WindowRequest) -> RequestId {
         log::debug!("asking for {step}");
-        self.asked += 1;
-        Asked {
-            number: self.asked,
+        self.request += 1;
+        RequestId {
+            number: self.request,
             end_hour: hour_after(step.window.to),
-            look: step.look,
+            pass: step.pass,
         }
     }
 
@@ -141,22 +141,22 @@ impl Windows {
     /// be asked for was wrong, and is now right. `kept` is how far back it says that one may ask.
     pub(super) fn replan(
         &mut self,
-        step: Step,
+        step: WindowRequest,
         server: Option<OffsetDateTime>,
         kept: Option<Duration>,
     ) -> bool {
         if let Some(kept) = kept {
             // an hour of headroom, since the edge moves while we work
             let keep = kept - Duration::HOUR;
-            if keep < self.plan.rule().keep {
+            if keep < self.plan.limits().keep {
                 log::warn!("the service keeps only {kept}: asking for no more");
                 self.plan.keep_only(keep);
             }
         }
-        let (window, rule) = (step.window, self.plan.rule());
+        let (window, limits) = (step.window, self.plan.limits());
         let now = server.unwrap_or(window.to);
         self.failures += 1;
-        let changed = rule.oldest(now) > window.from || rule.limit(now) < window.to;
+        let changed = limits.oldest(now) > window.from || limits.limit(now) < window.to;
         changed && self.failures < self.attempts
     }
 
@@ -164,7 +164,7 @@ impl Windows {
     /// does, came late: how late, in seconds.
     pub(super) fn seconds_late(&self, created: Option<&str>) -> Option<u32> {
         let before = self
-            .second_late_before
+            .recheck_late_before
             .as_ref()
             .or(self.late_before.as_ref());
         before?.seconds_since(created?)
@@ -183,50 +183,54 @@ impl Windows {
     /// The window is complete, as far as the server's clock had come.
     pub(super) fn complete(
         &mut self,
-        step: Step,
+        step: WindowRequest,
         server: Option<OffsetDateTime>,
-        turn: &mut Turn<'_>,
-    ) -> Border {
-        turn.tally.windows += 1;
+        context: &mut PollContext<'_>,
+    ) -> Commit {
+        context.counters.windows += 1;
         self.failures = 0;
-        Border::Resume(self.plan.complete(step, turn.now, server))
+        Commit::Resume(self.plan.complete(step, context.now, server))
     }
 
     /// A window did not come to its end: asked for again, half of it where it was too much, in this
     /// run or the next.
-    pub(super) fn give_up(&mut self, step: Step, error: anyhow::Error) -> Border {
+    pub(super) fn give_up(&mut self, step: WindowRequest, error: anyhow::Error) -> Commit {
         let again = error.is::<Dropped>();
         let too_much = matches!(error.downcast_ref(), Some(Dropped::Silent | Dropped::Cut));
-        let look = step.look;
-        self.fail(step, Failure { error, again, look }, too_much)
+        let pass = step.pass;
+        self.fail(step, Failure { error, again, pass }, too_much)
     }
 
     /// A window was too much, and its error is the end of this run: the next one asks for half of it.
-    pub(super) fn leave_to_the_next_run(&mut self, step: Step, error: anyhow::Error) -> Border {
-        let (again, look) = (false, step.look);
-        self.fail(step, Failure { error, again, look }, true)
+    pub(super) fn leave_to_the_next_run(
+        &mut self,
+        step: WindowRequest,
+        error: anyhow::Error,
+    ) -> Commit {
+        let (again, pass) = (false, step.pass);
+        self.fail(step, Failure { error, again, pass }, true)
     }
 
-    fn fail(&mut self, step: Step, failure: Failure, too_much: bool) -> Border {
+    fn fail(&mut self, step: WindowRequest, failure: Failure, too_much: bool) -> Commit {
         let stopped = Stopped::is_in(&failure.error);
         if stopped || too_much {
             self.plan.halve(step);
         }
         if !stopped {
             // half as much is another question: only the same one again counts
-            let is_halved = too_much && step.window.length() > self.plan.rule().shortest;
+            let is_halved = too_much && step.window.length() > self.plan.limits().shortest;
             self.failures += u32::from(!is_halved);
             self.failed = Some(failure);
         }
         match stopped || too_much {
-            true => Border::Resume(self.plan.resume()),
-            false => Border::Here,
+            true => Commit::Resume(self.plan.resume()),
+            false => Commit::Here,
         }
     }
 
     /// Waits before another attempt, if there is to be one.
-    fn recover(&mut self, turn: &Turn<'_>) -> Result<()> {
-        let Some(Failure { error, again, look }) = self.failed.take() else {
+    fn recover(&mut self, context: &PollContext<'_>) -> Result<()> {
+        let Some(Failure { error, again, pass }) = self.failed.take() else {
             return Ok(());
         };
         if !again || self.failures >= self.attempts {
@@ -235,19 +239,20 @@ impl Windows {
         log::warn!(
             "{}; asking again, for {} at most",
             line(&error),
-            self.plan.longest_now(look)
+            self.plan.longest_now(pass)
         );
-        pause(self.failures, turn);
+        pause(self.failures, context);
         Ok(())
     }
 }
 
 /// Waits after so many failures of the same question: 1 s, 2 s, ... and up to half as much again,
 /// so that many do not come back at once.
-pub(super) fn pause(failures: u32, turn: &Turn<'_>) {
+pub(super) fn pause(failures: u32, context: &PollContext<'_>) {
     let base = Wait::from_secs(1 << failures.saturating_sub(1));
-    turn.stop
-        .sleep(base + base.mul_f64(f64::from(turn.now.nanosecond()) / 2e9));
+    context
+        .shutdown
+        .sleep(base + base.mul_f64(f64::from(context.now.nanosecond()) / 2e9));
 }
 
 #[cfg(test)]

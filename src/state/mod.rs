@@ -4,11 +4,11 @@
 //! A commit writes these first and the position second, each synced. What cannot be understood is
 //! refused; the program never starts over in silence.
 
-pub mod aside;
-pub mod quota;
+pub mod dedup;
+mod file;
+pub mod ledger;
+pub mod quarantine;
 pub mod runs;
-mod saved;
-pub mod seen;
 
 use std::path::{Path, PathBuf};
 
@@ -17,20 +17,21 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::digest::hex;
-use crate::event::{
-    Border, Digest, Gap, Held, Late, Live, Look, Narrow, OpenHour, Position, Resume, Stream,
-    hour_after,
-};
-use crate::exit::{Because, Exit, fail};
+use crate::error::{Because, Exit, fail};
 use crate::files;
-use crate::second_look::SecondLook;
-use crate::treat::Fit;
-use crate::window::whole_seconds;
-use aside::Aside;
-use saved::{
-    Saved, SavedAside, SavedFit, SavedGap, SavedNarrow, SavedPosition, SavedStream, VERSION, parse,
+use crate::pipeline::batch::{
+    Commit, Digest, Gap, Late, LiveStream, OpenHour, Pass, Position, ReducedWindow, Resume,
+    Stalled, StreamPosition, hour_after,
 };
-use seen::{Extent, Seen};
+use crate::recheck::Recheck;
+use crate::transform::RuleStats;
+use crate::window::whole_seconds;
+use dedup::{DedupIndex, SavedIndex};
+use file::{
+    SavedGap, SavedPosition, SavedQuarantine, SavedReducedWindow, SavedRuleStats, SavedState,
+    SavedStream, VERSION, parse,
+};
+use quarantine::Quarantine;
 
 /// What to do when something cannot be written.
 const ROOM: &str =
@@ -48,27 +49,27 @@ const LEAST_UNCONFIRMED: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
-    saved: Saved,
+    saved: SavedState,
     /// The identities of what was delivered.
-    pub seen: Seen,
+    pub dedup: DedupIndex,
     /// What could not be delivered as the rules want it.
-    pub aside: Aside,
+    pub quarantine: Quarantine,
     /// How each rule of the configuration has fitted so far.
-    pub fits: Vec<Fit>,
+    pub rule_stats: Vec<RuleStats>,
     /// What the rules are known by.
     rules: Vec<Digest>,
-    reach: Reach,
+    retention: Retention,
     /// See [`State::is_fresh`].
     fresh: bool,
 }
 
 /// How far re-reading goes back.
 #[derive(Debug, Clone, Copy)]
-pub struct Reach {
+pub struct Retention {
     /// Behind the position, in each run.
     pub look_back: Duration,
     /// Once more, so long after a time; zero for never.
-    pub second_look: Duration,
+    pub recheck: Duration,
     /// Identities are kept at least this long behind the position.
     pub memory: Duration,
 }
@@ -95,12 +96,12 @@ pub struct Receiver {
     pub address: String,
     /// Whether it once answered the end of a connection with its own close_notify; then it must
     /// always.
-    pub says_goodbye: bool,
+    pub sends_close_notify: bool,
 }
 
 /// What to begin with where there is no state.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub struct StartPoint {
     /// The configured `start_time`.
     pub configured: Option<OffsetDateTime>,
     /// A backfill's range.
@@ -111,7 +112,7 @@ pub struct Start {
 
 /// A look at a state.
 #[derive(Debug)]
-pub struct Peek {
+pub struct StateSummary {
     /// Before it everything is complete.
     pub until: OffsetDateTime,
     /// A backfill's range.
@@ -134,12 +135,12 @@ pub struct LogStream {
     /// The hours before the position that are to be asked for again, oldest first.
     pub open_hours: Vec<OpenHour>,
     /// The live stream, if it was ever opened.
-    pub live: Option<Live>,
+    pub live: Option<LiveStream>,
 }
 
 /// What became of opening a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
+pub enum StateOrigin {
     /// There was none.
     New,
     /// It goes on.
@@ -150,23 +151,23 @@ pub enum Opened {
 
 /// What could not be delivered, and no run has said yet.
 #[derive(Debug, Default)]
-pub struct Unsaid {
+pub struct Unreported {
     /// What the service no longer kept.
     pub gaps: Vec<Gap>,
     /// How many events were set aside.
-    pub set_aside: u64,
+    pub quarantined: u64,
 }
 
-impl Unsaid {
+impl Unreported {
     /// Whether there is nothing of the kind.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.gaps.is_empty() && self.set_aside == 0
+        self.gaps.is_empty() && self.quarantined == 0
     }
 }
 
 impl State {
-    /// Opens the state at `path` of `service`, or begins one, which goes back as far as `reach`.
+    /// Opens the state at `path` of `service`, or begins one, which goes back as far as `retention`.
     /// Nothing is written.
     ///
     /// # Errors
@@ -175,15 +176,15 @@ impl State {
     pub fn open(
         path: &Path,
         service: &str,
-        start: &Start,
-        reach: Reach,
+        start: &StartPoint,
+        retention: Retention,
         now: OffsetDateTime,
-    ) -> Result<(State, Opened)> {
-        let (mut state, opened) = State::look(path, service, start, reach, now)?;
-        if opened == Opened::Known {
+    ) -> Result<(State, StateOrigin)> {
+        let (mut state, opened) = State::look(path, service, start, retention, now)?;
+        if opened == StateOrigin::Known {
             let oldest = hour_after(state.oldest_needed());
-            let seen = Seen::load(&seen_path(path), &state.saved.identities, oldest);
-            state.seen = files::permitted(seen)?;
+            let dedup = DedupIndex::load(&seen_path(path), &state.saved.identities, oldest);
+            state.dedup = files::permitted(dedup)?;
             state.saved.identities.beside = false;
         }
         Ok((state, opened))
@@ -196,19 +197,22 @@ impl State {
     pub fn look(
         path: &Path,
         service: &str,
-        start: &Start,
-        reach: Reach,
+        start: &StartPoint,
+        retention: Retention,
         now: OffsetDateTime,
-    ) -> Result<(State, Opened)> {
+    ) -> Result<(State, StateOrigin)> {
         let what = || format!("reading the state {}", path.display());
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
-            let saved = begin(service, start, reach, None);
-            return Ok((State::of(path, saved, reach, true)?, Opened::New));
+            let saved = begin_state(service, start, retention, None);
+            return Ok((State::of(path, saved, retention, true)?, StateOrigin::New));
         };
         let mut saved = parse(&bytes, service).with_context(what)?;
         if is_restart(&saved, start) {
-            let saved = begin(service, start, reach, Some(saved));
-            return Ok((State::of(path, saved, reach, true)?, Opened::Restarted));
+            let saved = begin_state(service, start, retention, Some(saved));
+            return Ok((
+                State::of(path, saved, retention, true)?,
+                StateOrigin::Restarted,
+            ));
         }
         if saved.position.until > now + Duration::minutes(1) {
             return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.position.until)))
@@ -219,26 +223,29 @@ impl State {
                 );
         }
         // a state from before there was one begins it with what is read again anyway
-        let begun = || SecondLook::beginning_at(saved.position.until - reach.look_back);
-        let look = saved.second_look.as_ref();
-        let look = look.map_or_else(begun, SecondLook::from);
+        let begun = || Recheck::beginning_at(saved.position.until - retention.look_back);
+        let look = saved.recheck.as_ref();
+        let look = look.map_or_else(begun, Recheck::from);
         let look = look.within(saved.identities_since, saved.position.until);
-        saved.second_look = takes_second_looks(start, reach).then(|| look.into());
+        saved.recheck = is_rechecked(start, retention).then(|| look.into());
         let fresh = is_fresh(&saved, start);
-        Ok((State::of(path, saved, reach, fresh)?, Opened::Known))
+        Ok((
+            State::of(path, saved, retention, fresh)?,
+            StateOrigin::Known,
+        ))
     }
 
-    fn of(path: &Path, mut saved: Saved, reach: Reach, fresh: bool) -> Result<State> {
-        let aside = Aside::open(aside_path(path), saved.aside.length)?;
-        saved.aside.length = aside.length();
+    fn of(path: &Path, mut saved: SavedState, retention: Retention, fresh: bool) -> Result<State> {
+        let quarantine = Quarantine::open(aside_path(path), saved.quarantine.length)?;
+        saved.quarantine.length = quarantine.length();
         Ok(State {
             path: path.to_owned(),
             saved,
-            seen: Seen::empty(&seen_path(path)),
-            aside,
-            fits: Vec::new(),
+            dedup: DedupIndex::empty(&seen_path(path)),
+            quarantine,
+            rule_stats: Vec::new(),
             rules: Vec::new(),
-            reach,
+            retention,
             fresh,
         })
     }
@@ -249,12 +256,12 @@ impl State {
         let fit = |rule: &Digest| {
             let name = hex(rule);
             let saved = self.saved.rules.iter().find(|saved| saved.rule == name);
-            saved.map_or_else(Fit::default, |saved| Fit {
+            saved.map_or_else(RuleStats::default, |saved| RuleStats {
                 tried: saved.tried,
                 matched: saved.matched,
             })
         };
-        self.fits = rules.iter().map(fit).collect();
+        self.rule_stats = rules.iter().map(fit).collect();
         self.rules = rules;
     }
 
@@ -262,13 +269,13 @@ impl State {
     ///
     /// # Errors
     /// As [`State::open`].
-    pub fn peek(path: &Path, service: &str) -> Result<Option<Peek>> {
+    pub fn peek(path: &Path, service: &str) -> Result<Option<StateSummary>> {
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             return Ok(None);
         };
         let saved = parse(&bytes, service)
             .with_context(|| format!("reading the state {}", path.display()))?;
-        Ok(Some(Peek {
+        Ok(Some(StateSummary {
             until: saved.position.until,
             is_left: saved.is_left(),
             range: saved.range,
@@ -283,7 +290,7 @@ impl State {
     #[must_use]
     pub fn position(&self) -> Position {
         let SavedPosition { until, narrow } = &self.saved.position;
-        let narrow = narrow.as_ref().map(|narrow| Narrow {
+        let narrow = narrow.as_ref().map(|narrow| ReducedWindow {
             seconds: narrow.seconds,
             until: narrow.until,
         });
@@ -295,13 +302,13 @@ impl State {
 
     /// Where the reading of a log stream stands.
     #[must_use]
-    pub fn stream(&self) -> Stream {
+    pub fn stream(&self) -> StreamPosition {
         let SavedStream {
             open_hours,
             hour_before,
             live,
         } = &self.saved.stream;
-        Stream {
+        StreamPosition {
             until: self.saved.position.until,
             open: open_hours.clone(),
             before: *hour_before,
@@ -318,15 +325,15 @@ impl State {
 
     /// How far the second look has come, and how long after a time it comes; `None` for never.
     #[must_use]
-    pub fn second_look(&self) -> Option<(SecondLook, Duration)> {
-        let look = self.saved.second_look.as_ref()?;
-        Some((look.into(), self.reach.second_look))
+    pub fn recheck(&self) -> Option<(Recheck, Duration)> {
+        let look = self.saved.recheck.as_ref()?;
+        Some((look.into(), self.retention.recheck))
     }
 
     /// How far re-reading goes back.
     #[must_use]
-    pub fn reach(&self) -> Reach {
-        self.reach
+    pub fn retention(&self) -> Retention {
+        self.retention
     }
 
     /// What became visible late since the state began.
@@ -336,20 +343,20 @@ impl State {
     }
 
     /// An event that is on its way out became visible late.
-    pub fn found_late(&mut self, seconds: u32, look: Look) {
+    pub fn found_late(&mut self, seconds: u32, look: Pass) {
         self.saved.late.add(seconds, look);
     }
 
     /// No re-reading finds what was found in windows that ended before this time.
     fn oldest_needed(&self) -> OffsetDateTime {
-        let Reach {
+        let Retention {
             look_back,
-            second_look,
+            recheck,
             memory,
-        } = self.reach;
-        let memory = memory.max(look_back).max(second_look).max(SHORTEST_MEMORY);
+        } = self.retention;
+        let memory = memory.max(look_back).max(recheck).max(SHORTEST_MEMORY);
         let behind = self.saved.oldest_reading() - memory;
-        let look = self.saved.second_look.as_ref();
+        let look = self.saved.recheck.as_ref();
         look.map_or(behind, |look| behind.min(look.until))
     }
 
@@ -363,7 +370,7 @@ impl State {
 
     /// What held it up when that was last said.
     #[must_use]
-    pub fn held(&self) -> Option<Held> {
+    pub fn held(&self) -> Option<Stalled> {
         self.saved.held
     }
 
@@ -401,7 +408,7 @@ impl State {
     /// # Errors
     /// When it cannot be written and synced.
     pub fn prove(&self) -> Result<()> {
-        self.aside.cut()?;
+        self.quarantine.cut()?;
         self.save()
     }
 
@@ -410,26 +417,26 @@ impl State {
     ///
     /// # Errors
     /// When either cannot be written; the run before still counts then.
-    pub fn commit(&mut self, border: Option<&Border>, receiver: Option<Receiver>) -> Result<()> {
-        let unsaid = self.saved.aside.unsaid;
-        self.saved.aside.unsaid = unsaid.saturating_add(self.aside.commit()?);
-        self.saved.aside.length = self.aside.length();
-        self.saved.identities = self.seen.commit()?;
-        let fits = self.rules.iter().zip(&self.fits);
-        let fits = fits.map(|(rule, fit)| SavedFit {
+    pub fn commit(&mut self, border: Option<&Commit>, receiver: Option<Receiver>) -> Result<()> {
+        let unreported = self.saved.quarantine.unreported;
+        self.saved.quarantine.unreported = unreported.saturating_add(self.quarantine.commit()?);
+        self.saved.quarantine.length = self.quarantine.length();
+        self.saved.identities = self.dedup.commit()?;
+        let rule_stats = self.rules.iter().zip(&self.rule_stats);
+        let rule_stats = rule_stats.map(|(rule, fit)| SavedRuleStats {
             rule: hex(rule),
             tried: fit.tried,
             matched: fit.matched,
         });
-        self.saved.rules = fits.collect();
+        self.saved.rules = rule_stats.collect();
         let gap = match border {
-            None | Some(Border::Here) => None,
-            Some(Border::Held(held)) => {
+            None | Some(Commit::Here) => None,
+            Some(Commit::Stalled(held)) => {
                 self.saved.held = Some(*held);
                 None
             }
-            Some(Border::Resume(resume)) => self.resume_at(resume),
-            Some(Border::Stream(stream)) => {
+            Some(Commit::Resume(resume)) => self.resume_at(resume),
+            Some(Commit::Stream(stream)) => {
                 self.saved.position.until = stream.until;
                 self.saved.stream = SavedStream {
                     open_hours: stream.open.clone(),
@@ -456,9 +463,9 @@ impl State {
         let Resume {
             position,
             gap,
-            second_look,
+            recheck,
         } = resume;
-        let narrow = position.narrow.map(|narrow| SavedNarrow {
+        let narrow = position.narrow.map(|narrow| SavedReducedWindow {
             seconds: narrow.seconds,
             until: narrow.until,
         });
@@ -466,8 +473,8 @@ impl State {
             until: position.until,
             narrow,
         };
-        if let Some(look) = *second_look {
-            self.saved.second_look = Some(look.into());
+        if let Some(look) = *recheck {
+            self.saved.recheck = Some(look.into());
         }
         *gap
     }
@@ -486,31 +493,31 @@ impl State {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(&mut self) -> Result<Unsaid> {
+    pub fn finish(&mut self) -> Result<Unreported> {
         let before = (self.saved.unconfirmed_limit, self.saved.gaps.clone());
         self.saved.unconfirmed_limit = (self.saved.unconfirmed_limit * 2).min(UNCONFIRMED);
-        let unsaid = self.saved.gaps.iter_mut().filter(|gap| !gap.said);
-        let said = unsaid.map(|gap| {
+        let unreported = self.saved.gaps.iter_mut().filter(|gap| !gap.said);
+        let said = unreported.map(|gap| {
             gap.said = true;
             gap.gap()
         });
-        let unsaid = Unsaid {
+        let unreported = Unreported {
             gaps: said.collect(),
-            set_aside: std::mem::take(&mut self.saved.aside.unsaid),
+            quarantined: std::mem::take(&mut self.saved.quarantine.unreported),
         };
-        if self.seen.is_mostly_expired() {
+        if self.dedup.is_mostly_expired() {
             let oldest = self.oldest_needed();
             self.saved.identities_since = self.saved.identities_since.max(oldest);
-            self.saved.identities = self.seen.write_new_file(hour_after(oldest))?;
+            self.saved.identities = self.dedup.write_new_file(hour_after(oldest))?;
             self.save()?;
-            self.saved.identities = self.seen.take_new_file(&self.saved.identities)?;
+            self.saved.identities = self.dedup.take_new_file(&self.saved.identities)?;
             self.save()?;
-        } else if unsaid.set_aside > 0
+        } else if unreported.quarantined > 0
             || before != (self.saved.unconfirmed_limit, self.saved.gaps.clone())
         {
             self.save()?;
         }
-        Ok(unsaid)
+        Ok(unreported)
     }
 
     fn save(&self) -> Result<()> {
@@ -524,18 +531,33 @@ impl State {
 }
 
 /// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
-fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> Saved {
-    let (gaps, receiver, aside, rules) = match before {
-        Some(before) => (before.gaps, before.receiver, before.aside, before.rules),
+fn begin_state(
+    service: &str,
+    start: &StartPoint,
+    retention: Retention,
+    before: Option<SavedState>,
+) -> SavedState {
+    let (gaps, receiver, quarantine, rules) = match before {
+        Some(before) => (
+            before.gaps,
+            before.receiver,
+            before.quarantine,
+            before.rules,
+        ),
         // of a file that is there all the same nothing is to be cut off
         None => {
-            let (length, unsaid) = (u64::MAX, 0);
-            (Vec::new(), None, SavedAside { length, unsaid }, Vec::new())
+            let (length, unreported) = (u64::MAX, 0);
+            (
+                Vec::new(),
+                None,
+                SavedQuarantine { length, unreported },
+                Vec::new(),
+            )
         }
     };
     let from = whole_seconds(start.from);
-    let look = takes_second_looks(start, reach).then(|| SecondLook::beginning_at(from).into());
-    Saved {
+    let look = is_rechecked(start, retention).then(|| Recheck::beginning_at(from).into());
+    SavedState {
         version: VERSION,
         service: service.to_owned(),
         start_time: start.configured,
@@ -545,12 +567,12 @@ fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> S
             narrow: None,
         },
         identities_since: from,
-        identities: Extent::NONE,
-        second_look: look,
+        identities: SavedIndex::NONE,
+        recheck: look,
         held: None,
         late: Late::default(),
         gaps,
-        aside,
+        quarantine,
         rules,
         stream: SavedStream::default(),
         unconfirmed_limit: UNCONFIRMED,
@@ -559,12 +581,12 @@ fn begin(service: &str, start: &Start, reach: Reach, before: Option<Saved>) -> S
 }
 
 /// A backfill reads once.
-fn takes_second_looks(start: &Start, reach: Reach) -> bool {
-    start.range.is_none() && reach.second_look > Duration::ZERO
+fn is_rechecked(start: &StartPoint, retention: Retention) -> bool {
+    start.range.is_none() && retention.recheck > Duration::ZERO
 }
 
 /// Whether nothing was read of a state that began at the oldest time that was kept, and still may.
-fn is_fresh(saved: &Saved, start: &Start) -> bool {
+fn is_fresh(saved: &SavedState, start: &StartPoint) -> bool {
     let begun = saved.identities_since;
     let wanted = saved.range.as_ref().map(|range| range.from);
     let was_moved = wanted
@@ -575,7 +597,7 @@ fn is_fresh(saved: &Saved, start: &Start) -> bool {
 
 /// Removing `start_time` changes nothing; a new or another one starts over, and so does another
 /// range.
-fn is_restart(saved: &Saved, start: &Start) -> bool {
+fn is_restart(saved: &SavedState, start: &StartPoint) -> bool {
     let configured = start.configured.is_some() && start.configured != saved.start_time;
     configured || start.range != saved.range
 }
@@ -585,5 +607,5 @@ fn seen_path(path: &Path) -> PathBuf {
 }
 
 fn aside_path(path: &Path) -> PathBuf {
-    path.with_extension("aside.jsonl")
+    path.with_extension("quarantine.jsonl")
 }

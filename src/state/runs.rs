@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::exit::{Because, Exit};
+use crate::error::{Because, Exit};
 use crate::files;
 
 /// The version of the file that this program writes.

@@ -12,7 +12,7 @@ use proofpull::service::{Kind, SERVICES};
 use serde_json::json;
 
 use crate::simulator::{Event, Line, Rng, sample, wait_until};
-use crate::world::{World, ago, array, seed};
+use crate::test_env::{TestEnv, ago, array, seed};
 
 /// A Python that has devo-sdk; `None`, and said, where there is none and need not be.
 fn python() -> Option<String> {
@@ -35,9 +35,9 @@ fn our_records_are_those_of_devos_own_sender() {
         return;
     };
     let rng = &mut Rng::new(seed());
-    let mut world = World::new();
-    world.devo_table += "pulling_id = false\n";
-    world.start_at(ago(50));
+    let mut env = TestEnv::new();
+    env.devo_table += "pulling_id = false\n";
+    env.start_at(ago(50));
     let mut sent = HashMap::new();
     let services = SERVICES
         .iter()
@@ -46,29 +46,25 @@ fn our_records_are_those_of_devos_own_sender() {
         for number in 0..25 {
             let serial = (kind * 100 + number) as u64;
             let event = event(rng, service.name, serial);
-            world
-                .tap
+            env.tap
                 .add(array(service.name), Event::new(ago(20), event.as_str()));
             sent.insert(serial, (service.tag, event));
         }
-        world.run(service.name, &[]).assert_status(0);
+        env.run(service.name, &[]).assert_status(0);
     }
-    let ours = sorted(world.devo.lines());
+    let ours = sorted(env.devo.lines());
     assert_eq!(ours.len(), sent.len());
 
-    world.devo.clear();
+    env.devo.clear();
     let mut records = String::new();
     for line in &ours {
         let (tag, message) = &sent[&sample::serial_of(line).unwrap()];
         let record = json!({ "date": Line::of(line).time, "hostname": "test", "tag": tag, "message": message });
         records += &format!("{record}\n");
     }
-    send(&python, &world, &records);
-    wait_until(
-        || world.devo.count() >= ours.len(),
-        "the records of devo-sdk",
-    );
-    let theirs = sorted(world.devo.lines());
+    send(&python, &env, &records);
+    wait_until(|| env.devo.count() >= ours.len(), "the records of devo-sdk");
+    let theirs = sorted(env.devo.lines());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         let [ours, theirs] = [ours, theirs].map(|line| String::from_utf8_lossy(line));
         assert_eq!(ours, theirs);
@@ -98,16 +94,16 @@ fn sorted(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     lines
 }
 
-fn send(python: &str, world: &World, records: &str) {
-    let address = world.devo.address();
+fn send(python: &str, env: &TestEnv, records: &str) {
+    let address = env.devo.address();
     let (host, port) = address.split_once(':').unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/devo_sdk/send.py");
     let mut command = Command::new(python);
     command.arg(script).args([host, port]);
     command.args([
-        world.certs.client_key(),
-        world.certs.client_cert(),
-        world.certs.ca(),
+        env.certs.client_key(),
+        env.certs.client_cert(),
+        env.certs.ca(),
     ]);
     command
         .stdin(Stdio::piped())

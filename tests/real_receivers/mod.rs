@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::Duration as Wait;
 
 use crate::simulator::{Event, Line, Rng, wait_until};
-use crate::world::{Run, Running, World, ago, array, each, seed};
+use crate::test_env::{Run, Running, TestEnv, ago, array, each, seed};
 
 const SERVICE: &str = "tap-messages-delivered";
 const EVENTS: usize = 20_000;
@@ -121,8 +121,8 @@ struct Receiver {
 
 impl Receiver {
     /// Starts one that speaks this version of TLS, and lets the world's program deliver to it.
-    fn start(installed: &Installed, version: &str, world: &mut World) -> Receiver {
-        let dir = world.dir.path().join("receiver");
+    fn start(installed: &Installed, version: &str, env: &mut TestEnv) -> Receiver {
+        let dir = env.dir.path().join("receiver");
         std::fs::create_dir(&dir).unwrap();
         let mut receiver = Receiver {
             installed: installed.clone(),
@@ -133,7 +133,7 @@ impl Receiver {
         // another program may have taken the port since it was found free
         for _ in 0..20 {
             receiver.port = free_port(&mut Rng::new(seed()));
-            receiver.configure(version, world);
+            receiver.configure(version, env);
             if receiver.run() {
                 break;
             }
@@ -143,14 +143,14 @@ impl Receiver {
             "it does not start: {}",
             receiver.said()
         );
-        let simulated = format!("address = {:?}", world.devo.address());
+        let simulated = format!("address = {:?}", env.devo.address());
         let real = format!("address = \"localhost:{}\"", receiver.port);
-        world.devo_table = world.devo_table.replace(&simulated, &real);
-        world.devo_table += "pulling_id = false\n";
+        env.devo_table = env.devo_table.replace(&simulated, &real);
+        env.devo_table += "pulling_id = false\n";
         receiver
     }
 
-    fn configure(&self, version: &str, world: &World) {
+    fn configure(&self, version: &str, env: &TestEnv) {
         let kind = self.installed.kind;
         let driver = if kind == Kind::RsyslogOpenSsl {
             "ossl"
@@ -160,9 +160,9 @@ impl Receiver {
         let path = |path: PathBuf| path.display().to_string();
         let values = [
             ("DIR", path(self.dir.clone())),
-            ("CA", path(world.certs.ca())),
-            ("CERT", path(world.certs.server_cert())),
-            ("KEY", path(world.certs.server_key())),
+            ("CA", path(env.certs.ca())),
+            ("CERT", path(env.certs.server_cert())),
+            ("KEY", path(env.certs.server_key())),
             ("DRIVER", driver.to_owned()),
             ("VERSION", kind.version(version)),
             ("PORT", self.port.to_string()),
@@ -247,16 +247,15 @@ fn free_port(rng: &mut Rng) -> u16 {
 }
 
 /// Puts [`EVENTS`] events into TAP, evenly over some hours, and returns them. One in 400 has 70 kB.
-fn fill(world: &mut World, hours: i64) -> Vec<Vec<u8>> {
+fn fill(env: &mut TestEnv, hours: i64) -> Vec<Vec<u8>> {
     let (from, to) = (ago(hours * 60), ago(2));
     let events: Vec<Vec<u8>> = (0..EVENTS).map(event).collect();
     for (serial, event) in events.iter().enumerate() {
         let created = from + (to - from) * serial as f64 / EVENTS as f64;
-        world
-            .tap
+        env.tap
             .add(array(SERVICE), Event::new(created, event.as_slice()));
     }
-    world.start_at(from);
+    env.start_at(from);
     events
 }
 
@@ -314,10 +313,10 @@ fn real_receivers_get_every_event_once_and_byte_for_byte() {
     let named =
         ways.map(|(found, version)| (format!("{:?} TLS {version}", found.kind), (found, version)));
     each(named, |(installed, version)| {
-        let mut world = World::new();
-        let events = fill(&mut world, 3);
-        let mut receiver = Receiver::start(&installed, version, &mut world);
-        let run = world.run(SERVICE, &["-vv"]);
+        let mut env = TestEnv::new();
+        let events = fill(&mut env, 3);
+        let mut receiver = Receiver::start(&installed, version, &mut env);
+        let run = env.run(SERVICE, &["-vv"]);
         run.assert_status(0).assert_says("caught up");
         assert_eq!(run.count("delivered"), EVENTS as u64);
         let spoken = format!("TLSv{}", version.replace('.', "_"));
@@ -348,13 +347,13 @@ fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
     let named = installed().map(|found| (format!("{:?}", found.kind), found));
     each(named, |installed| {
         let rng = &mut Rng::new(seed);
-        let mut world = World::new();
+        let mut env = TestEnv::new();
         let version = *rng.pick(&["1.2", "1.3"]);
-        let events = fill(&mut world, HOURS);
-        let mut receiver = Receiver::start(&installed, version, &mut world);
+        let events = fill(&mut env, HOURS);
+        let mut receiver = Receiver::start(&installed, version, &mut env);
         let stored = |receiver: &Receiver| count(&receiver.stored(), &events);
         let (mut before, mut failed) = (0, 0);
-        let mut run = world.start(SERVICE, &[]);
+        let mut run = env.start(SERVICE, &[]);
         for _ in 0..RESTARTS {
             let size = receiver.size() + 1 + rng.bits() % 500_000;
             wait_until(|| receiver.size() >= size || run.is_over(), "some events");
@@ -377,12 +376,12 @@ fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
                     ended.stderr
                 );
                 (before, failed) = (arrived, failed + 1);
-                run = world.start(SERVICE, &[]);
+                run = env.start(SERVICE, &[]);
             }
         }
         let mut last = run.wait();
         while broke(&last) {
-            last = world.run(SERVICE, &[]);
+            last = env.run(SERVICE, &[]);
         }
         last.assert_status(0).assert_says("caught up");
         receiver.stop();

@@ -10,7 +10,7 @@ use time::macros::format_description;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use super::certs::{Certs, Pair, server_config};
-use super::desk::{Desk, Refused, Request, Style, instant, refuse};
+use super::fake_api::{FakeApi, Refused, Request, Style, instant, refuse};
 use super::http::{Asked, Content, Fault, Server};
 use super::listen::loopback;
 use super::rng::Rng;
@@ -23,7 +23,7 @@ pub const USAGE_DATA: &str = "/api/v2/reporting/usage-data";
 
 /// Isolation on a port of the loopback, until dropped.
 pub struct Isolation {
-    desk: Arc<Desk<Store>>,
+    fake_api: Arc<FakeApi<Store>>,
     server: Server,
     url: String,
 }
@@ -80,10 +80,14 @@ impl Isolation {
         let listener = loopback(false);
         let url = format!("{origin}:{}", listener.local_addr().unwrap().port());
         let tls = pair.map(|pair| Arc::new(server_config(pair, None, rustls::ALL_VERSIONS)));
-        let desk = Arc::new(Desk::new(Store::default()));
-        let answering = Arc::clone(&desk);
+        let fake_api = Arc::new(FakeApi::new(Store::default()));
+        let answering = Arc::clone(&fake_api);
         let server = Server::start(listener, tls, move |asked| answering.answer(asked));
-        Self { desk, server, url }
+        Self {
+            fake_api,
+            server,
+            url,
+        }
     }
 
     /// The whole address.
@@ -158,26 +162,26 @@ impl Isolation {
 
     /// Everything asked since the start, or since it was forgotten.
     pub fn requests(&self) -> Vec<Request> {
-        self.desk.requests()
+        self.fake_api.requests()
     }
 
     /// Forgets what was asked.
     pub fn forget_requests(&self) {
-        self.desk.forget_requests();
+        self.fake_api.forget_requests();
     }
 
     /// Asked for every request, with its number since this script was set: what goes wrong.
     pub fn script(&self, script: impl FnMut(&Request, usize) -> Option<Fault> + Send + 'static) {
-        self.desk.set_script(Some(Box::new(script)));
+        self.fake_api.set_script(Some(Box::new(script)));
     }
 
     /// From now on all goes well.
     pub fn no_script(&self) {
-        self.desk.set_script(None);
+        self.fake_api.set_script(None);
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        self.desk.store()
+        self.fake_api.store()
     }
 }
 
@@ -224,7 +228,7 @@ impl Default for Store {
     }
 }
 
-impl super::desk::Store for Store {
+impl super::fake_api::Store for Store {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc() + self.clock_offset
     }

@@ -13,8 +13,8 @@
 )]
 
 mod certs;
-mod desk;
 mod devo;
+mod fake_api;
 mod http;
 pub mod isolation;
 mod listen;
@@ -28,13 +28,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use certs::{Certs, OtherCa, Pair};
-pub use desk::{Request, Style};
 pub use devo::{
     Behaviour, ConnectionReport, Devo, Ended, Line, Options, Versions, host_of, tag_of,
 };
+pub use fake_api::{Request, Style};
 pub use http::{Fault, Framing};
 pub use isolation::{API_KEY, Isolation, Jobs};
-pub use pod::{Asked as PodAsked, CLUSTER, Ends, Pod, STREAMS, TOKEN, Trouble, pod_event};
+pub use pod::{Asked as PodAsked, CLUSTER, Ends, Pod, STREAMS, StreamFault, TOKEN, pod_event};
 pub use proxy::Proxy;
 pub use rng::Rng;
 pub use sample::{Body, Event, scenario};

@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::certs::{Certs, Pair, server_config};
-use super::desk::http_date;
+use super::fake_api::http_date;
 use super::http::{Asked as Request, Wire};
 use super::listen::{Listening, loopback};
 use super::rng::Rng;
@@ -63,7 +63,7 @@ pub struct Asked {
 
 /// What goes wrong with a session.
 #[derive(Debug, Clone)]
-pub enum Trouble {
+pub enum StreamFault {
     /// Another answer than 101.
     Status(u16, &'static str),
     /// It ends after so many frames with events.
@@ -98,7 +98,7 @@ struct Shared {
     script: Mutex<Option<Box<Script>>>,
 }
 
-type Script = dyn FnMut(&Asked, usize) -> Option<Trouble> + Send;
+type Script = dyn FnMut(&Asked, usize) -> Option<StreamFault> + Send;
 type Text = Arc<[u8]>;
 
 struct Store {
@@ -294,7 +294,10 @@ impl Pod {
     }
 
     /// The script says of every question, with its number, what goes wrong.
-    pub fn script(&self, script: impl FnMut(&Asked, usize) -> Option<Trouble> + Send + 'static) {
+    pub fn script(
+        &self,
+        script: impl FnMut(&Asked, usize) -> Option<StreamFault> + Send + 'static,
+    ) {
         *lock(&self.shared.script) = Some(Box::new(script));
     }
 
@@ -481,7 +484,7 @@ impl Shared {
             .as_mut()
             .and_then(|script| script(&asked, number));
         let (status, body) = match (&trouble, status) {
-            (Some(Trouble::Status(status, body)), _) => (*status, *body),
+            (Some(StreamFault::Status(status, body)), _) => (*status, *body),
             // of two that came at once, one is too late
             (_, 101) if !self.take_session(&asked.stream) => {
                 (409, "Exceeded maximum number of sessions per token\r\n")
@@ -528,16 +531,16 @@ impl Shared {
         free
     }
 
-    fn talk(&self, wire: Wire, asked: &Asked, trouble: Option<Trouble>) -> io::Result<Over> {
+    fn talk(&self, wire: Wire, asked: &Asked, trouble: Option<StreamFault>) -> io::Result<Over> {
         let (mut part, mut end) = (100, None);
         let mut frames = Frames::new(wire, lock(&self.store).plain)?;
         match trouble {
-            Some(Trouble::Part(percent)) => part = percent,
-            Some(Trouble::After(count, how)) => end = Some((count, how)),
-            Some(Trouble::First(bytes)) => frames.raw(&bytes)?,
-            Some(Trouble::NoPongs) => frames.answer_no_pings(),
-            Some(Trouble::Pings) => return frames.ping_on().map(|()| Over::Cut),
-            Some(Trouble::Status(..)) | None => {}
+            Some(StreamFault::Part(percent)) => part = percent,
+            Some(StreamFault::After(count, how)) => end = Some((count, how)),
+            Some(StreamFault::First(bytes)) => frames.raw(&bytes)?,
+            Some(StreamFault::NoPongs) => frames.answer_no_pings(),
+            Some(StreamFault::Pings) => return frames.ping_on().map(|()| Over::Cut),
+            Some(StreamFault::Status(..)) | None => {}
         }
         match asked.hours {
             Some(_) => {

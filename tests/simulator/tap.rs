@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use super::certs::{Certs, Pair, server_config};
-use super::desk::Store as _;
-use super::desk::{Desk, Refused, Request, Style, decoded, refuse};
+use super::fake_api::Store as _;
+use super::fake_api::{FakeApi, Refused, Request, Style, decoded, refuse};
 use super::http::{Asked, Content, Fault, Server};
 use super::listen::loopback;
 use super::rng::Rng;
@@ -26,7 +26,7 @@ pub const SECRET: &str = "tap-secret-6f1d2c";
 
 /// TAP on a port of the loopback, until dropped.
 pub struct Tap {
-    desk: Arc<Desk<Store>>,
+    fake_api: Arc<FakeApi<Store>>,
     server: Server,
     url: String,
 }
@@ -66,10 +66,14 @@ impl Tap {
 
     fn serve(listener: TcpListener, url: String, pair: Option<&Pair>) -> Self {
         let tls = pair.map(|pair| Arc::new(server_config(pair, None, rustls::ALL_VERSIONS)));
-        let desk = Arc::new(Desk::new(Store::default()));
-        let answering = Arc::clone(&desk);
+        let fake_api = Arc::new(FakeApi::new(Store::default()));
+        let answering = Arc::clone(&fake_api);
         let server = Server::start(listener, tls, move |asked| answering.answer(asked));
-        Self { desk, server, url }
+        Self {
+            fake_api,
+            server,
+            url,
+        }
     }
 
     /// The base URL.
@@ -198,26 +202,26 @@ impl Tap {
 
     /// Everything asked since the start, or since it was forgotten.
     pub fn requests(&self) -> Vec<Request> {
-        self.desk.requests()
+        self.fake_api.requests()
     }
 
     /// Forgets what was asked, but not for the quota.
     pub fn forget_requests(&self) {
-        self.desk.forget_requests();
+        self.fake_api.forget_requests();
     }
 
     /// Asked for every request, with its number since this script was set: what goes wrong.
     pub fn script(&self, script: impl FnMut(&Request, usize) -> Option<Fault> + Send + 'static) {
-        self.desk.set_script(Some(Box::new(script)));
+        self.fake_api.set_script(Some(Box::new(script)));
     }
 
     /// From now on all goes well.
     pub fn no_script(&self) {
-        self.desk.set_script(None);
+        self.fake_api.set_script(None);
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        self.desk.store()
+        self.fake_api.store()
     }
 }
 
@@ -257,7 +261,7 @@ impl Default for Store {
     }
 }
 
-impl super::desk::Store for Store {
+impl super::fake_api::Store for Store {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc() + self.clock_offset
     }

@@ -14,18 +14,18 @@ use std::time::{Duration as Wait, Instant};
 use anyhow::{Context, Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
-use super::api::{Api, Reading, Words};
-use super::plan::Step;
-use super::windows::{Next as Turned, Windows};
-use super::{Opening, Source, Turn};
+use super::http_api::{Api, ErrorHints, Reading};
+use super::plan::WindowRequest;
+use super::windows::{PollStep as Turned, WindowPoller};
+use super::{OpenContext, PollContext, Source};
 use crate::config::{Settings, Url};
-use crate::event::{Asked, Batch, Record};
-use crate::exit::{Because, Exit, Hint, fail};
-use crate::http::Dropped;
+use crate::error::{Because, Exit, Hint, fail};
 use crate::json_stream::{Broken, Splitter};
+use crate::net::http::Dropped;
+use crate::pipeline::batch::{Batch, Record, RequestId};
 use crate::quota::Pool;
 use crate::secret;
-use crate::window::{Rule, utc};
+use crate::window::{WindowLimits, utc};
 use page::Page;
 
 /// So many records to a page; the API takes no more.
@@ -52,7 +52,7 @@ const DATA: &[&str] = &["data"];
 const MEMBERS: &[&str] = &["status", "jobId", "pageToken", "total", "data"];
 
 /// What helps, for Isolation.
-const WORDS: Words = Words {
+const WORDS: ErrorHints = ErrorHints {
     api: "Isolation API",
     denied: "[ApiError 403] ",
     refused: "",
@@ -72,8 +72,8 @@ pub(super) static POOL: Pool = Pool {
 
 /// What the API accepts: a day at most, ending `window_offset` before its present, since it records
 /// with a delay; it keeps 30 days, of which an hour is left as headroom.
-pub(super) fn rule(settings: &Settings) -> Rule {
-    Rule {
+pub(super) fn limits(settings: &Settings) -> WindowLimits {
+    WindowLimits {
         shortest: Duration::minutes(1),
         longest: Duration::DAY,
         keep: Duration::hours(30 * 24 - 1),
@@ -87,9 +87,9 @@ pub(super) fn rule(settings: &Settings) -> Rule {
 ///
 /// # Errors
 /// When `[isolation]` is missing, or its key cannot be read or be one.
-pub(super) fn open(opening: &Opening<'_>, url: &str) -> Result<Isolation> {
-    let name = opening.service.name;
-    let Some(sign_in) = &opening.config.isolation else {
+pub(super) fn open(context: &OpenContext<'_>, url: &str) -> Result<Isolation> {
+    let name = context.service.name;
+    let Some(sign_in) = &context.config.isolation else {
         let message = format!("running {name}: the configuration has no table [isolation]");
         return fail(Exit::Config, message).hint(WORDS.unknown);
     };
@@ -99,11 +99,11 @@ pub(super) fn open(opening: &Opening<'_>, url: &str) -> Result<Isolation> {
             .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
     };
     let built_in = || Url::parse(url).map_err(|said| anyhow!("{url} {said}"));
-    let url = opening.settings.url.clone().map_or_else(built_in, Ok)?;
+    let url = context.settings.url.clone().map_or_else(built_in, Ok)?;
     Ok(Isolation {
-        api: Api::new(opening, url, (bearer, key), &WORDS)?,
-        windows: Windows::new(rule(opening.settings), opening),
-        patience: opening.network.timeout() * SILENCES,
+        api: Api::new(context, url, (bearer, key), &WORDS)?,
+        windows: WindowPoller::new(limits(context.settings), context),
+        job_timeout: context.network.timeout() * SILENCES,
         job: None,
     })
 }
@@ -112,17 +112,17 @@ pub(super) fn open(opening: &Opening<'_>, url: &str) -> Result<Isolation> {
 #[derive(Debug)]
 pub struct Isolation {
     api: Api,
-    windows: Windows,
+    windows: WindowPoller,
     /// How long a job may take until it is completed, and then until each of its pages is there.
-    patience: Wait,
+    job_timeout: Wait,
     job: Option<Job>,
 }
 
 /// A window that was asked for.
 #[derive(Debug)]
 struct Job {
-    step: Step,
-    asked: Asked,
+    step: WindowRequest,
+    request: RequestId,
     /// The server's time when it was asked for.
     server: Option<OffsetDateTime>,
     id: Option<String>,
@@ -135,12 +135,12 @@ struct Job {
     /// Whether a part of the answer that is being read was handed over already.
     in_pieces: bool,
     page: Page,
-    next: Next,
+    next: JobStep,
 }
 
 /// What is next in a job, once its page was handed over.
 #[derive(Debug)]
-enum Next {
+enum JobStep {
     /// To let the cycle confirm what it has, since a wait follows.
     Confirm(Wait),
     Wait(Wait),
@@ -154,41 +154,41 @@ impl Source for Isolation {
         self.windows.ahead()
     }
 
-    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>> {
         let mut job = match self.job.take() {
             Some(job) => job,
-            None => match self.windows.next(turn)? {
+            None => match self.windows.next(context)? {
                 Some(Turned::Ask(step)) => {
-                    let booked = turn.quota.book(turn.now);
+                    let booked = context.quota.book(context.now);
                     booked.with_context(|| format!("asking for {step}"))?;
                     Job::new(step, self.windows.ask(step))
                 }
-                Some(Turned::GiveUp(_, border)) => {
+                Some(Turned::GiveUp(_, commit)) => {
                     return Ok(Some(Batch {
-                        border: Some(border),
+                        commit: Some(commit),
                         ..Batch::default()
                     }));
                 }
                 None => return Ok(None),
             },
         };
-        let mut batch = match self.step(&mut job, turn) {
-            Ok(()) => job.batch(&self.windows, turn),
+        let mut batch = match self.step(&mut job, context) {
+            Ok(()) => job.batch(&self.windows, context),
             Err(error) => {
                 let error = error.context(format!("pulling {} from {}", job.step, self.api.url));
-                let border = match error.is::<Over>() {
+                let commit = match error.is::<Over>() {
                     true => self.windows.leave_to_the_next_run(job.step, error),
                     false => self.windows.give_up(job.step, error),
                 };
                 return Ok(Some(Batch {
-                    border: Some(border),
+                    commit: Some(commit),
                     ..Batch::default()
                 }));
             }
         };
         match job.next {
-            Next::End if !job.page.is_open() => {
-                batch.border = Some(self.windows.complete(job.step, job.server, turn));
+            JobStep::End if !job.page.is_open() => {
+                batch.commit = Some(self.windows.complete(job.step, job.server, context));
             }
             _ => self.job = Some(job),
         }
@@ -198,28 +198,28 @@ impl Source for Isolation {
 
 impl Isolation {
     /// Goes on with a job, unless there is something to hand over.
-    fn step(&mut self, job: &mut Job, turn: &mut Turn<'_>) -> Result<()> {
+    fn step(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<()> {
         if job.page.is_open() {
             return Ok(());
         }
-        let mut reading = match std::mem::replace(&mut job.next, Next::End) {
-            Next::End => return Ok(()),
-            Next::Confirm(wait) => {
-                job.next = Next::Wait(wait);
+        let mut reading = match std::mem::replace(&mut job.next, JobStep::End) {
+            JobStep::End => return Ok(()),
+            JobStep::Confirm(wait) => {
+                job.next = JobStep::Wait(wait);
                 return Ok(());
             }
-            Next::Wait(wait) => {
-                turn.stop.sleep(wait);
-                job.next = Next::Ask;
+            JobStep::Wait(wait) => {
+                context.shutdown.sleep(wait);
+                job.next = JobStep::Ask;
                 return Ok(());
             }
-            Next::Ask => Box::new(self.ask(job, turn)?),
-            Next::Read(reading) => reading,
+            JobStep::Ask => Box::new(self.ask(job, context)?),
+            JobStep::Read(reading) => reading,
         };
-        match self.api.read_on(&mut reading, BATCH, turn.stop) {
+        match self.api.read_on(&mut reading, BATCH, context.shutdown) {
             Ok(false) => {
                 job.hold(&mut reading);
-                job.next = Next::Read(reading);
+                job.next = JobStep::Read(reading);
                 Ok(())
             }
             Ok(true) => self.judge(job, *reading, Ok(())),
@@ -231,7 +231,7 @@ impl Isolation {
     }
 
     /// Asks for the job, for news of it or for its next page: always with the same window.
-    fn ask(&mut self, job: &mut Job, turn: &mut Turn<'_>) -> Result<Reading> {
+    fn ask(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<Reading> {
         let [from, to] = [job.step.window.from, job.step.window.to].map(as_asked);
         let mut query = vec![
             ("from", from.as_str()),
@@ -242,15 +242,15 @@ impl Isolation {
         let token = job.page_token.iter();
         query.extend(job_id.chain(token.map(|token| ("pageToken", token.as_str()))));
         let started = Instant::now();
-        let mut answer = self.api.get(&query, turn.tally)?;
+        let mut answer = self.api.get(&query, context.counters)?;
         if let Some(date) = answer.date {
             self.windows
-                .compare_clocks(date, turn.now + started.elapsed());
+                .compare_clocks(date, context.now + started.elapsed());
             job.server.get_or_insert(date);
         }
         match answer.status {
             200 => Ok(Reading::new(answer, Splitter::keeping(DATA, MEMBERS))),
-            _ => Err(self.api.refusal(&mut answer, turn)?),
+            _ => Err(self.api.refusal(&mut answer, context)?),
         }
     }
 
@@ -296,14 +296,14 @@ impl Isolation {
                 .unexpected(&mut reading.answer, &format!("{said} and has no jobId")));
         }
         let waited = job.since.elapsed();
-        let Some(left) = self.patience.checked_sub(waited) else {
+        let Some(left) = self.job_timeout.checked_sub(waited) else {
             let said = format!("{said}, not COMPLETED after {} s", waited.as_secs());
             let hint = "the next run asks for less at once; where jobs are always slow, set a longer [http] timeout";
             return Err(over(&said, hint));
         };
         let wait = wait_after(job.looks).min(left);
         job.looks += 1;
-        job.next = Next::Confirm(wait);
+        job.next = JobStep::Confirm(wait);
         Ok(())
     }
 
@@ -320,7 +320,7 @@ impl Isolation {
                 let said = "the answer has a pageToken that came before";
                 return Err(self.api.unexpected(&mut reading.answer, said));
             }
-            job.next = Next::Confirm(Wait::ZERO);
+            job.next = JobStep::Confirm(Wait::ZERO);
         }
         job.page_token = token;
         Ok(())
@@ -328,10 +328,10 @@ impl Isolation {
 }
 
 impl Job {
-    fn new(step: Step, asked: Asked) -> Job {
+    fn new(step: WindowRequest, request: RequestId) -> Job {
         Job {
             step,
-            asked,
+            request,
             server: None,
             id: None,
             page_token: None,
@@ -340,7 +340,7 @@ impl Job {
             looks: 0,
             in_pieces: false,
             page: Page::default(),
-            next: Next::Ask,
+            next: JobStep::Ask,
         }
     }
 
@@ -358,9 +358,9 @@ impl Job {
     }
 
     /// The next records of the page.
-    fn batch(&mut self, windows: &Windows, turn: &mut Turn<'_>) -> Batch {
+    fn batch(&mut self, windows: &WindowPoller, context: &mut PollContext<'_>) -> Batch {
         let mut batch = Batch {
-            asked: self.asked,
+            request: self.request,
             ..Batch::default()
         };
         if !self.page.is_open() {
@@ -368,13 +368,13 @@ impl Job {
         }
         batch.text.reserve(BATCH + BATCH / 8);
         while batch.text.len() < BATCH
-            && let Some(visit) = self.page.next()
+            && let Some(record) = self.page.next()
         {
-            turn.tally.unreadable += u64::from(!visit.is_readable());
-            let date = visit.date.map(utc);
+            context.counters.unreadable += u64::from(!record.is_readable());
+            let date = record.date.map(utc);
             let late = windows.seconds_late(date.as_deref());
-            let identity = visit.identity();
-            batch.text.extend_from_slice(visit.text);
+            let identity = record.identity();
+            batch.text.extend_from_slice(record.text);
             let end = u32::try_from(batch.text.len()).unwrap_or(u32::MAX);
             batch.records.push(Record {
                 end,

@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 
 use crate::digest;
-use crate::event::Identity;
-use crate::source::api::each;
+use crate::pipeline::batch::EventId;
+use crate::source::http_api::each;
 use crate::source::wire_time;
 
 /// Records that are held until they are handed over, sorted.
@@ -21,12 +21,12 @@ pub(super) struct Page {
     parts: Vec<Vec<u8>>,
     bytes: usize,
     /// Where each record lies; once they are sorted, the next one last.
-    order: Vec<Place>,
+    order: Vec<RecordSpan>,
     is_sorted: bool,
 }
 
 #[derive(Debug)]
-struct Place {
+struct RecordSpan {
     date: Option<OffsetDateTime>,
     part: usize,
     start: u32,
@@ -35,7 +35,7 @@ struct Place {
 
 /// A record of a page.
 #[derive(Debug)]
-pub(super) struct Visit<'a> {
+pub(super) struct UsageRecord<'a> {
     pub(super) text: &'a [u8],
     /// When it was, if it says so.
     pub(super) date: Option<OffsetDateTime>,
@@ -48,7 +48,7 @@ impl Page {
         let part = self.parts.len();
         self.order.extend(each(&text, ends).map(|record| {
             let end = start + record.len();
-            let place = Place {
+            let place = RecordSpan {
                 date: date(record),
                 part,
                 start: u32::try_from(start).unwrap_or(u32::MAX),
@@ -81,33 +81,33 @@ impl Page {
     }
 
     /// The next record of those that are to be handed over.
-    pub(super) fn next(&mut self) -> Option<Visit<'_>> {
-        let Place {
+    pub(super) fn next(&mut self) -> Option<UsageRecord<'_>> {
+        let RecordSpan {
             date,
             part,
             start,
             end,
         } = self.is_sorted.then(|| self.order.pop()).flatten()?;
         let text = &self.parts[part][start as usize..end as usize];
-        Some(Visit { text, date })
+        Some(UsageRecord { text, date })
     }
 }
 
 #[derive(Deserialize)]
-struct Dated<'a> {
+struct UsageDate<'a> {
     #[serde(borrow, default)]
     date: Option<Cow<'a, str>>,
 }
 
 fn date(record: &[u8]) -> Option<OffsetDateTime> {
-    let Dated { date } = serde_json::from_slice(record).ok()?;
+    let UsageDate { date } = serde_json::from_slice(record).ok()?;
     wire_time::parse(&date?)
 }
 
-impl Visit<'_> {
+impl UsageRecord<'_> {
     /// What it is recognised by.
-    pub(super) fn identity(&self) -> Identity {
-        Identity::Canonical(digest::canonical(self.text, &["categories"]))
+    pub(super) fn identity(&self) -> EventId {
+        EventId::Content(digest::canonical(self.text, &["categories"]))
     }
 
     /// Whether it is JSON.
@@ -144,8 +144,8 @@ mod tests {
         ];
         let mut page = page(&records);
         let mut found = Vec::new();
-        while let Some(visit) = page.next() {
-            found.push(String::from_utf8_lossy(visit.text).into_owned());
+        while let Some(record) = page.next() {
+            found.push(String::from_utf8_lossy(record.text).into_owned());
         }
         let expected = [3, 5, 6, 1, 2, 0, 4].map(|at: usize| records[at]);
         assert_eq!(found, expected);
@@ -155,15 +155,18 @@ mod tests {
     #[test]
     fn a_visit_is_all_that_it_says_whatever_the_order_of_keys_and_categories() {
         let identity = |text: &str| page(&[text]).next().unwrap().identity();
-        let visit = r#"{"url":"u","date":"d","categories":["a","b"]}"#;
+        let record = r#"{"url":"u","date":"d","categories":["a","b"]}"#;
         assert_eq!(
-            identity(visit),
+            identity(record),
             identity(r#"{"date":"d", "categories":["b", "a"],"url":"u"}"#)
         );
         for other in ["\"x\"", "\"d2\"", "null"] {
-            assert_ne!(identity(visit), identity(&visit.replace("\"d\"", other)));
+            assert_ne!(identity(record), identity(&record.replace("\"d\"", other)));
         }
-        assert_ne!(identity(visit), identity(&visit.replace("\"b\"", "\"c\"")));
+        assert_ne!(
+            identity(record),
+            identity(&record.replace("\"b\"", "\"c\""))
+        );
     }
 
     #[test]
@@ -186,7 +189,7 @@ mod tests {
         ];
         for (record, digest) in golden {
             match page(&[record]).next().unwrap().identity() {
-                Identity::Canonical(found) => assert_eq!(digest::hex(&found), digest, "{record}"),
+                EventId::Content(found) => assert_eq!(digest::hex(&found), digest, "{record}"),
                 other => panic!("{other:?}: {record}"),
             }
         }

@@ -11,13 +11,13 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::digest::{self, Hasher};
-use crate::event::Digest;
+use crate::pipeline::batch::Digest;
 use crate::source::wire_time;
-use crate::treat::Treat;
+use crate::transform::Transform;
 
 /// What was found out about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct PodEvent {
     /// What it is recognised by.
     pub digest: Digest,
     /// Its time, where it can be read.
@@ -30,28 +30,28 @@ pub struct Found {
 
 /// Looks at an event as it came.
 #[must_use]
-pub fn identify(event: &[u8]) -> Found {
+pub fn identify(event: &[u8]) -> PodEvent {
     let text = std::str::from_utf8(event);
     let utf8 = text.is_ok();
     if let Some(found) = text.ok().and_then(|text| read(text, event)) {
         return found;
     }
     let mut repaired = Vec::with_capacity(event.len());
-    Treat::default().write(event, &mut repaired, &mut []);
+    Transform::default().write(event, &mut repaired, &mut []);
     let found = std::str::from_utf8(&repaired)
         .ok()
         .and_then(|text| read(text, event));
-    let unreadable = Found {
+    let unreadable = PodEvent {
         digest: digest::canonical(event, &[]),
         time: None,
         readable: false,
         utf8,
     };
-    found.map_or(unreadable, |found| Found { utf8, ..found })
+    found.map_or(unreadable, |found| PodEvent { utf8, ..found })
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct PodFields<'a> {
     #[serde(borrow)]
     guid: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -61,8 +61,8 @@ struct Fields<'a> {
 }
 
 /// `event` is the text as it came.
-fn read(text: &str, event: &[u8]) -> Option<Found> {
-    let Fields { guid, id, ts } = serde_json::from_str(text).ok()?;
+fn read(text: &str, event: &[u8]) -> Option<PodEvent> {
+    let PodFields { guid, id, ts } = serde_json::from_str(text).ok()?;
     let ts = ts.and_then(filled);
     let time = ts.as_deref().and_then(wire_time::parse);
     let digest = match (guid.and_then(filled).or_else(|| id.and_then(filled)), &ts) {
@@ -77,7 +77,7 @@ fn read(text: &str, event: &[u8]) -> Option<Found> {
         }
         _ => digest::canonical(event, &[]),
     };
-    Some(Found {
+    Some(PodEvent {
         digest,
         time,
         readable: true,
@@ -88,10 +88,10 @@ fn read(text: &str, event: &[u8]) -> Option<Found> {
 /// The text of a value that says something; one that is no string stands for its spelling.
 fn filled(value: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    struct PodText<'a>(#[serde(borrow)] Cow<'a, str>);
     let text = match value.get() {
         "null" => return None,
-        text if text.starts_with('"') => serde_json::from_str::<Text>(text).ok()?.0,
+        text if text.starts_with('"') => serde_json::from_str::<PodText>(text).ok()?.0,
         other => Cow::Borrowed(other),
     };
     (!text.is_empty()).then_some(text)
@@ -101,11 +101,11 @@ fn filled(value: &RawValue) -> Option<Cow<'_, str>> {
 mod tests {
     use super::*;
 
-    fn of(event: &str) -> Found {
+    fn of(event: &str) -> PodEvent {
         identify(event.as_bytes())
     }
 
-    fn at(ts: &str) -> Found {
+    fn at(ts: &str) -> PodEvent {
         of(&format!(r#"{{"guid":"a","ts":"{ts}"}}"#))
     }
 

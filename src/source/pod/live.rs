@@ -7,14 +7,14 @@ use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::archive::hour_end;
-use super::hours::HOUR;
-use super::session::{Filled, Filling, fill};
-use super::{Pod, Reading};
+use super::archive_policy::HOUR;
+use super::session::{ReadLimits, ReadOutcome, read_batch};
+use super::{Pod, PodPhase};
 use crate::config::Mode;
-use crate::event::{self, Asked, Batch, Border, Gap, Identity, Look};
-use crate::source::Turn;
-use crate::stop::Stop;
-use crate::websocket::WebSocket;
+use crate::net::websocket::WebSocket;
+use crate::pipeline::batch::{self, Batch, Commit, EventId, Gap, Pass, RequestId};
+use crate::shutdown::Shutdown;
+use crate::source::PollContext;
 
 /// A batch is handed over at about this size.
 const BATCH: usize = 4 * 1024 * 1024;
@@ -43,94 +43,99 @@ pub(super) struct Live {
 }
 
 impl Pod {
-    pub(super) fn open_live(&mut self, turn: &mut Turn) -> Result<Batch> {
-        let Some(socket) = self.session.open(&[], turn)? else {
+    pub(super) fn open_live(&mut self, context: &mut PollContext) -> Result<Batch> {
+        let Some(socket) = self.session.open(&[], context)? else {
             return Ok(Batch::default());
         };
         log::debug!("the live stream is open");
-        turn.tally.windows += 1;
+        context.counters.windows += 1;
         let opened = Instant::now();
-        self.reading = Some(Reading::Live(Live {
+        self.reading = Some(PodPhase::Live(Live {
             socket,
-            number: self.session.asked,
+            number: self.session.requests,
             opened,
             heard: opened,
             noted: opened,
             closing: None,
         }));
-        let now = self.now(turn);
+        let now = self.now(context);
         self.come_back_from_the_future(now);
-        let live = self.stand.live.filter(|_| self.mode == Mode::Live);
+        let live = self.position.live.filter(|_| self.mode == Mode::Live);
         let gap = live.and_then(|live| missed(live, now));
-        let since = self.stand.live.and_then(|live| unbroken(live, now));
+        let since = self.position.live.and_then(|live| unbroken(live, now));
         self.note(now, true);
-        if let Some(live) = &mut self.stand.live {
+        if let Some(live) = &mut self.position.live {
             live.since = since.or(Some(live.until));
         }
-        Ok(gap.map_or_else(|| self.stand_here(), |gap| self.stand_with(gap)))
+        Ok(gap.map_or_else(|| self.commit_position(), |gap| self.commit_gap(gap)))
     }
 
     /// What came up to now is in the batch that is about to be handed over, or was before.
     fn note(&mut self, now: OffsetDateTime, open: bool) {
-        let since = self.stand.live.and_then(|live| live.since);
-        self.stand.live = Some(event::Live {
+        let since = self.position.live.and_then(|live| live.since);
+        self.position.live = Some(batch::LiveStream {
             until: now,
             open,
             since,
         });
         if self.mode == Mode::Live {
-            self.stand.until = now;
+            self.position.until = now;
         }
     }
 
-    pub(super) fn read_live(&mut self, mut live: Live, turn: &mut Turn) -> Result<Batch> {
+    pub(super) fn read_live(&mut self, mut live: Live, context: &mut PollContext) -> Result<Batch> {
         let started = Instant::now();
         let mut batch = Batch {
-            asked: Asked {
+            request: RequestId {
                 number: live.number,
-                end_hour: hour_end(self.now(turn)),
-                look: Look::First,
+                end_hour: hour_end(self.now(context)),
+                pass: Pass::Recent,
             },
             once: true,
             ..Batch::default()
         };
         // once we go, what still comes is read in spite of the stop
-        let never = Stop::never();
-        let filling = Filling {
+        let never = Shutdown::never();
+        let limits_of_read = ReadLimits {
             most: BATCH,
-            stop: live.closing.map_or(turn.stop, |_| &never),
+            shutdown: live.closing.map_or(context.shutdown, |_| &never),
             recognise,
         };
-        let filled = fill(&mut live.socket, &mut batch, &filling, turn.tally);
+        let filled = read_batch(
+            &mut live.socket,
+            &mut batch,
+            &limits_of_read,
+            context.counters,
+        );
         let came = !batch.records.is_empty();
         if came {
             live.heard = Instant::now();
         }
         let mut is_over = false;
         match filled {
-            Filled::Enough => {
-                is_over = self.go_or_stay(&mut live, turn);
+            ReadOutcome::Enough => {
+                is_over = self.go_or_stay(&mut live, context);
                 if is_over {
                     self.lose_track();
                 }
             }
-            Filled::Stopped => live.go(),
-            Filled::Ended(ending) if live.closing.is_some() => {
+            ReadOutcome::Stopped => live.go(),
+            ReadOutcome::Ended(ending) if live.closing.is_some() => {
                 log::debug!("the live stream is closed: {ending}");
                 if !ending.is_normal() {
                     self.lose_track();
                 }
                 is_over = true;
             }
-            Filled::Ended(ending) => {
+            ReadOutcome::Ended(ending) => {
                 // one that is said to be in good order comes behind all that was said before
                 if !ending.is_normal() {
                     self.lose_track();
                 }
-                self.broken(&live, &ending.to_string(), turn);
-                return Ok(self.hand_over(batch, &live, self.now(turn) + started.elapsed()));
+                self.broken(&live, &ending.to_string(), context);
+                return Ok(self.hand_over(batch, &live, self.now(context) + started.elapsed()));
             }
-            Filled::TooLong(error) => {
+            ReadOutcome::TooLong(error) => {
                 self.failed = Some(error);
                 self.lose_track();
                 is_over = true;
@@ -139,23 +144,24 @@ impl Pod {
         let open = !is_over;
         if came || is_over || live.noted.elapsed() >= NOTE {
             live.noted = Instant::now();
-            self.note(self.now(turn) + started.elapsed(), open);
-            batch.border = Some(Border::Stream(self.stand.clone()));
+            self.note(self.now(context) + started.elapsed(), open);
+            batch.commit = Some(Commit::Stream(self.position.clone()));
         }
         self.over = is_over;
         if open {
-            self.reading = Some(Reading::Live(live));
+            self.reading = Some(PodPhase::Live(live));
         }
         Ok(batch)
     }
 
     /// Whether it is over, after a while in which it may have been silent.
-    fn go_or_stay(&self, live: &mut Live, turn: &Turn) -> bool {
+    fn go_or_stay(&self, live: &mut Live, context: &PollContext) -> bool {
         match live.closing {
             Some(since) => since.elapsed() >= GOODBYE || live.heard.max(since).elapsed() >= SILENCE,
             None => {
                 let silent = live.heard.elapsed();
-                if turn.stop.reason().is_some() || self.idle_exit.is_some_and(|idle| silent >= idle)
+                if context.shutdown.reason().is_some()
+                    || self.idle_exit.is_some_and(|idle| silent >= idle)
                 {
                     live.go();
                 }
@@ -165,15 +171,15 @@ impl Pod {
     }
 
     /// The connection broke, or the server ended it: it is opened again after a wait.
-    fn broken(&mut self, live: &Live, why: &str, turn: &Turn) {
+    fn broken(&mut self, live: &Live, why: &str, context: &PollContext) {
         if live.opened.elapsed() >= LASTED {
             self.session.is_good();
         }
-        if turn.stop.reason().is_some() {
+        if context.shutdown.reason().is_some() {
             self.over = true;
             return;
         }
-        let wait = self.session.wait(turn).as_secs_f64();
+        let wait = self.session.wait(context).as_secs_f64();
         match self.mode {
             Mode::Live => log::warn!(
                 "the live stream: {why}; opening it again in {wait:.0} s. What was on its way is lost; mode = \
@@ -187,7 +193,7 @@ impl Pod {
 
     /// Something that the live stream has said may not have come.
     fn lose_track(&mut self) {
-        if let Some(live) = &mut self.stand.live {
+        if let Some(live) = &mut self.position.live {
             live.since = None;
         }
     }
@@ -195,7 +201,7 @@ impl Pod {
     fn hand_over(&mut self, mut batch: Batch, live: &Live, now: OffsetDateTime) -> Batch {
         log::debug!("the live stream was open for {:?}", live.opened.elapsed());
         self.note(now, false);
-        batch.border = Some(Border::Stream(self.stand.clone()));
+        batch.commit = Some(Commit::Stream(self.position.clone()));
         batch
     }
 }
@@ -209,16 +215,16 @@ impl Live {
 
 /// An event that the stream has shown within its own hour must be in the archive of that hour,
 /// whether the archive goes by the event's time or by that of its arrival.
-fn recognise(found: &super::event::Found, hour: u32) -> Identity {
+fn recognise(found: &super::event::PodEvent, hour: u32) -> EventId {
     match found.time.is_some_and(|time| hour_end(time) == hour) {
-        true => Identity::Shown(found.digest),
-        false => Identity::Named(found.digest),
+        true => EventId::ArchivedKey(found.digest),
+        false => EventId::Key(found.digest),
     }
 }
 
 /// What the live stream has lost by `now`, when nothing but the live stream is read: what a run
 /// that died had not yet had confirmed, and what is older than the hour that the server keeps.
-fn missed(live: event::Live, now: OffsetDateTime) -> Option<Gap> {
+fn missed(live: batch::LiveStream, now: OffsetDateTime) -> Option<Gap> {
     let kept = now - HOUR;
     let to = match live.open {
         true => kept.max(now.min(live.until + NOTED)),
@@ -232,7 +238,7 @@ fn missed(live: event::Live, now: OffsetDateTime) -> Option<Gap> {
 
 /// Since when the live stream has brought all that it had to say, if it goes on by `now` where it was
 /// left.
-fn unbroken(live: event::Live, now: OffsetDateTime) -> Option<OffsetDateTime> {
+fn unbroken(live: batch::LiveStream, now: OffsetDateTime) -> Option<OffsetDateTime> {
     let goes_on = !live.open && missed(live, now).is_none();
     live.since.filter(|_| goes_on)
 }
@@ -247,7 +253,7 @@ mod tests {
         let now = datetime!(2026-01-10 12:00 UTC);
         let until = now - Duration::minutes(minutes_ago);
         let since = Some(until - HOUR);
-        let live = event::Live { until, open, since };
+        let live = batch::LiveStream { until, open, since };
         let gap = missed(live, now);
         let is_whole = unbroken(live, now).is_some();
         assert_eq!(is_whole, gap.is_none() && !open);

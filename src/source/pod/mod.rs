@@ -3,12 +3,12 @@
 //! The live stream is fast, and what is sent into a connection that dies is gone. The archive has
 //! everything by whole hours, some time after their end, and is full of repeats. So closed hours
 //! are swept first, which brings what the live stream missed, and then the live stream is drained.
-//! `hours` says when an hour counts as read, `event` what an event is recognised by.
+//! `archive_policy` says when an hour counts as read, `event` what an event is recognised by.
 
-mod answer;
 mod archive;
+mod archive_policy;
 mod event;
-mod hours;
+mod hints;
 mod live;
 mod session;
 
@@ -18,25 +18,25 @@ use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::plan::Start;
-use super::{Opening, Source, Turn};
+use super::{OpenContext, PollContext, Source};
 use crate::config::{Config, Mode, Settings};
 use crate::digest::{Hasher, hex};
-use crate::event::{Batch, Border, Gap, OpenHour, Stream};
-use crate::exit::{Because, Exit, fail};
+use crate::error::{Because, Exit, fail};
+use crate::net::websocket::StreamEvent;
+use crate::pipeline::batch::{Batch, Commit, Gap, OpenHour, StreamPosition};
 use crate::quota::Pool;
 use crate::secret;
 use crate::service::Service;
-use crate::websocket::Heard;
-use crate::window::{Rule, Window, utc};
-pub use event::{Found, identify};
-use hours::HOUR;
+use crate::window::{Window, WindowLimits, utc};
+use archive_policy::HOUR;
+pub use event::{PodEvent, identify};
 use session::Session;
 
 /// Whole hours; the service keeps 30 days, of which two hours are left as headroom, since the edge
 /// moves while we work. An hour of the archive is there `archive_lag` after its end.
 #[must_use]
-pub fn rule(settings: &Settings) -> Rule {
-    Rule {
+pub fn limits(settings: &Settings) -> WindowLimits {
+    WindowLimits {
         shortest: HOUR,
         longest: HOUR,
         keep: Duration::days(30) - HOUR * 2,
@@ -49,10 +49,10 @@ pub fn rule(settings: &Settings) -> Rule {
 /// last hour that the archive has.
 #[must_use]
 pub fn first(settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
-    let rule = rule(settings);
+    let limits = limits(settings);
     match settings.mode {
-        Mode::Complete | Mode::Live => rule.floor(now),
-        Mode::Archive => rule.limit(now) - HOUR,
+        Mode::Complete | Mode::Live => limits.floor(now),
+        Mode::Archive => limits.limit(now) - HOUR,
     }
 }
 
@@ -82,7 +82,10 @@ pub(super) static POOL: Pool = Pool {
     limits: &[],
 };
 
-pub(super) fn sign_in<'a>(config: &'a Config, service: &Service) -> Result<&'a crate::config::Pod> {
+pub(super) fn sign_in<'a>(
+    config: &'a Config,
+    service: &Service,
+) -> Result<&'a crate::config::PodConfig> {
     let Some(sign_in) = &config.pod else {
         let message = format!(
             "running {}: the configuration has no table [pod]",
@@ -100,13 +103,13 @@ pub(super) fn sign_in<'a>(config: &'a Config, service: &Service) -> Result<&'a c
 ///
 /// # Errors
 /// When `[pod]` is missing, or its key cannot be read.
-pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
-    let settings = opening.settings;
-    let rule = rule(settings);
-    let start = &opening.start;
-    let stand = stand(settings.mode, &rule, start);
+pub(super) fn open(context: &OpenContext<'_>, stream: &'static str) -> Result<Pod> {
+    let settings = context.settings;
+    let limits = limits(settings);
+    let start = &context.start;
+    let position = position(settings.mode, &limits, start);
     Ok(Pod {
-        session: session(opening, stream)?,
+        session: session(context, stream)?,
         mode: match start.end {
             Some(_) => Mode::Archive,
             None => settings.mode,
@@ -114,11 +117,14 @@ pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
         lag: lag(settings),
         idle_exit: settings.idle_exit,
         // what the live stream has brought is a beginning, too
-        fresh: start.fresh && stand.live.is_none(),
+        fresh: start.fresh && position.live.is_none(),
         end: start.end,
-        rule,
-        stand,
-        half: opening.stop.left().map(|left| Instant::now() + left / 2),
+        limits,
+        position,
+        half: context
+            .shutdown
+            .left()
+            .map(|left| Instant::now() + left / 2),
         tried: Vec::new(),
         again: None,
         reading: None,
@@ -128,14 +134,14 @@ pub(super) fn open(opening: &Opening<'_>, stream: &'static str) -> Result<Pod> {
     })
 }
 
-fn session(opening: &Opening<'_>, stream: &'static str) -> Result<Session> {
-    let sign_in = sign_in(opening.config, opening.service)?;
+fn session(context: &OpenContext<'_>, stream: &'static str) -> Result<Session> {
+    let sign_in = sign_in(context.config, context.service)?;
     let key = secret::read(&sign_in.api_key, KEY)?;
     let Some(bearer) = key.bearer() else {
         return fail(Exit::Config, format!("reading {KEY}: it is no key"))
             .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
     };
-    Ok(Session::new(opening, sign_in, stream, (bearer, key)))
+    Ok(Session::new(context, sign_in, stream, (bearer, key)))
 }
 
 /// Opens a session for an hour of the archive that is a day old, and closes it: the smallest question
@@ -144,32 +150,32 @@ fn session(opening: &Opening<'_>, stream: &'static str) -> Result<Session> {
 ///
 /// # Errors
 /// When it is refused or cannot be reached; nothing is tried again.
-pub fn knock(
-    opening: &Opening<'_>,
+pub fn probe(
+    context: &OpenContext<'_>,
     stream: &'static str,
     now: OffsetDateTime,
     ahead: &mut Option<Duration>,
 ) -> Result<()> {
     /// A server that goes on for longer is left.
     const MOMENT: std::time::Duration = std::time::Duration::from_secs(5);
-    let mut session = session(opening, stream)?;
-    let from = rule(opening.settings).floor(now - Duration::DAY);
+    let mut session = session(context, stream)?;
+    let from = limits(context.settings).floor(now - Duration::DAY);
     let (since_time, to_time) = (archive::stamp(from), archive::stamp(from + HOUR));
     let times = [
         ("sinceTime", since_time.as_str()),
         ("toTime", to_time.as_str()),
     ];
-    let opened = session.try_to_open(&times, opening.stop, now);
+    let opened = session.try_to_open(&times, context.shutdown, now);
     *ahead = session.clocks.ahead();
     let mut socket = opened?;
     socket.close();
     let (mut dropped, until) = (Vec::new(), Instant::now() + MOMENT);
-    while Instant::now() < until && opening.stop.reason().is_none() {
+    while Instant::now() < until && context.shutdown.reason().is_none() {
         dropped.clear();
         // how it ends proves nothing more
         if !matches!(
             socket.read(&mut dropped),
-            Ok(Heard::Message | Heard::Nothing)
+            Ok(StreamEvent::Message | StreamEvent::Nothing)
         ) {
             break;
         }
@@ -178,40 +184,40 @@ pub fn knock(
 }
 
 /// Where the reading stands at the start of a run.
-fn stand(mode: Mode, rule: &Rule, start: &Start) -> Stream {
-    let begun = || Stream {
+fn position(mode: Mode, limits: &WindowLimits, start: &Start) -> StreamPosition {
+    let begun = || StreamPosition {
         until: start.position.until,
         open: Vec::new(),
         before: None,
         live: None,
         gap: None,
     };
-    let mut stand = start.stream.clone().unwrap_or_else(begun);
-    stand.until = match mode {
-        Mode::Live => stand.until,
+    let mut position = start.stream.clone().unwrap_or_else(begun);
+    position.until = match mode {
+        Mode::Live => position.until,
         // after another mode, from the hour in which the stream was left
-        Mode::Complete | Mode::Archive => rule.floor(stand.until),
+        Mode::Complete | Mode::Archive => limits.floor(position.until),
     };
-    stand
+    position
 }
 
 /// What a run would ask for when it is `now`, if all goes well, in words: hours of the archive, and
 /// the live stream.
 #[must_use]
 pub(super) fn steps(settings: &Settings, start: &Start, now: OffsetDateTime) -> Vec<String> {
-    let rule = rule(settings);
-    let stand = stand(settings.mode, &rule, start);
+    let limits = limits(settings);
+    let position = position(settings.mode, &limits, start);
     let mut steps = Vec::new();
     let named = |from| Window {
         from,
         to: from + HOUR,
     };
     if settings.mode != Mode::Live {
-        let due = |hour: &&OpenHour| hours::is_due(hour, now, rule.margin);
-        let open = stand.open.iter().filter(due);
+        let due = |hour: &&OpenHour| archive_policy::is_due(hour, now, limits.margin);
+        let open = position.open.iter().filter(due);
         steps.extend(open.map(|hour| named(hour.from).to_string()));
-        let limit = start.end.unwrap_or(now).min(rule.limit(now));
-        let mut next = stand.until.max(rule.oldest(now));
+        let limit = start.end.unwrap_or(now).min(limits.limit(now));
+        let mut next = position.until.max(limits.oldest(now));
         while next + HOUR <= limit {
             steps.push(named(next).to_string());
             next += HOUR;
@@ -235,16 +241,16 @@ pub struct Pod {
     fresh: bool,
     /// A backfill's end.
     end: Option<OffsetDateTime>,
-    rule: Rule,
+    limits: WindowLimits,
     /// Where the reading stands.
-    stand: Stream,
+    position: StreamPosition,
     /// After it no hour of the archive is begun, so that the live stream gets its time.
     half: Option<Instant>,
     /// The hours that this run has asked for.
     tried: Vec<OffsetDateTime>,
     /// An hour whose answer was cut off, and how often.
     again: Option<(OffsetDateTime, u32)>,
-    reading: Option<Reading>,
+    reading: Option<PodPhase>,
     /// Whether the live stream was ended in good order.
     over: bool,
     /// An error that is told at the end, since it does not hold up the rest.
@@ -255,17 +261,17 @@ pub struct Pod {
 
 /// What is open.
 #[derive(Debug)]
-enum Reading {
+enum PodPhase {
     Hour(archive::Hour),
     Live(live::Live),
 }
 
 impl Source for Pod {
-    fn next(&mut self, turn: &mut Turn) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext) -> Result<Option<Batch>> {
         match self.reading.take() {
-            Some(Reading::Hour(hour)) => self.read_hour(hour, turn).map(Some),
-            Some(Reading::Live(live)) => self.read_live(live, turn).map(Some),
-            None => self.begin(turn),
+            Some(PodPhase::Hour(hour)) => self.read_hour(hour, context).map(Some),
+            Some(PodPhase::Live(live)) => self.read_live(live, context).map(Some),
+            None => self.begin(context),
         }
     }
 
@@ -276,40 +282,40 @@ impl Source for Pod {
 
 impl Pod {
     /// Opens what comes next, or waits until it may be tried again.
-    fn begin(&mut self, turn: &mut Turn) -> Result<Option<Batch>> {
-        if self.session.must_wait(turn.stop) && turn.stop.reason().is_none() {
+    fn begin(&mut self, context: &mut PollContext) -> Result<Option<Batch>> {
+        if self.session.must_wait(context.shutdown) && context.shutdown.reason().is_none() {
             return Ok(Some(Batch::default()));
         }
         // only the server's clock tells what that is
         if self.session.opened
-            && let Some(batch) = self.give_up_what_is_too_old(turn.now)
+            && let Some(batch) = self.give_up_what_is_too_old(context.now)
         {
             return Ok(Some(batch));
         }
         if self.over {
             return self.at_the_end();
         }
-        match self.next_hour(turn) {
-            Some(hour) => self.open_hour(hour, turn).map(Some),
-            None if turn.stop.reason().is_some() => {
-                self.session.check_that_it_was_ours(turn.stop)?;
+        match self.next_hour(context) {
+            Some(hour) => self.open_hour(hour, context).map(Some),
+            None if context.shutdown.reason().is_some() => {
+                self.session.check_that_it_was_ours(context.shutdown)?;
                 self.at_the_end()
             }
             None if self.mode == Mode::Archive => {
                 // there may have been nothing to open a session for
-                let batch = self.give_up_what_is_too_old(turn.now);
+                let batch = self.give_up_what_is_too_old(context.now);
                 batch.map_or_else(|| self.at_the_end(), |batch| Ok(Some(batch)))
             }
-            None => self.open_live(turn).map(Some),
+            None => self.open_live(context).map(Some),
         }
     }
 
     /// Nothing is left to read now; an error that did not hold up the rest is told.
     fn at_the_end(&mut self) -> Result<Option<Batch>> {
         let announced = std::mem::replace(&mut self.announced, true);
-        if let Some(first) = self.stand.open.first().filter(|_| !announced) {
+        if let Some(first) = self.position.open.first().filter(|_| !announced) {
             let (from, why) = (utc(first.from), first.why.in_words());
-            let count = self.stand.open.len();
+            let count = self.position.open.len();
             log::info!(
                 "hours of the archive that later runs ask for again: {count}; the first is that of {from}: {why}"
             );
@@ -318,9 +324,9 @@ impl Pod {
     }
 
     /// A batch without events that makes durable where the reading stands.
-    fn stand_here(&self) -> Batch {
+    fn commit_position(&self) -> Batch {
         Batch {
-            border: Some(Border::Stream(self.stand.clone())),
+            commit: Some(Commit::Stream(self.position.clone())),
             ..Batch::default()
         }
     }
@@ -330,9 +336,9 @@ impl Pod {
         let oldest = self.oldest(now);
         let to = self.end.map_or(oldest, |end| end.min(oldest));
         let mut gap = None;
-        if self.mode != Mode::Live && self.stand.until < to {
-            let from = std::mem::replace(&mut self.stand.until, to);
-            self.stand.before = None;
+        if self.mode != Mode::Live && self.position.until < to {
+            let from = std::mem::replace(&mut self.position.until, to);
+            self.position.before = None;
             match self.fresh {
                 true => log::warn!(
                     "{} is older than the service keeps: starting at {}",
@@ -343,42 +349,42 @@ impl Pod {
             }
         }
         let live_alone = self.mode == Mode::Live;
-        let mut open = self.stand.open.iter();
+        let mut open = self.position.open.iter();
         let lost = open.position(|hour| live_alone || hour.from < oldest);
         if let Some(lost) = lost.filter(|_| gap.is_none()) {
-            let from = self.stand.open.remove(lost).from;
+            let from = self.position.open.remove(lost).from;
             let to = from + HOUR;
             gap = Some(Gap { from, to });
         }
-        gap.map(|gap| self.stand_with(gap))
+        gap.map(|gap| self.commit_gap(gap))
     }
 
     /// The same, and what is given up with it.
-    fn stand_with(&self, gap: Gap) -> Batch {
+    fn commit_gap(&self, gap: Gap) -> Batch {
         let gap = Some(gap);
-        let stand = self.stand.clone();
+        let position = self.position.clone();
         Batch {
-            border: Some(Border::Stream(Stream { gap, ..stand })),
+            commit: Some(Commit::Stream(StreamPosition { gap, ..position })),
             ..Batch::default()
         }
     }
 
     /// The time, by the clock that is behind.
-    fn now(&self, turn: &Turn) -> OffsetDateTime {
-        self.session.clocks.earlier(turn.now)
+    fn now(&self, context: &PollContext) -> OffsetDateTime {
+        self.session.clocks.earlier(context.now)
     }
 
     /// The oldest hour that the service still keeps when it is `now` here.
     fn oldest(&self, now: OffsetDateTime) -> OffsetDateTime {
-        self.rule.oldest(self.session.clocks.server(now))
+        self.limits.oldest(self.session.clocks.server(now))
     }
 
     /// A clock of ours that was ahead may have made it begin, or go on, where the service has not come.
     fn come_back_from_the_future(&mut self, now: OffsetDateTime) {
         if self.mode != Mode::Live {
-            let floor = self.rule.floor(now);
-            if self.stand.until > floor {
-                (self.stand.until, self.stand.before) = (floor, None);
+            let floor = self.limits.floor(now);
+            if self.position.until > floor {
+                (self.position.until, self.position.before) = (floor, None);
             }
         }
     }

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use time::OffsetDateTime;
 
-use super::answer;
-use super::event::{Found, identify};
+use super::event::{PodEvent, identify};
+use super::hints;
 use crate::config::{self, Url};
-use crate::connect::tls::Verdict;
-use crate::connect::{Network, Stopped};
-use crate::event::{Batch, Identity, Record};
-use crate::exit::{Because, Exit, line};
-use crate::report::Tally;
+use crate::error::{Because, Exit, line};
+use crate::net::tls::PeerRefusal;
+use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
+use crate::net::{Network, Stopped};
+use crate::output::Counters;
+use crate::pipeline::batch::{Batch, EventId, Record};
 use crate::secret::{self, Secret};
-use crate::source::clocks::Clocks;
-use crate::source::{Opening, Turn};
-use crate::stop::{Reason, Stop};
-use crate::websocket::{self, Ending, Heard, Opened, TooLong, WebSocket};
+use crate::shutdown::{Shutdown, ShutdownReason};
+use crate::source::clock::Clocks;
+use crate::source::{OpenContext, PollContext};
 
 /// The first wait before another attempt; each is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -57,18 +57,18 @@ pub(super) struct Session {
     /// Whether a session was ever opened in this run.
     pub(super) opened: bool,
     /// Questions asked so far, in this run.
-    pub(super) asked: u32,
+    pub(super) requests: u32,
 }
 
 /// Why no more messages were read.
 #[derive(Debug)]
-pub(super) enum Filled {
+pub(super) enum ReadOutcome {
     /// The batch is large or old enough, or nothing came for a while.
     Enough,
     /// The run is to end.
     Stopped,
     /// The session ended.
-    Ended(Ending),
+    Ended(CloseReason),
     /// By a message that is larger than what is taken.
     TooLong(anyhow::Error),
 }
@@ -85,38 +85,38 @@ impl std::fmt::Display for Refused {
 
 /// What is read into a batch, and for how long.
 #[derive(Debug)]
-pub(super) struct Filling<'a> {
+pub(super) struct ReadLimits<'a> {
     /// About so many bytes at most.
     pub(super) most: usize,
     /// What ends it early.
-    pub(super) stop: &'a Stop,
+    pub(super) shutdown: &'a Shutdown,
     /// How an event is recognised.
-    pub(super) recognise: fn(&Found, hour: u32) -> Identity,
+    pub(super) recognise: fn(&PodEvent, hour: u32) -> EventId,
 }
 
 impl Session {
     pub(super) fn new(
-        opening: &Opening<'_>,
-        sign_in: &config::Pod,
+        context: &OpenContext<'_>,
+        sign_in: &config::PodConfig,
         stream: &'static str,
         (authorization, key): (Secret, Secret),
     ) -> Session {
         let built_in = || sign_in.base_url.join("/v1/stream");
         Session {
-            network: Arc::clone(opening.network),
-            url: opening.settings.url.clone().unwrap_or_else(built_in),
+            network: Arc::clone(context.network),
+            url: context.settings.url.clone().unwrap_or_else(built_in),
             cluster: sign_in.cluster_id.clone(),
             stream,
             authorization,
             key,
-            max_message: opening.settings.max_frame_bytes,
+            max_message: context.settings.max_frame_bytes,
             clocks: Clocks::default(),
             vain: None,
             failures: 0,
             wait_until: None,
             refused: None,
             opened: false,
-            asked: 0,
+            requests: 0,
         }
     }
 
@@ -127,14 +127,14 @@ impl Session {
     pub(super) fn open(
         &mut self,
         times: &[(&str, &str)],
-        turn: &mut Turn,
+        context: &mut PollContext,
     ) -> Result<Option<WebSocket>> {
-        turn.tally.requests += 1;
-        let error = match self.try_to_open(times, turn.stop, turn.now) {
+        context.counters.requests += 1;
+        let error = match self.try_to_open(times, context.shutdown, context.now) {
             Ok(socket) => {
                 self.opened = true;
                 self.vain = None;
-                self.asked += 1;
+                self.requests += 1;
                 return Ok(Some(socket));
             }
             Err(error) if error.is::<Refused>() => error,
@@ -142,12 +142,12 @@ impl Session {
             Err(error) if !self.opened && self.failures + 1 >= ATTEMPTS => return Err(error),
             Err(error) => error,
         };
-        let lasting = Exit::of(&error) != Exit::Unavailable || error.is::<Verdict>();
+        let lasting = Exit::of(&error) != Exit::Unavailable || error.is::<PeerRefusal>();
         let too_long = is_too_long(&mut self.vain, Instant::now());
-        if lasting || turn.stop.left().is_none() && too_long {
+        if lasting || context.shutdown.left().is_none() && too_long {
             return Err(error);
         }
-        let wait = self.wait(turn);
+        let wait = self.wait(context);
         log::warn!(
             "{}; trying again in {:.0} s",
             line(&error),
@@ -164,32 +164,32 @@ impl Session {
     pub(super) fn try_to_open(
         &mut self,
         times: &[(&str, &str)],
-        stop: &Stop,
+        shutdown: &Shutdown,
         now: OffsetDateTime,
     ) -> Result<WebSocket> {
         let started = Instant::now();
         let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
         query.extend_from_slice(times);
-        let opened = WebSocket::open(&websocket::Opening {
+        let opened = WebSocket::open(&websocket::HandshakeRequest {
             network: &self.network,
             url: &self.url,
             query: &query,
             authorization: &self.authorization,
             max_message: self.max_message,
-            stop,
+            shutdown,
         })?;
         let date = match &opened {
-            Opened::Open(socket) => socket.date,
-            Opened::Refused(refusal) => refusal.date,
+            HandshakeOutcome::Open(socket) => socket.date,
+            HandshakeOutcome::Refused(refusal) => refusal.date,
         };
         if let Some(date) = date {
             self.clocks.compare(date, now + started.elapsed());
         }
         match opened {
-            Opened::Open(socket) => Ok(*socket),
-            Opened::Refused(refusal) => {
-                let body = secret::mask(&answer::shown(&refusal.body), &[&self.key]);
-                let error = answer::refusal(refusal.status, &body);
+            HandshakeOutcome::Open(socket) => Ok(*socket),
+            HandshakeOutcome::Refused(refusal) => {
+                let body = secret::mask(&hints::shown(&refusal.body), &[&self.key]);
+                let error = hints::refusal(refusal.status, &body);
                 Err(error
                     .context(format!("opening {}", self.url))
                     .context(Refused))
@@ -198,8 +198,8 @@ impl Session {
     }
 
     /// The next attempt comes after a wait.
-    pub(super) fn wait(&mut self, turn: &Turn) -> Duration {
-        let wait = pause(self.failures, f64::from(turn.now.nanosecond()) / 1e9);
+    pub(super) fn wait(&mut self, context: &PollContext) -> Duration {
+        let wait = pause(self.failures, f64::from(context.now.nanosecond()) / 1e9);
         self.failures += 1;
         self.wait_until = Some(Instant::now() + wait);
         wait
@@ -213,11 +213,11 @@ impl Session {
 
     /// Waits for a part of what is to be waited for; whether some is left. That is so, too, when the run
     /// is to stop.
-    pub(super) fn must_wait(&mut self, stop: &Stop) -> bool {
+    pub(super) fn must_wait(&mut self, shutdown: &Shutdown) -> bool {
         let Some(until) = self.wait_until else {
             return false;
         };
-        stop.sleep(until.saturating_duration_since(Instant::now()).min(TURN));
+        shutdown.sleep(until.saturating_duration_since(Instant::now()).min(TURN));
         let is_left = Instant::now() < until;
         if !is_left {
             self.wait_until = None;
@@ -229,8 +229,8 @@ impl Session {
     ///
     /// # Errors
     /// When in all that time no session could be opened.
-    pub(super) fn check_that_it_was_ours(&mut self, stop: &Stop) -> Result<()> {
-        if self.opened || stop.reason() != Some(Reason::Deadline) {
+    pub(super) fn check_that_it_was_ours(&mut self, shutdown: &Shutdown) -> Result<()> {
+        if self.opened || shutdown.reason() != Some(ShutdownReason::Deadline) {
             return Ok(());
         }
         self.refused.take().map_or(Ok(()), Err)
@@ -251,40 +251,45 @@ fn is_too_long(vain: &mut Option<Instant>, now: Instant) -> bool {
 }
 
 /// Reads messages into a batch, each an event, until it is large or old enough.
-pub(super) fn fill(
+pub(super) fn read_batch(
     socket: &mut WebSocket,
     batch: &mut Batch,
-    filling: &Filling<'_>,
-    tally: &mut Tally,
-) -> Filled {
+    limits_of_read: &ReadLimits<'_>,
+    counters: &mut Counters,
+) -> ReadOutcome {
     let started = Instant::now();
     let mut first = None;
     loop {
-        if filling.stop.reason().is_some() {
-            return Filled::Stopped;
+        if limits_of_read.shutdown.reason().is_some() {
+            return ReadOutcome::Stopped;
         }
         let start = batch.text.len();
         match socket.read(&mut batch.text) {
-            Ok(Heard::Message) => {
-                if take(batch, start, filling, tally) {
+            Ok(StreamEvent::Message) => {
+                if take(batch, start, limits_of_read, counters) {
                     first.get_or_insert_with(Instant::now);
                 }
             }
             // nothing came for a second
-            Ok(Heard::Nothing) if first.is_none() => return Filled::Enough,
-            Ok(Heard::Nothing) => {}
-            Ok(Heard::End(ending)) => return Filled::Ended(ending),
-            Err(error) => return Filled::TooLong(too_long(error)),
+            Ok(StreamEvent::Nothing) if first.is_none() => return ReadOutcome::Enough,
+            Ok(StreamEvent::Nothing) => {}
+            Ok(StreamEvent::End(ending)) => return ReadOutcome::Ended(ending),
+            Err(error) => return ReadOutcome::TooLong(too_long(error)),
         }
         let old = first.unwrap_or(started).elapsed() >= PATIENCE;
-        if batch.text.len() >= filling.most || old {
-            return Filled::Enough;
+        if batch.text.len() >= limits_of_read.most || old {
+            return ReadOutcome::Enough;
         }
     }
 }
 
 /// Makes an event of what was read from `start` on; whether there was any.
-fn take(batch: &mut Batch, start: usize, filling: &Filling<'_>, tally: &mut Tally) -> bool {
+fn take(
+    batch: &mut Batch,
+    start: usize,
+    limits_of_read: &ReadLimits<'_>,
+    counters: &mut Counters,
+) -> bool {
     let message = &batch.text[start..];
     let end = start + message.trim_ascii_end().len();
     let blanks = message.len() - message.trim_ascii_start().len();
@@ -294,11 +299,11 @@ fn take(batch: &mut Batch, start: usize, filling: &Filling<'_>, tally: &mut Tall
     }
     batch.text.drain(start..start + blanks);
     let found = identify(&batch.text[start..]);
-    tally.unreadable += u64::from(!found.readable);
-    tally.replaced += u64::from(!found.utf8);
+    counters.unreadable += u64::from(!found.readable);
+    counters.replaced += u64::from(!found.utf8);
     batch.records.push(Record {
         end: u32::try_from(batch.text.len()).unwrap_or(u32::MAX),
-        identity: (filling.recognise)(&found, batch.asked.end_hour),
+        identity: (limits_of_read.recognise)(&found, batch.request.end_hour),
         late: None,
     });
     true

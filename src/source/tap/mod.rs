@@ -1,20 +1,20 @@
 //! Proofpoint TAP: its event services, and the summaries of the threats that events name.
 
-mod identity;
+mod events;
+mod hints;
 mod siem;
 pub(super) mod threats;
-mod words;
 
 use std::slice;
 
 use anyhow::Result;
 use time::Duration;
 
-use super::api::each;
-use super::{Opening, Source, Turn};
-use crate::event::{Batch, Record};
-pub use identity::{Kind, identify};
-pub use siem::RULE;
+use super::http_api::each;
+use super::{OpenContext, PollContext, Source};
+use crate::pipeline::batch::{Batch, Record};
+pub use events::{EventKind, identify};
+pub use siem::LIMITS;
 use siem::{Part, Siem, Then};
 pub(super) use siem::{pool, sign_in};
 
@@ -22,16 +22,20 @@ pub(super) use siem::{pool, sign_in};
 ///
 /// # Errors
 /// When `[tap]` is missing, or its secret cannot be read.
-pub(super) fn open(opening: &Opening<'_>, path: &str, array: &'static &'static str) -> Result<Tap> {
-    let settings = opening.settings;
+pub(super) fn open(
+    context: &OpenContext<'_>,
+    path: &str,
+    array: &'static &'static str,
+) -> Result<Tap> {
+    let settings = context.settings;
     let types = settings.threat_type.iter();
     let types = types.map(|value| ("threatType", value.clone()));
     let statuses = settings.threat_status.iter();
     let statuses = statuses.map(|value| ("threatStatus", value.clone()));
     let filters = types.chain(statuses).collect();
     Ok(Tap {
-        siem: Siem::open(opening, path, slice::from_ref(array), filters)?,
-        kind: Kind::of(array),
+        siem: Siem::open(context, path, slice::from_ref(array), filters)?,
+        kind: EventKind::of(array),
     })
 }
 
@@ -39,13 +43,13 @@ pub(super) fn open(opening: &Opening<'_>, path: &str, array: &'static &'static s
 #[derive(Debug)]
 pub struct Tap {
     siem: Siem,
-    kind: Kind,
+    kind: EventKind,
 }
 
 impl Tap {
-    fn batch(&mut self, part: Part, turn: &mut Turn<'_>) -> Batch {
+    fn batch(&mut self, part: Part, context: &mut PollContext<'_>) -> Batch {
         let Part {
-            asking,
+            pending,
             text,
             ends,
             then,
@@ -53,26 +57,26 @@ impl Tap {
         let mut records = Vec::with_capacity(ends.len());
         for (record, &end) in each(&text, &ends).zip(&ends) {
             let found = identify(self.kind, record);
-            turn.tally.unreadable += u64::from(!found.readable);
+            context.counters.unreadable += u64::from(!found.readable);
             records.push(Record {
                 end: u32::try_from(end).unwrap_or(u32::MAX),
                 identity: found.identity,
                 late: self.siem.windows.seconds_late(found.created()),
             });
         }
-        let border = match then {
+        let commit = match then {
             Then::More => None,
             Then::Whole => {
                 let windows = &mut self.siem.windows;
-                Some(windows.complete(asking.step, asking.server, turn))
+                Some(windows.complete(pending.step, pending.server, context))
             }
-            Then::GivenUp(border) => Some(border),
+            Then::GivenUp(commit) => Some(commit),
         };
         Batch {
             text,
             records,
-            asked: asking.asked,
-            border,
+            request: pending.request,
+            commit,
             ..Batch::default()
         }
     }
@@ -83,8 +87,8 @@ impl Source for Tap {
         self.siem.windows.ahead()
     }
 
-    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
-        let part = self.siem.next(turn)?;
-        Ok(part.map(|part| self.batch(part, turn)))
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>> {
+        let part = self.siem.next(context)?;
+        Ok(part.map(|part| self.batch(part, context)))
     }
 }

@@ -7,25 +7,25 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
 
-use super::words;
+use super::hints;
 use crate::config::{self, Config};
-use crate::event::{Asked, Border};
-use crate::exit::{Because, Exit, fail};
-use crate::http::Unsent;
+use crate::error::{Because, Exit, fail};
 use crate::json_stream::Splitter;
+use crate::net::http::Unsent;
+use crate::pipeline::batch::{Commit, RequestId};
 use crate::quota::{Limit, Pool};
 use crate::secret;
 use crate::service::{Kind, Service};
-use crate::source::api::{Api, Reading};
-use crate::source::plan::Step;
-use crate::source::windows::{Next, Windows};
-use crate::source::{Opening, Turn};
-use crate::window::Rule;
+use crate::source::http_api::{Api, Reading};
+use crate::source::plan::WindowRequest;
+use crate::source::windows::{PollStep, WindowPoller};
+use crate::source::{OpenContext, PollContext};
+use crate::window::WindowLimits;
 
 /// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
 /// is left as headroom, since the edge moves while we work. A minute's distance from the present,
 /// since two clocks are never equal.
-pub const RULE: Rule = Rule {
+pub const LIMITS: WindowLimits = WindowLimits {
     shortest: Duration::seconds(30),
     longest: Duration::hours(1),
     keep: Duration::hours(7 * 24 - 1),
@@ -48,7 +48,7 @@ const PART: usize = 512 * 1024;
 ///
 /// # Errors
 /// When `[tap]` is missing.
-pub(crate) fn sign_in<'a>(service: &Service, config: &'a Config) -> Result<&'a config::Tap> {
+pub(crate) fn sign_in<'a>(service: &Service, config: &'a Config) -> Result<&'a config::TapConfig> {
     match &config.tap {
         Some(sign_in) => Ok(sign_in),
         None => fail(
@@ -81,22 +81,22 @@ pub(super) struct Siem {
     arrays: &'static [&'static str],
     /// `threatType` and `threatStatus`, once for each value.
     filters: Vec<(&'static str, String)>,
-    pub(super) windows: Windows,
-    open: Option<Open>,
+    pub(super) windows: WindowPoller,
+    open: Option<OpenWindow>,
 }
 
 /// A window that was asked for.
 #[derive(Debug)]
-struct Open {
-    asking: Asking,
+struct OpenWindow {
+    pending: PendingWindow,
     reading: Reading,
 }
 
 /// What was asked for when records came.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asking {
-    pub(super) step: Step,
-    pub(super) asked: Asked,
+pub(super) struct PendingWindow {
+    pub(super) step: WindowRequest,
+    pub(super) request: RequestId,
     /// The server's time when it answered.
     pub(super) server: Option<OffsetDateTime>,
 }
@@ -104,7 +104,7 @@ pub(super) struct Asking {
 /// Some records of a window.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) asking: Asking,
+    pub(super) pending: PendingWindow,
     /// Records, and where each ends.
     pub(super) text: Vec<u8>,
     pub(super) ends: Vec<usize>,
@@ -119,7 +119,7 @@ pub(super) enum Then {
     /// Nothing: that was the whole window.
     Whole,
     /// Nothing: the window did not come to its end.
-    GivenUp(Border),
+    GivenUp(Commit),
 }
 
 impl Siem {
@@ -129,25 +129,25 @@ impl Siem {
     /// # Errors
     /// When `[tap]` is missing, or its secret cannot be read.
     pub(super) fn open(
-        opening: &Opening<'_>,
+        context: &OpenContext<'_>,
         path: &str,
         arrays: &'static [&'static str],
         filters: Vec<(&'static str, String)>,
     ) -> Result<Siem> {
-        let sign_in = sign_in(opening.service, opening.config)?;
+        let sign_in = sign_in(context.service, context.config)?;
         let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
         let built_in = || sign_in.base_url.join(path);
-        let url = opening.settings.url.clone().unwrap_or_else(built_in);
+        let url = context.settings.url.clone().unwrap_or_else(built_in);
         let signed = (secret.basic(&sign_in.principal), secret);
-        let words = match opening.service.kind {
-            Kind::Threats => &words::OF_THREATS,
-            _ => &words::WORDS,
+        let words = match context.service.kind {
+            Kind::Threats => &hints::OF_THREATS,
+            _ => &hints::WORDS,
         };
         Ok(Siem {
-            api: Api::new(opening, url, signed, words)?,
+            api: Api::new(context, url, signed, words)?,
             arrays,
             filters,
-            windows: Windows::new(RULE, opening),
+            windows: WindowPoller::new(LIMITS, context),
             open: None,
         })
     }
@@ -156,81 +156,85 @@ impl Siem {
     ///
     /// # Errors
     /// When reading on is of no use in this run.
-    pub(super) fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Part>> {
+    pub(super) fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Part>> {
         if let Some(open) = self.open.take() {
-            return Ok(Some(self.read_on(open, turn)));
+            return Ok(Some(self.read_on(open, context)));
         }
-        let step = match self.windows.next(turn)? {
+        let step = match self.windows.next(context)? {
             None => return Ok(None),
-            Some(Next::Ask(step)) => step,
-            Some(Next::GiveUp(step, border)) => return Ok(Some(Part::given_up(step, border))),
+            Some(PollStep::Ask(step)) => step,
+            Some(PollStep::GiveUp(step, commit)) => return Ok(Some(Part::given_up(step, commit))),
         };
-        let booked = turn.quota.book(turn.now);
+        let booked = context.quota.book(context.now);
         booked.with_context(|| format!("asking for {step}"))?;
-        let mut asking = Asking {
+        let mut pending = PendingWindow {
             step,
-            asked: self.windows.ask(step),
+            request: self.windows.ask(step),
             server: None,
         };
-        let part = match self.ask(&mut asking, turn) {
+        let part = match self.ask(&mut pending, context) {
             Ok(reading) if reading.answer.status == 200 => {
-                self.read_on(Open { asking, reading }, turn)
+                self.read_on(OpenWindow { pending, reading }, context)
             }
-            Ok(reading) => self.refused(Open { asking, reading }, turn)?,
+            Ok(reading) => self.refused(OpenWindow { pending, reading }, context)?,
             Err(error) => {
                 if error.is::<Unsent>() {
-                    turn.quota.give_back()?;
+                    context.quota.give_back()?;
                 }
                 let error = error.context(format!("[PullError 301] pulling {step}"));
-                self.without_records(asking, error)
+                self.without_records(pending, error)
             }
         };
         Ok(Some(part))
     }
 
-    fn ask(&mut self, asking: &mut Asking, turn: &mut Turn<'_>) -> Result<Reading> {
-        let interval = asking.step.window.to_string();
+    fn ask(
+        &mut self,
+        pending: &mut PendingWindow,
+        context: &mut PollContext<'_>,
+    ) -> Result<Reading> {
+        let interval = pending.step.window.to_string();
         let mut query = vec![("format", "json"), ("interval", interval.as_str())];
         let filters = self.filters.iter();
         query.extend(filters.map(|(key, value)| (*key, value.as_str())));
         let started = Instant::now();
-        let answer = self.api.get(&query, turn.tally)?;
+        let answer = self.api.get(&query, context.counters)?;
         if let Some(date) = answer.date {
             self.windows
-                .compare_clocks(date, turn.now + started.elapsed());
+                .compare_clocks(date, context.now + started.elapsed());
         }
-        asking.server = answer.date;
+        pending.server = answer.date;
         Ok(Reading::new(answer, Splitter::new(self.arrays)))
     }
 
     /// Takes on what an answer other than 200 means.
-    fn refused(&mut self, open: Open, turn: &mut Turn<'_>) -> Result<Part> {
-        let Open {
-            asking,
+    fn refused(&mut self, open: OpenWindow, context: &mut PollContext<'_>) -> Result<Part> {
+        let OpenWindow {
+            pending,
             mut reading,
         } = open;
         let body = self.api.shown(&mut reading.answer);
         let is_bad = reading.answer.status == 400;
-        let kept = words::kept(&body);
-        if is_bad && self.windows.replan(asking.step, asking.server, kept) {
-            return Ok(Part::empty(asking));
+        let kept = hints::kept(&body);
+        if is_bad && self.windows.replan(pending.step, pending.server, kept) {
+            return Ok(Part::empty(pending));
         }
-        let error = self.api.refusal(&mut reading.answer, turn)?;
-        let error = error.context(format!("asking {} for {}", self.api.url, asking.step));
-        Ok(self.without_records(asking, error))
+        let error = self.api.refusal(&mut reading.answer, context)?;
+        let error = error.context(format!("asking {} for {}", self.api.url, pending.step));
+        Ok(self.without_records(pending, error))
     }
 
-    fn without_records(&mut self, asking: Asking, error: anyhow::Error) -> Part {
+    fn without_records(&mut self, pending: PendingWindow, error: anyhow::Error) -> Part {
         Part {
-            then: Then::GivenUp(self.windows.give_up(asking.step, error)),
-            ..Part::empty(asking)
+            then: Then::GivenUp(self.windows.give_up(pending.step, error)),
+            ..Part::empty(pending)
         }
     }
 
     /// Reads on in an answer: some records, or the end of the window.
-    fn read_on(&mut self, mut open: Open, turn: &Turn<'_>) -> Part {
-        let asking = open.asking;
-        let read = self.api.read_on(&mut open.reading, PART, turn.stop);
+    fn read_on(&mut self, mut open: OpenWindow, context: &PollContext<'_>) -> Part {
+        let pending = open.pending;
+        let read = self.api.read_on(&mut open.reading, PART, context.shutdown);
         let (text, ends) = open.reading.take();
         let then = match read {
             Ok(true) => Then::Whole,
@@ -239,7 +243,7 @@ impl Siem {
                 Then::More
             }
             Err(error) => {
-                let step = asking.step;
+                let step = pending.step;
                 let error = error.context(format!(
                     "[PullError 301] reading what {} has for {step}",
                     self.api.url
@@ -248,7 +252,7 @@ impl Siem {
             }
         };
         Part {
-            asking,
+            pending,
             text,
             ends,
             then,
@@ -258,21 +262,21 @@ impl Siem {
 
 impl Part {
     /// Nothing was asked for.
-    fn given_up(step: Step, border: Border) -> Part {
-        let asking = Asking {
+    fn given_up(step: WindowRequest, commit: Commit) -> Part {
+        let pending = PendingWindow {
             step,
-            asked: Asked::default(),
+            request: RequestId::default(),
             server: None,
         };
         Part {
-            then: Then::GivenUp(border),
-            ..Part::empty(asking)
+            then: Then::GivenUp(commit),
+            ..Part::empty(pending)
         }
     }
 
-    fn empty(asking: Asking) -> Part {
+    fn empty(pending: PendingWindow) -> Part {
         Part {
-            asking,
+            pending,
             text: Vec::new(),
             ends: Vec::new(),
             then: Then::More,

@@ -14,19 +14,19 @@ use anyhow::{Error, Result};
 use serde::Deserialize;
 use time::Duration;
 
-use super::identity::Text;
-use super::siem::{Asking, Part, Siem, Then, sign_in};
+use super::events::OptionalText;
+use super::siem::{Part, PendingWindow, Siem, Then, sign_in};
 use crate::config::Url;
-use crate::connect::Stopped;
 use crate::digest::Hasher;
-use crate::event::{Batch, Border, Digest, Gap, Held, Identity, Look, Record};
-use crate::exit::{Exit, line};
-use crate::http::{Answer, Bytes, Dropped};
+use crate::error::{Exit, line};
 use crate::json_stream::Splitter;
-use crate::source::api::{PATIENCE, READ, each};
-use crate::source::plan::Step;
+use crate::net::Stopped;
+use crate::net::http::{Answer, Bytes, Dropped};
+use crate::pipeline::batch::{Batch, Commit, Digest, EventId, Gap, Pass, Record, Stalled};
+use crate::source::http_api::{PATIENCE, READ, each};
+use crate::source::plan::WindowRequest;
 use crate::source::windows::pause;
-use crate::source::{Opening, Source, Turn};
+use crate::source::{OpenContext, PollContext, Source};
 
 /// What the answers of `/v2/siem/all` have.
 pub(crate) const ARRAYS: &[&str] = &[
@@ -52,24 +52,24 @@ const MAX_SUMMARY: usize = 4 * 1024 * 1024;
 ///
 /// # Errors
 /// When `[tap]` is missing, or its secret cannot be read.
-pub(crate) fn open(opening: &Opening<'_>) -> Result<Threats> {
+pub(crate) fn open(context: &OpenContext<'_>) -> Result<Threats> {
     // left out, false positives would be missing
     let statuses = ["active", "cleared", "falsePositive"];
     let filters = statuses.map(|status| ("threatStatus", status.to_owned()));
-    let base = &sign_in(opening.service, opening.config)?.base_url;
+    let base = &sign_in(context.service, context.config)?.base_url;
     Ok(Threats {
-        siem: Siem::open(opening, "/v2/siem/all", ARRAYS, filters.into())?,
+        siem: Siem::open(context, "/v2/siem/all", ARRAYS, filters.into())?,
         summaries: base.join("/v2/threat/summary"),
-        named: None,
-        left: opening.settings.max_threats_per_run,
+        queue: None,
+        left: context.settings.max_threats_per_run,
         is_limited: false,
-        held: opening.start.held,
+        held: context.start.held,
         done_with: HashSet::new(),
         put_off: None,
         refused: Vec::new(),
         failed: None,
         failures: 0,
-        attempts: opening.attempts,
+        attempts: context.attempts,
     })
 }
 
@@ -80,13 +80,13 @@ pub(crate) struct Threats {
     /// Where they are, each below its id.
     summaries: Url,
     /// What the window that is being read names.
-    named: Option<Named>,
+    queue: Option<ThreatQueue>,
     /// How many more this run delivers.
     left: u32,
     /// Whether it ended for that.
     is_limited: bool,
     /// Where runs before this one were held up.
-    held: Option<Held>,
+    held: Option<Stalled>,
     /// Pairs of which there was no summary in this run, or none that could be had.
     done_with: HashSet<Digest>,
     /// Why one that the window names could not be had, and which could not.
@@ -102,9 +102,9 @@ pub(crate) struct Threats {
 
 /// The pairs that a window names and that are to be asked for.
 #[derive(Debug)]
-struct Named {
-    asking: Asking,
-    pairs: VecDeque<Pair>,
+struct ThreatQueue {
+    pending: PendingWindow,
+    pairs: VecDeque<ThreatStatus>,
     /// The digests of all that were held.
     met: HashSet<Digest>,
     /// Whether there are more than can be held.
@@ -117,7 +117,7 @@ struct Named {
 
 /// A threat with the status that an event says it has.
 #[derive(Debug)]
-struct Pair {
+struct ThreatStatus {
     id: String,
     digest: Digest,
 }
@@ -127,14 +127,14 @@ impl Source for Threats {
         self.siem.windows.ahead()
     }
 
-    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        match self.named.take() {
-            Some(named) if named.is_whole => self.ask(named, turn),
-            named => match self.siem.next(turn)? {
-                Some(part) => Ok(Some(self.collect(named, part, turn))),
+        match self.queue.take() {
+            Some(queue) if queue.is_whole => self.ask(queue, context),
+            queue => match self.siem.next(context)? {
+                Some(part) => Ok(Some(self.collect(queue, part, context))),
                 None => Ok(None),
             },
         }
@@ -147,34 +147,40 @@ impl Source for Threats {
 
 impl Threats {
     /// Takes the pairs from some records of a window.
-    fn collect(&mut self, named: Option<Named>, part: Part, turn: &mut Turn<'_>) -> Batch {
+    fn collect(
+        &mut self,
+        queue: Option<ThreatQueue>,
+        part: Part,
+        context: &mut PollContext<'_>,
+    ) -> Batch {
         // of another question nothing counts, as when its window could not be asked for
-        let is_same = |named: &Named| named.asking.asked.number == part.asking.asked.number;
-        let named = named.filter(is_same);
-        let mut named = named.unwrap_or_else(|| Named::new(part.asking));
+        let is_same =
+            |queue: &ThreatQueue| queue.pending.request.number == part.pending.request.number;
+        let queue = queue.filter(is_same);
+        let mut queue = queue.unwrap_or_else(|| ThreatQueue::new(part.pending));
         for record in each(&part.text, &part.ends) {
-            match serde_json::from_slice::<Event<'_>>(record) {
+            match serde_json::from_slice::<NamedThreats<'_>>(record) {
                 Ok(event) => event
                     .pairs()
-                    .for_each(|(id, status)| self.hold(&mut named, id, status, turn)),
-                Err(_) => turn.tally.unreadable += 1,
+                    .for_each(|(id, status)| self.hold(&mut queue, id, status, context)),
+                Err(_) => context.counters.unreadable += 1,
             }
         }
-        let border = match part.then {
-            Then::GivenUp(border) => Some(border),
+        let commit = match part.then {
+            Then::GivenUp(commit) => Some(commit),
             Then::More | Then::Whole => {
-                named.is_whole = matches!(part.then, Then::Whole);
-                self.named = Some(named);
+                queue.is_whole = matches!(part.then, Then::Whole);
+                self.queue = Some(queue);
                 None
             }
         };
         Batch {
-            border,
+            commit,
             ..Batch::default()
         }
     }
 
-    fn hold(&self, named: &mut Named, id: &str, status: &str, turn: &Turn<'_>) {
+    fn hold(&self, queue: &mut ThreatQueue, id: &str, status: &str, context: &PollContext<'_>) {
         if id.is_empty() {
             return;
         }
@@ -186,72 +192,76 @@ impl Threats {
             return;
         }
         let digest = identify(id, status);
-        let is_done = turn.seen.knows(&digest) || self.done_with.contains(&digest);
-        if is_done || named.met.contains(&digest) {
+        let is_done = context.dedup.contains(&digest) || self.done_with.contains(&digest);
+        if is_done || queue.met.contains(&digest) {
             return;
         }
-        if named.pairs.len() >= HELD {
-            named.is_more = true;
+        if queue.pairs.len() >= HELD {
+            queue.is_more = true;
             return;
         }
-        named.met.insert(digest);
+        queue.met.insert(digest);
         let id = id.to_owned();
-        named.pairs.push_back(Pair { id, digest });
+        queue.pairs.push_back(ThreatStatus { id, digest });
     }
 
     /// Asks for the next summary of a window that was read, or ends the window.
-    fn ask(&mut self, mut named: Named, turn: &mut Turn<'_>) -> Result<Option<Batch>> {
-        if std::mem::take(&mut named.is_again) {
-            pause(self.failures, turn);
+    fn ask(
+        &mut self,
+        mut queue: ThreatQueue,
+        context: &mut PollContext<'_>,
+    ) -> Result<Option<Batch>> {
+        if std::mem::take(&mut queue.is_again) {
+            pause(self.failures, context);
         }
         let started = Instant::now();
-        while let Some(pair) = named.pairs.pop_front() {
-            if turn.stop.reason().is_some() {
+        while let Some(threat) = queue.pairs.pop_front() {
+            if context.shutdown.reason().is_some() {
                 return Ok(None);
             }
             if self.left == 0 {
                 self.is_limited = true;
                 return self.put_off.take().map_or(Ok(None), Err);
             }
-            match self.summary(&pair, turn) {
+            match self.summary(&threat, context) {
                 Ok(Some(text)) => {
                     (self.left, self.failures) = (self.left - 1, 0);
                     let record = Record {
                         end: u32::try_from(text.len()).unwrap_or(u32::MAX),
-                        identity: Identity::Named(pair.digest),
+                        identity: EventId::Key(threat.digest),
                         late: None,
                     };
                     let batch = Some(Batch {
                         text,
                         records: vec![record],
-                        asked: named.asking.asked,
+                        request: queue.pending.request,
                         ..Batch::default()
                     });
-                    self.named = Some(named);
+                    self.queue = Some(queue);
                     return Ok(batch);
                 }
                 Ok(None) => {
                     self.failures = 0;
-                    self.done_with.insert(pair.digest);
+                    self.done_with.insert(threat.digest);
                     if started.elapsed() < PATIENCE {
                         continue;
                     }
                 }
                 Err(error) if Stopped::is_in(&error) => return Ok(None),
-                Err(error) => self.fail(&mut named, pair, error)?,
+                Err(error) => self.fail(&mut queue, threat, error)?,
             }
             // what came before is confirmed before there is a wait
-            self.named = Some(named);
+            self.queue = Some(queue);
             return Ok(Some(Batch::default()));
         }
-        Ok(Some(match named.is_more {
+        Ok(Some(match queue.is_more {
             true => Batch::default(),
-            false => self.end(&named.asking, turn),
+            false => self.end(&queue.pending, context),
         }))
     }
 
     /// Asks for a summary again, or for the others first.
-    fn fail(&mut self, named: &mut Named, pair: Pair, error: Error) -> Result<()> {
+    fn fail(&mut self, queue: &mut ThreatQueue, threat: ThreatStatus, error: Error) -> Result<()> {
         self.failures += 1;
         // whatever else there is, such as refused credentials, the others would meet as well
         let is_its_own = matches!(Exit::of(&error), Exit::Data | Exit::Unavailable);
@@ -261,42 +271,42 @@ impl Threats {
         }
         if error.is::<Dropped>() && self.failures < self.attempts {
             log::warn!("{}; asking again", line(&error));
-            named.pairs.push_front(pair);
-            named.is_again = true;
+            queue.pairs.push_front(threat);
+            queue.is_again = true;
         } else {
             log::warn!("{}; asking for the others first", line(&error));
-            self.done_with.insert(pair.digest);
+            self.done_with.insert(threat.digest);
             self.put_off.get_or_insert(error);
-            self.refused.push(pair.digest);
+            self.refused.push(threat.digest);
         }
         if self.failures >= IN_A_ROW {
-            named.pairs.clear();
-            named.is_more = false;
+            queue.pairs.clear();
+            queue.is_more = false;
         }
         Ok(())
     }
 
     /// All that a window names was asked for. If something could not be had, that is the end of the
     /// run, and the next one asks again; but not for more than a day.
-    fn end(&mut self, asking: &Asking, turn: &mut Turn<'_>) -> Batch {
-        let Step { window, look } = asking.step;
+    fn end(&mut self, pending: &PendingWindow, context: &mut PollContext<'_>) -> Batch {
+        let WindowRequest { window, pass } = pending.step;
         let before = self.siem.windows.until();
         let gave_up = match self.put_off.take() {
             None => false,
             Some(error) => {
-                let now = asking
+                let now = pending
                     .server
-                    .map_or(turn.now, |server| server.min(turn.now));
-                let at = match look {
-                    Look::First => before,
-                    Look::Second => window.from,
+                    .map_or(context.now, |server| server.min(context.now));
+                let at = match pass {
+                    Pass::Recent => before,
+                    Pass::Recheck => window.from,
                 };
                 let since = self.held.filter(|held| held.at == at);
                 let since = since.map_or(now, |held| held.since);
                 if now - since < HELD_UP {
                     self.failed = Some(error);
                     return Batch {
-                        border: Some(Border::Held(Held { at, since })),
+                        commit: Some(Commit::Stalled(Stalled { at, since })),
                         ..Batch::default()
                     };
                 }
@@ -305,32 +315,39 @@ impl Threats {
             }
         };
         self.failures = 0;
-        let mut border = self.siem.windows.complete(asking.step, asking.server, turn);
-        if let Border::Resume(resume) = &mut border
+        let mut commit = self
+            .siem
+            .windows
+            .complete(pending.step, pending.server, context);
+        if let Commit::Resume(resume) = &mut commit
             && gave_up
         {
-            let (from, to) = match look {
-                Look::First => (before, resume.position.until),
-                Look::Second => (window.from, window.to),
+            let (from, to) = match pass {
+                Pass::Recent => (before, resume.position.until),
+                Pass::Recheck => (window.from, window.to),
             };
             resume.gap = (from < to).then_some(Gap { from, to });
         }
         Batch {
             passed_over: std::mem::take(&mut self.refused),
-            asked: asking.asked,
-            border: Some(border),
+            request: pending.request,
+            commit: Some(commit),
             ..Batch::default()
         }
     }
 
     /// The summary of a threat; `None` when there is none.
-    fn summary(&self, pair: &Pair, turn: &mut Turn<'_>) -> Result<Option<Vec<u8>>> {
+    fn summary(
+        &self,
+        threat: &ThreatStatus,
+        context: &mut PollContext<'_>,
+    ) -> Result<Option<Vec<u8>>> {
         let api = &self.siem.api;
-        let url = self.summaries.join(&format!("/{}", encoded(&pair.id)));
+        let url = self.summaries.join(&format!("/{}", encoded(&threat.id)));
         log::debug!("asking for {url}");
         let what = || format!("[PullError 301] pulling {url}");
         let mut answer = api
-            .get_from(&url, &[], turn.tally)
+            .get_from(&url, &[], context.counters)
             .map_err(|error| error.context(what()))?;
         match answer.status {
             200 => {
@@ -339,7 +356,7 @@ impl Threats {
             }
             404 => Ok(None),
             _ => {
-                let error = api.refusal(&mut answer, turn)?;
+                let error = api.refusal(&mut answer, context)?;
                 Err(error.context(format!("asking {url}")))
             }
         }
@@ -377,10 +394,10 @@ impl Threats {
     }
 }
 
-impl Named {
-    fn new(asking: Asking) -> Named {
-        Named {
-            asking,
+impl ThreatQueue {
+    fn new(pending: PendingWindow) -> ThreatQueue {
+        ThreatQueue {
+            pending,
             pairs: VecDeque::new(),
             met: HashSet::new(),
             is_more: false,
@@ -392,24 +409,24 @@ impl Named {
 
 /// What an event says of threats: a message in a list, a click of one.
 #[derive(Deserialize)]
-struct Event<'a> {
+struct NamedThreats<'a> {
     #[serde(borrow, default, rename = "threatsInfoMap")]
-    threats: Option<Vec<Threat<'a>>>,
+    threats: Option<Vec<NamedThreat<'a>>>,
     #[serde(borrow, default, rename = "threatID")]
-    id: Text<'a>,
+    id: OptionalText<'a>,
     #[serde(borrow, default, rename = "threatStatus")]
-    status: Text<'a>,
+    status: OptionalText<'a>,
 }
 
 #[derive(Deserialize)]
-struct Threat<'a> {
+struct NamedThreat<'a> {
     #[serde(borrow, default, rename = "threatID")]
-    id: Text<'a>,
+    id: OptionalText<'a>,
     #[serde(borrow, default, rename = "threatStatus")]
-    status: Text<'a>,
+    status: OptionalText<'a>,
 }
 
-impl Event<'_> {
+impl NamedThreats<'_> {
     /// The ids and statuses, some of which may be empty.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let threats = self.threats.iter().flatten();
@@ -447,7 +464,7 @@ mod tests {
     use crate::digest::hex;
 
     fn check(event: &str, expected: &[(&str, &str)]) {
-        let event: Event<'_> = serde_json::from_str(event).unwrap();
+        let event: NamedThreats<'_> = serde_json::from_str(event).unwrap();
         let pairs = event.pairs().filter(|(id, _)| !id.is_empty());
         assert_eq!(pairs.collect::<Vec<_>>(), expected);
     }

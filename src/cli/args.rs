@@ -1,0 +1,230 @@
+//! The command line. Only its shape; what it means is for `command` to say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::values::parse_duration;
+use crate::output::Format;
+use crate::service::{self, Service};
+
+/// Collects Proofpoint logs, completely and without doubles, and delivers them to Devo.
+#[derive(Debug, Parser)]
+#[command(
+    name = "proofpull",
+    version,
+    max_term_width = 100,
+    after_help = AFTER
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+const AFTER: &str = "Exit statuses: 0 ok, 2 usage, 3 gap, 65 data, 69 unavailable, 70 software, 73 cantcreat, \
+                     74 io, 75 tempfail (come again), 77 noperm, 78 config. Any other number is a failure, too.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One bounded pull cycle: lock, read state, pull, deliver, confirm, save, exit
+    Run(RunArgs),
+    /// Say everything that is wrong with the configuration; with --online, try it
+    Check(CheckArgs),
+    /// Say where each service stands
+    Status(StatusArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Common {
+    /// The configuration [default: $PROOFPULL_CONFIG, else /etc/proofpull/config.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where state is kept [default: state_dir of the configuration, else $STATE_DIRECTORY, else
+    /// /var/lib/proofpull]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Say more: -v a line a window, -vv a line a batch
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Say only warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// How messages look
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) log_format: Format,
+    /// A time to take for the present, for tests over hours; only with loopback addresses
+    #[arg(long, value_name = "T", global = true, hide = true)]
+    pub(crate) now: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// What to collect
+    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
+    pub(crate) service: &'static Service,
+    /// Backfill from here on, apart from the saved position; the same command again goes on where it
+    /// was stopped. RFC 3339, a date, or an age such as 3d or 90m
+    #[arg(long, value_name = "T")]
+    pub(crate) start_time: Option<String>,
+    /// Backfill up to here [default: the saved position, else now]
+    #[arg(long, value_name = "T", requires = "start_time")]
+    pub(crate) end_time: Option<String>,
+    /// One JSON event a line on standard output instead of Devo, with a state of its own
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Print what would be asked for and what it costs of the quota; call nothing, save nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Stop in good order after this long, such as 90s or 10m [default: max_duration of the service;
+    /// for a backfill, no limit]
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    pub(crate) max_duration: Option<Duration>,
+    /// Wait this long for another run of the same service
+    #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "0s")]
+    pub(crate) wait_lock: Duration,
+    /// Forget how the receiver ends connections: wanted once when another balancer stands before Devo
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) forget_receiver: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Look at what this service needs alone [default: all that is configured]
+    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
+    pub(crate) service: Option<&'static Service>,
+    /// Print the configuration as it takes effect, secrets masked, defaults marked
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Sign in to each API with the smallest request that proves the credentials, and complete a
+    /// confirmed transaction with Devo; nothing is collected, and no event is sent
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// This service alone [default: all that have a table or a state]
+    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
+    pub(crate) service: Option<&'static Service>,
+    /// Answer with one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Answer as a Nagios check: 2 if a service is further behind than this or never ran, 1 if its
+    /// last run failed, 3 if that cannot be told, else 0
+    #[arg(long, value_name = "D", value_parser = parse_duration, conflicts_with = "json")]
+    pub(crate) max_lag: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that completes words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The script with which a shell completes our words.
+pub(crate) fn completions(shell: Shell) -> Vec<u8> {
+    use clap_complete::{generate, shells};
+    // what is hidden from people is hidden from their shells, too
+    let cli = Cli::command();
+    let shown = cli.get_arguments().filter(|option| !option.is_hide_set());
+    let mut command = clap::Command::new("proofpull")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(shown)
+        .subcommands(cli.get_subcommands());
+    let mut script = Vec::new();
+    match shell {
+        Shell::Bash => generate(shells::Bash, &mut command, "proofpull", &mut script),
+        Shell::Zsh => generate(shells::Zsh, &mut command, "proofpull", &mut script),
+        Shell::Fish => {
+            generate(shells::Fish, &mut command, "proofpull", &mut script);
+            script.extend(words_for_fish(&command).into_bytes());
+        }
+    }
+    script
+}
+
+/// What the crate leaves out for this shell: the values of words that are no options.
+fn words_for_fish(command: &clap::Command) -> String {
+    let mut lines = String::new();
+    for inner in command.get_subcommands() {
+        for word in inner.get_positionals() {
+            let values = word.get_possible_values();
+            let values: Vec<&str> = values.iter().map(PossibleValue::get_name).collect();
+            if !values.is_empty() {
+                lines += &format!(
+                    "complete -c proofpull -n \"__fish_proofpull_using_subcommand {}\" -f -a \"{}\"\n",
+                    inner.get_name(),
+                    values.join(" ")
+                );
+            }
+        }
+    }
+    lines
+}
+
+/// Takes a service by its name; another name is refused in the words of `service`.
+#[derive(Debug, Clone, Copy)]
+struct ServiceName;
+
+impl TypedValueParser for ServiceName {
+    type Value = &'static Service;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        TypedValueParser::parse_ref(&service::find, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = service::SERVICES.iter().map(|service| service.name);
+        Some(Box::new(names.map(PossibleValue::new)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_names_every_service() {
+        Cli::command().debug_assert();
+        let mut command = Cli::command();
+        let help = command
+            .find_subcommand_mut("run")
+            .unwrap()
+            .render_long_help()
+            .to_string();
+        let help: Vec<&str> = help.split_whitespace().collect();
+        for service in &service::SERVICES {
+            assert!(
+                help.iter()
+                    .any(|word| word.trim_matches([',', '[', ']']) == service.name),
+                "{}",
+                service.name
+            );
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `proofpull check`: everything that is wrong with the configuration, and, if asked for, what the
+//! configuration is and whether it works.
+
+mod offline;
+mod probe;
+mod show;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{state_dir, text};
+use crate::cli::args::{CheckArgs, Common};
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigError};
+use crate::error::{Exit, Hint, line};
+use crate::output::{self, Report};
+use crate::service::{SERVICES, Service};
+
+pub(super) fn check(
+    args: &CheckArgs,
+    common: &Common,
+    report: &Report,
+    clock: Clock,
+) -> Result<Exit> {
+    let text = text(common)?;
+    let (config, faults) = config::keys::look(&text.text, &text.base, clock.now());
+    let mut findings: Vec<Finding> = faults.into_iter().map(Finding::from).collect();
+    let checks = offline::OfflineChecks {
+        config: &config,
+        is_readable: findings.is_empty(),
+        services: &services(args, &config),
+        only: args.service,
+        state_dir: &state_dir(common, &config),
+        file: (&text.path, &text.base),
+        now: clock.now(),
+    };
+    checks.at_the_file(&text, &mut findings);
+    checks.at_everything(&mut findings);
+    findings.sort_by_key(|finding| finding.place.unwrap_or_default());
+    let answer = CheckReport {
+        file: &text.path,
+        name: config.name.clone().unwrap_or_else(super::host_name),
+        shown: args.show.then(|| show::lines(&checks)),
+        tried: match args.online {
+            true => Some(probe::tries(&checks, common, clock)?),
+            false => None,
+        },
+        findings,
+    };
+    output::answer(&match args.json {
+        true => answer.json(),
+        false => answer.text(report.is_quiet()),
+    })?;
+    Ok(answer.exit())
+}
+
+/// What is to be looked at: the one that is named; else those with a table, and all of a sign-in that
+/// stands there alone.
+fn services(args: &CheckArgs, config: &Config) -> Vec<&'static Service> {
+    if let Some(only) = args.service {
+        return vec![only];
+    }
+    let is_written = |key: &str| config.keys.place(key).is_some();
+    let has_table = |service: &Service| is_written(&format!("services.{}", service.name));
+    // of a sign-in for which no service has a table, all run on the defaults
+    let stands_alone = |sign_in: &str| {
+        let mut its_services = SERVICES
+            .iter()
+            .filter(|service| service.kind.sign_in() == sign_in);
+        is_written(sign_in) && !its_services.any(has_table)
+    };
+    let all = SERVICES.iter();
+    all.filter(|service| has_table(service) || stands_alone(service.kind.sign_in()))
+        .collect()
+}
+
+/// Something that is to be put right, or that somebody should know.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// Line and column.
+    place: Option<(usize, usize)>,
+    level: Level,
+    #[serde(serialize_with = "number")]
+    exit: Exit,
+    message: String,
+    hint: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// A run would end because of it.
+    Error,
+    /// It will be one, or is less than what was meant.
+    Warning,
+}
+
+fn number<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(*exit as u8)
+}
+
+impl From<ConfigError> for Finding {
+    fn from(fault: ConfigError) -> Finding {
+        Finding {
+            place: Some((fault.line, fault.column)),
+            level: Level::Error,
+            exit: fault.exit,
+            message: fault.message,
+            hint: fault.hint,
+        }
+    }
+}
+
+impl Finding {
+    /// What a run would end with, at a key.
+    fn error(place: Option<(usize, usize)>, key: &str, error: &anyhow::Error) -> Finding {
+        let hint = error.downcast_ref().map(|Hint(hint)| hint.clone());
+        Finding {
+            place,
+            level: Level::Error,
+            exit: Exit::of(error),
+            message: format!("{key}: {}", line(error)),
+            hint: hint.unwrap_or_else(|| "see proofpull.toml(5)".into()),
+        }
+    }
+
+    fn is_error(&self) -> bool {
+        self.level == Level::Error
+    }
+}
+
+/// All that is answered.
+#[derive(Debug)]
+struct CheckReport<'a> {
+    file: &'a Path,
+    name: String,
+    findings: Vec<Finding>,
+    shown: Option<Vec<show::ShownKey>>,
+    tried: Option<Vec<probe::Try>>,
+}
+
+impl CheckReport<'_> {
+    /// As for a run: the first error decides.
+    fn exit(&self) -> Exit {
+        let found = self.findings.iter().filter(|finding| finding.is_error());
+        let tried = self.tried.iter().flatten().filter_map(probe::Try::failure);
+        let mut errors = found.map(|finding| finding.exit).chain(tried);
+        errors.next().unwrap_or(Exit::Ok)
+    }
+
+    fn text(&self, is_quiet: bool) -> String {
+        let mut text = self.shown.as_deref().map(show::text).unwrap_or_default();
+        let file = self.file.display();
+        for Finding {
+            place,
+            level,
+            message,
+            hint,
+            ..
+        } in &self.findings
+        {
+            let place = place.map(|(line, column)| format!("{line}:{column}: "));
+            let level = match level {
+                Level::Error => "error",
+                Level::Warning => "warning",
+            };
+            let _ = writeln!(
+                text,
+                "{file}:{}{level}: {message}\n  hint: {hint}",
+                place.unwrap_or_else(|| " ".into())
+            );
+        }
+        let tried = self.tried.as_deref().unwrap_or_default();
+        text += &probe::text(tried);
+        let count = |level| {
+            self.findings
+                .iter()
+                .filter(|finding| finding.level == level)
+                .count()
+        };
+        let well = tried.iter().filter(|one| one.is_well()).count();
+        let failed = tried.len() - well;
+        match (count(Level::Error), count(Level::Warning)) {
+            (0, 0) if failed == 0 && is_quiet => {}
+            (errors, warnings) => {
+                let online = match (&self.tried, well) {
+                    (None, _) => "; nothing was asked, see --online".to_owned(),
+                    (Some(_), _) => format!("; online: {well} of {} well", tried.len()),
+                };
+                let _ = writeln!(text, "{file}: {errors} errors, {warnings} warnings{online}");
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let exit = self.exit();
+        let answer = serde_json::json!({
+            "file": self.file,
+            "name": self.name,
+            "status": exit as u8,
+            "status_name": exit.name(),
+            "findings": self.findings,
+            "config": self.shown,
+            "online": self.tried,
+        });
+        format!("{answer:#}\n")
+    }
+}

@@ -1,0 +1,281 @@
+//! What can be found out without asking anybody: the files that the configuration names, what fits
+//! together, and what is missing.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use time::{Duration, OffsetDateTime};
+
+use super::{Finding, Level};
+use crate::cli::{LoadReport, network};
+use crate::config::{Config, SecretRef};
+use crate::error::{Because, Exit};
+use crate::net::certificate::{Validity, validities};
+use crate::net::tls::Trust;
+use crate::service::Service;
+use crate::window::utc;
+use crate::{files, secret, source};
+
+/// A certificate that ends earlier than this deserves a word.
+const SOON: Duration = Duration::days(30);
+
+/// What is looked at.
+#[derive(Debug)]
+pub(super) struct OfflineChecks<'a> {
+    pub(super) config: &'a Config,
+    /// Whether nothing is wrong with the text itself, so that what is not there is missing.
+    pub(super) is_readable: bool,
+    pub(super) services: &'a [&'static Service],
+    /// The one service that was asked for.
+    pub(super) only: Option<&'static Service>,
+    pub(super) state_dir: &'a Path,
+    /// The configuration's file, and its folder.
+    pub(super) file: (&'a Path, &'a Path),
+    pub(super) now: OffsetDateTime,
+}
+
+impl OfflineChecks<'_> {
+    /// The configuration's own file.
+    pub(super) fn at_the_file(&self, text: &LoadReport, findings: &mut Vec<Finding>) {
+        if self.config.holds_a_secret()
+            && let Err(error) = secret::refuse_if_others_can_read(&text.file, &text.path)
+        {
+            findings.push(Finding::error(None, "this file", &error));
+        }
+    }
+
+    /// Everything else.
+    pub(super) fn at_everything(&self, findings: &mut Vec<Finding>) {
+        if self.is_readable {
+            self.at_what_is_missing(findings);
+        }
+        self.at_secrets(findings);
+        self.at_certificates(findings);
+        self.at_folders(findings);
+        self.at_start_times(findings);
+        if let Err(error) = network(self.config) {
+            findings.push(self.error("http.proxy", &error));
+        }
+    }
+
+    fn error(&self, key: &str, error: &anyhow::Error) -> Finding {
+        Finding::error(self.config.keys.place(key), &title(key), error)
+    }
+
+    fn warning(&self, key: &str, said: &str, hint: &str) -> Finding {
+        Finding {
+            place: self.config.keys.place(key),
+            level: Level::Warning,
+            exit: Exit::Ok,
+            message: format!("{}: {said}", title(key)),
+            hint: hint.to_owned(),
+        }
+    }
+
+    fn at_what_is_missing(&self, findings: &mut Vec<Finding>) {
+        if self.config.devo.is_none() {
+            let hint =
+                "add [devo] with address, chain, cert and key; without it only run --stdout works";
+            findings.push(self.warning(
+                "devo",
+                "there is no such table, so that nothing can be delivered",
+                hint,
+            ));
+        }
+        if self.services.is_empty() {
+            let said: Result<()> = Err(anyhow!(
+                "no table says how to sign in, so that no service can be collected"
+            ));
+            let said = said
+                .exit(Exit::Config)
+                .hint(
+                    "add [tap] with principal and secret, [pod] with cluster_id and api_key, or [isolation] with api_key",
+                );
+            findings.extend(said.err().map(|error| self.error("services", &error)));
+        }
+        for service in self.services {
+            let table = service.kind.sign_in();
+            if self.config.keys.place(table).is_none() {
+                let said: Result<()> = Err(anyhow!("there is no table [{table}] to sign in with"));
+                let hint = format!(
+                    "add [{table}]; proofpull.toml(5) says what it holds and where credentials are made"
+                );
+                let said = said.exit(Exit::Config).hint(hint);
+                let key = format!("services.{}", service.name);
+                findings.extend(said.err().map(|error| self.error(&key, &error)));
+            }
+        }
+    }
+
+    fn at_secrets(&self, findings: &mut Vec<Finding>) {
+        let is_needed = |key: &str| match self.only {
+            // what belongs to no service is needed by all
+            Some(only) => !is_of_another(key, only),
+            None => true,
+        };
+        for (key, reference) in self.config.secrets() {
+            if !is_needed(key) {
+                continue;
+            }
+            let outside = matches!(reference, SecretRef::Credential(_))
+                && super::super::env("CREDENTIALS_DIRECTORY").is_none();
+            if outside {
+                let (file, folder) = self.file;
+                let file = folder.join(file.file_name().unwrap_or_default());
+                let hint = format!(
+                    "to look at it, run this check as the unit runs: systemd-run --pipe --wait --uid=proofpull \
+                     --property=LoadCredential=proofpull:{}/credentials proofpull check --config {}",
+                    folder.display(),
+                    file.display()
+                );
+                findings.push(self.warning(
+                    key,
+                    "not looked at, since $CREDENTIALS_DIRECTORY is set in the unit alone",
+                    &hint,
+                ));
+                continue;
+            }
+            if let Err(error) = secret::read(reference, &title(key)) {
+                findings.push(self.error(key, &error));
+            }
+        }
+    }
+
+    fn at_certificates(&self, findings: &mut Vec<Finding>) {
+        let mut of_authorities = vec![("http.ca", self.config.http.ca.as_deref())];
+        if let Some(devo) = &self.config.devo {
+            of_authorities.push(("devo.chain", devo.chain.as_deref()));
+            if let Some(ours) = &devo.identity {
+                let is_read = match validities(&ours.cert) {
+                    Ok(all) => {
+                        let leaf = all.into_iter().take(1);
+                        leaf.for_each(|leaf| findings.extend(self.at_ours(leaf)));
+                        true
+                    }
+                    Err(error) => {
+                        findings.push(self.error("devo.cert", &error));
+                        false
+                    }
+                };
+                let key = match is_read {
+                    true => Trust::try_identity(ours),
+                    false => Trust::try_key(&ours.key),
+                };
+                findings.extend(key.err().map(|error| self.error("devo.key", &error)));
+            }
+        }
+        for (key, path) in of_authorities {
+            let Some(path) = path else { continue };
+            match Trust::try_ca(path).and_then(|()| validities(path)) {
+                Ok(all) => findings.extend(self.at_theirs(key, &all)),
+                Err(error) => findings.push(self.error(key, &error)),
+            }
+        }
+    }
+
+    /// Our own certificate.
+    fn at_ours(&self, Validity { from, to }: Validity) -> Option<Finding> {
+        let renew =
+            "download a new one and set [devo] cert and key; check this machine's clock, too";
+        let refused = |said: String| {
+            let said: Result<()> = Err(anyhow!(said));
+            let said = said.exit(Exit::NoPerm).hint(renew);
+            said.err().map(|error| self.error("devo.cert", &error))
+        };
+        match self.now {
+            now if now > to => refused(format!("it has expired on {}", utc(to))),
+            now if now < from => refused(format!("it is not valid before {}", utc(from))),
+            now if now + SOON > to => {
+                Some(self.warning("devo.cert", &format!("it expires on {}", utc(to)), renew))
+            }
+            _ => None,
+        }
+    }
+
+    /// Those of authorities: each that has expired is of no use, but the others may be.
+    fn at_theirs(&self, key: &str, all: &[Validity]) -> Vec<Finding> {
+        let renew = "ask whoever runs the server for a new file";
+        let expired = all.iter().filter(|one| one.to < self.now).count();
+        if expired == all.len() {
+            let said: Result<()> = Err(anyhow!("every certificate in it has expired"));
+            let said = said.exit(Exit::Unavailable).hint(renew);
+            return said
+                .err()
+                .map(|error| self.error(key, &error))
+                .into_iter()
+                .collect();
+        }
+        let dated = all.iter().filter(|one| one.to < self.now + SOON);
+        dated
+            .map(|one| {
+                let word = if one.to < self.now {
+                    "has expired"
+                } else {
+                    "expires"
+                };
+                self.warning(
+                    key,
+                    &format!("a certificate in it {word} on {}", utc(one.to)),
+                    renew,
+                )
+            })
+            .collect()
+    }
+
+    fn at_folders(&self, findings: &mut Vec<Finding>) {
+        // a run makes it if it is not there
+        if self.state_dir.exists()
+            && let Err(error) = files::try_dir(self.state_dir)
+                .exit(Exit::CantCreate)
+                .hint("the user that proofpull runs as must be able to write there, and this check must be run as that user")
+        {
+            findings.push(self.error("state_dir", &error));
+        }
+        if let Some(metrics) = &self.config.metrics
+            && let Err(error) = files::try_dir(&metrics.textfile_dir)
+        {
+            let said = crate::error::line(&error);
+            let hint = "make the folder for the user that proofpull runs as; a run goes on without its figures";
+            findings.push(self.warning("metrics.textfile_dir", &said, hint));
+        }
+    }
+
+    fn at_start_times(&self, findings: &mut Vec<Finding>) {
+        for service in self.services {
+            let Some(start) = self.config.settings(service).start_time else {
+                continue;
+            };
+            let oldest = source::limits(service, &self.config.settings(service)).oldest(self.now);
+            if start < oldest {
+                let said = format!(
+                    "the service keeps nothing before {}; a first run starts there",
+                    utc(oldest)
+                );
+                let hint = "set a later time, or leave it as it is: it changes nothing once a run has been made";
+                findings.push(self.warning(
+                    &format!("services.{}.start_time", service.name),
+                    &said,
+                    hint,
+                ));
+            }
+        }
+    }
+}
+
+/// Whether a key belongs to the sign-in of another kind of service.
+fn is_of_another(key: &str, only: &Service) -> bool {
+    let table = key.split('.').next().unwrap_or(key);
+    let kinds = crate::service::SERVICES
+        .iter()
+        .map(|service| service.kind.sign_in());
+    kinds.into_iter().any(|kind| kind == table) && table != only.kind.sign_in()
+}
+
+/// `devo.cert` as `[devo] cert`.
+fn title(key: &str) -> String {
+    match key.rsplit_once('.') {
+        Some((table, key)) if table != "services" => format!("[{table}] {key}"),
+        Some(_) => format!("[{key}]"),
+        None => key.to_owned(),
+    }
+}

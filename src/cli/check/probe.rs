@@ -1,0 +1,477 @@
+//! What only asking can tell: whether each API takes our credentials, whether Devo confirms, and whether
+//! this machine's clock is right. What was not tried is never told as well.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::{Serialize, Serializer};
+use time::{Duration, OffsetDateTime};
+
+use super::offline::OfflineChecks;
+use crate::cli::args::Common;
+use crate::cli::run::{devo_options, refuse_beyond_loopback};
+use crate::cli::{ledger, network, receiver};
+use crate::clock::Clock;
+use crate::config::Url;
+use crate::error::{Because, Exit, Hint, fail, line};
+use crate::files;
+use crate::net::Network;
+use crate::output::{self, Counters};
+use crate::pipeline::batch::{AnswerTotals, Batch, DedupView, Digest, Position};
+use crate::quota::Quota;
+use crate::service::{Kind, Service};
+use crate::shutdown::Shutdown;
+use crate::sink::Sink;
+use crate::sink::devo::Devo;
+use crate::source::plan::Start;
+use crate::source::{self, OpenContext, PollContext};
+use crate::state::ledger::LedgerFile;
+
+/// Clocks that are further apart than this deserve a word, as in a run.
+const SKEW: Duration = Duration::seconds(60);
+
+/// Something that was tried, or not.
+#[derive(Debug, Serialize)]
+pub(super) struct Try {
+    /// A service, `devo` or `clock`.
+    what: &'static str,
+    /// What was tried, and what it costs.
+    tried: String,
+    outcome: Verdict,
+    said: String,
+    /// How long it took.
+    seconds: Option<f64>,
+    remedy: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Well,
+    /// A run would go on, with a warning.
+    Doubtful,
+    /// A run would end with this.
+    Failed(Exit),
+    NotTried,
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Verdict::Well => serializer.serialize_str("well"),
+            Verdict::Doubtful => serializer.serialize_str("doubtful"),
+            Verdict::Failed(exit) => serializer.serialize_str(exit.name()),
+            Verdict::NotTried => serializer.serialize_str("not tried"),
+        }
+    }
+}
+
+impl Try {
+    /// What a run would end with.
+    pub(super) fn failure(&self) -> Option<Exit> {
+        match self.outcome {
+            Verdict::Failed(exit) => Some(exit),
+            _ => None,
+        }
+    }
+
+    /// Whether it was tried and went well.
+    pub(super) fn is_well(&self) -> bool {
+        self.outcome == Verdict::Well
+    }
+
+    fn not_tried(what: &'static str, why: impl Into<String>) -> Try {
+        Try {
+            what,
+            tried: "nothing".into(),
+            outcome: Verdict::NotTried,
+            said: why.into(),
+            seconds: None,
+            remedy: None,
+        }
+    }
+
+    /// What came of trying it since `started`.
+    fn done(what: &'static str, tried: String, started: Instant, result: Result<String>) -> Try {
+        let (outcome, said, remedy) = match result {
+            Ok(said) => (Verdict::Well, said, None),
+            Err(error) => {
+                let hint = error.downcast_ref().map(|Hint(hint)| hint.clone());
+                let remedy = hint.unwrap_or_else(|| "see proofpull(1)".into());
+                (
+                    Verdict::Failed(Exit::of(&error)),
+                    line(&error),
+                    Some(remedy),
+                )
+            }
+        };
+        Try {
+            what,
+            tried,
+            outcome,
+            said,
+            seconds: Some(started.elapsed().as_secs_f64()),
+            remedy,
+        }
+    }
+}
+
+/// A table, and below it what can be done.
+pub(super) fn text(tries: &[Try]) -> String {
+    if tries.is_empty() {
+        return String::new();
+    }
+    let head = ["SERVICE", "TRIED", "OUTCOME", "TIME"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(tries.iter().map(|one| {
+        let outcome = match one.outcome {
+            Verdict::Well => "well".to_owned(),
+            Verdict::Doubtful => "doubtful".to_owned(),
+            Verdict::Failed(exit) => format!("{} {}", exit as u8, exit.name()),
+            Verdict::NotTried => "not tried".to_owned(),
+        };
+        let time = one
+            .seconds
+            .map_or_else(|| "-".into(), |time| format!("{time:.2} s"));
+        vec![one.what.to_owned(), one.tried.clone(), outcome, time]
+    }));
+    let mut text = output::table(&rows);
+    for Try {
+        what, said, remedy, ..
+    } in tries
+    {
+        text += &format!("{what}: {said}\n");
+        let remedy = remedy.as_ref().map(|remedy| format!("  hint: {remedy}\n"));
+        text += &remedy.unwrap_or_default();
+    }
+    text
+}
+
+/// Tries everything.
+///
+/// # Errors
+/// When nothing may be tried at all.
+pub(super) fn tries(checks: &OfflineChecks, common: &Common, clock: Clock) -> Result<Vec<Try>> {
+    if !checks.is_readable {
+        let all = checks
+            .services
+            .iter()
+            .map(|service| service.name)
+            .chain(["devo", "clock"]);
+        return Ok(all
+            .map(|what| Try::not_tried(what, "the configuration is refused"))
+            .collect());
+    }
+    if common.now.is_some() {
+        checks
+            .services
+            .iter()
+            .try_for_each(|service| refuse_beyond_loopback(checks.config, service))?;
+    }
+    let shutdown = Shutdown::on_signals()
+        .context("listening for signals")
+        .exit(Exit::Software)?;
+    let network = match network(checks.config) {
+        Ok(network) => network,
+        Err(error) => {
+            let why = line(&error);
+            let all = checks
+                .services
+                .iter()
+                .map(|service| service.name)
+                .chain(["devo", "clock"]);
+            return Ok(all.map(|what| Try::not_tried(what, why.clone())).collect());
+        }
+    };
+    let trial = OnlineChecks {
+        checks,
+        network,
+        shutdown,
+        clock,
+    };
+    let (mut tries, mut clocks) = (Vec::new(), Vec::new());
+    let mut asked: Vec<&Service> = Vec::new();
+    for service in checks.services {
+        match asked
+            .iter()
+            .find(|other| trial.proves_the_same(other, service))
+        {
+            Some(other) => {
+                let why = format!(
+                    "it signs in with the credentials that {} was asked with",
+                    other.name
+                );
+                tries.push(Try::not_tried(service.name, why));
+            }
+            None => {
+                let (one, ahead) = trial.service(service);
+                clocks.extend(ahead.map(|ahead| (service.name, ahead)));
+                // what was not tried proves nothing for others
+                asked.extend((one.outcome != Verdict::NotTried).then_some(service));
+                tries.push(one);
+            }
+        }
+    }
+    tries.push(trial.devo());
+    tries.push(at_clocks(&clocks));
+    Ok(tries)
+}
+
+struct OnlineChecks<'a> {
+    checks: &'a OfflineChecks<'a>,
+    network: Arc<Network>,
+    shutdown: Shutdown,
+    clock: Clock,
+}
+
+impl OnlineChecks<'_> {
+    /// Whether to ask for one service says all of the other: the same credentials, asked at addresses of
+    /// the same table.
+    fn proves_the_same(&self, one: &Service, other: &Service) -> bool {
+        let addresses = |service| source::addresses(service, self.checks.config);
+        let are_same = |one: &Url, other: &Url| one.to_string() == other.to_string();
+        let (ours, theirs) = (addresses(one), addresses(other));
+        one.kind.sign_in() == other.kind.sign_in()
+            && ours.len() == theirs.len()
+            && ours
+                .iter()
+                .zip(&theirs)
+                .all(|(one, other)| are_same(one, other))
+    }
+
+    /// Who of our own runs has the session of a service, where it has but one: another is refused then.
+    fn held(&self, service: &'static Service) -> Option<Try> {
+        // what is wrong there is said when it is asked
+        let name = source::exclusive(service, self.checks.config).ok()??;
+        let lock = self.checks.state_dir.join(name).with_extension("lock");
+        let by = files::holder(&lock).ok()??;
+        Some(Try::not_tried(
+            service.name,
+            format!(
+                "a run of proofpull has the one session that the key has for this type ({by}), so that another would \
+                 be refused; how runs fare, proofpull status tells"
+            ),
+        ))
+    }
+
+    /// Asks for the newest and shortest window there is, once; how far the server's clock is ahead.
+    fn service(&self, service: &'static Service) -> (Try, Option<Duration>) {
+        // only looked at: to take it would turn away a run that is about to begin
+        if let Some(held) = self.held(service) {
+            return (held, None);
+        }
+        let started = Instant::now();
+        let (mut cost, mut ahead) = (String::new(), None);
+        let result = self.ask(service, &mut cost, &mut ahead);
+        let rule = source::limits(service, &self.checks.config.settings(service));
+        let shortest = output::age(rule.shortest.try_into().unwrap_or_default());
+        let tried = match service.kind {
+            Kind::Pod { .. } => format!("an archive hour of a day ago{cost}"),
+            _ => format!("the last {shortest}{cost}"),
+        };
+        let one = Try::done(service.name, tried, started, result);
+        // one that has begun meanwhile
+        let held = one.failure().filter(|exit| *exit == Exit::Unavailable);
+        let held = held.and_then(|_| self.held(service));
+        (held.unwrap_or(one), ahead)
+    }
+
+    fn ask(
+        &self,
+        service: &'static Service,
+        cost: &mut String,
+        ahead: &mut Option<Duration>,
+    ) -> Result<String> {
+        let config = self.checks.config;
+        let mut settings = config.settings(service);
+        // one summary of a threat proves as much as many
+        settings.max_threats_per_run = 1;
+        let rule = source::limits(service, &settings);
+        let end = rule.limit(self.clock.now());
+        let from = end - rule.shortest;
+        let opening = OpenContext {
+            service,
+            config,
+            settings: &settings,
+            network: &self.network,
+            shutdown: &self.shutdown,
+            start: Start {
+                position: Position {
+                    until: from,
+                    narrow: None,
+                },
+                fresh: false,
+                since: from,
+                end: Some(end),
+                look_back: Duration::ZERO,
+                recheck: None,
+                stream: None,
+                held: None,
+            },
+            attempts: 1,
+        };
+        if let Kind::Pod { stream } = service.kind {
+            *cost = ": 1 session".into();
+            source::pod::probe(&opening, stream, self.clock.now(), ahead)?;
+            return Ok("it took our key and opened a session; nothing of it was delivered".into());
+        }
+        let mut source = source::open(&opening)?;
+        let limits = source::account(service, config)?.pool.limits.iter();
+        let limits: Vec<String> = limits.map(ToString::to_string).collect();
+        let limits = limits.join(", ");
+        let mut quota = ProbeQuota::of(self.checks, service, &self.shutdown)?;
+        let mut counters = Counters::default();
+        let mut events = 0;
+        let result = loop {
+            let mut turn = PollContext {
+                shutdown: &self.shutdown,
+                now: self.clock.now(),
+                counters: &mut counters,
+                dedup: &Unkept,
+                quota: &mut quota,
+            };
+            match source.next(&mut turn) {
+                Ok(Some(batch)) => events += batch.records.len(),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        *cost = match limits.as_str() {
+            "" => format!(": {} requests", counters.requests),
+            limits => format!(": {} of {limits}{}", quota.booked, quota.left()),
+        };
+        *ahead = source.ahead();
+        result?;
+        // a source that has ended at its limit had what it was asked for
+        if counters.windows == 0 && source.limit().is_none() {
+            return fail(
+                Exit::Unavailable,
+                "it did not answer for the whole of what it was asked for",
+            );
+        }
+        Ok(format!(
+            "it took our credentials and answered with {events} events, which were not delivered"
+        ))
+    }
+
+    /// A connection without a record, and the proof that the receiver has read it to its end.
+    fn devo(&self) -> Try {
+        let Some(to) = &self.checks.config.devo else {
+            return Try::not_tried("devo", "the configuration has no table [devo]");
+        };
+        let started = Instant::now();
+        let tried = format!("an empty transaction with {}", to.address);
+        Try::done("devo", tried, started, self.transaction())
+    }
+
+    fn transaction(&self) -> Result<String> {
+        let to = receiver(self.checks.config)?;
+        let options = devo_options(
+            self.checks.config,
+            to,
+            &self.network,
+            self.clock,
+            &self.shutdown,
+        )?;
+        let mut sink = Devo::new(options);
+        sink.send(&Batch::default())?;
+        sink.confirm()?;
+        Ok("it took our certificate and confirmed; no event was sent".into())
+    }
+}
+
+/// Where requests are booked: in the ledger of the runs, where there were any.
+#[derive(Debug)]
+struct ProbeQuota {
+    /// Without a state folder there is none, and it is not for a check to make it.
+    ledger: Option<LedgerFile>,
+    /// How many were; summaries of threats cost nothing.
+    booked: u32,
+}
+
+impl ProbeQuota {
+    fn of(checks: &OfflineChecks, service: &Service, shutdown: &Shutdown) -> Result<ProbeQuota> {
+        let there = checks.state_dir.exists();
+        let ledger = || ledger(checks.state_dir, service, checks.config, shutdown);
+        Ok(ProbeQuota {
+            ledger: there.then(ledger).transpose()?,
+            booked: 0,
+        })
+    }
+
+    fn left(&self) -> String {
+        match &self.ledger {
+            Some(ledger) => ledger
+                .left()
+                .map_or_else(String::new, |left| format!(", {left} left")),
+            None => ", not booked, since there is no state folder yet".into(),
+        }
+    }
+}
+
+impl Quota for ProbeQuota {
+    fn book(&mut self, now: OffsetDateTime) -> Result<()> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.book(now)?;
+        }
+        self.booked += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        self.booked = self.booked.saturating_sub(1);
+        self.ledger.as_mut().map_or(Ok(()), Quota::give_back)
+    }
+
+    fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime> {
+        match &mut self.ledger {
+            Some(ledger) => ledger.hold(now, wait),
+            None => Ok(now + wait),
+        }
+    }
+}
+
+/// Nothing is known of what was delivered.
+#[derive(Debug)]
+struct Unkept;
+
+impl DedupView for Unkept {
+    fn contains(&self, _: &Digest) -> bool {
+        false
+    }
+
+    fn shown(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn answer(&self, _: u32) -> AnswerTotals {
+        AnswerTotals::default()
+    }
+}
+
+/// Our clock, by what the servers said of theirs.
+fn at_clocks(clocks: &[(&'static str, Duration)]) -> Try {
+    let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
+        return Try::not_tried("clock", "no server has told its time");
+    };
+    let by = output::age(ahead.abs().try_into().unwrap_or_default());
+    let how = if ahead.is_negative() {
+        "ahead of"
+    } else {
+        "behind"
+    };
+    let is_well = ahead.abs() <= SKEW;
+    Try {
+        what: "clock",
+        tried: format!("the Date of {whose}"),
+        outcome: if is_well {
+            Verdict::Well
+        } else {
+            Verdict::Doubtful
+        },
+        said: format!("this machine's clock is {by} {how} the service's"),
+        seconds: None,
+        remedy: (!is_well).then(|| "set it (timedatectl, chronyc)".into()),
+    }
+}

@@ -1,0 +1,60 @@
+//! `proofpull run SERVICE --dry-run`: what would be asked for, and what that costs of the quota.
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use super::run::{RunPaths, begin, ledger, retention, settings, start, warn_if_moved};
+use crate::cli::args::RunArgs;
+use crate::config::Config;
+use crate::error::Exit;
+use crate::output;
+use crate::quota::{QuotaExceeded, Usage};
+use crate::shutdown::Shutdown;
+use crate::source;
+use crate::state::State;
+
+/// Reads the state and the ledger, takes no lock, and prints.
+pub(super) fn dry_run(
+    paths: &RunPaths,
+    args: &RunArgs,
+    config: &Config,
+    now: OffsetDateTime,
+) -> Result<Exit> {
+    let settings = settings(config, args);
+    let begin = begin(paths, args, &settings, now)?;
+    let path = paths.file("json");
+    let (state, opened) = State::look(
+        &path,
+        args.service.name,
+        &begin,
+        retention(args.service, &settings),
+        now,
+    )?;
+    warn_if_moved(&begin, opened);
+    let steps = source::steps(args.service, &settings, &start(&state), now);
+    let ledger = ledger(paths, args.service, config, &Shutdown::never())?;
+    let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;
+    output::answer(&text(&steps, &usage, spent.map(|spent| (now_free, spent))))?;
+    Ok(Exit::Ok)
+}
+
+/// A line for each window, one for all, one for each limit, and one if it is too much at once.
+fn text(steps: &[String], usage: &[Usage], too_much: Option<(usize, QuotaExceeded)>) -> String {
+    let mut lines: Vec<String> = steps
+        .iter()
+        .map(|step| format!("{step}: 1 request"))
+        .collect();
+    lines.push(match steps.len() {
+        0 => "nothing to ask for".to_owned(),
+        1 => "1 window: 1 request".to_owned(),
+        many => format!("{many} windows: {many} requests"),
+    });
+    lines.extend(usage.iter().map(|usage| {
+        let Usage { of, limit, used } = usage;
+        format!("{limit} of {of}: {used} used, {} left", usage.left())
+    }));
+    if let Some((free, spent)) = too_much {
+        lines.push(format!("only {free} can be made now: {spent}"));
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,220 @@
+//! What each command does: the parts are made from the configuration and put together here.
+
+pub mod args;
+mod check;
+mod dry_run;
+mod run;
+mod run_record;
+mod status;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use log::LevelFilter;
+use time::OffsetDateTime;
+
+use crate::clock::Clock;
+use crate::config::values::{parse_instant, parse_instant_or_age};
+use crate::config::{self, Config, ConfigError};
+use crate::error::{Because, Exit, Hint, fail};
+use crate::output::{self, Report};
+use crate::quota::QuotaPolicy;
+use crate::secret;
+use crate::service::Service;
+use crate::shutdown::Shutdown;
+use crate::source;
+use crate::state::ledger::LedgerFile;
+use args::{Cli, Command, Common};
+
+/// Runs the command and says what went wrong, if anything did; what the program ends with.
+pub(crate) fn dispatch(cli: &Cli) -> u8 {
+    let common = &cli.common;
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => LevelFilter::Warn,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    };
+    let clock = match common.now.as_deref().map(parse_instant).transpose() {
+        Ok(now) => now.map_or_else(Clock::of_the_machine, Clock::set_to),
+        Err(wrong) => {
+            output::early(&format!("--now: {wrong}"));
+            return Exit::Usage as u8;
+        }
+    };
+    let report = match Report::start(level, common.log_format, clock) {
+        Ok(report) => report,
+        Err(error) => {
+            output::early(&crate::error::line(&error));
+            return Exit::of(&error) as u8;
+        }
+    };
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, common, &report, clock).map(|exit| exit as u8),
+        Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
+        Command::Status(args) => status::status(args, common, &report, clock),
+        Command::Completions(args) => {
+            let script = String::from_utf8_lossy(&args::completions(args.shell)).into_owned();
+            output::answer(&script).map(|()| 0)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        report.error(&error);
+        Exit::of(&error) as u8
+    })
+}
+
+/// Reads the configuration; each fault but the last is said at once.
+fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config> {
+    let LoadReport {
+        path,
+        file,
+        text,
+        base,
+    } = text(common)?;
+    let config = config::keys::check(&text, &base, now)
+        .map_err(|faults| all_but_last(faults, &path, report))?;
+    if config.holds_a_secret() {
+        secret::refuse_if_others_can_read(&file, &path)?;
+    }
+    Ok(config)
+}
+
+/// The configuration as it is written.
+struct LoadReport {
+    path: PathBuf,
+    file: File,
+    text: String,
+    /// What relative paths count from.
+    base: PathBuf,
+}
+
+fn text(common: &Common) -> Result<LoadReport> {
+    let from_env = || {
+        std::env::var_os("PROOFPULL_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    };
+    let path = common.config.clone().or_else(from_env);
+    let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
+    let what = || format!("reading the configuration {}", path.display());
+    let hint =
+        "name it with --config, or write it: the README has a first one, examples/ all keys of it";
+    let file = File::open(&path)
+        .with_context(what)
+        .exit(Exit::Config)
+        .hint(hint)?;
+    let text = std::io::read_to_string(&file)
+        .with_context(what)
+        .exit(Exit::Config)
+        .hint(hint)?;
+    let absolute = std::path::absolute(&path)
+        .with_context(what)
+        .exit(Exit::Config)?;
+    let base = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(LoadReport {
+        path,
+        file,
+        text,
+        base,
+    })
+}
+
+/// The receiver, without which nothing can be delivered.
+fn receiver(config: &Config) -> Result<&config::DevoConfig> {
+    let to = config.devo.as_ref();
+    let to = to.context("the configuration has no table [devo]");
+    to.exit(Exit::Config)
+        .hint("set [devo] address, chain, cert and key, or look at events with --stdout")
+}
+
+/// Says each fault but the last, which is the error that the program ends with.
+fn all_but_last(faults: Vec<ConfigError>, path: &Path, report: &Report) -> anyhow::Error {
+    /// A file that is something else would have as many as lines.
+    const SAID: usize = 50;
+    let left = faults.len().saturating_sub(SAID);
+    let errors = faults.into_iter().take(SAID).map(|fault| {
+        let error = anyhow!("{}:{fault}", path.display());
+        error.context(fault.exit).context(Hint(fault.hint))
+    });
+    let mut errors: Vec<anyhow::Error> = errors.collect();
+    if left > 0 {
+        errors.push(anyhow!("{}: and {left} more", path.display()).context(Exit::Config));
+    }
+    let last = errors.pop();
+    errors.iter().for_each(|error| report.error(error));
+    last.unwrap_or_else(|| anyhow!("{}: refused", path.display()).context(Exit::Config))
+}
+
+/// Where state is kept; it never depends on who runs the program.
+fn state_dir(common: &Common, config: &Config) -> PathBuf {
+    let from_env = || {
+        // systemd gives several, parted by colons; the first is the one
+        let all = std::env::var("STATE_DIRECTORY").ok()?;
+        all.split(':')
+            .next()
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from)
+    };
+    let dir = common
+        .state_dir
+        .clone()
+        .or_else(|| config.state_dir.clone())
+        .or_else(from_env);
+    dir.unwrap_or_else(|| PathBuf::from("/var/lib/proofpull"))
+}
+
+/// This machine's name, as far as it may stand in a record.
+fn host_name() -> String {
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let name = name.replace(
+        |c: char| c.is_whitespace() || c.is_control() || c == ':',
+        "-",
+    );
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+/// A time on the command line.
+fn time_argument(option: &str, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
+    let time = parse_instant_or_age(text, now).map_err(anyhow::Error::msg);
+    let time = time
+        .with_context(|| format!("reading {option}"))
+        .exit(Exit::Usage)?;
+    if time > now {
+        return fail(Exit::Usage, format!("{option} lies in the future"));
+    }
+    Ok(time)
+}
+
+/// The environment, for what may look it up.
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where the requests of a service are booked, in the state folder.
+fn ledger(
+    dir: &Path,
+    service: &Service,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Result<LedgerFile> {
+    let account = source::account(service, config)?;
+    let policy = QuotaPolicy {
+        service: service.name,
+        pool: account.pool,
+        own: config.settings(service).requests,
+        held_back: 0,
+    };
+    Ok(LedgerFile::of(account.name, dir, policy, shutdown))
+}
+
+/// How connections are made.
+fn network(config: &Config) -> Result<Arc<crate::net::Network>> {
+    Ok(Arc::new(crate::net::Network::new(&config.http, env)?))
+}

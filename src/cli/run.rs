@@ -1,0 +1,552 @@
+//! `proofpull run SERVICE`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use time::{Duration, OffsetDateTime};
+
+use super::dry_run::dry_run;
+use super::run_record::RunRecord;
+use super::{host_name, load, network, receiver, state_dir, time_argument};
+use crate::cli::args::{Common, RunArgs};
+use crate::clock::Clock;
+use crate::config::{self, Config, Mode, Settings, Url};
+use crate::digest::Pseudonyms;
+use crate::error::{Because, Exit, fail};
+use crate::files::{self, Lock, Taken};
+use crate::net::Network;
+use crate::net::tls::Trust;
+use crate::output::{self, Counters, Report, Summary};
+use crate::pipeline::cycle::{Cycle, CycleEnd};
+use crate::quota::{QuotaExceeded, RESERVE};
+use crate::secret;
+use crate::service::Service;
+use crate::shutdown::{Shutdown, ShutdownReason};
+use crate::sink::Sink;
+use crate::sink::devo::{self, Devo};
+use crate::sink::stdout::Stdout;
+use crate::source::{self, OpenContext, Source, plan};
+use crate::state::ledger::LedgerFile;
+use crate::state::{Range, Retention, StartPoint, State, StateOrigin, StateSummary, Unreported};
+use crate::transform::{Action, Rule, Transform};
+use crate::window::{self, utc};
+
+/// A run that got a signal takes no longer to reach the receiver with what it has read.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+pub(super) fn run(args: &RunArgs, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
+    RunRecord::of(|record| pull(args, common, report, clock, record), clock)
+}
+
+fn pull(
+    args: &RunArgs,
+    common: &Common,
+    report: &Report,
+    clock: Clock,
+    record: &mut RunRecord,
+) -> Result<Exit> {
+    let shutdown = Shutdown::on_signals()
+        .context("listening for signals")
+        .exit(Exit::Software)?;
+    let config = load(common, report, clock.now())?;
+    if common.now.is_some() {
+        refuse_beyond_loopback(&config, args.service)?;
+    }
+    let paths = RunPaths::new(&state_dir(common, &config), args);
+    if args.dry_run {
+        return dry_run(&paths, args, &config, clock.now());
+    }
+    record.begin(&config, args.service.name, &paths.file("json"), clock.now());
+    files::make_dir(&paths.dir)
+        .exit(Exit::CantCreate)
+        .hint("create it for the user who runs this, or set state_dir")?;
+    let settings = settings(&config, args);
+    record.hold(lock(&paths.file("lock"), args, &shutdown, clock)?);
+    let exclusive = source::exclusive(args.service, &config)?;
+    let exclusive = exclusive.map(|name| paths.dir.join(name).with_extension("lock"));
+    let _session = exclusive
+        .map(|path| lock(&path, args, &shutdown, clock))
+        .transpose()?;
+
+    let usual = (!paths.is_backfill).then_some(settings.max_duration);
+    let job = RunParts {
+        service: args.service,
+        config: &config,
+        network: network(&config)?,
+        shutdown: shutdown.after(args.max_duration.or(usual)),
+        clock,
+        pulling_id: (clock.now().unix_timestamp_nanos() / 1_000_000).to_string(),
+        started: Instant::now(),
+        settings,
+    };
+    let transform = job.transform()?;
+    let mut state = open_state(&paths, args, &job.settings, clock.now())?;
+    if args.forget_receiver {
+        state.forget_receiver();
+    }
+    let untried: Vec<bool> = state.rule_stats.iter().map(|fit| fit.tried == 0).collect();
+    let mut source = job.source(&state)?;
+    let mut ledger = ledger(&paths, args.service, &config, &job.shutdown)?;
+    let (mut sink, transform): (Box<dyn Sink>, Transform) = if args.stdout {
+        (Box::new(Stdout::open()?), transform)
+    } else {
+        let (sink, transform) = job.devo(&state, transform)?;
+        (Box::new(sink), transform)
+    };
+    let from = state.position().until;
+    let to = state.range().map_or_else(|| clock.now(), |range| range.to);
+    let progress = report.progress(args.service.name, from, to);
+    let mut cycle = Cycle {
+        source: source.as_mut(),
+        sink: sink.as_mut(),
+        transform: &transform,
+        state: &mut state,
+        clock,
+        shutdown: &job.shutdown,
+        counters: &mut record.counters,
+        quota: &mut ledger,
+        progress: &progress,
+    };
+    let end = cycle.run();
+    drop(progress);
+    let counters = record.counters;
+
+    let unreported = match is_good(&end) {
+        true => state.finish()?,
+        false => Unreported::default(),
+    };
+    warn(&unreported, &state);
+    job.warn_of_misfits(&untried, &state);
+    if let Some(warning) = output::late(&counters.late, &state.late(), job.settings.look_back) {
+        log::warn!("{warning}");
+    }
+    let summary = Summary {
+        requests_left: ledger.left(),
+        ..job.summary(
+            outcome(&end, &state),
+            counters,
+            unreported.gaps.len(),
+            &state,
+        )
+    };
+    report.end(&summary);
+    record.summary = Some(summary);
+    match end {
+        Err(spent) if !unreported.is_empty() && is_spent(&spent) => report.error(&spent),
+        end => drop(end?),
+    }
+    Ok(match (unreported.is_empty(), state.is_left()) {
+        (false, _) => Exit::Gap,
+        (true, true) => Exit::TempFail,
+        (true, false) => Exit::Ok,
+    })
+}
+
+/// Whether the run did all that it could and may.
+fn is_good(end: &Result<CycleEnd>) -> bool {
+    end.as_ref().map_or_else(is_spent, |_| true)
+}
+
+/// Whether it ended where the quota did.
+fn is_spent(error: &anyhow::Error) -> bool {
+    error.is::<QuotaExceeded>()
+}
+
+fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
+    match end {
+        Ok(CycleEnd::CaughtUp) if state.is_left() => "stopped, the rest cannot be asked for yet",
+        Ok(CycleEnd::CaughtUp) => "caught up",
+        Ok(CycleEnd::Stopped(ShutdownReason::Signal)) => "stopped by a signal",
+        Ok(CycleEnd::Stopped(ShutdownReason::Deadline)) => "stopped at max_duration",
+        Ok(CycleEnd::Limit(words)) => words,
+        Ok(CycleEnd::Closed) => "stopped, standard output was closed",
+        Err(error) if is_spent(error) => "stopped, the quota is spent",
+        Err(_) => "failed",
+    }
+}
+
+/// Says what could not be delivered.
+fn warn(unreported: &Unreported, state: &State) {
+    let gaps = unreported.gaps.iter();
+    gaps.for_each(|gap| log::warn!("{}", output::gap(gap)));
+    if unreported.quarantined > 0 {
+        let (count, path) = (unreported.quarantined, state.quarantine.path().display());
+        log::warn!(
+            "{count} events cannot be read as JSON, so that no rule can be followed in them: they were not sent and \
+             stand, unmasked, in {path}"
+        );
+    }
+}
+
+/// The files of a run.
+#[derive(Debug)]
+pub(super) struct RunPaths {
+    dir: PathBuf,
+    /// What their names begin with.
+    name: String,
+    /// The timer's state beside, when this is a backfill.
+    timer: PathBuf,
+    is_backfill: bool,
+}
+
+impl RunPaths {
+    fn new(dir: &Path, args: &RunArgs) -> RunPaths {
+        let mut name = args.service.name.to_owned();
+        if args.stdout {
+            name += ".stdout";
+        }
+        let timer = dir.join(format!("{name}.json"));
+        let is_backfill = args.start_time.is_some();
+        if is_backfill {
+            name += ".backfill";
+        }
+        RunPaths {
+            dir: dir.to_owned(),
+            name,
+            timer,
+            is_backfill,
+        }
+    }
+
+    pub(super) fn file(&self, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", self.name))
+    }
+}
+
+/// The service's settings, as they hold for this run.
+pub(super) fn settings(config: &Config, args: &RunArgs) -> Settings {
+    let mut settings = config.settings(args.service);
+    // to look must not take from the stream what is then missing at the receiver
+    if args.start_time.is_some() || args.stdout && config.devo.is_some() {
+        settings.mode = Mode::Archive;
+    }
+    settings
+}
+
+fn lock(path: &Path, args: &RunArgs, shutdown: &Shutdown, clock: Clock) -> Result<Lock> {
+    let holder = format!("pid {}, started {}", std::process::id(), utc(clock.now()));
+    let taken = files::lock(path, &holder, args.wait_lock, shutdown).exit(Exit::CantCreate);
+    match taken.hint("the state folder must be writable for the user who runs this")? {
+        Taken::Ours(lock) => Ok(lock),
+        Taken::Held(by) => {
+            let name = args.service.name;
+            let message = format!("running {name}: another run of it is under way ({by})");
+            fail(Exit::TempFail, message).hint("let it finish; --wait-lock 10m waits for it")
+        }
+    }
+}
+
+/// What a state begins with where there is none, or none of this kind.
+pub(super) fn begin(
+    paths: &RunPaths,
+    args: &RunArgs,
+    settings: &Settings,
+    now: OffsetDateTime,
+) -> Result<StartPoint> {
+    let rule = source::limits(args.service, settings);
+    Ok(match &args.start_time {
+        Some(_) => {
+            let range = range(paths, args, &rule, now)?;
+            StartPoint {
+                configured: None,
+                from: range.from.max(rule.oldest(now)),
+                range: Some(range),
+            }
+        }
+        None => {
+            let configured = settings.start_time;
+            let from = configured.map(|start| start.max(rule.oldest(now)));
+            StartPoint {
+                configured,
+                from: from.unwrap_or_else(|| source::first(args.service, settings, now)),
+                range: None,
+            }
+        }
+    })
+}
+
+/// Says it if a state that is begun starts later than was wanted.
+pub(super) fn warn_if_moved(start: &StartPoint, opened: StateOrigin) {
+    let wanted = start.range.as_ref().map(|range| range.from);
+    let wanted = wanted.or(start.configured);
+    if let Some(wanted) =
+        wanted.filter(|wanted| opened != StateOrigin::Known && *wanted < start.from)
+    {
+        plan::warn_of_a_late_start(wanted, start.from);
+    }
+}
+
+fn open_state(
+    paths: &RunPaths,
+    args: &RunArgs,
+    settings: &Settings,
+    now: OffsetDateTime,
+) -> Result<State> {
+    let name = args.service.name;
+    let start = begin(paths, args, settings, now)?;
+    let (mut state, opened) = State::open(
+        &paths.file("json"),
+        name,
+        &start,
+        retention(args.service, settings),
+        now,
+    )?;
+    state.follow(settings.rules.iter().map(Rule::digest).collect());
+    warn_if_moved(&start, opened);
+    match (opened, paths.is_backfill) {
+        (StateOrigin::Restarted, false) => {
+            log::warn!(
+                "start_time was changed: {name} starts over from {}, what follows is delivered again",
+                utc(start.from)
+            );
+        }
+        (StateOrigin::Restarted, true) => log::info!(
+            "another backfill than the one before: it starts at {}",
+            utc(start.from)
+        ),
+        _ => {}
+    }
+    Ok(state)
+}
+
+/// From where the source goes on.
+pub(super) fn start(state: &State) -> plan::Start {
+    let range = state.range();
+    plan::Start {
+        position: state.position(),
+        fresh: state.is_fresh(),
+        since: state.identities_since(),
+        end: range.map(|range| range.to),
+        look_back: range.map_or(state.retention().look_back, |_| Duration::ZERO),
+        recheck: state.recheck(),
+        stream: Some(state.stream()),
+        held: state.held(),
+    }
+}
+
+pub(super) fn retention(service: &Service, settings: &Settings) -> Retention {
+    // what the configuration takes is never too long
+    let time = |time| Duration::try_from(time).unwrap_or(Duration::DAY);
+    Retention {
+        look_back: time(settings.look_back),
+        recheck: time(settings.recheck_after),
+        memory: source::memory(service),
+    }
+}
+
+/// The range of a backfill: that of the state if it is the same command, to go on with it.
+fn range(
+    paths: &RunPaths,
+    args: &RunArgs,
+    rule: &window::WindowLimits,
+    now: OffsetDateTime,
+) -> Result<Range> {
+    let words = [&args.start_time, &args.end_time].map(|word| word.clone().unwrap_or_default());
+    let saved = State::peek(&paths.file("json"), args.service.name)?;
+    if let Some(StateSummary {
+        until,
+        range: Some(range),
+        is_left: true,
+        ..
+    }) = saved
+        && range.words == words
+    {
+        let (from, to) = (utc(range.from), utc(range.to));
+        log::info!(
+            "going on at {} with the backfill from {from} to {to}",
+            utc(until)
+        );
+        return Ok(range);
+    }
+    let from = rule.floor(time_argument("--start-time", &words[0], now)?);
+    let to = match args.end_time.as_deref() {
+        Some(to) => time_argument("--end-time", to, now)?,
+        None => State::peek(&paths.timer, args.service.name)?.map_or(now, |peek| peek.until),
+    };
+    let to = rule.ceil(to).min(rule.limit(now));
+    if to - from < rule.shortest {
+        let message = format!("nothing to backfill between {} and {}", utc(from), utc(to));
+        let [shortest, margin] = [rule.shortest, rule.margin]
+            .map(|time| output::age(time.try_into().unwrap_or_default()));
+        return fail(Exit::Usage, message).hint(format!(
+            "a backfill takes {shortest} at least and ends {margin} ago at the latest; without --end-time it ends at \
+             the saved position"
+        ));
+    }
+    let oldest = rule.oldest(now);
+    if to <= oldest {
+        let name = args.service.name;
+        let message = format!(
+            "{name} can be asked for nothing before {}, and this range ends at {}",
+            utc(oldest),
+            utc(to)
+        );
+        return fail(Exit::Usage, message).hint(
+            "the service keeps no longer what is older: give a later --end-time, or none to end at the saved position",
+        );
+    }
+    Ok(Range { words, from, to })
+}
+
+/// Where requests are booked; a backfill leaves some to the timer's runs.
+pub(super) fn ledger(
+    paths: &RunPaths,
+    service: &Service,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Result<LedgerFile> {
+    let ledger = super::ledger(&paths.dir, service, config, shutdown)?;
+    let held_back = if paths.is_backfill { RESERVE } else { 0 };
+    Ok(ledger.holding_back(held_back))
+}
+
+/// What the parts of a run are made from.
+struct RunParts<'a> {
+    service: &'static Service,
+    config: &'a Config,
+    settings: Settings,
+    network: Arc<Network>,
+    shutdown: Shutdown,
+    clock: Clock,
+    pulling_id: String,
+    started: Instant,
+}
+
+impl RunParts<'_> {
+    fn source(&self, state: &State) -> Result<Box<dyn Source>> {
+        source::open(&OpenContext {
+            service: self.service,
+            config: self.config,
+            settings: &self.settings,
+            network: &self.network,
+            shutdown: &self.shutdown,
+            start: start(state),
+            attempts: source::ATTEMPTS,
+        })
+    }
+
+    /// The rules of the service, which hold wherever its events go.
+    fn transform(&self) -> Result<Transform> {
+        /// Shorter ones can be found by trying.
+        const SHORT: usize = 16;
+        let rules = &self.settings.rules;
+        let is_keyed = rules.iter().any(|rule| rule.action == Action::Hash);
+        let key = match self.config.pseudonym_key.as_ref().filter(|_| is_keyed) {
+            Some(reference) => {
+                let key = secret::read(reference, "the key of [obfuscation]")?;
+                if key.reveal().len() < SHORT {
+                    log::warn!(
+                        "the key of [obfuscation] has less than {SHORT} characters and can be found by trying: \
+                         openssl rand -hex 32 makes a good one"
+                    );
+                }
+                Some(Pseudonyms::new(key.reveal().as_bytes()).exit(Exit::Software)?)
+            }
+            None => None,
+        };
+        Ok(Transform::following(rules.clone(), key))
+    }
+
+    fn devo(&self, state: &State, transform: Transform) -> Result<(Devo, Transform)> {
+        let to = receiver(self.config)?;
+        let own_tag = || self.service.tag.to_owned();
+        let sink = Devo::new(devo::DevoOptions {
+            tag: self.settings.tag.clone().unwrap_or_else(own_tag),
+            known: state.receiver().cloned(),
+            shutdown: match source::sends_once(self.service) {
+                // an hour of the archive may go on when the run's time is over
+                true => self.shutdown.after(None).with_grace(GRACE),
+                false => self.shutdown.clone(),
+            },
+            ..devo_options(self.config, to, &self.network, self.clock, &self.shutdown)?
+        });
+        let id = ("@devo_pulling_id", self.pulling_id.as_str());
+        let id = to.pulling_id.then_some(id).into_iter();
+        let fields = to.fields.iter();
+        let fields = fields.map(|(key, value)| (key.as_str(), value.as_str()));
+        Ok((sink, transform.appending(id.chain(fields))))
+    }
+
+    /// Says once, also to those who see no summary, which rules did not match when first tried.
+    fn warn_of_misfits(&self, untried: &[bool], state: &State) {
+        let rule_stats = state.rule_stats.iter().zip(untried);
+        for ((fit, untried), rule) in rule_stats.zip(&self.settings.rules) {
+            if *untried && fit.tried > 0 && !fit.matched {
+                log::warn!(
+                    "{rule} has matched nothing in {} events: if it should, correct its path",
+                    fit.tried
+                );
+            }
+        }
+    }
+
+    fn summary(
+        &self,
+        outcome: &'static str,
+        counters: Counters,
+        gaps: usize,
+        state: &State,
+    ) -> Summary {
+        let behind = self.clock.now() - state.position().until;
+        let rule_stats = state.rule_stats.iter().zip(&self.settings.rules);
+        let never_matched = rule_stats.filter(|(fit, _)| !fit.matched);
+        let never_matched =
+            never_matched.map(|(fit, rule)| format!("{rule} ({} events)", fit.tried));
+        Summary {
+            name: self.config.name.clone().unwrap_or_else(host_name),
+            service: self.service.name,
+            outcome,
+            counters,
+            requests_left: None,
+            gaps,
+            never_matched: never_matched.collect(),
+            behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
+            seconds: self.started.elapsed().as_secs_f64(),
+            peak_memory_bytes: output::peak_memory(),
+            pulling_id: self.pulling_id.clone(),
+        }
+    }
+}
+
+/// A sink for the receiver, without what is a service's own: its tag, and what is known of the peer.
+pub(super) fn devo_options(
+    config: &Config,
+    to: &config::DevoConfig,
+    network: &Arc<Network>,
+    clock: Clock,
+    shutdown: &Shutdown,
+) -> Result<devo::DevoOptions> {
+    let ca = config.http.ca.as_deref();
+    let own_name = || to.address.host.clone();
+    Ok(devo::DevoOptions {
+        network: Arc::clone(network),
+        trust: Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?,
+        address: to.address.clone(),
+        server_name: to.server_name.clone().unwrap_or_else(own_name),
+        hostname: to.hostname.clone().unwrap_or_else(host_name),
+        tag: String::new(),
+        known: None,
+        clock,
+        shutdown: shutdown.clone(),
+    })
+}
+
+/// A set clock is for tests: it must never touch what is real.
+pub(super) fn refuse_beyond_loopback(config: &Config, service: &Service) -> Result<()> {
+    let urls = source::addresses(service, config)
+        .iter()
+        .all(Url::is_loopback);
+    let receiver = config
+        .devo
+        .as_ref()
+        .is_none_or(|devo| devo.address.is_loopback());
+    if urls && receiver {
+        return Ok(());
+    }
+    fail(
+        Exit::Usage,
+        "--now is for tests on loopback addresses alone",
+    )
+}

@@ -1,0 +1,315 @@
+//! Where a service stands, gathered from its files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::cli::ledger;
+use crate::config::Config;
+use crate::error::{Exit, Hint, line};
+use crate::files;
+use crate::pipeline::batch::{Gap, Late, OpenHour, OpenReason};
+use crate::service::Service;
+use crate::shutdown::Shutdown;
+use crate::state::runs::{Begun, Runs};
+use crate::state::{State, StateSummary, quarantine};
+use crate::window::utc;
+
+/// Where a service stands with a sink.
+#[derive(Debug, Serialize)]
+pub(super) struct ServiceStatus {
+    pub(super) service: &'static str,
+    /// `devo` or `stdout`.
+    pub(super) sink: &'static str,
+    pub(super) is_backfill: bool,
+    /// Before it everything is delivered.
+    pub(super) position: Option<String>,
+    /// How far it is behind the present; of a backfill, behind its end.
+    pub(super) lag_seconds: Option<u64>,
+    pub(super) identities: u64,
+    pub(super) gaps: Vec<TimeSpan>,
+    /// Of a log stream, the hours of the archive that are to be asked for again.
+    pub(super) open_hours: Option<Vec<OpenHourStatus>>,
+    /// Of a log stream, how far the live stream is delivered.
+    pub(super) live: Option<LiveUntil>,
+    /// Events that came late in all runs, and how long the latest took at most.
+    #[serde(flatten)]
+    pub(super) late: Late,
+    /// Events set aside that stand in their file now.
+    pub(super) quarantine: QuarantineFile,
+    /// All runs, the last one among them.
+    pub(super) runs: Option<Runs>,
+    /// The newest run, if it left no account of its end and is not under way.
+    pub(super) killed: Option<Begun>,
+    pub(super) quota: Option<QuotaLeft>,
+    pub(super) running: Option<RunningRun>,
+    /// Why it cannot be told where it stands.
+    pub(super) error: Option<StatusError>,
+}
+
+/// An hour of the archive that is not known to be whole.
+#[derive(Debug, Serialize)]
+pub(super) struct OpenHourStatus {
+    /// Its start.
+    pub(super) from: String,
+    /// When it was first asked for.
+    since: String,
+    /// When it was last asked for.
+    asked: String,
+    pub(super) why: OpenReason,
+}
+
+/// The live stream.
+#[derive(Debug, Serialize)]
+pub(super) struct LiveUntil {
+    /// What it brought up to here is delivered.
+    pub(super) until: String,
+    pub(super) lag_seconds: u64,
+}
+
+/// Events that were set aside.
+#[derive(Debug, Serialize)]
+pub(super) struct QuarantineFile {
+    /// Where they stand.
+    pub(super) file: PathBuf,
+    pub(super) events: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TimeSpan {
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+/// How much of the quota of a service's credentials, and of its own limits, is used.
+#[derive(Debug, Serialize)]
+pub(super) struct QuotaLeft {
+    pub(super) limits: Vec<LimitStatus>,
+    /// When the next request is free: now, if one is.
+    pub(super) next_request: String,
+    pub(super) is_free: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LimitStatus {
+    of: &'static str,
+    pub(super) used: u32,
+    pub(super) at_most: u32,
+    period_seconds: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RunningRun {
+    pub(super) pid: u32,
+    pub(super) since: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct StatusError {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) status: u8,
+}
+
+/// What is looked at, and when.
+pub(super) struct StatusReader<'a> {
+    pub(super) config: &'a Config,
+    pub(super) dir: &'a Path,
+    pub(super) now: OffsetDateTime,
+}
+
+impl StatusReader<'_> {
+    /// The standings of a service: its timer's runs, and what else there is.
+    pub(super) fn standings(
+        &self,
+        service: &'static Service,
+        is_wanted: bool,
+    ) -> Vec<ServiceStatus> {
+        let kinds = [
+            ("", "devo", false),
+            (".backfill", "devo", true),
+            (".stdout", "stdout", false),
+            (".stdout.backfill", "stdout", true),
+        ];
+        let kinds = kinds.into_iter().filter_map(|(suffix, sink, is_backfill)| {
+            let name = format!("{}{suffix}", service.name);
+            let file = |extension: &str| self.dir.join(format!("{name}.{extension}"));
+            let mut status = ServiceStatus::new(service.name, sink, is_backfill);
+            status.quarantine.file = file("quarantine.jsonl");
+            let state = State::peek(&file("json"), service.name);
+            let state = status.or_trouble(state).flatten();
+            status.look_at_runs(&file("runs.json"), &file("lock"));
+            let events = quarantine::count(&status.quarantine.file);
+            status.quarantine.events = status.or_trouble(events).unwrap_or(0);
+            let is_there = state.is_some() || status.runs.is_some() || status.running.is_some();
+            let is_there = is_there || status.quarantine.events > 0;
+            let is_there = is_there || status.error.is_some() || is_wanted && suffix.is_empty();
+            if let Some(state) = state {
+                status.fill(state, self.now);
+            }
+            if suffix.is_empty() {
+                let quota = self.quota(service);
+                status.quota = status.or_trouble(quota).flatten();
+            }
+            is_there.then_some(status)
+        });
+        kinds.collect()
+    }
+
+    /// How much of the quota is used; nothing where the configuration does not say whose it is.
+    fn quota(&self, service: &'static Service) -> Result<Option<QuotaLeft>> {
+        let Ok(ledger) = ledger(self.dir, service, self.config, &Shutdown::never()) else {
+            return Ok(None);
+        };
+        let (usage, _, spent) = ledger.foresee(self.now, 1)?;
+        let limits = usage.iter().map(|usage| LimitStatus {
+            of: usage.of,
+            used: usage.used,
+            at_most: usage.limit.at_most,
+            period_seconds: usage.limit.period.whole_seconds(),
+        });
+        Ok(Some(QuotaLeft {
+            limits: limits.collect(),
+            next_request: utc(spent.map_or(self.now, |spent| spent.free())),
+            is_free: spent.is_none(),
+        }))
+    }
+}
+
+/// Reads what the holder of a lock writes into it: `pid 7, started 2026-11-24T10:00:00Z`.
+fn running(holder: &str) -> RunningRun {
+    let (pid, since) = holder.split_once(", started ").unwrap_or((holder, ""));
+    RunningRun {
+        pid: pid.trim_start_matches("pid ").parse().unwrap_or(0),
+        since: since.to_owned(),
+    }
+}
+
+impl ServiceStatus {
+    fn new(service: &'static str, sink: &'static str, is_backfill: bool) -> ServiceStatus {
+        ServiceStatus {
+            service,
+            sink,
+            is_backfill,
+            position: None,
+            lag_seconds: None,
+            identities: 0,
+            gaps: Vec::new(),
+            open_hours: None,
+            live: None,
+            late: Late::default(),
+            quarantine: QuarantineFile {
+                file: PathBuf::new(),
+                events: 0,
+            },
+            runs: None,
+            killed: None,
+            quota: None,
+            running: None,
+            error: None,
+        }
+    }
+
+    /// Takes on why something cannot be read; the first reason stays.
+    fn or_trouble<T>(&mut self, result: Result<T>) -> Option<T> {
+        let trouble = |error: &anyhow::Error| {
+            let status = match error.is::<Exit>() {
+                true => Exit::of(error),
+                false => Exit::Data,
+            };
+            StatusError {
+                message: line(error),
+                hint: error.downcast_ref().map(|Hint(hint)| hint.clone()),
+                status: status as u8,
+            }
+        };
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error.get_or_insert_with(|| trouble(&error));
+                None
+            }
+        }
+    }
+
+    /// Whether a run is under way, and what became of those before.
+    fn look_at_runs(&mut self, runs: &Path, lock: &Path) {
+        let before = self.or_trouble(Runs::load(runs)).flatten();
+        let holder = self.or_trouble(files::holder(lock)).flatten();
+        // the lock is given back after the account: one that was begun before and stands there afterwards,
+        // while nobody had the lock between, will never end
+        self.runs = self.or_trouble(Runs::load(runs)).flatten();
+        let begun = |runs: &Option<Runs>| runs.as_ref().and_then(|runs| runs.begun.clone());
+        self.killed = begun(&before)
+            .filter(|run| holder.is_none() && begun(&self.runs).as_ref() == Some(run));
+        self.running = holder.as_deref().map(running);
+    }
+
+    fn fill(&mut self, state: StateSummary, now: OffsetDateTime) {
+        let behind = |time: OffsetDateTime, now: OffsetDateTime| {
+            u64::try_from((now - time).whole_seconds()).unwrap_or(0)
+        };
+        let end = state.range.as_ref().map_or(now, |range| range.to);
+        self.position = Some(utc(state.until));
+        self.lag_seconds = Some(behind(state.until, end));
+        self.identities = state.identities;
+        self.late = state.late;
+        let span = |gap: &Gap| TimeSpan {
+            from: utc(gap.from),
+            to: utc(gap.to),
+        };
+        self.gaps = state.gaps.iter().map(span).collect();
+        let Some(log_stream) = state.log_stream else {
+            return;
+        };
+        let open = |hour: &OpenHour| OpenHourStatus {
+            from: utc(hour.from),
+            since: utc(hour.since),
+            asked: utc(hour.asked),
+            why: hour.why,
+        };
+        self.open_hours = Some(log_stream.open_hours.iter().map(open).collect());
+        self.live = log_stream.live.map(|live| LiveUntil {
+            until: utc(live.until),
+            lag_seconds: behind(live.until, now),
+        });
+    }
+
+    /// What a person calls it.
+    pub(super) fn title(&self) -> String {
+        let what = match (self.sink, self.is_backfill) {
+            ("stdout", true) => " (backfill to stdout)",
+            ("stdout", false) => " (stdout)",
+            (_, true) => " (backfill)",
+            (_, false) => "",
+        };
+        format!("{}{what}", self.service)
+    }
+
+    /// How the newest run ended, if it failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        if let Some(Begun { pid, since }) = &self.killed {
+            return Some(format!(
+                "the last run, begun at {} (pid {pid}), left no account of its end: it was killed, the machine stopped \
+                 or the disk was full",
+                utc(*since)
+            ));
+        }
+        let last = self.runs.as_ref()?.last.as_ref()?;
+        let fine = [Exit::Ok, Exit::TempFail]
+            .iter()
+            .any(|exit| *exit as u8 == last.status);
+        let why = last
+            .error
+            .clone()
+            .unwrap_or_else(|| "something could not be delivered".into());
+        (!fine).then(|| {
+            format!(
+                "the last run ended with {} ({}): {why}",
+                last.status, last.name
+            )
+        })
+    }
+}

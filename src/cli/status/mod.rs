@@ -1,0 +1,76 @@
+//! `proofpull status`: where each service stands, as its files say.
+//!
+//! Only reads. A service that is running now is not disturbed: of its lock it is only looked whether
+//! somebody has it.
+
+mod collect;
+mod nagios;
+mod table;
+
+use anyhow::Result;
+
+use super::{host_name, load, state_dir};
+use crate::cli::args::{Common, StatusArgs};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::line;
+use crate::output::{self, Report};
+use crate::service::{SERVICES, Service};
+use crate::window::utc;
+use collect::{ServiceStatus, StatusReader};
+
+pub(super) fn status(
+    args: &StatusArgs,
+    common: &Common,
+    report: &Report,
+    clock: Clock,
+) -> Result<u8> {
+    let now = clock.now();
+    let config = match (load(common, report, now), args.max_lag) {
+        (Ok(config), _) => config,
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(_)) => {
+            output::answer(&format!("PROOFPULL UNKNOWN - {}\n", line(&error)))?;
+            return Ok(3);
+        }
+    };
+    let dir = state_dir(common, &config);
+    let reader = StatusReader {
+        config: &config,
+        dir: &dir,
+        now,
+    };
+    let standings: Vec<ServiceStatus> = services(args, &config)
+        .flat_map(|(service, is_wanted)| reader.standings(service, is_wanted))
+        .collect();
+    if let Some(max_lag) = args.max_lag {
+        let (code, text) = nagios::answer(&standings, max_lag);
+        output::answer(&text)?;
+        return Ok(code);
+    }
+    if args.json {
+        let name = config.name.clone().unwrap_or_else(host_name);
+        let answer = serde_json::json!({
+            "name": name, "state_dir": dir, "now": utc(now), "services": standings,
+        });
+        output::answer(&format!("{answer:#}\n"))?;
+    } else {
+        output::answer(&table::text(&standings, now, &dir))?;
+    }
+    let worst = standings.iter().filter_map(|status| status.error.as_ref());
+    Ok(worst.map(|error| error.status).max().unwrap_or(0))
+}
+
+/// The services to look at, and whether each is to be told of even if it never ran.
+fn services<'a>(
+    args: &'a StatusArgs,
+    config: &'a Config,
+) -> impl Iterator<Item = (&'static Service, bool)> + 'a {
+    let all = SERVICES.iter();
+    let wanted = all.filter(|service| args.service.is_none_or(|only| only == *service));
+    wanted.map(|service| {
+        let table = format!("services.{}", service.name);
+        let is_wanted = args.service.is_some() || config.keys.place(&table).is_some();
+        (service, is_wanted)
+    })
+}

@@ -1,0 +1,400 @@
+//! The walk over a table, key by key: takes the known ones, and says of the others that they are
+//! unknown and what may have been meant.
+//!
+//! Knows no key by itself. What it says begins with table and key and never has a value in it.
+
+use std::mem;
+
+use super::toml::{Item, LineCol, Table, TableEntry, Value};
+use super::{ConfigError, Keys};
+
+/// A table that is read key by key; what nobody asked for is unknown at the end.
+pub(super) struct Reader<'a> {
+    /// What stands in its header, nothing for the top level.
+    path: String,
+    table: Table,
+    known: Vec<&'static str>,
+    aliases: &'static [(&'static str, &'static str)],
+    /// Whether names that are not ours are kept out of what is said.
+    quiet: bool,
+    faults: &'a mut Vec<ConfigError>,
+    keys: &'a mut Keys,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins with the top level. If there are syntax errors in the text, a quote may be missing
+    /// and what looks like a name be a piece of a secret.
+    pub(super) fn new(
+        table: Table,
+        faults: &'a mut Vec<ConfigError>,
+        keys: &'a mut Keys,
+    ) -> Reader<'a> {
+        let quiet = !faults.is_empty();
+        Reader {
+            path: String::new(),
+            table,
+            known: Vec::new(),
+            aliases: &[],
+            quiet,
+            faults,
+            keys,
+        }
+    }
+
+    /// Keeps names that are not ours out of what is said of this table.
+    pub(super) fn keep_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Whether a name that is not ours may be repeated.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Takes a key and what it is set to, if it is there.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Item> {
+        self.known.push(key);
+        let at = self
+            .table
+            .entries
+            .iter()
+            .position(|entry| entry.name == key);
+        let entry = at.map(|at| self.table.entries.remove(at));
+        let place = entry.as_ref().map(|entry| entry.place);
+        self.keys.insert(&self.path, key, place);
+        entry.map(|entry| entry.item)
+    }
+
+    /// Whether a key that was not taken yet is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.entries.iter().any(|entry| entry.name == key)
+    }
+
+    /// Whether every key was taken.
+    pub(super) fn is_done(&self) -> bool {
+        self.table.entries.is_empty()
+    }
+
+    /// Says where a key of ours stands that was taken with all the others.
+    pub(super) fn found(&mut self, key: &str, place: LineCol) {
+        self.keys.insert(&self.path, key, Some(place));
+    }
+
+    /// Takes every key that is left.
+    pub(super) fn rest(&mut self) -> Vec<TableEntry> {
+        mem::take(&mut self.table.entries)
+    }
+
+    /// Takes a key with a value of any type; `example` is how a value is written.
+    pub(super) fn value<T, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl FnOnce(Value) -> Result<T, E>,
+    ) -> Option<T> {
+        let item = self.take(key)?;
+        self.judge(key, example, item, parse)
+    }
+
+    /// Reads what was taken for a key.
+    pub(super) fn judge<T, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        item: Item,
+        parse: impl FnOnce(Value) -> Result<T, E>,
+    ) -> Option<T> {
+        if let Value::Unreadable = item.value {
+            return None;
+        }
+        match parse(item.value) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.complain(item.place, key, example, wrong.into());
+                None
+            }
+        }
+    }
+
+    /// Says what is wrong with the value of a key.
+    pub(super) fn complain(&mut self, place: LineCol, key: &str, example: &str, wrong: ValueError) {
+        let ValueError { said, hint } = wrong;
+        let hint = hint.unwrap_or_else(|| format!("write {key} = {example}"));
+        self.fault(place, format!("{key} {said}"), hint);
+    }
+
+    /// Takes a key with a text that is not blank; `example` is such a text, without quotes.
+    pub(super) fn text<T, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let quoted = format!("{example:?}");
+        self.value(key, &quoted, |value| match value {
+            Value::Text(text) if text.trim().is_empty() => Err("must not be empty".into()),
+            Value::Text(text) => parse(&text).map_err(Into::into),
+            other => Err(other.instead_of(&format!("a string such as {quoted}"))),
+        })
+    }
+
+    /// Takes a key that is `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &'static str, usual: bool) -> bool {
+        let value = self.value(key, &usual.to_string(), |value| match value {
+            Value::Boolean(value) => Ok(value),
+            other => Err(ValueError::but(
+                format!("must be true or false, not {}", other.kind()),
+                format!("write {key} = true or {key} = false, without quotes"),
+            )),
+        });
+        value.unwrap_or(usual)
+    }
+
+    /// Says that a key is missing, before it is taken; `example` is how a value is written.
+    pub(super) fn need(&mut self, key: &str, example: &str) {
+        if self.table.whole && !self.has(key) {
+            let hint = format!("add {key} = {example}");
+            self.fault(self.table.place, format!("{key} is missing"), hint);
+        }
+    }
+
+    /// Says that one of two keys is missing, before they are taken.
+    pub(super) fn together(&mut self, one: &str, other: &str) {
+        for (here, missing) in [(one, other), (other, one)] {
+            if let Some(place) = self.place(here)
+                && self.table.whole
+                && !self.has(missing)
+            {
+                let hint = format!("add {missing}, or take {here} out");
+                self.fault(place, format!("{here} needs {missing} beside it"), hint);
+            }
+        }
+    }
+
+    /// Takes a table; it is closed by its reader.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<Reader<'_>> {
+        let item = self.take(key)?;
+        self.open(key, item)
+    }
+
+    /// Reads on in what should be a table of this one.
+    pub(super) fn open(&mut self, name: &str, item: Item) -> Option<Reader<'_>> {
+        let path = if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        };
+        match item.value {
+            Value::Table(table) => Some(self.inner(path, table)),
+            Value::Unreadable => None,
+            other => {
+                let hint = format!(
+                    "write [{path}] on a line of its own, in single brackets, and its keys below"
+                );
+                self.fault(
+                    item.place,
+                    format!("{name} must be a table, not {}", other.kind()),
+                    hint,
+                );
+                None
+            }
+        }
+    }
+
+    /// Takes a list of tables, as headers in double brackets make one; each is closed by `read`.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(Reader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let path = format!("[{}.{key}]", self.path);
+        let (mut values, mut wrong) = (Vec::new(), Vec::new());
+        match self.take(key) {
+            None => {}
+            Some(Item { place, value }) => match value {
+                Value::List(items) => {
+                    for Item { place, value } in items {
+                        match value {
+                            Value::Table(table) => {
+                                values.extend(read(self.inner(path.clone(), table)));
+                            }
+                            Value::Unreadable => {}
+                            _ => wrong.push(place),
+                        }
+                    }
+                }
+                Value::Unreadable => {}
+                _ => wrong.push(place),
+            },
+        }
+        for place in wrong {
+            let said = format!("{key} must be a list of tables");
+            let hint = format!(
+                "write [{path}] on a line of its own, in double brackets, and its keys below"
+            );
+            self.fault(place, said, hint);
+        }
+        values
+    }
+
+    fn inner(&mut self, path: String, table: Table) -> Reader<'_> {
+        Reader {
+            path,
+            table,
+            known: Vec::new(),
+            aliases: &[],
+            quiet: self.quiet,
+            faults: self.faults,
+            keys: self.keys,
+        }
+    }
+
+    /// Where a key stands that was not taken yet.
+    pub(super) fn place(&self, key: &str) -> Option<LineCol> {
+        let entry = self.table.entries.iter().find(|entry| entry.name == key);
+        entry.map(|entry| entry.place)
+    }
+
+    /// Names that others have for keys of this table.
+    pub(super) fn also_called(&mut self, aliases: &'static [(&'static str, &'static str)]) {
+        self.aliases = aliases;
+    }
+
+    /// Says that something is wrong with this table.
+    pub(super) fn fault(&mut self, place: LineCol, said: String, hint: String) {
+        let message = if self.path.is_empty() {
+            said
+        } else {
+            format!("[{}] {said}", self.path)
+        };
+        self.faults.push(place.fault(message, hint));
+    }
+
+    /// Puts a number before what was said about the value of a key that is about to be taken.
+    pub(super) fn numbered<T>(
+        &mut self,
+        number: &str,
+        key: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let entry = self.table.entries.iter().find(|entry| entry.name == key);
+        let place = entry.map(|entry| entry.item.place);
+        let value = read(self);
+        for fault in self.faults.iter_mut() {
+            if place.is_some_and(|place| place.is_of(fault)) {
+                fault.message.insert_str(0, number);
+            }
+        }
+        value
+    }
+
+    /// Ends the reading: every key that is left is unknown.
+    pub(super) fn close(mut self) {
+        for entry in self.rest() {
+            if let Value::Unreadable = entry.item.value {
+                continue;
+            }
+            let name = shown(&entry.name);
+            let said = match (self.path.is_empty(), &entry.item.value) {
+                (true, _) if self.quiet => "there is no such key or table".into(),
+                (false, _) if self.quiet => "has no such key".into(),
+                (true, Value::Table(_)) => format!("there is no table [{name}]"),
+                (true, _) => format!("there is no key {name} at the top"),
+                (false, _) => format!("has no key {name}"),
+            };
+            let hint = self.remedy(&entry.name);
+            self.fault(entry.place, said, hint);
+        }
+    }
+
+    fn remedy(&self, name: &str) -> String {
+        let alias = self
+            .aliases
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, key)| *key);
+        match alias.or_else(|| nearest(name, &self.known)) {
+            Some(known) => format!("did you mean {known:?}?"),
+            None => format!("known here: {}", self.known.join(", ")),
+        }
+    }
+}
+
+/// What is wrong with a value: the end of a sentence that begins with its key, and the remedy if
+/// an example of the key does not show it.
+pub(super) struct ValueError {
+    said: String,
+    hint: Option<String>,
+}
+
+impl ValueError {
+    pub(super) fn but(said: impl Into<String>, hint: impl Into<String>) -> ValueError {
+        ValueError {
+            said: said.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+impl Value {
+    /// Says that this is of the wrong type.
+    pub(super) fn instead_of(&self, expected: &str) -> ValueError {
+        format!("must be {expected}, not {}", self.kind()).into()
+    }
+}
+
+impl From<String> for ValueError {
+    fn from(said: String) -> ValueError {
+        ValueError { said, hint: None }
+    }
+}
+
+impl From<&str> for ValueError {
+    fn from(said: &str) -> ValueError {
+        said.to_owned().into()
+    }
+}
+
+/// A name that is not ours, fit for a line: without control characters, and not too long.
+pub(super) fn shown(name: &str) -> String {
+    let cut: String = name.chars().take(60).collect();
+    cut.escape_debug().to_string()
+}
+
+/// The name that was meant, if one is near: one or two slips away, or with something left out or
+/// added.
+pub(super) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let slips = |other: &str| distance(&name, other);
+    let near = known
+        .iter()
+        .map(|other| (slips(&other.to_lowercase()), *other))
+        .min();
+    let by_slips =
+        near.filter(|(slips, other)| *slips <= 2 && *slips < other.len().min(name.len()));
+    let part = |other: &&&str| {
+        let (short, long) = if other.len() < name.len() {
+            (**other, &*name)
+        } else {
+            (&*name, **other)
+        };
+        short.len() >= 3 && (long.starts_with(short) || short.len() >= 5 && long.contains(short))
+    };
+    by_slips
+        .map(|(_, other)| other)
+        .or_else(|| known.iter().find(part).copied())
+}
+
+/// How many characters must be added, removed or exchanged to get from one word to another.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (line, left) in one.chars().enumerate() {
+        let mut before = mem::replace(&mut row[0], line + 1);
+        for (column, right) in other.chars().enumerate() {
+            let exchanged = before + usize::from(left != right);
+            before = row[column + 1];
+            row[column + 1] = exchanged.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

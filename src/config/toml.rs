@@ -1,0 +1,417 @@
+//! TOML text to keys that know their place.
+//!
+//! The one file that names the crate `toml`; it knows none of our keys. What stands on a line with
+//! a syntax error is unreadable: it may have been misread, and then a name or a value may be a
+//! piece of a secret. For the same reason every syntax error is told in words of our own.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+use crate::error::Exit;
+
+/// Where something stands, both from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LineCol {
+    line: usize,
+    column: usize,
+}
+
+impl LineCol {
+    /// Says that something is wrong here.
+    pub(super) fn fault(self, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+        let LineCol { line, column } = self;
+        ConfigError {
+            line,
+            column,
+            exit: Exit::Config,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// Line and column.
+    pub(super) fn line_and_column(self) -> (usize, usize) {
+        (self.line, self.column)
+    }
+
+    /// Whether a fault is told of this place.
+    pub(super) fn is_of(self, fault: &ConfigError) -> bool {
+        (self.line, self.column) == (fault.line, fault.column)
+    }
+}
+
+/// A value and its place. None of these can be printed, for they may hold a secret.
+pub(super) struct Item {
+    pub(super) place: LineCol,
+    pub(super) value: Value,
+}
+
+/// A value as TOML knows them.
+pub(super) enum Value {
+    Text(String),
+    /// As JSON writes it, where JSON can.
+    Number(String),
+    Boolean(bool),
+    /// A time without quotes, as it is written.
+    Time(String),
+    List(Vec<Item>),
+    Table(Table),
+    /// There is a syntax error in it or beside it, which is told already.
+    Unreadable,
+}
+
+/// A table, its keys in the order of the file.
+pub(super) struct Table {
+    pub(super) place: LineCol,
+    /// Whether a key that is not here is not in the text either.
+    pub(super) whole: bool,
+    pub(super) entries: Vec<TableEntry>,
+}
+
+/// A key and what it is set to.
+pub(super) struct TableEntry {
+    pub(super) name: String,
+    pub(super) place: LineCol,
+    pub(super) item: Item,
+}
+
+impl Value {
+    /// What a person calls it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "a string",
+            Value::Number(_) => "a number",
+            Value::Boolean(_) => "true or false",
+            Value::Time(_) => "a time",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+            Value::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Reads a text as TOML: what could be read, and every syntax error, at most one a line because
+/// the others on it mostly follow from the first.
+pub(super) fn read(text: &str) -> (Table, Vec<ConfigError>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut rest = text.to_owned();
+    let mut errors: Vec<(usize, &Saying)> = Vec::new();
+    let table = loop {
+        let (table, found) = DeTable::parse_recoverable(&rest);
+        let (ends, others): (Vec<_>, Vec<_>) = found
+            .iter()
+            .map(located)
+            .partition(|(_, said)| said.effect == Effect::Ends);
+        errors.extend(&ends);
+        // the crate reads nothing behind such a line, so it is taken out and the rest read again
+        let mut without = rest.clone();
+        for (at, _) in &ends {
+            let line = line(text, *at..*at);
+            without.replace_range(line.clone(), &" ".repeat(line.len()));
+        }
+        if without == rest {
+            errors.extend(others);
+            errors.sort_by_key(|(at, _)| *at);
+            break SourceText::new(text, &errors).table(table.into_inner(), 0..0);
+        }
+        rest = without;
+    };
+    let source = SourceText::new(text, &errors);
+    let mut faults: Vec<ConfigError> = Vec::new();
+    for (at, said) in errors {
+        let place = source.place(at);
+        if faults.last().is_none_or(|last| last.line != place.line) {
+            faults.push(place.fault(said.message, said.hint));
+        }
+    }
+    (table, faults)
+}
+
+/// The whole lines on which a part of the text stands, without their last line end.
+fn line(text: &str, part: Range<usize>) -> Range<usize> {
+    let is_end = |byte: &u8| *byte == b'\n';
+    let before = text.as_bytes().get(..part.start).unwrap_or_default();
+    let after = text.as_bytes().get(part.end..).unwrap_or_default();
+    let start = before.iter().rposition(is_end).map_or(0, |end| end + 1);
+    let length = after.iter().position(is_end);
+    start..length.map_or(text.len(), |length| part.end + length)
+}
+
+/// The text, where its lines begin, and where there are syntax errors in it.
+struct SourceText<'a> {
+    text: &'a str,
+    lines: Vec<usize>,
+    breaks: Vec<usize>,
+}
+
+impl SourceText<'_> {
+    fn new<'a>(text: &'a str, errors: &[(usize, &Saying)]) -> SourceText<'a> {
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1);
+        let breaks = errors
+            .iter()
+            .filter(|(_, said)| said.effect != Effect::None);
+        SourceText {
+            text,
+            lines: std::iter::once(0).chain(lines).collect(),
+            breaks: breaks.map(|(at, _)| *at).collect(),
+        }
+    }
+
+    fn place(&self, at: usize) -> LineCol {
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|line| self.lines.get(line));
+        let before = start
+            .and_then(|start| self.text.get(*start..at))
+            .unwrap_or_default();
+        LineCol {
+            line,
+            column: before.chars().count() + 1,
+        }
+    }
+
+    fn is_broken(&self, part: Range<usize>) -> bool {
+        let next = self.breaks.partition_point(|at| *at < part.start);
+        self.breaks.get(next).is_some_and(|at| *at <= part.end)
+    }
+
+    fn table(&self, table: DeTable<'_>, span: Range<usize>) -> Table {
+        let behind = self.text.get(span.end..).unwrap_or_default();
+        let end = behind
+            .find("\n[")
+            .map_or(self.text.len(), |length| span.end + length);
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let entries = entries
+            .into_iter()
+            .map(|(key, item)| self.entry(key, item))
+            .collect();
+        Table {
+            place: self.place(span.start),
+            whole: !self.is_broken(span.start..end),
+            entries,
+        }
+    }
+
+    fn entry(&self, key: Spanned<Cow<'_, str>>, item: Spanned<DeValue<'_>>) -> TableEntry {
+        let (key, name) = (key.span(), key.into_inner().into_owned());
+        let span = item.span();
+        let both = key.start.min(span.start)..key.end.max(span.end);
+        let item = match self.is_broken(line(self.text, both)) {
+            true => Item {
+                place: self.place(span.start),
+                value: Value::Unreadable,
+            },
+            false => self.item(item),
+        };
+        TableEntry {
+            name,
+            place: self.place(key.start),
+            item,
+        }
+    }
+
+    fn item(&self, item: Spanned<DeValue<'_>>) -> Item {
+        let span = item.span();
+        let value = match item.into_inner() {
+            DeValue::String(text) => Value::Text(text.into()),
+            DeValue::Integer(number) => {
+                let read = i128::from_str_radix(number.as_str(), number.radix());
+                Value::Number(read.map_or_else(|_| number.to_string(), |read| read.to_string()))
+            }
+            DeValue::Float(number) => {
+                let read = number.as_str().parse::<f64>();
+                Value::Number(read.map_or_else(|_| number.to_string(), |read| format!("{read:?}")))
+            }
+            DeValue::Boolean(value) => Value::Boolean(value),
+            DeValue::Datetime(_) => {
+                Value::Time(self.text.get(span.clone()).unwrap_or_default().into())
+            }
+            DeValue::Array(list) => {
+                Value::List(list.into_iter().map(|item| self.item(item)).collect())
+            }
+            DeValue::Table(table) => Value::Table(self.table(table, span.clone())),
+        };
+        Item {
+            place: self.place(span.start),
+            value,
+        }
+    }
+}
+
+/// What a syntax error does to what can be read.
+#[derive(PartialEq)]
+enum Effect {
+    /// Nothing: it says that a key is there already.
+    None,
+    /// Its line may be misread.
+    Breaks,
+    /// The crate reads nothing behind it.
+    Ends,
+}
+
+/// How an error of the crate `toml` is told: if its message begins so, then in these words.
+struct Saying {
+    begins: &'static str,
+    effect: Effect,
+    message: &'static str,
+    hint: &'static str,
+}
+
+const fn broken(begins: &'static str, message: &'static str, hint: &'static str) -> Saying {
+    Saying {
+        begins,
+        effect: Effect::Breaks,
+        message,
+        hint,
+    }
+}
+
+const NO_VALUE: Saying = broken(
+    "",
+    "this key has no value",
+    "write KEY = VALUE on one line, or take the key out",
+);
+
+static SAYINGS: &[Saying] = &[
+    Saying {
+        begins: "duplicate key",
+        effect: Effect::None,
+        message: "this key or table stands here a second time",
+        hint: "keep one of the two",
+    },
+    Saying {
+        begins: "key with no value",
+        effect: Effect::Ends,
+        ..NO_VALUE
+    },
+    Saying {
+        begins: "missing value for key",
+        effect: Effect::Ends,
+        ..NO_VALUE
+    },
+    Saying {
+        begins: "missing value",
+        ..NO_VALUE
+    },
+    broken(
+        "string values must be quoted",
+        "text must stand in quotes",
+        "write it as KEY = \"TEXT\"",
+    ),
+    broken(
+        "missing opening quote",
+        "text must stand in quotes",
+        "put a quote before it as well",
+    ),
+    broken("invalid date", NO_TIME, QUOTE_IT),
+    broken("invalid time", NO_TIME, QUOTE_IT),
+    broken("invalid offset", NO_TIME, QUOTE_IT),
+    broken("invalid basic string", NO_STRING, CLOSE_IT),
+    broken("invalid literal string", NO_STRING, CLOSE_IT),
+    broken("invalid multi-line", NO_STRING, CLOSE_IT),
+    broken("missing escaped value", NO_ESCAPE, SINGLE_QUOTES),
+    broken("too few unicode value digits", NO_ESCAPE, SINGLE_QUOTES),
+    broken(
+        "unexpected key or value",
+        "there is more on this line than a key and its value",
+        NEW_LINE,
+    ),
+    broken(
+        "unexpected content",
+        "there is more on this line than a key and its value",
+        NEW_LINE,
+    ),
+    broken(
+        "unclosed array",
+        "a list or a header is not closed",
+        "end it with ], or ]] if it began with [[",
+    ),
+    broken(
+        "missing comma between array",
+        "there is no comma in a list, or no ] at its end",
+        "write [\"A\", \"B\"]",
+    ),
+    broken(
+        "extra comma in array",
+        "there is a comma too many in a list",
+        "write [\"A\", \"B\"]",
+    ),
+    broken(
+        "unclosed table",
+        "a table header is not closed",
+        "end it with ]",
+    ),
+    broken("unclosed inline table", NO_INLINE_TABLE, INLINE_TABLE),
+    broken(
+        "missing comma between key-value",
+        NO_INLINE_TABLE,
+        INLINE_TABLE,
+    ),
+    broken("missing assignment", NO_INLINE_TABLE, INLINE_TABLE),
+    broken("extra comma in inline", NO_INLINE_TABLE, INLINE_TABLE),
+    broken(
+        "unquoted keys cannot be empty",
+        "there is no key",
+        "write KEY = VALUE",
+    ),
+    broken(
+        "invalid unquoted key",
+        "a key has other characters than letters, digits, - and _",
+        "put the key in quotes",
+    ),
+    broken(
+        "carriage return",
+        "there is a carriage return inside a line",
+        "end lines with LF, or with CR and LF",
+    ),
+    broken(
+        "cannot extend value",
+        "a key with dots goes into something that is no table",
+        "put it into a table",
+    ),
+    broken(
+        "cannot recurse",
+        "lists or tables are nested too deeply",
+        "no key needs more than three levels",
+    ),
+    broken(
+        "recursion limit",
+        "lists or tables are nested too deeply",
+        "no key needs more than three levels",
+    ),
+];
+const NO_TIME: &str = "this is no time as TOML writes it";
+const QUOTE_IT: &str = "write it as KEY = \"2026-11-20T00:00:00Z\"";
+const NO_STRING: &str = "a string is not closed, or has a character that it must not have";
+const CLOSE_IT: &str = "end it with the quote that it began with, on the same line";
+const NO_ESCAPE: &str = "a backslash begins nothing that TOML knows";
+const SINGLE_QUOTES: &str =
+    "put the text in single quotes, in which a backslash is nothing special";
+const NEW_LINE: &str =
+    "put the next key on a line of its own; a quote inside a string needs a backslash before it";
+const NO_INLINE_TABLE: &str = "this is no table as it is written on one line";
+const INLINE_TABLE: &str = "write { KEY = VALUE, KEY = VALUE }";
+
+/// The end of the table: what it does not list.
+static OTHERWISE: Saying = broken(
+    "",
+    "this is not TOML",
+    "often a quote, a bracket or a = is missing here or on the line before; see toml.io",
+);
+
+/// An error of the crate, its message exchanged for one that quotes nothing.
+fn located(error: &::toml::de::Error) -> (usize, &'static Saying) {
+    let span = error.span().unwrap_or_default();
+    let said = SAYINGS
+        .iter()
+        .find(|saying| error.message().starts_with(saying.begins))
+        .unwrap_or(&OTHERWISE);
+    match error.message().starts_with("string values must be quoted") && span.is_empty() {
+        true => (span.start, &NO_VALUE),
+        false => (span.start, said),
+    }
+}

@@ -1,0 +1,353 @@
+//! Makes every connection: addresses tried in turn, a proxy's CONNECT, TLS, time limits, and
+//! waits that notice `shutdown`. Knows neither HTTP answers nor events.
+
+pub mod certificate;
+pub mod http;
+pub mod proxy;
+mod stream;
+pub mod tcp_state;
+pub mod tls;
+pub mod websocket;
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{self, TcpStream, ToSocketAddrs};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::config::{self, Address};
+use crate::error::{Because, Exit, fail};
+use crate::shutdown::Shutdown;
+use proxy::Proxies;
+pub use stream::NetStream;
+use tcp_state::Watch;
+use tls::Trust;
+
+/// A blocked read or write comes back this often to look at `shutdown` and the time.
+const STEP: Duration = Duration::from_millis(100);
+/// The longest time that one address may take to answer, when there are others to try.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// How connections are made, all of them.
+#[derive(Debug)]
+pub struct Network {
+    proxies: Proxies,
+    ca: Option<std::path::PathBuf>,
+    timeout: Duration,
+    public: OnceLock<Trust>,
+}
+
+impl Network {
+    /// As configured; `env` looks up the usual proxy variables.
+    ///
+    /// # Errors
+    /// When a proxy variable is no address of a proxy.
+    pub fn new(http: &config::HttpConfig, env: impl Fn(&str) -> Option<String>) -> Result<Network> {
+        let proxies = Proxies::new(http.proxy.as_ref(), env)?;
+        Ok(Network {
+            proxies,
+            ca: http.ca.clone(),
+            timeout: http.timeout,
+            public: OnceLock::new(),
+        })
+    }
+
+    /// The longest silence of a peer.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A wait that ends at `shutdown`, or when the peer was silent for too long.
+    #[must_use]
+    pub fn idle(&self, shutdown: &Shutdown) -> IdleTimeout {
+        IdleTimeout {
+            shutdown: shutdown.clone(),
+            silence: self.timeout,
+            since: Instant::now(),
+            paused: None,
+        }
+    }
+
+    /// The system's roots and the configured CA; read when first needed.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn public_trust(&self) -> Result<&Trust> {
+        if self.public.get().is_none() {
+            let trust = Trust::system(self.ca.as_deref())?;
+            return Ok(self.public.get_or_init(|| trust));
+        }
+        self.public.get().context("roots")
+    }
+
+    /// Connects to `to`, through the proxy where there is one for it; `scheme` is what will be
+    /// spoken, by which the environment names proxies.
+    ///
+    /// # Errors
+    /// With [`Exit::Unavailable`] when nobody answers there, [`Exit::NoPerm`] when the proxy
+    /// refuses our credentials, [`Stopped`] when `shutdown` was raised.
+    pub fn dial(&self, to: &Address, scheme: &str, shutdown: &Shutdown) -> Result<Tcp> {
+        let Some(proxy) = self.proxies.lookup(scheme, to) else {
+            return tcp(to, self.timeout, shutdown).with_context(|| format!("connecting to {to}"));
+        };
+        let through = || format!("connecting to {to} through the proxy {}", proxy.address);
+        let mut tcp = tcp(&proxy.address, self.timeout, shutdown).with_context(through)?;
+        proxy
+            .open_tunnel(&mut tcp, to, self.idle(shutdown))
+            .with_context(through)?;
+        tcp.through_proxy = true;
+        Ok(tcp)
+    }
+}
+
+fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp> {
+    let addresses = (to.host.as_str(), to.port)
+        .to_socket_addrs()
+        .map_err(|error| anyhow::anyhow!("cannot resolve {}: {error}", to.host))
+        .exit(Exit::Unavailable)
+        .hint("check the name, and this machine's DNS")?;
+    let mut last = None;
+    for address in addresses {
+        if shutdown.reason().is_some() {
+            bail!(Stopped);
+        }
+        match TcpStream::connect_timeout(&address, timeout.min(CONNECT)) {
+            Ok(stream) => return Ok(Tcp::new(stream)?),
+            Err(error) => last = Some((address, error)),
+        }
+    }
+    let Some((address, error)) = last else {
+        return fail(Exit::Unavailable, format!("{} has no address", to.host));
+    };
+    let refused = error.kind() == ErrorKind::ConnectionRefused;
+    let result = Err(error)
+        .with_context(|| format!("{address}"))
+        .exit(Exit::Unavailable);
+    match refused {
+        true => result
+            .hint("nothing listens there: check address and port, and whether the service runs"),
+        false => result.hint("check the address, routes and firewalls between here and there"),
+    }
+}
+
+/// A TCP connection whose blocked reads and writes return after a moment, with `WouldBlock`.
+#[derive(Debug)]
+pub struct Tcp {
+    stream: TcpStream,
+    /// Whether the end of file we see may be the proxy's own.
+    pub through_proxy: bool,
+}
+
+impl Tcp {
+    fn new(stream: TcpStream) -> io::Result<Tcp> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(STEP))?;
+        stream.set_write_timeout(Some(STEP))?;
+        Ok(Tcp {
+            stream,
+            through_proxy: false,
+        })
+    }
+
+    /// Lets a blocked read wait this long instead of a moment; a signal ends it all the same.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn wait_for(&self, step: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(step))
+    }
+
+    /// Reads what is there, without waiting.
+    fn read_now(
+        &mut self,
+        read: impl FnOnce(&mut TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let result = read(&mut self.stream);
+        self.stream.set_nonblocking(false)?;
+        result
+    }
+
+    /// Whether the peer has closed, or says something unasked; without waiting.
+    #[must_use]
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let peeked = self.read_now(|stream| stream.peek(&mut byte));
+        matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Tells the peer that nothing more will come.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.stream.shutdown(net::Shutdown::Write)
+    }
+
+    /// The error that is pending on the socket, such as a reset.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn pending_error(&self) -> io::Result<()> {
+        self.stream.take_error()?.map_or(Ok(()), Err)
+    }
+
+    /// What looks at the connection in the kernel, also once its peer is gone.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn watch(&self) -> io::Result<Watch> {
+        Ok(Watch::new(
+            self.stream.local_addr()?,
+            self.stream.peer_addr()?,
+        ))
+    }
+}
+
+impl Read for Tcp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Tcp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A wait on a connection: it ends at `shutdown`, or after too long without progress.
+#[derive(Debug)]
+pub struct IdleTimeout {
+    shutdown: Shutdown,
+    silence: Duration,
+    since: Instant,
+    /// How long the peer had been silent when nobody waited for it any more.
+    paused: Option<Duration>,
+}
+
+impl IdleTimeout {
+    /// Something moved: the time counts anew.
+    pub fn progress(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Nobody waits for the peer for a while: that time is not its silence.
+    pub fn pause(&mut self) {
+        self.paused = Some(self.since.elapsed());
+    }
+
+    /// The wait goes on.
+    pub fn resume(&mut self) {
+        if let Some(waited) = self.paused.take() {
+            self.since = Instant::now()
+                .checked_sub(waited)
+                .unwrap_or_else(Instant::now);
+        }
+    }
+
+    /// Whether to go on after `error`, which a blocked call gave back.
+    ///
+    /// # Errors
+    /// `error` itself, unless it only says that nothing has come yet; else [`Stopped`], or
+    /// `TimedOut` after too long a silence.
+    pub fn again(&self, error: io::Error) -> io::Result<()> {
+        if !is_wait(&error) {
+            return Err(error);
+        }
+        if self.shutdown.reason().is_some() {
+            return Err(io::Error::other(Stopped));
+        }
+        if self.since.elapsed() >= self.silence {
+            let silence = format!("nothing moved for {:?}", self.silence);
+            return Err(io::Error::new(ErrorKind::TimedOut, silence));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an error of a socket only says that nothing has come within the moment that a call waits.
+#[must_use]
+pub fn is_wait(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// The run is to end; nothing is wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl Stopped {
+    /// Whether this is why `error` came.
+    #[must_use]
+    pub fn is_in(error: &anyhow::Error) -> bool {
+        error.chain().any(|cause| {
+            let io = cause
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            cause.is::<Stopped>() || io.is_some_and(|inner| inner.is::<Stopped>())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_next_address_is_tried_when_one_refuses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // on a machine where localhost is ::1 as well, that one refuses
+        let to = Address {
+            host: "localhost".into(),
+            port,
+        };
+        assert!(tcp(&to, Duration::from_secs(5), &Shutdown::never()).is_ok());
+    }
+
+    #[test]
+    fn a_refused_connection_is_unavailable_and_says_what_to_do() {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let error = tcp(
+            &Address {
+                host: "127.0.0.1".into(),
+                port,
+            },
+            CONNECT,
+            &Shutdown::never(),
+        )
+        .unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Unavailable);
+        assert!(
+            error
+                .downcast_ref::<crate::error::Hint>()
+                .unwrap()
+                .0
+                .contains("nothing listens there")
+        );
+    }
+}

@@ -1,0 +1,431 @@
+//! TLS over a connection: whom to trust, who we are, and what its errors mean to a person.
+//!
+//! Always verified. The crate `rustls` is named here only.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
+
+use super::{IdleTimeout, Tcp, is_wait};
+use crate::config::ClientIdentity;
+use crate::error::{Because, Exit, Hint, fail};
+use crate::pipeline::batch::BATCH;
+use crate::secret;
+
+/// How much is encrypted before it is written, at least.
+const WRITE: usize = 256 * 1024;
+
+/// Whom a connection trusts and who it says we are; shared by the connections of a run.
+#[derive(Debug, Clone)]
+pub struct Trust(Arc<ClientConfig>);
+
+impl Trust {
+    /// The system's roots, and those in `extra`.
+    ///
+    /// # Errors
+    /// When there are none, or `extra` cannot be read.
+    pub fn system(extra: Option<&Path>) -> Result<Trust> {
+        Trust::of(system_roots(extra)?, None)
+    }
+
+    /// For the receiver: the roots in `chain` alone, or the system's and `extra`; and our
+    /// certificate with its key.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not what it should be, or the key does not fit.
+    pub fn receiver(
+        chain: Option<&Path>,
+        extra: Option<&Path>,
+        identity: Option<&ClientIdentity>,
+    ) -> Result<Trust> {
+        let roots = match chain {
+            Some(chain) => {
+                let mut roots = RootCertStore::empty();
+                add_roots(&mut roots, chain)?;
+                roots
+            }
+            None => system_roots(extra)?,
+        };
+        Trust::of(roots, identity)
+    }
+
+    /// Whether a certificate and its key can be used.
+    ///
+    /// # Errors
+    /// As [`Trust::receiver`].
+    pub fn try_identity(identity: &ClientIdentity) -> Result<()> {
+        Trust::of(RootCertStore::empty(), Some(identity)).map(drop)
+    }
+
+    /// Whether a key can be read.
+    ///
+    /// # Errors
+    /// When it cannot, or others can as well.
+    pub fn try_key(path: &Path) -> Result<()> {
+        private_key(path).or_hint(KEY_HINT).map(drop)
+    }
+
+    /// Whether the certificates of authorities can be used.
+    ///
+    /// # Errors
+    /// When the file cannot be read or one of them is none.
+    pub fn try_ca(path: &Path) -> Result<()> {
+        add_roots(&mut RootCertStore::empty(), path)
+    }
+
+    fn of(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Trust> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder
+            .context("preparing TLS")
+            .exit(Exit::Software)?
+            .with_root_certificates(roots);
+        let Some(ClientIdentity { cert, key }) = identity else {
+            return Ok(Trust(Arc::new(builder.with_no_client_auth())));
+        };
+        let chain = certificates(cert)
+            .hint("[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----")?;
+        let private = private_key(key).or_hint(KEY_HINT)?;
+        let mut config = builder
+            .with_client_auth_cert(chain, private)
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => anyhow!("the key {} does not fit the certificate", key.display()),
+                other => anyhow!(other),
+            })
+            .with_context(|| format!("using the certificate {}", cert.display()))
+            .exit(Exit::Config)
+            .hint("[devo] cert and key must be the two files of one download; their public keys must be equal")?;
+        // a receiver that asks for certificates and is built on OpenSSL without a session id context, as
+        // rsyslog's driver is, breaks off each handshake that offers to resume a session
+        config.resumption = Resumption::disabled();
+        Ok(Trust(Arc::new(config)))
+    }
+}
+
+const KEY_HINT: &str = "[devo] cert and key: name a PEM file that is there, readable, and without a passphrase: \
+                        PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY";
+
+fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    // a root that cannot be parsed is one that nothing we reach is signed by, or the handshake says so
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(extra) = extra {
+        add_roots(&mut roots, extra)?;
+    }
+    if roots.is_empty() {
+        return fail(Exit::Config, "this system has no root certificates")
+            .hint("install the package ca-certificates, or name a file: [http] ca, [devo] chain");
+    }
+    Ok(roots)
+}
+
+fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
+    const HINT: &str = "[devo] chain and [http] ca name PEM files of CA certificates that the user of \
+                        proofpull may read: -----BEGIN CERTIFICATE-----";
+    let what = || format!("using the CA {}", path.display());
+    for certificate in certificates(path).hint(HINT)? {
+        let added = roots.add(certificate).with_context(what);
+        added.exit(Exit::Config).hint(HINT)?;
+    }
+    Ok(())
+}
+
+/// The errors of the parser may hold a line of the file, so none is shown.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let read = || -> Result<Vec<_>> {
+        let all: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect();
+        all.ok()
+            .filter(|all| !all.is_empty())
+            .context("it holds none")
+    };
+    read()
+        .with_context(|| format!("reading the certificate {}", path.display()))
+        .exit(Exit::Config)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    let what = || format!("reading the key {}", path.display());
+    let file = File::open(path).with_context(what).exit(Exit::Config)?;
+    secret::refuse_if_others_can_read(&file, path)?;
+    let mut text = Vec::new();
+    (&file)
+        .read_to_end(&mut text)
+        .with_context(what)
+        .exit(Exit::Config)?;
+    PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|_| anyhow!("it holds none"))
+        .with_context(what)
+        .exit(Exit::Config)
+}
+
+/// A TLS connection, its handshake done.
+#[derive(Debug)]
+pub struct Tls {
+    session: ClientConnection,
+    /// What it runs over.
+    pub tcp: Tcp,
+    /// The peer's close_notify was read; what may still come is its end of file.
+    close_notify: bool,
+}
+
+/// What the peer said of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// Nothing that ends the connection.
+    Nothing,
+    /// Its close_notify: nothing more comes from it.
+    CloseNotify,
+    /// An end of file without one.
+    EndOfFile,
+}
+
+impl Tls {
+    /// Completes the handshake with `name` over `tcp`.
+    ///
+    /// # Errors
+    /// When the peer is not who it should be, refuses us, or goes away; each with what to do.
+    pub fn handshake(tcp: Tcp, trust: &Trust, name: &str, mut idle: IdleTimeout) -> Result<Tls> {
+        let server = ServerName::try_from(name.to_owned())
+            .with_context(|| format!("verifying the name {name}"));
+        let mut session = ClientConnection::new(Arc::clone(&trust.0), server.exit(Exit::Config)?)
+            .exit(Exit::Software)?;
+        session.set_buffer_limit(Some(WRITE));
+        let mut tls = Tls {
+            session,
+            tcp,
+            close_notify: false,
+        };
+        tls.shake_hands(&mut idle)
+            .with_context(|| format!("TLS handshake with {name}"))
+            .or_exit(Exit::Unavailable)
+            .or_hint(
+                "check that this port speaks TLS, and that the peer takes our certificate; \
+                 [http] timeout is how long it may be silent",
+            )?;
+        if let Some(version) = tls.session.protocol_version() {
+            log::debug!(target: BATCH, "{name} speaks {version:?}");
+        }
+        Ok(tls)
+    }
+
+    fn shake_hands(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+        while self.session.is_handshaking() {
+            if self.session.wants_write() {
+                self.write_out(idle)?;
+                continue;
+            }
+            match self.session.read_tls(&mut self.tcp) {
+                Ok(0) => bail!("the peer closed the connection"),
+                Ok(_) => idle.progress(),
+                Err(error) => idle.again(error)?,
+            }
+            self.process()?;
+        }
+        self.write_out(idle)
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// When the peer does not take it, is gone, or the wait ends.
+    pub fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
+        for piece in bytes.chunks(WRITE) {
+            self.session.writer().write_all(piece)?;
+            self.write_out(idle)?;
+        }
+        Ok(())
+    }
+
+    fn write_out(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.tcp) {
+                Ok(_) => idle.progress(),
+                Err(error) => idle.again(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the peer has said by now, without waiting; its data is of no interest.
+    ///
+    /// # Errors
+    /// An alert, any other error of TLS, a reset.
+    pub fn listen(&mut self) -> Result<PeerEvent> {
+        loop {
+            let session = &mut self.session;
+            let read = self.tcp.read_now(|stream| session.read_tls(stream));
+            match read {
+                Ok(0) => return Ok(PeerEvent::EndOfFile),
+                Ok(_) => {}
+                Err(error) if is_wait(&error) => return Ok(PeerEvent::Nothing),
+                Err(error) => return Err(error.into()),
+            }
+            if self.process()? == PeerEvent::CloseNotify {
+                return Ok(PeerEvent::CloseNotify);
+            }
+        }
+    }
+
+    /// Says goodbye: close_notify, written in full.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn send_close_notify(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+        self.session.send_close_notify();
+        self.write_out(idle)
+    }
+
+    /// Reads once, for a moment at most: what the peer says after our goodbye.
+    ///
+    /// # Errors
+    /// An alert, any other error of TLS, a reset; a wait that brought nothing, as `WouldBlock`.
+    pub fn read_event(&mut self) -> Result<PeerEvent> {
+        // once closed, the session reads no more, but the connection may still be open
+        let read = match self.close_notify {
+            true => self.tcp.read(&mut [0; 4096])?,
+            false => self.session.read_tls(&mut self.tcp)?,
+        };
+        match read {
+            0 => Ok(PeerEvent::EndOfFile),
+            _ if self.close_notify => Ok(PeerEvent::Nothing),
+            _ => self.process(),
+        }
+    }
+
+    /// Decrypts what was read, and drops the data in it.
+    fn process(&mut self) -> Result<PeerEvent> {
+        let state = match self.session.process_new_packets() {
+            Ok(state) => state,
+            Err(error) => {
+                // our own alert tells the peer why; it does not matter if it no longer listens
+                let _ = self.session.write_tls(&mut self.tcp);
+                return Err(explain(error));
+            }
+        };
+        if !self.session.is_handshaking() {
+            let mut waste = [0; 4096];
+            let mut left = state.plaintext_bytes_to_read();
+            while left > 0 {
+                left -= self.session.reader().read(&mut waste)?.min(left);
+            }
+        }
+        self.close_notify = state.peer_has_closed();
+        Ok(if self.close_notify {
+            PeerEvent::CloseNotify
+        } else {
+            PeerEvent::Nothing
+        })
+    }
+}
+
+/// For those who want the peer's data: HTTP.
+impl Read for Tls {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            self.session.read_tls(&mut self.tcp)?;
+            self.session
+                .process_new_packets()
+                .map_err(|error| io::Error::other(explain(error)))?;
+        }
+    }
+}
+
+/// In an error: what a certificate or a protocol is about does not change by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerRefusal;
+
+impl fmt::Display for PeerRefusal {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+/// What an error of TLS means, and what a person can do about it.
+fn explain(error: rustls::Error) -> anyhow::Error {
+    use rustls::Error as E;
+    let (exit, hint) = match &error {
+        E::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => (
+            Exit::Unavailable,
+            "the server's certificate has expired: its owner must renew it; check this machine's clock, too",
+        ),
+        E::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => (
+            Exit::Unavailable,
+            "the server's certificate is not valid yet: check this machine's clock",
+        ),
+        E::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => (
+            Exit::Unavailable,
+            "the server's certificate is for another name: check the address, or set [devo] server_name",
+        ),
+        E::InvalidCertificate(CertificateError::UnknownIssuer) => (
+            Exit::Unavailable,
+            "the server's certificate is signed by a CA that is not trusted here: check [devo] chain or [http] ca \
+             (a proxy that opens TLS has a CA of its own)",
+        ),
+        E::InvalidCertificate(_) => (
+            Exit::Unavailable,
+            "the server's certificate is not acceptable",
+        ),
+        E::AlertReceived(AlertDescription::CertificateExpired) => (
+            Exit::NoPerm,
+            "our certificate has expired: download a new one and set [devo] cert and key",
+        ),
+        E::AlertReceived(AlertDescription::CertificateRevoked) => (
+            Exit::NoPerm,
+            "our certificate was revoked: download a new one and set [devo] cert and key",
+        ),
+        E::AlertReceived(AlertDescription::UnknownCA) => (
+            Exit::NoPerm,
+            "the peer does not know who signed our certificate: check that [devo] cert is of this domain and region",
+        ),
+        E::AlertReceived(AlertDescription::CertificateRequired) => (
+            Exit::NoPerm,
+            "the peer wants a client certificate: set [devo] cert and key",
+        ),
+        E::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::NoCertificate,
+        ) => (
+            Exit::NoPerm,
+            "the peer refused our certificate: check [devo] cert and key",
+        ),
+        E::AlertReceived(AlertDescription::HandshakeFailure) => (
+            Exit::NoPerm,
+            "the peer refused the handshake: it may want a client certificate ([devo] cert and key)",
+        ),
+        E::InvalidMessage(_) => (
+            Exit::Unavailable,
+            "the peer does not speak TLS there: check address and port",
+        ),
+        E::PeerIncompatible(_) | E::AlertReceived(AlertDescription::ProtocolVersion) => (
+            Exit::Unavailable,
+            "the peer must speak TLS 1.2 or 1.3 with usual cipher suites",
+        ),
+        _ => return anyhow!(error),
+    };
+    let error = anyhow!(error).context(exit).context(PeerRefusal);
+    error.context(Hint(hint.to_owned()))
+}

@@ -1,0 +1,213 @@
+//! How a WebSocket comes about: the connection, the question, and what became of it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tungstenite::Error;
+use tungstenite::handshake::client::{Request, Response, generate_key, generate_request};
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::machine::{HandshakeMachine, RoundResult, StageResult};
+
+use super::WebSocket;
+use super::wire::Wire;
+use crate::config::Url;
+use crate::error::{Because, Exit};
+use crate::net::{NetStream, Network, is_wait};
+use crate::secret::Secret;
+use crate::shutdown::Shutdown;
+
+/// So much of the body of a refusal is kept, in bytes.
+const SHOWN: usize = 1024;
+/// So many moments (of 100 ms) are given to the body of a refusal.
+const MOMENTS: usize = 20;
+
+/// What to open.
+#[derive(Debug)]
+pub struct HandshakeRequest<'a> {
+    /// How to connect.
+    pub network: &'a Arc<Network>,
+    /// A `ws` or `wss` address.
+    pub url: &'a Url,
+    /// What stands behind the question mark; percent-encoded here.
+    pub query: &'a [(&'a str, &'a str)],
+    /// The value of `Authorization`; never shown.
+    pub authorization: &'a Secret,
+    /// The largest message to take, in bytes.
+    pub max_message: usize,
+    /// Ends the wait for the handshake.
+    pub shutdown: &'a Shutdown,
+}
+
+/// What became of the handshake.
+#[derive(Debug)]
+pub enum HandshakeOutcome {
+    /// It is open.
+    Open(Box<WebSocket>),
+    /// The server answered with another status than 101.
+    Refused(Refusal),
+}
+
+/// Another answer than an open WebSocket.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The server's time.
+    pub date: Option<OffsetDateTime>,
+    /// The beginning of the body, as it came.
+    pub body: String,
+}
+
+impl WebSocket {
+    /// Connects and completes the handshakes.
+    ///
+    /// # Errors
+    /// With [`Exit::Unavailable`] when nobody answers as a WebSocket does;
+    /// [`Stopped`](crate::connect::Stopped) when the run is to end.
+    pub fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome> {
+        let HandshakeRequest { url, network, .. } = opening;
+        let what = || format!("opening {url}");
+        let trust = match url.scheme_is_tls() {
+            true => Some(network.public_trust()?),
+            false => None,
+        };
+        let scheme = if trust.is_some() { "https" } else { "http" };
+        let tcp = network
+            .dial(url.address(), scheme, opening.shutdown)
+            .with_context(what)?;
+        let idle = network.idle(opening.shutdown);
+        let stream = NetStream::secure(tcp, trust, url.address(), idle).with_context(what)?;
+        shake_hands(opening, Wire::new(stream, Arc::clone(network)))
+            .with_context(what)
+            .or_exit(Exit::Unavailable)
+            .or_hint("check base_url, and what stands between here and there: it must pass on WebSockets")
+    }
+}
+
+fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<HandshakeOutcome> {
+    let (request, key) = request(opening)?;
+    wire.write_all(&request)?;
+    let idle = opening.network.idle(opening.shutdown);
+    let mut machine = HandshakeMachine::start_read(wire);
+    let (wire, answer, rest) = loop {
+        machine = match machine.single_round::<Response>().map_err(explained)? {
+            RoundResult::WouldBlock(machine) => {
+                idle.again(ErrorKind::WouldBlock.into())?;
+                machine
+            }
+            RoundResult::Incomplete(machine) => machine,
+            RoundResult::StageFinished(StageResult::DoneReading {
+                stream,
+                result,
+                tail,
+            }) => break (stream, result, tail),
+            RoundResult::StageFinished(StageResult::DoneWriting(_)) => bail!("no answer"),
+        };
+    };
+    let header = |name: &str| {
+        answer
+            .headers()
+            .get(name)
+            .and_then(|text| text.to_str().ok())
+    };
+    let date = header("date").and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+    let status = answer.status().as_u16();
+    if status != 101 {
+        let length = header("content-length").and_then(|length| length.parse().ok());
+        let body = body(wire, rest, length.unwrap_or(usize::MAX), opening.shutdown);
+        return Ok(HandshakeOutcome::Refused(Refusal { status, date, body }));
+    }
+    if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
+        bail!("the answer is not that of a WebSocket server to our question");
+    }
+    let socket = WebSocket::over(wire, rest, opening.max_message)?;
+    Ok(HandshakeOutcome::Open(Box::new(WebSocket {
+        date,
+        ..socket
+    })))
+}
+
+/// The beginning of a body of this length, for people; `rest` has come already.
+fn body(mut wire: Wire, mut rest: Vec<u8>, length: usize, shutdown: &Shutdown) -> String {
+    let wanted = length.min(SHOWN);
+    let mut buffer = [0; SHOWN];
+    let mut moments = MOMENTS;
+    while rest.len() < wanted && moments > 0 && shutdown.reason().is_none() {
+        match wire.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => rest.extend_from_slice(&buffer[..count]),
+            Err(error) if is_wait(&error) => moments -= 1,
+            Err(_) => break,
+        }
+    }
+    rest.truncate(wanted);
+    String::from_utf8_lossy(&rest).into_owned()
+}
+
+/// The bytes of the request, and the key that the answer must fit.
+fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
+    let pairs = opening.query.iter();
+    let pairs = pairs.map(|(key, value)| format!("{key}={}", percent_encoded(value)));
+    let target = format!(
+        "{}?{}",
+        opening.url.path(),
+        pairs.collect::<Vec<_>>().join("&")
+    );
+    let request = Request::builder()
+        .uri(target)
+        .header("Host", opening.url.address().to_string())
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", generate_key())
+        .header(
+            "User-Agent",
+            concat!("proofpull/", env!("CARGO_PKG_VERSION")),
+        )
+        .header("Authorization", opening.authorization.reveal())
+        .body(());
+    // an error of the crate could show what it was given
+    let request = request
+        .map_err(|_| {
+            anyhow!("the key cannot stand in a header: it has other characters than ASCII")
+        })
+        .exit(Exit::Config)
+        .hint("check the file or variable that holds it")?;
+    generate_request(request).map_err(|error| anyhow!(explained(error)))
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+/// Errors of the connection as they are, so that a stop is found in them.
+fn explained(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_names_are_encoded_for_a_query() {
+        assert_eq!(
+            percent_encoded("2026-11-23T10:00:00-0000"),
+            "2026-11-23T10%3A00%3A00-0000"
+        );
+        assert_eq!(percent_encoded("a+b ü"), "a%2Bb%20%C3%BC");
+    }
+}

@@ -1,0 +1,400 @@
+//! A WebSocket over our own connections, read message by message (RFC 6455). The crate
+//! `tungstenite` is named here only.
+//!
+//! Its frames are read below its messages: those would refuse a text that is no UTF-8 and lose it,
+//! and an event is evidence. Nothing is known here of what a message holds.
+
+mod handshake;
+mod wire;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use time::OffsetDateTime;
+use tungstenite::Error;
+use tungstenite::error::CapacityError;
+use tungstenite::handshake::client::generate_key;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::frame::{Frame, FrameSocket};
+
+use crate::net::is_wait;
+pub use handshake::{HandshakeOutcome, HandshakeRequest, Refusal};
+use wire::{Shared, Wire};
+
+/// How often we ping: a server that hears nothing for 300 s hangs up.
+const PING: Duration = Duration::from_secs(30);
+/// A connection on which nothing came for so long is dead, though a pong may be missed.
+const DEAD: Duration = Duration::from_secs(300);
+/// A read that finds nothing returns after this long, or at a signal.
+const STEP: Duration = Duration::from_secs(1);
+/// A frame of more bytes is held in memory of its own.
+const LARGE: usize = 1024 * 1024;
+
+/// An open WebSocket.
+#[derive(Debug)]
+pub struct WebSocket {
+    /// The server's time when it was opened, if it told it.
+    pub date: Option<OffsetDateTime>,
+    frames: FrameSocket<Shared>,
+    wire: Shared,
+    /// The beginning of a message that came in fragments.
+    partial: Option<Vec<u8>>,
+    max_message: usize,
+    pinged: Instant,
+    /// [`PING`] and [`DEAD`], but in tests.
+    ping: Duration,
+    dead: Duration,
+    /// Whether our close frame was sent; nothing may follow it.
+    closing: bool,
+}
+
+/// What reading on brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// A message, at the end of the buffer.
+    Message,
+    /// None for a moment.
+    Nothing,
+    /// The end.
+    End(CloseReason),
+}
+
+/// How a WebSocket ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReason {
+    /// By a close frame: its code, 1005 where it had none, and its reason.
+    Closed(u16, String),
+    /// Without one, which the RFC calls 1006: what went wrong, in words.
+    Broken(String),
+}
+
+impl CloseReason {
+    /// Whether the peer said that this was all: 1000.
+    #[must_use]
+    pub fn is_normal(&self) -> bool {
+        matches!(self, CloseReason::Closed(1000, _))
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, reason) = match self {
+            CloseReason::Broken(reason) => {
+                return write!(f, "the connection broke (1006): {reason}");
+            }
+            CloseReason::Closed(code, reason) => (*code, reason),
+        };
+        let meaning = match code {
+            1000 => "the server closed the connection in good order",
+            1001 => "the server goes away",
+            1009 => "the server says that a message was too big",
+            1011 => "the server had an internal error, or missed a pong",
+            _ => "the server closed the connection",
+        };
+        match reason.is_empty() {
+            true => write!(f, "{meaning} ({code})"),
+            false => write!(f, "{meaning} ({code}): {reason}"),
+        }
+    }
+}
+
+/// A message that is larger than what is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct TooLong {
+    /// Its size so far, in bytes.
+    pub size: usize,
+    /// What is taken, in bytes.
+    pub limit: usize,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooLong { size, limit } = self;
+        write!(f, "a message of {size} bytes, {limit} are taken at most")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl WebSocket {
+    /// Behind a handshake; `rest` was read with its answer.
+    fn over(wire: Wire, rest: Vec<u8>, max_message: usize) -> std::io::Result<WebSocket> {
+        let wire = Shared::new(wire, STEP)?;
+        Ok(WebSocket {
+            date: None,
+            frames: FrameSocket::from_partially_read(wire.clone(), rest),
+            wire,
+            partial: None,
+            max_message,
+            pinged: Instant::now(),
+            ping: PING,
+            dead: DEAD,
+            closing: false,
+        })
+    }
+
+    /// Reads on, for a second at most: the next message, added to `into`.
+    ///
+    /// # Errors
+    /// With [`TooLong`] in it, when a message is larger than what is taken.
+    pub fn read(&mut self, into: &mut Vec<u8>) -> Result<StreamEvent> {
+        self.wire.read_for(STEP);
+        loop {
+            if let Some(heard) = self.read_frame(into)? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// `None` for a frame that is no whole message.
+    fn read_frame(&mut self, into: &mut Vec<u8>) -> Result<Option<StreamEvent>> {
+        if self.pinged.elapsed() >= self.ping {
+            self.pinged = Instant::now();
+            if let Err(error) = self.say(Frame::ping(Vec::new())) {
+                return Ok(Some(broken(&error)));
+            }
+        }
+        let already = self.partial.as_ref().map_or(0, Vec::len);
+        let left = self.max_message.saturating_sub(already);
+        let frame = match self.frames.read(Some(left.max(CONTROL))) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(Some(broken(&"the server ended it without a close frame"))),
+            Err(Error::Io(error)) if is_wait(&error) => {
+                let silence = self.wire.silence();
+                return Ok(Some(match silence >= self.dead {
+                    true => broken(&format!("nothing came for {} s", silence.as_secs())),
+                    false => StreamEvent::Nothing,
+                }));
+            }
+            Err(Error::Capacity(CapacityError::MessageTooLong { size, .. })) => {
+                return self.too_long(already.saturating_add(size));
+            }
+            Err(error) => {
+                self.refuse(CloseCode::Protocol);
+                return Ok(Some(broken(&error)));
+            }
+        };
+        let heard = self.take(&frame, into);
+        if frame.payload().len() > LARGE {
+            drop(frame);
+            self.let_go();
+        }
+        heard
+    }
+
+    /// The crate keeps the memory of the largest frame; most are small.
+    fn let_go(&mut self) {
+        let frames = FrameSocket::new(self.wire.clone());
+        let (wire, rest) = std::mem::replace(&mut self.frames, frames).into_inner();
+        self.frames = FrameSocket::from_partially_read(wire, rest.to_vec());
+    }
+
+    /// Says that we want to end it; what still comes before the peer's close frame is to be read.
+    pub fn close(&mut self) {
+        self.refuse(CloseCode::Normal);
+    }
+
+    fn take(&mut self, frame: &Frame, into: &mut Vec<u8>) -> Result<Option<StreamEvent>> {
+        let head = frame.header();
+        let (last, opcode) = (head.is_final, head.opcode);
+        if head.rsv1 || head.rsv2 || head.rsv3 || head.mask.is_some() {
+            self.refuse(CloseCode::Protocol);
+            return Ok(Some(broken(
+                &"the server sent a frame of a kind that was not agreed on",
+            )));
+        }
+        match (opcode, &mut self.partial) {
+            (OpCode::Control(control), _) => return Ok(self.control(control, frame)),
+            (OpCode::Data(Data::Text | Data::Binary), None) if last => {
+                into.extend_from_slice(frame.payload());
+                return Ok(Some(StreamEvent::Message));
+            }
+            (OpCode::Data(Data::Text | Data::Binary), partial @ None) => {
+                *partial = Some(frame.payload().to_vec());
+            }
+            (OpCode::Data(Data::Continue), Some(partial)) => {
+                partial.extend_from_slice(frame.payload());
+            }
+            _ => {
+                self.refuse(CloseCode::Protocol);
+                return Ok(Some(broken(
+                    &"the server mixed up the fragments of a message",
+                )));
+            }
+        }
+        let size = self.partial.as_ref().map_or(0, Vec::len);
+        if size > self.max_message {
+            return self.too_long(size);
+        }
+        match self.partial.take_if(|_| last) {
+            Some(message) => {
+                into.extend_from_slice(&message);
+                Ok(Some(StreamEvent::Message))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn control(&mut self, control: Control, frame: &Frame) -> Option<StreamEvent> {
+        match control {
+            Control::Ping => {
+                if let Err(error) = self.say(Frame::pong(frame.payload().to_vec())) {
+                    return Some(broken(&error));
+                }
+            }
+            Control::Close => {
+                let code = frame.payload().first_chunk::<2>();
+                let code = code.map_or(1005, |code| u16::from_be_bytes(*code));
+                let reason = frame.payload().get(2..).unwrap_or_default();
+                let reason = String::from_utf8_lossy(reason).into_owned();
+                // the answer to its close frame, unless this is the answer to ours
+                self.refuse(match code {
+                    1005 => CloseCode::Normal,
+                    code => code.into(),
+                });
+                return Some(StreamEvent::End(CloseReason::Closed(code, reason)));
+            }
+            Control::Pong | Control::Reserved(_) => {}
+        }
+        None
+    }
+
+    fn too_long<T>(&mut self, size: usize) -> Result<T> {
+        self.refuse(CloseCode::Size);
+        let limit = self.max_message;
+        Err(anyhow!(TooLong { size, limit }))
+    }
+
+    /// Says why we go; it does not matter if the peer no longer listens.
+    fn refuse(&mut self, code: CloseCode) {
+        let _ = self.say(close_frame(code));
+        self.closing = true;
+    }
+
+    /// Sends a frame, masked as those of a client must be.
+    fn say(&mut self, mut frame: Frame) -> tungstenite::Result<()> {
+        if self.closing {
+            return Ok(());
+        }
+        // sixteen random bytes in base64, of which four are used
+        frame.header_mut().mask = generate_key().as_bytes().first_chunk::<4>().copied();
+        self.frames.send(frame)
+    }
+}
+
+/// The largest control frame; those must get through whatever is left for a message.
+const CONTROL: usize = 125;
+
+fn close_frame(code: CloseCode) -> Frame {
+    Frame::close(Some(CloseFrame {
+        code,
+        reason: "".into(),
+    }))
+}
+
+fn broken(why: &dyn fmt::Display) -> StreamEvent {
+    StreamEvent::End(CloseReason::Broken(why.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+    use crate::config::{HttpConfig, SecretRef, Url};
+    use crate::net::Network;
+    use crate::secret;
+    use crate::shutdown::Shutdown;
+
+    #[test]
+    fn an_ending_says_its_code() {
+        let said = |code| CloseReason::Closed(code, String::new()).to_string();
+        for code in [1000, 1001, 1005, 1009, 1011, 4000] {
+            assert!(said(code).ends_with(&format!("({code})")));
+        }
+        let all = CloseReason::Closed(1011, "ping timeout".into()).to_string();
+        assert!(all.ends_with("(1011): ping timeout"), "{all}");
+        assert!(
+            CloseReason::Broken("reset".into())
+                .to_string()
+                .contains("1006")
+        );
+    }
+
+    /// A server that answers so many pings and says nothing else; it tells when it last did, and how
+    /// many more it has heard by the end.
+    fn server(answers: usize) -> (Url, JoinHandle<(Instant, usize)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = Url::parse_web_socket(&format!("ws://127.0.0.1:{port}")).unwrap();
+        let serve = move || {
+            let tcp = listener.accept().unwrap().0;
+            tungstenite::accept(tcp.try_clone().unwrap()).unwrap();
+            let mut frames = FrameSocket::new(tcp);
+            let (mut spoke, mut unanswered) = (Instant::now(), 0);
+            let mut left = answers;
+            while let Ok(Some(frame)) = frames.read(None) {
+                assert_eq!(frame.header().opcode, OpCode::Control(Control::Ping));
+                if left > 0 {
+                    left -= 1;
+                    spoke = Instant::now();
+                    frames.send(Frame::pong(Vec::new())).unwrap();
+                } else {
+                    unanswered += 1;
+                }
+            }
+            (spoke, unanswered)
+        };
+        (url, thread::spawn(serve))
+    }
+
+    fn open(url: &Url) -> WebSocket {
+        let network = Arc::new(Network::new(&HttpConfig::default(), |_| None).unwrap());
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"Bearer x").unwrap();
+        let secret = SecretRef::File(file.path().to_owned());
+        let opened = WebSocket::open(&HandshakeRequest {
+            network: &network,
+            url,
+            query: &[],
+            authorization: &secret::read(&secret, "a key").unwrap(),
+            max_message: 1000,
+            shutdown: &Shutdown::never(),
+        });
+        match opened.unwrap() {
+            HandshakeOutcome::Open(socket) => *socket,
+            HandshakeOutcome::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Longer than a server needs to answer, and than two reads wait.
+    const DEAD_AFTER: Duration = Duration::from_millis(2500);
+
+    #[test]
+    fn pongs_may_be_missed_until_nothing_at_all_has_come_for_too_long() {
+        for answers in [0, 3] {
+            let (url, server) = server(answers);
+            let mut socket = open(&url);
+            socket.ping = Duration::ZERO;
+            socket.dead = DEAD_AFTER;
+            let mut buffer = Vec::new();
+            let end = loop {
+                match socket.read(&mut buffer).unwrap() {
+                    StreamEvent::Nothing => {}
+                    heard => break format!("{heard:?}"),
+                }
+            };
+            assert!(end.contains("nothing came for "), "{end}");
+            let over = Instant::now();
+            drop(socket);
+            let (spoke, unanswered) = server.join().unwrap();
+            assert!(over - spoke >= DEAD_AFTER);
+            assert!(unanswered >= 2, "{unanswered}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Figures of a service for Prometheus: a file for node_exporter's textfile collector.
+//!
+//! Names and types follow Prometheus' conventions ("Metric and label naming"): base units, `_total` for
+//! what only grows. Times are figures, too: the collector refuses time stamps of samples.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::files;
+use crate::state::runs::{Last, Runs};
+use crate::state::{LogStream, StateSummary};
+
+/// What runs count: as [`crate::output::Counters`] calls it, the metric, and what it is.
+const COUNTS: &[(&str, &str, &str)] = &[
+    (
+        "windows",
+        "windows_total",
+        "Windows of time that came to their end.",
+    ),
+    ("requests", "requests_total", "Requests made."),
+    ("received", "events_received_total", "Events received."),
+    (
+        "duplicates",
+        "events_duplicate_total",
+        "Events received that were known and dropped.",
+    ),
+    (
+        "late",
+        "events_late_total",
+        "New events that were created before the position a run went on from.",
+    ),
+    (
+        "late_by_recheck",
+        "events_late_by_recheck_total",
+        "Of the late events, those that only the second look found.",
+    ),
+    (
+        "unreadable",
+        "events_unreadable_total",
+        "Events received that are no JSON.",
+    ),
+    (
+        "replaced",
+        "events_replaced_total",
+        "Events received that were not UTF-8 throughout; what was not is replaced.",
+    ),
+    (
+        "filtered",
+        "events_filtered_total",
+        "New events that a filter dropped.",
+    ),
+    (
+        "quarantined",
+        "events_quarantined_total",
+        "New events that were set aside, since no rule can be followed in them.",
+    ),
+    (
+        "delivered",
+        "events_delivered_total",
+        "Events whose delivery was confirmed.",
+    ),
+    (
+        "bytes",
+        "delivered_bytes_total",
+        "Bytes of the events whose delivery was confirmed.",
+    ),
+];
+
+/// The file for a service of a collector, `proofpull_<name>_<service>.prom`.
+#[must_use]
+pub fn path(dir: &Path, name: &str, service: &str) -> PathBuf {
+    dir.join(format!("proofpull_{name}_{service}.prom"))
+}
+
+/// Writes it, beside the old one and renamed.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(
+    path: &Path,
+    name: &str,
+    service: &str,
+    runs: &Runs,
+    state: Option<&StateSummary>,
+) -> Result<()> {
+    files::publish(path, &text(name, service, runs, state))
+}
+
+fn text(name: &str, service: &str, runs: &Runs, state: Option<&StateSummary>) -> String {
+    let label = |value: &str| {
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+        value.replace('\n', "\\n")
+    };
+    let labels = format!("name=\"{}\",service=\"{}\"", label(name), label(service));
+    let mut page = Exposition {
+        labels,
+        text: String::new(),
+    };
+    if let Some(last) = &runs.last {
+        page.last_run(last);
+    }
+    if let Some(done) = runs.done {
+        page.gauge(
+            "last_success_timestamp_seconds",
+            "When a run was last done, with status 0 or 3.",
+            seconds(done),
+        );
+    }
+    if let Some(state) = state {
+        page.gauge(
+            "position_timestamp_seconds",
+            "The time before which everything is delivered.",
+            seconds(state.until),
+        );
+        page.gauge(
+            "identities",
+            "Events that are remembered, so that none is delivered twice.",
+            state.identities as f64,
+        );
+        let lost = state.gaps.iter().map(|gap| gap.to - gap.from);
+        let lost: time::Duration = lost.sum();
+        page.gauge(
+            "gaps",
+            "Times that were never collected, since the service no longer kept them.",
+            state.gaps.len() as f64,
+        );
+        page.gauge(
+            "gap_seconds",
+            "How long these are together.",
+            lost.as_seconds_f64(),
+        );
+        page.gauge(
+            "greatest_lateness_seconds",
+            "The longest time that a late event took to become visible, as far as is known.",
+            state.late.greatest_seconds as f64,
+        );
+        if let Some(log_stream) = &state.log_stream {
+            page.log_stream(log_stream);
+        }
+    }
+    for (count, metric, help) in COUNTS {
+        let total = runs.totals.get(*count).copied().unwrap_or(0);
+        page.head(metric, help, "counter");
+        page.sample(metric, "", total as f64);
+    }
+    page.head(
+        "runs_total",
+        "Runs, by the name of the status they ended with; killed are those that never came to their end.",
+        "counter",
+    );
+    for (status, count) in &runs.ended {
+        page.sample(
+            "runs_total",
+            &format!(",status=\"{}\"", label(status)),
+            *count as f64,
+        );
+    }
+    page.text
+}
+
+fn seconds(time: OffsetDateTime) -> f64 {
+    time.unix_timestamp() as f64
+}
+
+struct Exposition {
+    labels: String,
+    text: String,
+}
+
+impl Exposition {
+    fn last_run(&mut self, last: &Last) {
+        self.gauge(
+            "last_run_timestamp_seconds",
+            "When the last run ended.",
+            seconds(last.ended),
+        );
+        let took = (last.ended - last.started).as_seconds_f64();
+        self.gauge(
+            "last_run_duration_seconds",
+            "How long the last run took.",
+            took,
+        );
+        let status =
+            "What the last run ended with: 0 ok, 3 gap, 75 come again, any other a failure.";
+        self.gauge("last_run_status", status, f64::from(last.status));
+        let said = |name: &str| last.summary.get(name).and_then(Value::as_f64);
+        if let Some(bytes) = said("peak_memory_bytes") {
+            let help = "The highest memory use of the last run.";
+            self.gauge("last_run_peak_memory_bytes", help, bytes);
+        }
+        if let Some(left) = said("requests_left") {
+            let help = "Requests that the nearest limit of the quota left after the last run.";
+            self.gauge("last_run_requests_left", help, left);
+        }
+    }
+
+    fn log_stream(&mut self, log_stream: &LogStream) {
+        self.gauge(
+            "archive_open",
+            "Hours of the archive that are not known to be whole and are asked for again.",
+            log_stream.open_hours.len() as f64,
+        );
+        let since = log_stream.open_hours.iter().map(|hour| hour.since).min();
+        if let Some(since) = since {
+            self.gauge(
+                "archive_open_since_timestamp_seconds",
+                "Since when the longest open of these hours is open.",
+                seconds(since),
+            );
+        }
+        if let Some(live) = &log_stream.live {
+            self.gauge(
+                "live_timestamp_seconds",
+                "Up to where what the live stream brought is delivered.",
+                seconds(live.until),
+            );
+        }
+    }
+
+    fn gauge(&mut self, metric: &str, help: &str, value: f64) {
+        self.head(metric, help, "gauge");
+        self.sample(metric, "", value);
+    }
+
+    fn head(&mut self, metric: &str, help: &str, kind: &str) {
+        // a string takes everything
+        let _ = writeln!(
+            self.text,
+            "# HELP proofpull_{metric} {help}\n# TYPE proofpull_{metric} {kind}"
+        );
+    }
+
+    fn sample(&mut self, metric: &str, more: &str, value: f64) {
+        let _ = writeln!(
+            self.text,
+            "proofpull_{metric}{{{}{more}}} {value}",
+            self.labels
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Counters;
+    use crate::pipeline::batch::{Gap, Late, LiveStream, OpenHour, OpenReason};
+    use serde_json::{Map, json};
+    use time::macros::datetime;
+
+    fn counted(counters: Counters) -> Map<String, Value> {
+        serde_json::to_value(counters)
+            .unwrap()
+            .as_object()
+            .cloned()
+            .unwrap()
+    }
+
+    fn runs(counters: Counters) -> Runs {
+        let last = Last {
+            started: datetime!(2026-11-24 10:00 UTC),
+            ended: datetime!(2026-11-24 10:00:02.5 UTC),
+            status: 74,
+            name: "io".into(),
+            error: Some("said \"no\"".into()),
+            summary: json!({"peak_memory_bytes": 1048576})
+                .as_object()
+                .cloned()
+                .unwrap(),
+        };
+        let mut runs = Runs::none();
+        runs.end(last, &counted(counters));
+        runs
+    }
+
+    #[test]
+    fn each_figure_is_said_once_with_its_help_and_its_type() {
+        let counters = Counters {
+            delivered: 7,
+            ..Counters::default()
+        };
+        let gap = Gap {
+            from: datetime!(2026-11-01 0:00 UTC),
+            to: datetime!(2026-11-02 0:00 UTC),
+        };
+        let open = |hour: u8| OpenHour {
+            from: datetime!(2026-11-24 0:00 UTC) + time::Duration::hours(hour.into()),
+            since: datetime!(2026-11-24 2:00 UTC) + time::Duration::hours(hour.into()),
+            asked: datetime!(2026-11-24 9:50 UTC),
+            why: OpenReason::Growing,
+        };
+        let state = StateSummary {
+            is_left: false,
+            until: datetime!(2026-11-24 9:59 UTC),
+            range: None,
+            gaps: vec![gap],
+            identities: 5,
+            late: Late {
+                greatest_seconds: 90,
+                ..Late::default()
+            },
+            log_stream: Some(LogStream {
+                open_hours: vec![open(8), open(7)],
+                live: Some(LiveStream {
+                    until: datetime!(2026-11-24 9:58 UTC),
+                    open: false,
+                    since: None,
+                }),
+            }),
+        };
+        let text = text(
+            "a\"b\\",
+            "tap-clicks-blocked",
+            &runs(counters),
+            Some(&state),
+        );
+        let labels = r#"{name="a\"b\\",service="tap-clicks-blocked"}"#;
+        for line in [
+            format!("proofpull_events_delivered_total{labels} 7"),
+            format!("proofpull_last_run_status{labels} 74"),
+            format!("proofpull_last_run_duration_seconds{labels} 2.5"),
+            format!("proofpull_position_timestamp_seconds{labels} 1795514340"),
+            format!("proofpull_gap_seconds{labels} 86400"),
+            format!("proofpull_greatest_lateness_seconds{labels} 90"),
+            format!("proofpull_last_run_peak_memory_bytes{labels} 1048576"),
+            format!("proofpull_archive_open{labels} 2"),
+            format!("proofpull_archive_open_since_timestamp_seconds{labels} 1795510800"),
+            format!("proofpull_live_timestamp_seconds{labels} 1795514280"),
+            r#"proofpull_runs_total{name="a\"b\\",service="tap-clicks-blocked",status="io"} 1"#
+                .into(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        // it has never been done
+        assert!(!text.contains("last_success"));
+        let names = |kind: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+            let mut names: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
+            let all = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), all, "{text}");
+            names
+        };
+        assert_eq!(names("# HELP "), names("# TYPE "));
+    }
+
+    #[test]
+    fn whatever_a_run_counts_has_a_metric() {
+        for name in counted(Counters::default()).keys() {
+            let known = COUNTS.iter().any(|(count, ..)| count == name);
+            assert!(known || name.ends_with("_at_most"), "{name} has none");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What passes from a source through the cycle to a sink.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::recheck::Recheck;
+
+/// The log target of what is said for each batch, a line or two: only `-vv` shows it.
+pub const BATCH: &str = "batch";
+
+/// What makes an event this event: equal identities are one event, delivered once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventId {
+    /// The service names its events: the digest of the fields that do.
+    Key(Digest),
+    /// It does not: the digest of the canonical record, which together with its ordinal among
+    /// equals in one window tells two real events from one that was read twice.
+    Content(Digest),
+    /// As named, and shown as one of the hour that was asked for: an answer without it is not whole.
+    ArchivedKey(Digest),
+}
+
+/// What is known of events: for a source that must know what was delivered.
+pub trait DedupView: std::fmt::Debug {
+    /// Whether an event of this digest was delivered, or is on its way.
+    fn contains(&self, digest: &Digest) -> bool;
+    /// How many events were shown as those of the hour that ends at `hour`, in hours since 1970.
+    fn shown(&self, hour: u32) -> u64;
+    /// What the answer to the question of this number has held so far.
+    fn answer(&self, number: u32) -> AnswerTotals;
+}
+
+/// What an answer has held, each event counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AnswerTotals {
+    /// All of them.
+    pub events: u64,
+    /// Those that were not known.
+    pub new: u64,
+    /// Those that were shown before as those of the hour that was asked for.
+    pub shown: u64,
+}
+
+/// The first 16 bytes of a SHA-256.
+pub type Digest = [u8; 16];
+
+/// One event of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    /// Where its bytes end in the batch's text; they begin where those of the one before end.
+    pub end: u32,
+    /// What it is recognised by.
+    pub identity: EventId,
+    /// If it was created before the position from which this run went on, so that an earlier run
+    /// should have found it: how long it took to become visible, as far as is known, in seconds.
+    pub late: Option<u32>,
+}
+
+/// Some events: their bytes one after the other, and where each ends, with its identity.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes of the records, as they came.
+    pub text: Vec<u8>,
+    /// The records, in the order of their bytes.
+    pub records: Vec<Record>,
+    /// What was asked for when these came.
+    pub request: RequestId,
+    /// Events that cannot be had: they count as known from now on.
+    pub passed_over: Vec<Digest>,
+    /// Whether they can never be asked for again: then they are kept until they are confirmed.
+    pub once: bool,
+    /// Whether, and as what, everything up to here is to be confirmed and made durable.
+    pub commit: Option<Commit>,
+}
+
+impl Batch {
+    /// Each record with its bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
+        let mut start = 0;
+        self.records.iter().map(move |record| {
+            let end = record.end as usize;
+            let bytes = &self.text[start..end];
+            start = end;
+            (bytes, record)
+        })
+    }
+}
+
+/// The question that a batch answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestId {
+    /// Counts the questions of a run, from 1; ordinals count anew in each.
+    pub number: u32,
+    /// The end of what was asked for, in whole hours since 1970, rounded up.
+    pub end_hour: u32,
+    /// For which look it was asked.
+    pub pass: Pass,
+}
+
+/// Why a time is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pass {
+    /// For what is new, and what became visible since the last run.
+    #[default]
+    Recent,
+    /// For what became visible later still.
+    Recheck,
+}
+
+/// Events that became visible late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// How many.
+    #[serde(rename = "late")]
+    pub events: u64,
+    /// Of them, those that only the second look found.
+    #[serde(rename = "late_by_recheck")]
+    pub by_recheck: u64,
+    /// The longest time that one took, in seconds: from its creation to the position of the run that
+    /// did not see it, or, if the second look found it, to that.
+    #[serde(rename = "late_seconds_at_most")]
+    pub greatest_seconds: u64,
+}
+
+impl Late {
+    /// Counts one that took so long.
+    pub fn add(&mut self, seconds: u32, pass: Pass) {
+        self.events += 1;
+        self.by_recheck += u64::from(pass == Pass::Recheck);
+        self.greatest_seconds = self.greatest_seconds.max(seconds.into());
+    }
+}
+
+/// Confirm and commit after this batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commit {
+    /// As it stands: identities, but no new position.
+    Here,
+    /// As it stands: something there cannot be had for now.
+    Stalled(Stalled),
+    /// Everything before a position is now complete.
+    Resume(Resume),
+    /// This is where the reading of a log stream now stands.
+    Stream(StreamPosition),
+}
+
+/// What could not be had holds up a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stalled {
+    /// Where it stands.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+}
+
+/// Where the reading of a log stream and of its archive stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// Before it, every hour of the archive was read, apart from the open ones.
+    pub until: OffsetDateTime,
+    /// The hours before it that are to be asked for again, oldest first.
+    pub open: Vec<OpenHour>,
+    /// How many events the archive had for the hour before `until`, where it is known.
+    pub before: Option<u64>,
+    /// The live stream, if it was ever opened.
+    pub live: Option<LiveStream>,
+    /// What was given up with this.
+    pub gap: Option<Gap>,
+}
+
+/// An hour of the archive that is not known to be whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenHour {
+    /// Its start.
+    #[serde(with = "time::serde::rfc3339")]
+    pub from: OffsetDateTime,
+    /// When it was first asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// When it was last asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub asked: OffsetDateTime,
+    /// Why it is not taken for whole.
+    pub why: OpenReason,
+}
+
+/// Why an hour of the archive is not taken for whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenReason {
+    /// The run ended in it.
+    Unfinished,
+    /// The connection ended before the server said that it was all.
+    Cut,
+    /// It lacks events that the live stream or an earlier answer had shown.
+    Lacking,
+    /// It is empty, and the hour before is full.
+    Empty,
+    /// It held events that nothing had shown before: there may be more to come.
+    Growing,
+    /// Nothing shows that it is whole: the live stream was not there for all of it.
+    Unproven,
+}
+
+impl OpenReason {
+    /// What is wrong with the hour.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            OpenReason::Unfinished => "the run ended in it",
+            OpenReason::Cut => "the connection ended before the server said that this was all",
+            OpenReason::Lacking => "it lacks events that were shown before",
+            OpenReason::Empty => "it is empty, and the hour before is not",
+            OpenReason::Growing => {
+                "it held events that nothing had shown before, so there may be more"
+            }
+            OpenReason::Unproven => {
+                "the live stream was not there for all of it, so there may be more"
+            }
+        }
+    }
+}
+
+/// The live stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveStream {
+    /// What it brought up to here is confirmed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
+    /// Whether it is open; in a state that is loaded, the run that had it died.
+    pub open: bool,
+    /// From when on it brought everything that it had to say, without a break, if that is so.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
+}
+
+/// From where the next run goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Before it everything is complete.
+    pub position: Position,
+    /// What the service no longer had, if this is the first window after it.
+    pub gap: Option<Gap>,
+    /// How far the second look has come; `None` leaves it as it was.
+    pub recheck: Option<Recheck>,
+}
+
+/// The time before which everything is complete and confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// That time, whole seconds, UTC.
+    pub until: OffsetDateTime,
+    /// Where a window had to be halved: how to go on.
+    pub narrow: Option<ReducedWindow>,
+}
+
+/// A place that did not come through in one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReducedWindow {
+    /// The length of the next window, in seconds.
+    pub seconds: u32,
+    /// Windows do not grow again before this time, where the place ends: re-reading before it
+    /// must not bring back what was too much.
+    pub until: OffsetDateTime,
+}
+
+/// A time whose events the service no longer keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Its start.
+    pub from: OffsetDateTime,
+    /// Its end.
+    pub to: OffsetDateTime,
+}
+
+/// Hours since 1970 up to `time`, rounded up.
+#[must_use]
+pub fn hour_after(time: OffsetDateTime) -> u32 {
+    let hours = (time.unix_timestamp() + 3599).div_euclid(3600);
+    u32::try_from(hours).unwrap_or(0)
+}

@@ -1,0 +1,250 @@
+//! One bounded pull cycle: from a source to a sink, and what was confirmed into the state.
+//!
+//! The order of commitment lives in this file: prove both ends, read, drop what is known, treat,
+//! send, confirm, commit. It names no service and opens nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::clock::Clock;
+use crate::error::{Exit, line};
+use crate::net::Stopped;
+use crate::output::{Counters, Progress};
+use crate::pipeline::batch::{BATCH, Batch, Commit, EventId, Record};
+use crate::quota::Quota;
+use crate::shutdown::{Shutdown, ShutdownReason};
+use crate::sink::{Closed, Sink};
+use crate::source::{PollContext, Source};
+use crate::state::State;
+use crate::transform::{Outcome, Transform};
+
+/// No event stays unconfirmed for longer than this, as long as the receiver confirms at once.
+const OLDEST: Duration = Duration::from_secs(5);
+
+/// So much memory is kept for the next batch.
+const KEPT: usize = 8 * 1024 * 1024;
+
+/// How a cycle ended in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CycleEnd {
+    /// Nothing is left to read now.
+    CaughtUp,
+    /// At a signal, or at the end of the run's time.
+    Stopped(ShutdownReason),
+    /// At a limit of the source's own, in its words.
+    Limit(&'static str),
+    /// Nobody takes any more.
+    Closed,
+}
+
+/// What a cycle works with.
+pub struct Cycle<'a> {
+    /// Where events come from.
+    pub source: &'a mut dyn Source,
+    /// Where they go.
+    pub sink: &'a mut dyn Sink,
+    /// What happens to them on the way.
+    pub transform: &'a Transform,
+    /// What is remembered.
+    pub state: &'a mut State,
+    /// The time.
+    pub clock: Clock,
+    /// What ends it early.
+    pub shutdown: &'a Shutdown,
+    /// What is counted.
+    pub counters: &'a mut Counters,
+    /// How many requests may be made.
+    pub quota: &'a mut dyn Quota,
+    /// Where it is shown how far it has come.
+    pub progress: &'a Progress,
+}
+
+/// What was sent and is not confirmed yet.
+#[derive(Debug, Default)]
+struct Pending {
+    events: u64,
+    bytes: u64,
+    since: Option<Instant>,
+    /// Whether it is kept until it is confirmed, since it cannot be asked for again.
+    once: bool,
+    /// The batch on its way out; its memory is used again.
+    out: Batch,
+}
+
+impl Cycle<'_> {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// Those of the source, the sink and the state. What was committed by then is complete.
+    pub fn run(&mut self) -> Result<CycleEnd> {
+        match self.pull() {
+            Err(error) if error.is::<Closed>() => Ok(CycleEnd::Closed),
+            Err(error) => match self.shutdown.reason() {
+                Some(reason) if Stopped::is_in(&error) => Ok(CycleEnd::Stopped(reason)),
+                _ => Err(error),
+            },
+            Ok(()) => Ok(match (self.shutdown.reason(), self.source.limit()) {
+                (Some(reason), _) => CycleEnd::Stopped(reason),
+                (None, Some(limit)) => CycleEnd::Limit(limit),
+                (None, None) => CycleEnd::CaughtUp,
+            }),
+        }
+    }
+
+    fn pull(&mut self) -> Result<()> {
+        self.state.prove()?;
+        self.sink.send(&Batch::default())?;
+        self.sink.confirm()?;
+        let mut pending = Pending::default();
+        loop {
+            let mut turn = PollContext {
+                shutdown: self.shutdown,
+                now: self.clock.now(),
+                dedup: &self.state.dedup,
+                counters: self.counters,
+                quota: self.quota,
+            };
+            match self.source.next(&mut turn) {
+                Ok(Some(batch)) => self.pass_on(&batch, &mut pending)?,
+                Ok(None) => return self.commit(&mut pending, None),
+                Err(error) => {
+                    self.commit(&mut pending, None)?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<()> {
+        if pending.once != batch.once {
+            self.commit(pending, None)?;
+            pending.once = batch.once;
+        }
+        let limit = self.state.unconfirmed_limit();
+        for (event, record) in batch.iter() {
+            self.counters.received += 1;
+            if !self.state.dedup.insert(record.identity, batch.request) {
+                self.counters.duplicates += 1;
+                continue;
+            }
+            if let Some(seconds) = record.late {
+                self.counters.late.add(seconds, batch.request.pass);
+                self.state.found_late(seconds, batch.request.pass);
+            }
+            let State {
+                rule_stats,
+                quarantine,
+                ..
+            } = &mut *self.state;
+            match self
+                .transform
+                .write(event, &mut pending.out.text, rule_stats)
+            {
+                Outcome::Emit => {}
+                Outcome::Filtered => {
+                    self.counters.filtered += 1;
+                    continue;
+                }
+                Outcome::Quarantine(why) => {
+                    quarantine.add(event, why, self.clock.now())?;
+                    self.counters.quarantined += 1;
+                    continue;
+                }
+            }
+            let end = u32::try_from(pending.out.text.len())?;
+            pending.out.records.push(Record { end, ..*record });
+            if pending.bytes + u64::from(end) >= limit {
+                self.send(pending)?;
+                self.commit(pending, None)?;
+            }
+        }
+        for digest in &batch.passed_over {
+            self.state
+                .dedup
+                .insert(EventId::Key(*digest), batch.request);
+        }
+        self.send(pending)?;
+        self.progress
+            .show(self.state.position().until, self.counters);
+        let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
+        match &batch.commit {
+            Some(Commit::Here) => self.commit(pending, None),
+            Some(commit) => self.commit(pending, Some(commit)),
+            // before a source waits, it hands over an empty batch
+            None if old || batch.records.is_empty() => self.commit(pending, None),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&mut self, pending: &mut Pending) -> Result<()> {
+        let Batch { text, records, .. } = &mut pending.out;
+        if records.is_empty() {
+            return Ok(());
+        }
+        log::debug!(target: BATCH, "sending {} events", records.len());
+        pending.events += records.len() as u64;
+        pending.bytes += text.len() as u64;
+        pending.since.get_or_insert_with(Instant::now);
+        if pending.once {
+            return Ok(());
+        }
+        if let Err(error) = self.sink.send(&pending.out) {
+            return self.unconfirmed(error);
+        }
+        pending.out.text.clear();
+        pending.out.text.shrink_to(KEPT);
+        pending.out.records.clear();
+        Ok(())
+    }
+
+    /// Everything up to here is confirmed, then its identities are durable, then the position is.
+    fn commit(&mut self, pending: &mut Pending, commit: Option<&Commit>) -> Result<()> {
+        if pending.since.take().is_some() {
+            let started = Instant::now();
+            let confirmed = match pending.once {
+                true => self.send_until_confirmed(&mut pending.out),
+                false => self.sink.confirm(),
+            };
+            if let Err(error) = confirmed {
+                return self.unconfirmed(error);
+            }
+            log::debug!(target: BATCH, "confirmed in {} ms", started.elapsed().as_millis());
+        } else if commit.is_none() {
+            return Ok(());
+        }
+        self.state.commit(commit, self.sink.receiver())?;
+        self.counters.delivered += std::mem::take(&mut pending.events);
+        self.counters.bytes += std::mem::take(&mut pending.bytes);
+        Ok(())
+    }
+
+    /// What cannot be asked for again is sent once more, in a transaction of its own, before it is
+    /// given up.
+    fn send_until_confirmed(&mut self, batch: &mut Batch) -> Result<()> {
+        let mut deliver = || {
+            self.sink.send(batch)?;
+            self.sink.confirm()
+        };
+        match deliver() {
+            Err(error) if !error.is::<Closed>() => {
+                log::warn!("{}; sending it once more", line(&error));
+                deliver()?;
+            }
+            delivered => delivered?,
+        }
+        batch.records.clear();
+        batch.text.clear();
+        batch.text.shrink_to(KEPT);
+        Ok(())
+    }
+
+    /// A transaction failed: the state stays where it was, but smaller ones may get through.
+    fn unconfirmed(&mut self, error: anyhow::Error) -> Result<()> {
+        // where not even a connection came about, smaller ones would not have helped
+        if Exit::of(&error) == Exit::Io {
+            self.state.halve_unconfirmed_limit()?;
+        }
+        Err(error)
+    }
+}

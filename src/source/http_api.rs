@@ -1,0 +1,384 @@
+//! One HTTP API: how it is asked, how its answers are read as they come, and what those mean that
+//! bring no events.
+
+use std::sync::Arc;
+use std::time::{Duration as Wait, Instant};
+
+use anyhow::{Result, anyhow};
+use time::format_description::well_known::Rfc2822;
+use time::{Duration, OffsetDateTime};
+
+use super::{OpenContext, PollContext};
+use crate::config::Url;
+use crate::error::{Exit, Hint};
+use crate::json_stream::{Broken, Splitter};
+use crate::net::Stopped;
+use crate::net::http::{Answer, Bytes, Client, Dropped};
+use crate::output::Counters;
+use crate::secret::{self, Secret};
+use crate::shutdown::Shutdown;
+use crate::window::utc;
+
+/// So much of an answer is read at once.
+pub(super) const READ: usize = 128 * 1024;
+/// So much of an answer is shown in an error, in characters.
+const SHOWN: usize = 200;
+/// Reading hands over after this time, whatever has come.
+pub(super) const PATIENCE: Wait = Wait::from_secs(2);
+/// And after so many records, however small they are.
+const RECORDS: usize = 16 * 1024;
+
+/// What an API's refusals are called, and what helps.
+#[derive(Debug)]
+pub(super) struct ErrorHints {
+    /// What it is called.
+    pub(super) api: &'static str,
+    /// The Devo collectors' number for 401 and 403, a blank behind it; or nothing.
+    pub(super) denied: &'static str,
+    /// The same for any other HTTP status.
+    pub(super) refused: &'static str,
+    /// The keys of the configuration that say where it is.
+    pub(super) address: &'static str,
+    /// What helps with a 400.
+    pub(super) bad_request: &'static str,
+    /// What helps with a 401.
+    pub(super) unknown: &'static str,
+    /// What helps with a 403.
+    pub(super) not_entitled: &'static str,
+    /// When requests come back, as far as is known.
+    pub(super) comes_back: &'static str,
+}
+
+impl ErrorHints {
+    /// The error for an HTTP status other than 200.
+    fn refusal(&self, status: u16, body: &str) -> anyhow::Error {
+        let ErrorHints { api, address, .. } = self;
+        let number = match status {
+            401 | 403 => self.denied,
+            _ => self.refused,
+        };
+        let error = anyhow!("{number}HTTP {status}: {body}");
+        let (exit, hint) = match status {
+            400 => (Exit::Data, self.bad_request.to_owned()),
+            401 => (Exit::NoPerm, self.unknown.to_owned()),
+            403 => (Exit::NoPerm, self.not_entitled.to_owned()),
+            404 => (Exit::Data, format!("nothing is there: check {address}")),
+            429 => (
+                Exit::TempFail,
+                "the quota of these credentials is spent".to_owned(),
+            ),
+            300..=399 => (
+                Exit::Data,
+                format!(
+                    "it points elsewhere, as sign-in pages of proxies do: check {address}, and [http] proxy"
+                ),
+            ),
+            500.. => (
+                Exit::Unavailable,
+                "the service has trouble; the next run asks again, for less at once".to_owned(),
+            ),
+            _ => (
+                Exit::Data,
+                format!("this is no answer of the {api}: check {address}, and [http] proxy"),
+            ),
+        };
+        let error = error.context(exit).context(Hint(hint));
+        if status >= 500 {
+            error.context(Dropped::Cut)
+        } else {
+            error
+        }
+    }
+
+    /// What can be done about a 429 after which nothing is asked for until then.
+    fn come_again(&self, until: OffsetDateTime) -> Hint {
+        let comes_back = self.comes_back;
+        Hint(format!(
+            "the quota of these credentials is spent: no request is made before {}; {comes_back}; run less often, or \
+             share the credentials with fewer programs",
+            utc(until)
+        ))
+    }
+
+    fn no_answer(&self) -> String {
+        let ErrorHints { api, address, .. } = self;
+        format!(
+            "this is not what the {api} answers: check {address}, and [http] proxy; nothing is lost, the next run asks \
+             again"
+        )
+    }
+
+    /// The error for an answer whose frame cannot be read, and begins like this.
+    pub(super) fn unreadable(&self, broken: Broken, body: &str) -> anyhow::Error {
+        let ErrorHints { api, address, .. } = self;
+        let cut = broken == Broken::CutOff;
+        let hint = match broken {
+            Broken::CutOff => {
+                "the connection was cut; the next run asks again, for less at once".to_owned()
+            }
+            Broken::TooLong(_) | Broken::LongMember(_) => {
+                format!(
+                    "nothing that the {api} says is that long: check {address}, and [http] proxy"
+                )
+            }
+            Broken::Empty | Broken::Missing(_) | Broken::NotJson(..) => self.no_answer(),
+        };
+        let error = anyhow!(broken).context(Hint(hint));
+        match cut {
+            true => error.context(Exit::Unavailable).context(Dropped::Cut),
+            false => error
+                .context(format!("HTTP 200: {body}"))
+                .context(Exit::Data),
+        }
+    }
+}
+
+/// An API, ready to be asked.
+#[derive(Debug)]
+pub(super) struct Api {
+    client: Client,
+    /// Where it is asked for events.
+    pub(super) url: Url,
+    authorization: Secret,
+    /// What must not be shown of an answer.
+    secret: Secret,
+    pub(super) words: &'static ErrorHints,
+}
+
+impl Api {
+    /// An API at `url`, asked with this `Authorization`, which is made from `secret`.
+    ///
+    /// # Errors
+    /// When the roots to trust cannot be read.
+    pub(super) fn new(
+        context: &OpenContext<'_>,
+        url: Url,
+        (authorization, secret): (Secret, Secret),
+        words: &'static ErrorHints,
+    ) -> Result<Api> {
+        Ok(Api {
+            client: Client::new(Arc::clone(context.network), &url, context.shutdown)?,
+            url,
+            authorization,
+            secret,
+            words,
+        })
+    }
+
+    /// Asks at its address with these parameters.
+    ///
+    /// # Errors
+    /// With [`Dropped`] when no answer came; `Stopped` when the run is to end.
+    pub(super) fn get(&self, query: &[(&str, &str)], counters: &mut Counters) -> Result<Answer> {
+        self.get_from(&self.url, query, counters)
+    }
+
+    /// The same at another address of the same server.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub(super) fn get_from(
+        &self,
+        url: &Url,
+        query: &[(&str, &str)],
+        counters: &mut Counters,
+    ) -> Result<Answer> {
+        counters.requests += 1;
+        self.client.get(url, query, &self.authorization)
+    }
+
+    /// The start of an answer, for people.
+    pub(super) fn shown(&self, answer: &mut Answer) -> String {
+        match answer.beginning(SHOWN) {
+            body if body.is_empty() => "(no text)".to_owned(),
+            body => secret::mask(&body, &[&self.secret]),
+        }
+    }
+
+    /// The error for an answer with another status than 200. After a 429 no request is made for as
+    /// long as it says.
+    ///
+    /// # Errors
+    /// When that cannot be kept.
+    pub(super) fn refusal(
+        &self,
+        answer: &mut Answer,
+        context: &mut PollContext<'_>,
+    ) -> Result<anyhow::Error> {
+        let body = self.shown(answer);
+        let error = self.words.refusal(answer.status, &body);
+        if answer.status != 429 {
+            return Ok(error);
+        }
+        let wait = wait(answer.retry_after.as_deref(), answer.date);
+        let until = context.quota.hold(context.now, wait)?;
+        Ok(error.context(self.words.come_again(until)))
+    }
+
+    /// The error for an answer that is whole and all the same none, as `said`.
+    pub(super) fn unexpected(&self, answer: &mut Answer, said: &str) -> anyhow::Error {
+        let error = anyhow!("HTTP 200: {}: {said}", self.shown(answer));
+        error
+            .context(Exit::Data)
+            .context(Hint(self.words.no_answer()))
+    }
+
+    /// Reads on in an answer, until there are `enough` bytes of records, for a moment, or to its end:
+    /// then it is whole, and true is returned.
+    ///
+    /// # Errors
+    /// When it is cut off or not what was asked for; `Stopped` when the run is to end. The records
+    /// that came before are good all the same.
+    pub(super) fn read_on(
+        &self,
+        reading: &mut Reading,
+        enough: usize,
+        shutdown: &Shutdown,
+    ) -> Result<bool> {
+        let Reading {
+            answer,
+            splitter,
+            text,
+            ends,
+        } = reading;
+        text.reserve((enough + READ).saturating_sub(text.len()));
+        let mut buffer = vec![0; READ];
+        let started = Instant::now();
+        loop {
+            let has_enough = text.len() >= enough && !ends.is_empty() || ends.len() >= RECORDS;
+            if has_enough || started.elapsed() >= PATIENCE {
+                return Ok(false);
+            }
+            if shutdown.reason().is_some() {
+                return Err(anyhow!(Stopped));
+            }
+            let read = match answer.read(&mut buffer)? {
+                Bytes::Some(count) => splitter.feed(&buffer[..count], text, ends).map(|()| false),
+                Bytes::Waiting => Ok(false),
+                Bytes::End => splitter.finish().map(|()| true),
+            };
+            match read {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(broken) => return Err(self.words.unreadable(broken, &self.shown(answer))),
+            }
+        }
+    }
+}
+
+/// How long a 429 asks to wait: `Retry-After` in seconds, or until a date by the server's own clock;
+/// an hour when it does not say.
+fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
+    const USUAL: Duration = Duration::HOUR;
+    let Some(text) = retry_after.map(str::trim) else {
+        return USUAL;
+    };
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Duration::seconds(seconds.into());
+    }
+    let until = OffsetDateTime::parse(text, &Rfc2822).ok();
+    let wait = until.zip(server).map(|(until, server)| until - server);
+    wait.map_or(USUAL, |wait| wait.max(Duration::ZERO))
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) answer: Answer,
+    pub(super) splitter: Splitter,
+    /// Records, the last of which may not be complete yet.
+    text: Vec<u8>,
+    /// Where each complete one ends.
+    ends: Vec<usize>,
+}
+
+impl Reading {
+    /// An answer of which nothing was read.
+    pub(super) fn new(answer: Answer, splitter: Splitter) -> Reading {
+        Reading {
+            answer,
+            splitter,
+            text: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// The complete records that have come since the last time, and where each ends.
+    pub(super) fn take(&mut self) -> (Vec<u8>, Vec<usize>) {
+        let complete = self.ends.last().copied().unwrap_or(0);
+        let rest = self.text.split_off(complete);
+        let text = std::mem::replace(&mut self.text, rest);
+        (text, std::mem::take(&mut self.ends))
+    }
+}
+
+/// Each record of a text, where they end there.
+pub(super) fn each<'a>(text: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut start = 0;
+    ends.iter().map(move |&end| {
+        let record = &text[start..end];
+        start = end;
+        record
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::line;
+    use time::macros::datetime;
+
+    const WORDS: ErrorHints = ErrorHints {
+        api: "API",
+        denied: "[Denied 1] ",
+        refused: "",
+        address: "url",
+        bad_request: "b",
+        unknown: "u",
+        not_entitled: "n",
+        comes_back: "c",
+    };
+
+    #[test]
+    fn a_429_says_how_long_to_wait_or_it_is_an_hour() {
+        let server = Some(datetime!(2026-11-24 12:00:00 UTC));
+        let table = [
+            (None, server, 3600),
+            (Some("120"), server, 120),
+            (Some(" 0 "), None, 0),
+            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), server, 1800),
+            (Some("Tue, 24 Nov 2026 11:30:00 GMT"), server, 0),
+            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), None, 3600),
+            (Some("-5"), server, 3600),
+            (Some("soon"), server, 3600),
+            (Some(""), server, 3600),
+        ];
+        for (text, server, seconds) in table {
+            assert_eq!(wait(text, server), Duration::seconds(seconds), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_status_has_its_exit_and_a_hint() {
+        let table = [
+            (400, 65),
+            (401, 77),
+            (403, 77),
+            (404, 65),
+            (418, 65),
+            (429, 75),
+            (302, 65),
+            (500, 69),
+            (503, 69),
+        ];
+        for (status, exit) in table {
+            let error = WORDS.refusal(status, "why");
+            assert_eq!(Exit::of(&error) as u8, exit, "{status}");
+            assert!(error.is::<Hint>(), "{status}");
+            assert_eq!(error.is::<Dropped>(), status >= 500, "{status}");
+        }
+        let said = |status| line(&WORDS.refusal(status, "no"));
+        assert_eq!(said(401), "[Denied 1] HTTP 401: no");
+        assert_eq!(said(404), "HTTP 404: no");
+    }
+}

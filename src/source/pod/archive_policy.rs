@@ -1,0 +1,274 @@
+//! When an hour of the archive counts as read, and when one is asked for again.
+//!
+//! Pure. Nobody has published when the archive of an hour is whole, so it has to agree with what
+//! is known: an hour is read once an answer that the server ended in good order holds what the
+//! live stream and earlier answers had shown of it, and brings nothing new. That proves something only
+//! where the live stream was there for the whole hour: of another, a second answer has to say the same.
+
+use time::{Duration, OffsetDateTime};
+
+use crate::pipeline::batch::{AnswerTotals, LiveStream, OpenHour, OpenReason};
+
+pub(super) const HOUR: Duration = Duration::hours(1);
+/// An hour that could not be read is asked for this long before it is given up.
+pub(super) const GIVE_UP: Duration = Duration::hours(24);
+/// By then after its end, an hour is taken to have everything that it will ever have.
+const SETTLED: Duration = Duration::hours(6);
+/// What belongs to an hour may come by the live stream so long after its end.
+const BEHIND: Duration = Duration::minutes(5);
+/// An hour that was not whole is not asked for more often than this.
+const AGAIN: Duration = Duration::minutes(10);
+/// An hour with so many events is full; one behind it is not likely to have none.
+const FULL: u64 = 50;
+/// Of what was shown before, one in so many may be missing: at the edges of an hour, clocks differ.
+const EDGE: u64 = 50;
+
+/// An answer that the server ended in good order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HourReading {
+    /// What it held.
+    pub(super) answered: AnswerTotals,
+    /// How many events of this hour were shown by now: by the live stream, by earlier answers, and by this one.
+    pub(super) shown: u64,
+    /// Whether the live stream was there for all of it.
+    pub(super) is_covered: bool,
+    /// How many events the hour before had, where it is known.
+    pub(super) before: Option<u64>,
+    /// Why it was open, if it was.
+    pub(super) was: Option<OpenReason>,
+    /// How long ago the hour ended.
+    pub(super) age: Duration,
+}
+
+/// Why the hour is not taken for whole, if it is not.
+pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
+    let HourReading {
+        answered,
+        shown,
+        is_covered,
+        before,
+        was,
+        age,
+    } = *reading;
+    let missing = shown.saturating_sub(answered.shown + answered.new);
+    let is_full_before = before.is_some_and(|before| before >= FULL);
+    let is_odd = answered.events == 0 && !is_covered;
+    // there are nights, too: what says that it is empty for a day is
+    let is_believed = was == Some(OpenReason::Empty) && age >= GIVE_UP;
+    let is_second = matches!(was, Some(OpenReason::Growing | OpenReason::Unproven));
+    if missing > shown / EDGE {
+        Some(OpenReason::Lacking)
+    } else if is_odd && (is_full_before || was == Some(OpenReason::Empty)) && !is_believed {
+        Some(OpenReason::Empty)
+    } else if answered.new > 0 && age < SETTLED {
+        Some(OpenReason::Growing)
+    } else if !is_covered && !is_second && age < SETTLED {
+        Some(OpenReason::Unproven)
+    } else {
+        None
+    }
+}
+
+/// Whether the live stream has brought all that it had to say of the hour from `from` on.
+pub(super) fn is_covered(live: Option<LiveStream>, from: OffsetDateTime) -> bool {
+    live.is_some_and(|live| {
+        live.since.is_some_and(|since| since <= from) && live.until >= from + HOUR + BEHIND
+    })
+}
+
+/// Whether an hour that stays so for a day is a gap: something of it is known to be missing.
+pub(super) fn is_loss(why: OpenReason) -> bool {
+    match why {
+        OpenReason::Cut | OpenReason::Lacking => true,
+        OpenReason::Unfinished | OpenReason::Empty | OpenReason::Growing | OpenReason::Unproven => {
+            false
+        }
+    }
+}
+
+/// Whether an open hour may be asked for when it is `now`; `lag` is how long after its end an hour is
+/// read for the first time, and for the second time after the first. One that stays as it is, is asked
+/// for after twice the time each time, and once more when it is about to be given up.
+pub(super) fn is_due(hour: &OpenHour, now: OffsetDateTime, lag: Duration) -> bool {
+    let wait = match hour.why {
+        OpenReason::Unfinished => Duration::ZERO,
+        OpenReason::Growing | OpenReason::Unproven => lag,
+        OpenReason::Cut | OpenReason::Lacking | OpenReason::Empty => {
+            let (shortest, so_far) = (AGAIN.min(lag), hour.asked - hour.since);
+            so_far.min(GIVE_UP - so_far).max(shortest)
+        }
+    };
+    // a clock that went back must not hold it up
+    (now - hour.asked).abs() >= wait
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    /// `of_shown` says how many of those that were shown before are in the answer, and how many there are.
+    fn check(events: u64, new: u64, of_shown: (u64, u64), expected: Option<OpenReason>) {
+        let (shown, total) = of_shown;
+        let reading = HourReading {
+            answered: AnswerTotals { events, new, shown },
+            shown: total + new,
+            is_covered: true,
+            before: Some(FULL),
+            was: None,
+            age: HOUR,
+        };
+        assert_eq!(verdict(&reading), expected, "{reading:?}");
+        let settled = HourReading {
+            age: SETTLED,
+            ..reading
+        };
+        let expected = expected.filter(|why| *why != OpenReason::Growing);
+        assert_eq!(verdict(&settled), expected, "{settled:?}");
+    }
+
+    #[test]
+    fn an_hour_for_which_the_live_stream_was_not_there_is_read_when_a_second_answer_agrees() {
+        let reading = |events, new, was| HourReading {
+            answered: AnswerTotals {
+                events,
+                new,
+                shown: 0,
+            },
+            shown: 0,
+            is_covered: false,
+            before: None,
+            was,
+            age: HOUR,
+        };
+        for events in [0, 30] {
+            let first = reading(events, 0, None);
+            assert_eq!(verdict(&first), Some(OpenReason::Unproven));
+            for was in [OpenReason::Unfinished, OpenReason::Cut, OpenReason::Lacking] {
+                assert_eq!(
+                    verdict(&reading(events, 0, Some(was))),
+                    Some(OpenReason::Unproven)
+                );
+            }
+            for was in [OpenReason::Growing, OpenReason::Unproven] {
+                assert_eq!(verdict(&reading(events, 0, Some(was))), None);
+            }
+            let age = SETTLED;
+            assert_eq!(verdict(&HourReading { age, ..first }), None);
+        }
+        let grown = reading(40, 10, Some(OpenReason::Unproven));
+        assert_eq!(verdict(&grown), Some(OpenReason::Growing));
+    }
+
+    #[test]
+    fn the_live_stream_covers_an_hour_from_its_start_until_a_little_after_its_end() {
+        let from = datetime!(2026-01-10 12:00 UTC);
+        let live = |since, until| {
+            Some(LiveStream {
+                until: from + until,
+                open: true,
+                since: Some(from + since),
+            })
+        };
+        let (start, end) = (Duration::ZERO, HOUR + BEHIND);
+        assert!(is_covered(live(start, end), from));
+        assert!(!is_covered(live(Duration::SECOND, end), from));
+        assert!(!is_covered(live(start, end - Duration::SECOND), from));
+        let broken = live(start, end).map(|live| LiveStream {
+            since: None,
+            ..live
+        });
+        assert!(!is_covered(broken, from) && !is_covered(None, from));
+    }
+
+    #[test]
+    fn an_hour_is_read_when_it_agrees_with_what_is_known() {
+        check(900, 0, (880, 880), None);
+        check(900, 0, (870, 880), None);
+        check(900, 20, (880, 880), Some(OpenReason::Growing));
+        check(900, 900, (0, 0), Some(OpenReason::Growing));
+        check(800, 0, (780, 880), Some(OpenReason::Lacking));
+        check(800, 20, (780, 880), Some(OpenReason::Lacking));
+        check(3, 0, (2, 3), Some(OpenReason::Lacking));
+        check(0, 0, (0, 0), None);
+        check(0, 0, (0, 3), Some(OpenReason::Lacking));
+    }
+
+    #[test]
+    fn an_empty_hour_behind_a_full_one_is_one_when_nothing_else_was_said_for_a_day() {
+        let reading = |before, was| HourReading {
+            answered: AnswerTotals::default(),
+            shown: 0,
+            is_covered: false,
+            before,
+            was,
+            age: SETTLED,
+        };
+        assert_eq!(verdict(&reading(Some(FULL), None)), Some(OpenReason::Empty));
+        assert_eq!(verdict(&reading(Some(FULL - 1), None)), None);
+        assert_eq!(verdict(&reading(None, Some(OpenReason::Cut))), None);
+        assert_eq!(
+            verdict(&reading(None, Some(OpenReason::Empty))),
+            Some(OpenReason::Empty)
+        );
+        for (before, was, expected) in [
+            (Some(FULL), None, Some(OpenReason::Empty)),
+            (None, Some(OpenReason::Empty), None),
+        ] {
+            let age = GIVE_UP;
+            let old = HourReading {
+                age,
+                ..reading(before, was)
+            };
+            assert_eq!(verdict(&old), expected);
+        }
+    }
+
+    #[test]
+    fn an_hour_that_stays_as_it_is_is_asked_for_ten_times_in_a_day() {
+        for lag in [Duration::minutes(45), Duration::minutes(10)] {
+            let since = datetime!(2026-01-10 12:00 UTC);
+            let mut hour = OpenHour {
+                from: since - HOUR * 2,
+                since,
+                asked: since,
+                why: OpenReason::Empty,
+            };
+            let (mut now, mut times) = (since, 1);
+            while now < since + GIVE_UP {
+                now += Duration::MINUTE;
+                if is_due(&hour, now, lag) {
+                    hour.asked = now;
+                    times += 1;
+                }
+            }
+            assert_eq!((hour.asked, times), (now, 10));
+        }
+    }
+
+    #[test]
+    fn an_open_hour_is_not_asked_for_all_the_time() {
+        let lag = Duration::minutes(45);
+        let asked = datetime!(2026-01-10 12:00 UTC);
+        let table = [
+            (OpenReason::Unfinished, 0),
+            (OpenReason::Cut, 10),
+            (OpenReason::Empty, 10),
+            (OpenReason::Lacking, 10),
+            (OpenReason::Growing, 45),
+            (OpenReason::Unproven, 45),
+        ];
+        for (why, minutes) in table {
+            let hour = OpenHour {
+                from: asked - HOUR * 2,
+                since: asked,
+                asked,
+                why,
+            };
+            let due = asked + Duration::minutes(minutes);
+            assert!(is_due(&hour, due, lag), "{why:?}");
+            assert!(minutes == 0 || !is_due(&hour, due - Duration::SECOND, lag));
+            assert!(is_due(&hour, asked - HOUR, lag) || minutes == 0);
+        }
+    }
+}

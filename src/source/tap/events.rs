@@ -1,0 +1,446 @@
+//! What makes a TAP event this event.
+//!
+//! - A message: `id`, `GUID`, recipients, and its threats (threat, status, campaign): one event a
+//!   recipient stays apart, a threat that is cleared later is a new event, and the order of
+//!   `messageParts`, which changes from answer to answer, does not matter.
+//! - A click: `id`, the threat's status and the campaign.
+//! - Where one of these is missing: the canonical record and its ordinal among equals.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::digest::{self, Hasher};
+use crate::pipeline::batch::{Digest, EventId};
+use crate::source::wire_time;
+
+/// Which of the two kinds of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A message.
+    Message,
+    /// A click.
+    Click,
+}
+
+impl EventKind {
+    /// The kind that stands in an array.
+    #[must_use]
+    pub fn of(array: &str) -> EventKind {
+        if array.starts_with("clicks") {
+            EventKind::Click
+        } else {
+            EventKind::Message
+        }
+    }
+}
+
+/// What was found in a record.
+#[derive(Debug)]
+pub struct TapEvent<'a> {
+    /// What it is recognised by.
+    pub identity: EventId,
+    /// Whether it is JSON.
+    pub readable: bool,
+    /// Its times; it was created at the latest of them.
+    times: Vec<Cow<'a, str>>,
+}
+
+impl TapEvent<'_> {
+    /// When it was created, as the service writes times.
+    #[must_use]
+    pub fn created(&self) -> Option<&str> {
+        let times = self.times.iter().map(AsRef::as_ref);
+        // fractions may be written or not
+        times.max_by_key(|time: &&str| time.get(..wire_time::SECONDS))
+    }
+}
+
+/// Recognises a record.
+#[must_use]
+pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
+    // looked at once, and not again in each of its strings
+    let text = std::str::from_utf8(record);
+    let read = match (kind, text) {
+        (EventKind::Message, Ok(text)) => serde_json::from_str(text).ok().map(MessageFields::read),
+        (EventKind::Message, Err(_)) => {
+            serde_json::from_slice(record).ok().map(MessageFields::read)
+        }
+        (EventKind::Click, Ok(text)) => serde_json::from_str(text).ok().map(ClickFields::read),
+        (EventKind::Click, Err(_)) => serde_json::from_slice(record).ok().map(ClickFields::read),
+    };
+    let is_json = read.is_some() || serde_json::from_slice::<IgnoredAny>(record).is_ok();
+    let readable = is_json && text.is_ok();
+    let (named, times) = read.unwrap_or_default();
+    // parts come in any order; nothing else of an event is known to change from answer to answer
+    let canonical = || EventId::Content(digest::canonical(record, &["messageParts"]));
+    TapEvent {
+        identity: named.map_or_else(canonical, EventId::Key),
+        readable,
+        times,
+    }
+}
+
+#[derive(Deserialize)]
+struct MessageFields<'a> {
+    #[serde(borrow, default)]
+    id: OptionalText<'a>,
+    #[serde(borrow, default, rename = "GUID")]
+    guid: OptionalText<'a>,
+    #[serde(borrow, default)]
+    recipient: OptionalTexts<'a>,
+    #[serde(borrow, default, rename = "messageTime")]
+    time: OptionalText<'a>,
+    #[serde(borrow, default, rename = "threatsInfoMap")]
+    threats: Option<Vec<MessageThreat<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct MessageThreat<'a> {
+    #[serde(borrow, default, rename = "threatID")]
+    id: OptionalText<'a>,
+    #[serde(borrow, default, rename = "threatStatus")]
+    status: OptionalText<'a>,
+    #[serde(borrow, default, rename = "campaignID")]
+    campaign: OptionalText<'a>,
+    #[serde(borrow, default, rename = "threatTime")]
+    time: OptionalText<'a>,
+}
+
+impl<'a> MessageFields<'a> {
+    fn read(mut self) -> (Option<Digest>, Vec<Cow<'a, str>>) {
+        let digest = self.digest();
+        let threats = self.threats.into_iter().flatten();
+        (
+            digest,
+            threats
+                .map(|threat| threat.time.0)
+                .chain([self.time.0])
+                .collect(),
+        )
+    }
+
+    fn digest(&mut self) -> Option<Digest> {
+        let threats = self.threats.as_mut()?;
+        if self.id.is_empty()
+            || self.guid.is_empty()
+            || self.recipient.0.iter().all(OptionalText::is_empty)
+        {
+            return None;
+        }
+        let mut hasher = Hasher::of("tap message");
+        hasher.part(self.id.as_bytes());
+        hasher.part(self.guid.as_bytes());
+        self.recipient.0.sort_unstable();
+        self.recipient
+            .0
+            .iter()
+            .for_each(|recipient| hasher.part(recipient.as_bytes()));
+        threats.sort_unstable_by(|one, other| one.key().cmp(&other.key()));
+        hasher.part(b"threats");
+        for threat in threats {
+            threat
+                .key()
+                .into_iter()
+                .for_each(|part| hasher.part(part.as_bytes()));
+        }
+        Some(hasher.finish())
+    }
+}
+
+impl MessageThreat<'_> {
+    fn key(&self) -> [&OptionalText<'_>; 3] {
+        [&self.id, &self.status, &self.campaign]
+    }
+}
+
+#[derive(Deserialize)]
+struct ClickFields<'a> {
+    #[serde(borrow, default)]
+    id: OptionalText<'a>,
+    #[serde(borrow, default, rename = "threatStatus")]
+    status: OptionalText<'a>,
+    /// Often empty or null, and filled in later.
+    #[serde(borrow, default, rename = "campaignId")]
+    campaign: OptionalText<'a>,
+    #[serde(borrow, default, rename = "clickTime")]
+    time: OptionalText<'a>,
+    #[serde(borrow, default, rename = "threatTime")]
+    threat_time: OptionalText<'a>,
+}
+
+impl<'a> ClickFields<'a> {
+    fn read(self) -> (Option<Digest>, Vec<Cow<'a, str>>) {
+        (self.digest(), vec![self.time.0, self.threat_time.0])
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        if self.id.is_empty() || self.status.is_empty() {
+            return None;
+        }
+        let mut hasher = Hasher::of("tap click");
+        [&self.id, &self.status, &self.campaign]
+            .into_iter()
+            .for_each(|part| hasher.part(part.as_bytes()));
+        Some(hasher.finish())
+    }
+}
+
+/// A string, borrowed where it holds no escape; null counts as empty.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OptionalText<'a>(Cow<'a, str>);
+
+impl OptionalText<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An array of strings, or one string as the document says.
+#[derive(Debug, Default)]
+struct OptionalTexts<'a>(Vec<OptionalText<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for OptionalText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct One;
+        impl<'de> Visitor<'de> for One {
+            type Value = OptionalText<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or null")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(OptionalText(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OptionalText(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(OptionalText::default())
+            }
+        }
+        deserializer.deserialize_any(One)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for OptionalTexts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Many;
+        impl<'de> Visitor<'de> for Many {
+            type Value = OptionalTexts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of strings, a string or null")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(OptionalTexts(vec![OptionalText(Cow::Borrowed(text))]))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OptionalTexts(vec![OptionalText(Cow::Owned(
+                    text.to_owned(),
+                ))]))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(OptionalTexts::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OptionalTexts(texts))
+            }
+        }
+        deserializer.deserialize_any(Many)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &str = r#"{"GUID":"g","id":"i","recipient":["a@x"],"messageTime":"2025-01-14T08:12:05.000Z",
+        "messageParts":[{"md5":"1"},{"md5":null}],"threatsInfoMap":[
+        {"threatID":"t1","threatStatus":"active","campaignID":null,"threatTime":"2025-01-14T08:16:41.000Z"},
+        {"threatID":"t2","threatStatus":"active","campaignID":"c","threatTime":"2025-01-14T08:15:02.000Z"}]}"#;
+    const CLICK: &str = r#"{"campaignId":"","id":"i","threatStatus":"active","clickTime":"2025-01-14T09:41:18.000Z"}"#;
+
+    fn same(kind: EventKind, record: &str, change: (&str, &str)) -> bool {
+        assert!(record.contains(change.0), "{}", change.0);
+        let changed = record.replace(change.0, change.1);
+        identify(kind, record.as_bytes()).identity == identify(kind, changed.as_bytes()).identity
+    }
+
+    #[test]
+    fn a_message_is_its_ids_recipients_and_threats() {
+        let named = |record: &str| {
+            matches!(
+                identify(EventKind::Message, record.as_bytes()).identity,
+                EventId::Key(_)
+            )
+        };
+        assert!(named(MESSAGE));
+        for (change, is_same) in [
+            (
+                (r#"{"md5":"1"},{"md5":null}"#, r#"{"md5":null},{"md5":"1"}"#),
+                true,
+            ),
+            ((r#""a@x""#, r#""\u0061@x""#), true),
+            ((r#"["a@x"]"#, r#""a@x""#), true),
+            ((r#""a@x""#, r#""b@x""#), false),
+            ((r#""id":"i""#, r#""id":"j""#), false),
+            ((r#""GUID":"g""#, r#""GUID":"h""#), false),
+            (
+                (
+                    r#""t1","threatStatus":"active""#,
+                    r#""t1","threatStatus":"cleared""#,
+                ),
+                false,
+            ),
+            ((r#""campaignID":null"#, r#""campaignID":"c""#), false),
+            (
+                (
+                    r#""threatTime":"2025-01-14T08:16"#,
+                    r#""threatTime":"2025-01-14T08:17"#,
+                ),
+                true,
+            ),
+        ] {
+            assert_eq!(
+                same(EventKind::Message, MESSAGE, change),
+                is_same,
+                "{change:?}"
+            );
+        }
+        for (what, instead) in [
+            (r#""id":"i","#, ""),
+            (r#""GUID":"g""#, r#""GUID":null"#),
+            (r#""a@x""#, ""),
+            (r#""t1""#, "7"),
+        ] {
+            let record = MESSAGE.replacen(what, instead, 1);
+            assert!(!named(&record), "{record}");
+            assert!(
+                identify(EventKind::Message, record.as_bytes()).readable,
+                "{record}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_order_of_threats_does_not_matter() {
+        let (one, other) = (r#"{"threatID":"a"}"#, r#"{"threatID":"b"}"#);
+        let record = |first: &str, second: &str| {
+            format!(
+                r#"{{"GUID":"g","id":"i","recipient":["x"],"threatsInfoMap":[{first},{second}]}}"#
+            )
+        };
+        let (one, other) = (record(one, other), record(other, one));
+        assert_eq!(
+            identify(EventKind::Message, one.as_bytes()).identity,
+            identify(EventKind::Message, other.as_bytes()).identity
+        );
+    }
+
+    #[test]
+    fn a_click_is_its_id_status_and_campaign() {
+        for (change, is_same) in [
+            ((r#""campaignId":"""#, r#""campaignId":null"#), true),
+            ((r#""campaignId":"","#, ""), true),
+            ((r#""campaignId":"""#, r#""campaignId":"c""#), false),
+            (("active", "cleared"), false),
+            ((r#""id":"i""#, r#""id":"j""#), false),
+            (("09:41:18", "09:41:19"), true),
+        ] {
+            assert_eq!(same(EventKind::Click, CLICK, change), is_same, "{change:?}");
+        }
+        let without = CLICK.replace(r#""id":"i","#, "");
+        assert!(matches!(
+            identify(EventKind::Click, without.as_bytes()).identity,
+            EventId::Content(_)
+        ));
+    }
+
+    #[test]
+    fn the_digests_of_messages_and_clicks_stay_as_they_are() {
+        // a changed digest means doubles for every user: a recipe that must change gets a new version
+        // instead, under a kind of its own
+        let named = |kind, record: &str| match identify(kind, record.as_bytes()).identity {
+            EventId::Key(digest) => digest::hex(&digest),
+            other => panic!("{other:?}: {record}"),
+        };
+        let messages = [
+            (
+                r#"{"GUID":"g","id":"i","recipient":["b@x","a@x"],"messageTime":"2025-01-14T08:12:05.000Z","threatsInfoMap":[
+                {"threatID":"t2","threatStatus":"active","campaignID":"c","threatTime":"2025-01-14T08:15:02.000Z"},
+                {"threatID":"t1","threatStatus":"cleared","campaignID":null,"threatTime":"2025-01-14T08:16:41.000Z"}]}"#,
+                "8e79524c1e7471474a20e9433061b358",
+            ),
+            (
+                r#"{"GUID":"g","id":"i","recipient":["a@x"],"threatsInfoMap":[]}"#,
+                "9441df08955dab6065cc8ff6ef313963",
+            ),
+        ];
+        for (record, digest) in messages {
+            assert_eq!(named(EventKind::Message, record), digest, "{record}");
+        }
+        let clicks = [
+            (
+                r#"{"id":"i","threatStatus":"active","campaignId":"c","clickTime":"2025-01-14T09:41:18.000Z"}"#,
+                "1c4b6a285b9ba88beeeae2e6d66a2e28",
+            ),
+            (
+                r#"{"id":"i","threatStatus":"active","campaignId":null}"#,
+                "859956d15ef759201437dfb98c289dbc",
+            ),
+        ];
+        for (record, digest) in clicks {
+            assert_eq!(named(EventKind::Click, record), digest, "{record}");
+        }
+        let record = br#"{"id":"i","messageParts":[{"md5":"2"},{"md5":"1"}]}"#;
+        match identify(EventKind::Message, record).identity {
+            EventId::Content(digest) => {
+                assert_eq!(digest::hex(&digest), "e907c657f51df91d8b5d8f5a9a23a156");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_recognised_all_the_same() {
+        for record in [&b"{\"a\":tru}"[..], b"{\"id\":\"\xff\"}", b"7 7"] {
+            let found = identify(EventKind::Message, record);
+            assert!(!found.readable, "{record:?}");
+            assert_eq!(
+                found.identity,
+                identify(EventKind::Message, record).identity
+            );
+        }
+        assert!(identify(EventKind::Message, b"null").readable);
+    }
+
+    #[test]
+    fn an_event_was_created_at_the_latest_of_its_times() {
+        let found = identify(EventKind::Message, MESSAGE.as_bytes());
+        assert_eq!(found.created(), Some("2025-01-14T08:16:41.000Z"));
+        let found = identify(EventKind::Message, b"{}");
+        assert_eq!(found.created(), Some(""));
+    }
+}

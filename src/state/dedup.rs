@@ -1,0 +1,661 @@
+//! Which events were delivered already: their identities, in memory and in a file.
+//!
+//! In memory they take 24 bytes each: a sorted vector, and a small table of the newest that is
+//! folded into it from time to time. The file is a list of fixed records that only grows; the
+//! state file says up to where it counts, and what is beyond that is cut off. A checkpoint costs
+//! what is new, not what is known.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::digest;
+use crate::error::{Because, Exit};
+use crate::files;
+use crate::pipeline::batch::{AnswerTotals, DedupView, Digest, EventId, RequestId};
+
+use super::ROOM;
+
+/// First record of a file: what it is.
+const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
+/// Length of a record: the hour as four bytes, little-endian, and the digest.
+const RECORD: usize = 20;
+/// In the hour of a record: the live stream, or an answer of the archive, has shown it within that hour,
+/// to which it belongs.
+const SHOWN: u32 = 1 << 31;
+/// So many new identities are folded into the sorted ones at once,
+const FOLD_AT: usize = 32 * 1024;
+/// or one in so many of those that are sorted, since to fold moves them all.
+const FOLD_SHARE: usize = 64;
+
+/// The identities of what was delivered.
+#[derive(Debug)]
+pub struct DedupIndex {
+    path: PathBuf,
+    known: Vec<IndexEntry>,
+    recent: HashMap<Digest, EntryMark, BuildHasherDefault<FirstBytes>>,
+    /// Admitted since the last commit, as records of the file.
+    fresh: Vec<u8>,
+    /// How many bytes of the file count.
+    length: u64,
+    /// Of records that are equal in the window that is being read: the next ordinal.
+    repeats: HashMap<Digest, u32, BuildHasherDefault<FirstBytes>>,
+    window: u32,
+    /// What the window that is being read has held.
+    answered: AnswerTotals,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct IndexEntry {
+    digest: Digest,
+    mark: EntryMark,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct EntryMark {
+    /// The end of the window in which it was first found, in hours since 1970, and [`SHOWN`].
+    hour: u32,
+    /// The number of the window of this run in which it was met last.
+    met: u32,
+}
+
+/// When an identity was met last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    New,
+    Earlier,
+    InThisWindow,
+}
+
+/// Digests are evenly spread, so their first bytes are as good a hash as any.
+#[derive(Debug, Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // the length of the array is hashed as well, as eight bytes; the digest is longer
+        if let Some(first) = bytes.first_chunk::<8>().filter(|_| bytes.len() == 16) {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+}
+
+/// Where the identities of a state are, as its file says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedIndex {
+    /// Whether they are in the new file that a clean-up has written beside the old one.
+    pub beside: bool,
+    /// How many bytes of it count.
+    pub length: u64,
+}
+
+impl SavedIndex {
+    /// No identities at all.
+    pub const NONE: SavedIndex = SavedIndex {
+        beside: false,
+        length: 0,
+    };
+
+    /// How many identities these are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        // the first record says what the file is
+        (self.length / RECORD as u64).saturating_sub(1)
+    }
+}
+
+impl DedupIndex {
+    /// Nothing known; the file at `path` begins anew at the next commit.
+    #[must_use]
+    pub fn empty(path: &Path) -> DedupIndex {
+        DedupIndex {
+            path: path.to_owned(),
+            known: Vec::new(),
+            recent: HashMap::default(),
+            fresh: Vec::new(),
+            length: 0,
+            repeats: HashMap::default(),
+            window: 0,
+            answered: AnswerTotals::default(),
+        }
+    }
+
+    /// Reads the identities of the file at `path`, those before `oldest_hour` left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is shorter than the state says, or is something else.
+    pub fn load(path: &Path, extent: &SavedIndex, oldest_hour: u32) -> Result<DedupIndex> {
+        if extent.beside {
+            let beside = beside(path);
+            // a clean-up that was interrupted after the state had named its file
+            if beside.exists() {
+                files::rename(&beside, path)
+                    .exit(Exit::CantCreate)
+                    .hint(ROOM)?;
+            }
+        }
+        let mut dedup = DedupIndex::empty(path);
+        if extent.length == 0 {
+            return Ok(dedup);
+        }
+        let what = || format!("reading {}", path.display());
+        let known = read_file(path, extent.length, oldest_hour).with_context(what).exit(Exit::Data).hint(
+            "restore this service's files together from a backup, or move them away: it then starts over, \
+             and what lies between is delivered again",
+        )?;
+        dedup.length = extent.length;
+        dedup.known = known;
+        dedup.known.sort_unstable_by_key(|entry| key(&entry.digest));
+        dedup.known.dedup_by_key(|entry| entry.digest);
+        Ok(dedup)
+    }
+
+    /// Whether an event is new; it is known from then on.
+    ///
+    /// Of records that are equal in one window, each has an ordinal of its own, counted from the
+    /// window's start and including those that are known.
+    pub fn insert(&mut self, identity: EventId, request: RequestId) -> bool {
+        if self.window != request.number {
+            self.window = request.number;
+            self.repeats.clear();
+            self.answered = AnswerTotals::default();
+        }
+        let canonical = match identity {
+            EventId::Key(digest) => return self.meet(digest, request) == Lookup::New,
+            EventId::ArchivedKey(digest) => {
+                let end_hour = request.end_hour | SHOWN;
+                return self.meet(
+                    digest,
+                    RequestId {
+                        end_hour,
+                        ..request
+                    },
+                ) == Lookup::New;
+            }
+            EventId::Content(digest) => digest,
+        };
+        let mut ordinal = self.repeats.get(&canonical).copied().unwrap_or(0);
+        loop {
+            match self.meet(digest::ordinal(canonical, ordinal), request) {
+                Lookup::InThisWindow => ordinal += 1,
+                met => {
+                    if ordinal > 0 {
+                        self.repeats.insert(canonical, ordinal + 1);
+                    }
+                    return met == Lookup::New;
+                }
+            }
+        }
+    }
+
+    /// What was admitted since the last commit becomes durable.
+    ///
+    /// # Errors
+    /// When the file cannot be written; nothing is durable then.
+    pub fn commit(&mut self) -> Result<SavedIndex> {
+        if !self.fresh.is_empty() {
+            if self.length == 0 {
+                self.fresh.splice(0..0, *MAGIC);
+            }
+            files::write_at_end(&self.path, self.length, &self.fresh)
+                .exit(Exit::CantCreate)
+                .hint(ROOM)?;
+            self.length += self.fresh.len() as u64;
+            self.fresh.clear();
+        }
+        Ok(SavedIndex {
+            beside: false,
+            length: self.length,
+        })
+    }
+
+    /// How many identities are kept in memory.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.len() + self.recent.len()
+    }
+
+    /// Whether most of the file is of no use any more, so that a new one should take its place.
+    #[must_use]
+    pub fn is_mostly_expired(&self) -> bool {
+        const SMALL: u64 = 64 * 1024;
+        let all_is_committed = self.fresh.is_empty();
+        all_is_committed
+            && self.length > SMALL
+            && self.length / RECORD as u64 > 2 * self.count() as u64
+    }
+
+    /// Writes what is kept, from `oldest_hour` on, to a new file beside. It counts once the state
+    /// names it; then [`DedupIndex::take_new_file`].
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex> {
+        self.fold();
+        self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
+        files::replace(&beside(&self.path), |out| {
+            out.write_all(MAGIC)?;
+            self.known
+                .iter()
+                .try_for_each(|entry| out.write_all(&record(entry.digest, entry.mark.hour)))
+        })
+        .exit(Exit::CantCreate)
+        .hint(ROOM)?;
+        Ok(SavedIndex {
+            beside: true,
+            length: ((self.known.len() + 1) * RECORD) as u64,
+        })
+    }
+
+    /// Puts the new file in the place of the old one.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn take_new_file(&mut self, extent: &SavedIndex) -> Result<SavedIndex> {
+        files::rename(&beside(&self.path), &self.path)
+            .exit(Exit::CantCreate)
+            .hint(ROOM)?;
+        self.length = extent.length;
+        Ok(SavedIndex {
+            beside: false,
+            length: self.length,
+        })
+    }
+
+    fn meet(&mut self, digest: Digest, request: RequestId) -> Lookup {
+        let mark = match find(&self.known, &digest) {
+            Some(at) => Some(&mut self.known[at].mark),
+            None => match self.recent.entry(digest) {
+                MapEntry::Occupied(entry) => Some(entry.into_mut()),
+                MapEntry::Vacant(entry) => {
+                    entry.insert(EntryMark {
+                        hour: request.end_hour,
+                        met: request.number,
+                    });
+                    None
+                }
+            },
+        };
+        if let Some(mark) = mark {
+            if mark.met == request.number {
+                return Lookup::InThisWindow;
+            }
+            mark.met = request.number;
+            self.answered.events += 1;
+            self.answered.shown += u64::from(mark.hour == request.end_hour | SHOWN);
+            return Lookup::Earlier;
+        }
+        self.answered.events += 1;
+        self.answered.new += 1;
+        self.fresh
+            .extend_from_slice(&record(digest, request.end_hour));
+        if self.recent.len() >= FOLD_AT.max(self.known.len() / FOLD_SHARE) {
+            self.fold();
+        }
+        Lookup::New
+    }
+
+    /// Merges the newest into the sorted ones, from the end, in place: no second vector.
+    fn fold(&mut self) {
+        let mut recent: Vec<IndexEntry> = self
+            .recent
+            .drain()
+            .map(|(digest, mark)| IndexEntry { digest, mark })
+            .collect();
+        recent.sort_unstable_by_key(|entry| key(&entry.digest));
+        let (mut old, mut new) = (self.known.len(), recent.len());
+        self.known.reserve_exact(recent.len());
+        self.known.extend_from_slice(&recent);
+        while new > 0 {
+            let from_old = old > 0 && self.known[old - 1].digest > recent[new - 1].digest;
+            self.known[old + new - 1] = if from_old {
+                self.known[old - 1]
+            } else {
+                recent[new - 1]
+            };
+            if from_old { old -= 1 } else { new -= 1 }
+        }
+    }
+}
+
+impl EntryMark {
+    fn is_kept(self, oldest_hour: u32) -> bool {
+        self.hour & !SHOWN >= oldest_hour
+    }
+}
+
+impl DedupView for DedupIndex {
+    fn contains(&self, digest: &Digest) -> bool {
+        find(&self.known, digest).is_some() || self.recent.contains_key(digest)
+    }
+
+    fn shown(&self, hour: u32) -> u64 {
+        let known = self.known.iter().map(|entry| entry.mark.hour);
+        let recent = self.recent.values().map(|mark| mark.hour);
+        known
+            .chain(recent)
+            .filter(|there| *there == hour | SHOWN)
+            .count() as u64
+    }
+
+    fn answer(&self, number: u32) -> AnswerTotals {
+        match self.window == number {
+            true => self.answered,
+            false => AnswerTotals::default(),
+        }
+    }
+}
+
+/// Digests in the order of their bytes, as numbers, which are faster to compare.
+fn key(digest: &Digest) -> u128 {
+    u128::from_be_bytes(*digest)
+}
+
+/// Where the digest is among the sorted ones.
+///
+/// They are evenly spread, so its first bytes tell about where to look: each round gets from an
+/// error of n places to one of the root of n. A binary search misses the cache at most steps.
+fn find(known: &[IndexEntry], digest: &Digest) -> Option<usize> {
+    const ROUNDS: usize = 2;
+    const STEPS: usize = 64;
+    let value = |digest: &Digest| {
+        digest
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first))
+    };
+    let places = |distance: u64| ((u128::from(distance) * known.len() as u128) >> 64) as usize;
+    let wanted = value(digest);
+    let last = known.len().checked_sub(1)?;
+    let mut at = places(wanted).min(last);
+    for _ in 0..ROUNDS {
+        let found = value(&known[at].digest);
+        at = match found < wanted {
+            true => (at + places(wanted - found)).min(last),
+            false => at.saturating_sub(places(found - wanted)),
+        };
+    }
+    let upwards = known[at].digest < *digest;
+    for _ in 0..STEPS {
+        at = match (known[at].digest.cmp(digest), upwards) {
+            (Ordering::Equal, _) => return Some(at),
+            (Ordering::Less, true) if at < last => at + 1,
+            (Ordering::Greater, false) if at > 0 => at - 1,
+            _ => return None,
+        };
+    }
+    // not so evenly
+    known
+        .binary_search_by(|entry| entry.digest.cmp(digest))
+        .ok()
+}
+
+/// Reads record by record: the file is never in memory as a whole.
+fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<IndexEntry>> {
+    let mut file = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    let there = file.get_ref().metadata()?.len();
+    let records = length / RECORD as u64;
+    ensure!(
+        there >= length && length == records * RECORD as u64,
+        "damaged: {there} bytes, {length} expected"
+    );
+    let mut bytes = [0; RECORD];
+    file.read_exact(&mut bytes)?;
+    ensure!(&bytes == MAGIC, "not a file of identities");
+    // what is not filled takes no memory
+    let mut known = Vec::with_capacity(usize::try_from(records)?);
+    for _ in 1..records {
+        file.read_exact(&mut bytes)?;
+        known.extend(Some(entry(&bytes)).filter(|entry| entry.mark.is_kept(oldest_hour)));
+    }
+    Ok(known)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("seen.next")
+}
+
+fn record(digest: Digest, hour: u32) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..4].copy_from_slice(&hour.to_le_bytes());
+    record[4..].copy_from_slice(&digest);
+    record
+}
+
+fn entry(record: &[u8; RECORD]) -> IndexEntry {
+    let (mut hour, mut digest) = ([0; 4], Digest::default());
+    hour.copy_from_slice(&record[..4]);
+    digest.copy_from_slice(&record[4..]);
+    IndexEntry {
+        digest,
+        mark: EntryMark {
+            hour: u32::from_le_bytes(hour),
+            met: 0,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::batch::Pass;
+
+    const WINDOW: RequestId = RequestId {
+        number: 1,
+        end_hour: 500,
+        pass: Pass::Recent,
+    };
+    const AGAIN: RequestId = RequestId {
+        number: 2,
+        end_hour: 501,
+        pass: Pass::Recent,
+    };
+
+    fn digest(n: u32) -> Digest {
+        let mut hasher = digest::Hasher::of("test");
+        hasher.part(&n.to_le_bytes());
+        hasher.finish()
+    }
+
+    fn named(n: u32) -> EventId {
+        EventId::Key(digest(n))
+    }
+
+    fn canonical(n: u32) -> EventId {
+        EventId::Content(digest(n))
+    }
+
+    fn path() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.seen");
+        (dir, path)
+    }
+
+    #[test]
+    fn identities_are_found_however_they_are_spread() {
+        let spread = |n: u32| digest(n);
+        let alike = |n: u32| {
+            let mut digest = digest(n);
+            digest[..12].fill(7);
+            digest
+        };
+        let at_ends = |n: u32| {
+            let mut digest = digest(n);
+            digest[..4].fill(if n < 2500 { 0 } else { 255 });
+            digest
+        };
+        let makes: [&dyn Fn(u32) -> Digest; 3] = [&spread, &alike, &at_ends];
+        for (make, count) in makes
+            .into_iter()
+            .flat_map(|make| [0, 1, 2, 3, 5000].map(|count| (make, count)))
+        {
+            let entry = |n| IndexEntry {
+                digest: make(n),
+                mark: EntryMark { hour: 0, met: 0 },
+            };
+            let mut known: Vec<IndexEntry> = (0..count).map(entry).collect();
+            known.sort_unstable_by_key(|entry| entry.digest);
+            for n in 0..count + 1000 {
+                let found = find(&known, &make(n)).map(|at| known[at].digest);
+                assert_eq!(found, (n < count).then(|| make(n)), "{n} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_is_new_once() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        // more than are folded at once, in an order that is not theirs
+        for n in 0..100_000 {
+            assert!(dedup.insert(named(n), WINDOW));
+        }
+        assert!((0..100_000).all(|n| !dedup.insert(named(n), AGAIN)));
+        assert_eq!(dedup.count(), 100_000);
+    }
+
+    #[test]
+    fn a_digest_is_found_among_any_others() {
+        let number = |n: u128| IndexEntry {
+            digest: n.to_be_bytes(),
+            mark: EntryMark { hour: 1, met: 0 },
+        };
+        // evenly spread, all at one end, and none
+        let spread: Vec<u128> = (1..5000).map(|n| n * (u128::MAX / 5001)).collect();
+        let low: Vec<u128> = (1..5000).map(|n| n * 2).collect();
+        let high: Vec<u128> = (1..5000).map(|n| u128::MAX - 20_000 + n * 2).collect();
+        for numbers in [spread, low, high, vec![7], vec![]] {
+            let sorted: Vec<IndexEntry> = numbers.iter().map(|n| number(*n)).collect();
+            for (at, n) in numbers.iter().enumerate() {
+                assert_eq!(find(&sorted, &n.to_be_bytes()), Some(at));
+                assert_eq!(find(&sorted, &(n + 1).to_be_bytes()), None);
+                assert_eq!(find(&sorted, &(n - 1).to_be_bytes()), None);
+            }
+            assert_eq!(find(&sorted, &[0; 16]), None);
+            assert_eq!(find(&sorted, &[0xff; 16]), None);
+        }
+    }
+
+    #[test]
+    fn what_the_live_stream_has_shown_is_counted_by_the_hour_and_found_again() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        for n in 0..10 {
+            dedup.insert(EventId::ArchivedKey(digest(n)), WINDOW);
+        }
+        dedup.insert(named(10), WINDOW);
+        assert_eq!((dedup.shown(500), dedup.shown(501)), (10, 0));
+        let extent = dedup.commit().unwrap();
+        let mut dedup = DedupIndex::load(&path, &extent, 500).unwrap();
+        assert_eq!(dedup.shown(500), 10);
+        let third = RequestId {
+            number: 3,
+            ..WINDOW
+        };
+        // an archive repeats itself
+        for n in [0, 1, 1, 10, 11, 11] {
+            dedup.insert(named(n), third);
+        }
+        let answered = AnswerTotals {
+            events: 4,
+            new: 1,
+            shown: 2,
+        };
+        assert_eq!(
+            (dedup.answer(3), dedup.answer(2)),
+            (answered, AnswerTotals::default())
+        );
+        assert!(dedup.contains(&digest(11)) && !dedup.contains(&digest(12)));
+        let none = DedupIndex::load(&path, &extent, 501).unwrap();
+        assert_eq!(none.count(), 0);
+    }
+
+    #[test]
+    fn equal_records_of_one_window_are_several_events_and_are_found_again() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        assert_eq!(
+            [1, 1, 2, 1].map(|n| dedup.insert(canonical(n), WINDOW)),
+            [true; 4]
+        );
+        assert_eq!(
+            [2, 1, 1].map(|n| dedup.insert(canonical(n), AGAIN)),
+            [false; 3]
+        );
+        let third = RequestId { number: 3, ..AGAIN };
+        assert_eq!(
+            [1, 1, 1, 1].map(|n| dedup.insert(canonical(n), third)),
+            [false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn what_was_committed_is_known_to_the_next_run_and_nothing_else() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        dedup.insert(named(1), WINDOW);
+        dedup.insert(canonical(2), WINDOW);
+        let extent = dedup.commit().unwrap();
+        dedup.insert(named(3), WINDOW);
+        dedup.commit().unwrap();
+        let mut dedup = DedupIndex::load(&path, &extent, 0).unwrap();
+        assert_eq!(
+            [named(1), canonical(2), named(3)].map(|identity| dedup.insert(identity, WINDOW)),
+            [false, false, true]
+        );
+        // the torn end is overwritten
+        let extent = dedup.commit().unwrap();
+        assert_eq!(DedupIndex::load(&path, &extent, 0).unwrap().count(), 3);
+        assert_eq!(extent.length, 4 * RECORD as u64);
+    }
+
+    #[test]
+    fn a_shorter_or_foreign_file_is_refused() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        dedup.insert(named(1), WINDOW);
+        let SavedIndex { length, beside } = dedup.commit().unwrap();
+        for wrong in [length + 1, length + RECORD as u64, u64::MAX] {
+            let error = DedupIndex::load(
+                &path,
+                &SavedIndex {
+                    length: wrong,
+                    beside,
+                },
+                0,
+            )
+            .unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Data);
+        }
+        std::fs::write(&path, vec![b'x'; 40]).unwrap();
+        assert!(DedupIndex::load(&path, &SavedIndex { length: 40, beside }, 0).is_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(DedupIndex::load(&path, &SavedIndex { length, beside }, 0).is_err());
+    }
+
+    #[test]
+    fn a_clean_up_keeps_what_is_young_and_may_be_interrupted_anywhere() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        dedup.insert(named(1), WINDOW);
+        dedup.insert(named(2), AGAIN);
+        let old = dedup.commit().unwrap();
+        let new = dedup.write_new_file(AGAIN.end_hour).unwrap();
+        assert_eq!(DedupIndex::load(&path, &old, 0).unwrap().count(), 2);
+        // the state names it, but it was not yet renamed; after this load it is
+        assert_eq!(DedupIndex::load(&path, &new, 0).unwrap().count(), 1);
+        let mut dedup = DedupIndex::load(&path, &new, 0).unwrap();
+        assert!(!dedup.insert(named(2), WINDOW));
+        assert!(dedup.insert(named(1), WINDOW));
+    }
+}

@@ -1,0 +1,202 @@
+//! The ledger: what was asked with the same credentials, by every service and run, in one file of
+//! the state folder with a lock of its own, which is held for a booking only.
+//!
+//! A request is booked, durably, before it is made. A ledger that was lost or damaged costs a
+//! refusal of the service at worst, so a damaged one is set aside with a warning; a newer one is
+//! refused.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::ROOM;
+use crate::digest::Hasher;
+use crate::error::{Because, Exit, fail};
+use crate::files::{self, Lock, Taken};
+use crate::net::Stopped;
+use crate::quota::{Ledger, Quota, QuotaExceeded, QuotaPolicy, Usage};
+use crate::shutdown::Shutdown;
+
+/// The version of the file that this program writes.
+const VERSION: u32 = 1;
+/// A booking takes a few milliseconds; a lock that is held this long is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The ledger of an account, as one run uses it.
+#[derive(Debug)]
+pub struct LedgerFile {
+    path: PathBuf,
+    policy: QuotaPolicy,
+    shutdown: Shutdown,
+    /// The request that was booked last.
+    last: Option<OffsetDateTime>,
+    left: Option<u32>,
+}
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedLedger {
+    version: u32,
+    pools: Ledger,
+}
+
+impl LedgerFile {
+    /// The ledger of `account` in `dir`; nothing is read yet. The account's name does not show in
+    /// that of the file. `shutdown` ends the wait for the lock.
+    #[must_use]
+    pub fn of(account: &str, dir: &Path, policy: QuotaPolicy, shutdown: &Shutdown) -> LedgerFile {
+        let mut hasher = Hasher::of("account");
+        hasher.part(account.as_bytes());
+        let digest = u64::from_le_bytes(hasher.finish().first_chunk().copied().unwrap_or_default());
+        LedgerFile {
+            path: dir.join(format!("quota-{digest:016x}.json")),
+            policy,
+            shutdown: shutdown.clone(),
+            last: None,
+            left: None,
+        }
+    }
+
+    /// The same, but so many requests of each limit are left for others.
+    #[must_use]
+    pub fn holding_back(mut self, requests: u32) -> LedgerFile {
+        self.policy.held_back = requests;
+        self
+    }
+
+    /// How many requests are left by the limit that is nearest, as of the last booking.
+    #[must_use]
+    pub fn left(&self) -> Option<u32> {
+        self.left
+    }
+
+    /// How much of each limit is used, how many of `count` requests could be made now, and what stands
+    /// against the others; locks and changes nothing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or is newer than this program.
+    pub fn foresee(
+        &self,
+        now: OffsetDateTime,
+        count: usize,
+    ) -> Result<(Vec<Usage>, usize, Option<QuotaExceeded>)> {
+        let book = self.read()?.unwrap_or_else(|damage| {
+            log::warn!("{damage}; the next run sets it aside and counts from 0");
+            Ledger::default()
+        });
+        let (made, spent) = book.foresee(&self.policy, now, count);
+        Ok((book.usage(&self.policy, now), made, spent))
+    }
+
+    /// Changes what is booked, and keeps it if it is other than before.
+    fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> Result<T> {
+        let _lock = self.lock()?;
+        let mut book = match self.read()? {
+            Ok(book) => book,
+            Err(damage) => {
+                let quarantine = self.path.with_extension("damaged");
+                files::rename(&self.path, &quarantine)
+                    .exit(Exit::CantCreate)
+                    .hint(ROOM)?;
+                log::warn!(
+                    "{damage}: it is now {}; requests of the last 24 hours are not counted, so the service may refuse some",
+                    quarantine.display()
+                );
+                Ledger::default()
+            }
+        };
+        let before = book.clone();
+        let outcome = change(&mut book);
+        if book != before {
+            self.save(book)?;
+        }
+        Ok(outcome)
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        let path = self.path.with_extension("lock");
+        let holder = format!("pid {}, {}", std::process::id(), self.policy.service);
+        let taken = files::lock(&path, &holder, PATIENCE, &self.shutdown);
+        match taken.exit(Exit::CantCreate).hint(ROOM)? {
+            Taken::Ours(lock) => Ok(lock),
+            Taken::Held(_) if self.shutdown.reason().is_some() => Err(anyhow!(Stopped)),
+            Taken::Held(by) => {
+                let message = format!("booking a request: {} is taken ({by})", path.display());
+                fail(Exit::TempFail, message)
+                    .hint("a booking takes a moment: see what holds that process up")
+            }
+        }
+    }
+
+    /// What is booked; within, what is wrong with a file that cannot be understood.
+    fn read(&self) -> Result<Result<Ledger, String>> {
+        #[derive(Deserialize)]
+        struct LedgerVersion {
+            version: u32,
+        }
+        let Some(bytes) = files::read(&self.path).or_exit(Exit::Data)? else {
+            return Ok(Ok(Ledger::default()));
+        };
+        let path = self.path.display();
+        match serde_json::from_slice(&bytes) {
+            Ok(LedgerVersion { version }) if version > VERSION => {
+                return fail(
+                    Exit::Data,
+                    format!("it has version {version}, and this program knows version {VERSION}"),
+                )
+                .with_context(|| format!("reading the ledger of requests {path}"))
+                .hint("run the newer program that wrote it");
+            }
+            _ => {}
+        }
+        let saved = serde_json::from_slice::<SavedLedger>(&bytes);
+        Ok(saved
+            .map(|saved| saved.pools)
+            .map_err(|error| format!("the ledger of requests {path} is damaged ({error})")))
+    }
+
+    fn save(&self, pools: Ledger) -> Result<()> {
+        let saved = SavedLedger {
+            version: VERSION,
+            pools,
+        };
+        files::replace(&self.path, |out| {
+            serde_json::to_writer(&mut *out, &saved)?;
+            out.write_all(b"\n")
+        })
+        .exit(Exit::CantCreate)
+        .hint(ROOM)
+    }
+}
+
+impl Quota for LedgerFile {
+    fn book(&mut self, now: OffsetDateTime) -> Result<()> {
+        let policy = &self.policy;
+        let (booked, usage) =
+            self.change(|book| (book.book(policy, now), book.usage(policy, now)))?;
+        self.left = usage.iter().map(Usage::left).min();
+        if let Err(spent) = booked {
+            return Err(anyhow!(spent))
+                .exit(Exit::TempFail)
+                .hint(spent.hint(&self.policy));
+        }
+        self.last = Some(now);
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        let Some(at) = self.last.take() else {
+            return Ok(());
+        };
+        self.left = self.left.map(|left| left + 1);
+        self.change(|book| book.give_back(&self.policy, at))
+    }
+
+    fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> Result<OffsetDateTime> {
+        self.change(|book| book.hold(&self.policy, now, wait))
+    }
+}

@@ -1,0 +1,193 @@
+//! Writes an event with the values that rules are about replaced, and everything else as it came.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::find::Match;
+use super::rule::{Action, HIDDEN, Rule};
+use super::text::JsonText;
+use crate::digest::Pseudonyms;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JsonKind {
+    Text,
+    Number,
+    Boolean,
+    Null,
+    Object,
+    Array,
+}
+
+impl JsonKind {
+    /// The kind of a JSON value.
+    pub(super) fn of(value: &str) -> JsonKind {
+        match value.as_bytes().first() {
+            Some(b'"') => JsonKind::Text,
+            Some(b't' | b'f') => JsonKind::Boolean,
+            Some(b'{') => JsonKind::Object,
+            Some(b'[') => JsonKind::Array,
+            Some(b'n') => JsonKind::Null,
+            _ => JsonKind::Number,
+        }
+    }
+}
+
+/// How much of a value a rule hides.
+enum Part {
+    Nothing,
+    Some(Vec<Range<usize>>),
+    All,
+}
+
+/// Writes events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Redactor<'r> {
+    pub(super) rules: &'r [Rule],
+    pub(super) key: Option<&'r Pseudonyms>,
+}
+
+impl Redactor<'_> {
+    /// Adds `event` to `out`, with what was `matches` in it replaced; `hides` is told of each rule that
+    /// hid something, by its number.
+    pub(super) fn write(
+        self,
+        event: &str,
+        matches: &[Match<'_>],
+        out: &mut Vec<u8>,
+        mut hides: impl FnMut(usize),
+    ) {
+        let mut done = 0;
+        // those of one value stand together
+        for same in matches.chunk_by(|one, other| std::ptr::eq(one.value, other.value)) {
+            let value = same[0].value;
+            // as parts of one text
+            let start = value.as_ptr().addr() - event.as_ptr().addr();
+            let replaced = self.replaced(value, same, &mut hides);
+            // inside of a value that was replaced there is nothing left to do
+            if let Some(replaced) = replaced.filter(|_| start >= done) {
+                out.extend_from_slice(&event.as_bytes()[done..start]);
+                out.extend_from_slice(replaced.as_bytes());
+                done = start + value.len();
+            }
+        }
+        out.extend_from_slice(&event.as_bytes()[done..]);
+    }
+
+    /// What takes the place of a value, if anything does.
+    fn replaced(
+        self,
+        value: &str,
+        matches: &[Match<'_>],
+        hides: &mut impl FnMut(usize),
+    ) -> Option<String> {
+        let kind = JsonKind::of(value);
+        let text = (kind == JsonKind::Text).then(|| JsonText::of(value));
+        let mut whole = None;
+        let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
+        for number in matches.iter().map(|matches| matches.rule) {
+            match self.part(&self.rules[number], value, text.as_ref()) {
+                Part::Nothing => continue,
+                Part::Some(ranges) => parts.extend(ranges.into_iter().map(|range| (range, number))),
+                Part::All => whole = whole.or(Some(number)),
+            }
+            hides(number);
+        }
+        if let Some(number) = whole {
+            return Some(self.whole(number, value, kind, text.as_ref()));
+        }
+        parts.sort_by_key(|(range, number)| (range.start, *number));
+        let text = text.filter(|_| !parts.is_empty())?;
+        Some(self.pieces(&text, &parts))
+    }
+
+    /// What a rule hides of a value.
+    fn part(self, rule: &Rule, value: &str, text: Option<&JsonText<'_>>) -> Part {
+        let Some(pattern) = &rule.pattern else {
+            return Part::All;
+        };
+        match text {
+            Some(text) => {
+                let ranges: Vec<_> = pattern.matches(&text.meaning).collect();
+                match ranges.is_empty() {
+                    true => Part::Nothing,
+                    false => Part::Some(ranges),
+                }
+            }
+            None => match JsonKind::of(value) {
+                JsonKind::Null => Part::Nothing,
+                // in part it would be another value, or none at all
+                JsonKind::Number | JsonKind::Boolean if !pattern.is_in(value) => Part::Nothing,
+                _ => Part::All,
+            },
+        }
+    }
+
+    /// The JSON that takes the place of a whole value.
+    fn whole(
+        self,
+        number: usize,
+        value: &str,
+        kind: JsonKind,
+        text: Option<&JsonText<'_>>,
+    ) -> String {
+        match (&self.rules[number].action, self.key) {
+            (Action::Replace(replacement), _) => replacement.whole.clone(),
+            // there is nothing to be hidden
+            _ if kind == JsonKind::Null => value.to_owned(),
+            (Action::Hash, Some(key)) => {
+                let meaning = text.map_or(value, |text| &text.meaning);
+                format!("\"{}\"", key.of(&folded(meaning, meaning)))
+            }
+            _ => mask(kind, value),
+        }
+    }
+
+    /// The JSON of a string of which parts are replaced, the rest spelt as before. Where parts
+    /// overlap, the first takes all of it and another what is left.
+    fn pieces(self, text: &JsonText<'_>, parts: &[(Range<usize>, usize)]) -> String {
+        let mut out = String::with_capacity(text.spelling(0..text.meaning.len()).len() + 2);
+        out.push('"');
+        let mut done = 0;
+        for (range, number) in parts {
+            let range = range.start.max(done)..range.end;
+            if range.is_empty() {
+                continue;
+            }
+            out.push_str(text.spelling(done..range.start));
+            match (&self.rules[*number].action, self.key) {
+                (Action::Replace(replacement), _) => out.push_str(&replacement.inside),
+                (Action::Hash, Some(key)) => {
+                    let hidden = &text.meaning[range.clone()];
+                    out.push_str(&key.of(&folded(hidden, &text.meaning)));
+                }
+                _ => out.push_str(HIDDEN),
+            }
+            done = range.end;
+        }
+        out.push_str(text.spelling(done..text.meaning.len()));
+        out.push('"');
+        out
+    }
+}
+
+/// Addresses are the same in capitals and small letters, and so are their parts.
+fn folded<'a>(text: &'a str, whole: &str) -> Cow<'a, str> {
+    match whole.contains('@') {
+        true => text.to_lowercase().into(),
+        false => text.into(),
+    }
+}
+
+/// A mask of the same type, as the Devo collectors write it where they have one.
+fn mask(kind: JsonKind, value: &str) -> String {
+    match kind {
+        JsonKind::Text => format!("\"{HIDDEN}\""),
+        JsonKind::Number if value.contains(['.', 'e', 'E']) => "-1.0".into(),
+        JsonKind::Number => "-1".into(),
+        JsonKind::Boolean => "false".into(),
+        JsonKind::Object => "{}".into(),
+        JsonKind::Array => "[]".into(),
+        JsonKind::Null => "null".into(),
+    }
+}
