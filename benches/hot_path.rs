@@ -129,7 +129,7 @@ fn transform(bencher: Bencher) {
 }
 
 /// Records and TLS to a receiver that reads and counts lines in another thread, then the
-/// confirmation with its waits: 64 MiB, as between two borders, and almost nothing.
+/// confirmation with its waits: 64 MiB, as between two commits, and almost nothing.
 #[divan::bench(args = [64 << 20, 4096], sample_count = 10)]
 fn sink(bencher: Bencher, size: usize) {
     let dir = tempfile::tempdir().expect("a folder");

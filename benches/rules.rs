@@ -164,7 +164,7 @@ fn alone() {
     ];
     let event = event();
     println!(
-        "time to treat one event of {} bytes, and how much of it is for the rules",
+        "time to transform one event of {} bytes, and how much of it is for the rules",
         event.len()
     );
     let mut nothing = 0.0;

@@ -78,9 +78,9 @@ fn main() {
         );
     }
     let megabytes = summary["bytes"].as_f64().expect("bytes") / 1e6;
-    let (borders, waits) = waits(&output);
+    let (commits, waits) = waits(&output);
     println!(
-        "from HTTP to TLS: {:.0} MB/s of one core (target: 400); {borders} borders waited {waits:?} of {:.2} s",
+        "from HTTP to TLS: {:.0} MB/s of one core (target: 400); {commits} commits waited {waits:?} of {:.2} s",
         megabytes / ours.cpu().as_secs_f64(),
         ours.wall.as_secs_f64()
     );
@@ -158,7 +158,7 @@ fn show(name: &str, summary: &Value, cost: Cost) {
     );
 }
 
-/// How many borders there were, and how long they waited for the receiver in all.
+/// How many commits there were, and how long they waited for the receiver in all.
 fn waits(output: &Output) -> (usize, Duration) {
     let messages = measure::messages(output);
     let waits: Vec<u64> = messages

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::config::check::check;
+use proofpull::config::keys::check;
 use time::macros::datetime;
 
 /// Stands where secrets stand; nothing that is said may repeat it.

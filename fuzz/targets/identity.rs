@@ -1,11 +1,11 @@
 //! A record of any bytes has an identity, the same one each time, and the same one when spacing is
-//! put around it; what is treated for sending is one line.
+//! put around it; what the transform writes is one line.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use proofpull::pipeline::batch::EventId;
-use proofpull::source::tap::{Kind, identify};
+use proofpull::source::tap::{EventKind, identify};
 use proofpull::transform::Transform;
 
 fn bytes(identity: EventId) -> (bool, [u8; 16]) {
@@ -16,7 +16,7 @@ fn bytes(identity: EventId) -> (bool, [u8; 16]) {
 }
 
 fuzz_target!(|record: &[u8]| {
-    for kind in [Kind::Message, Kind::Click] {
+    for kind in [EventKind::Message, EventKind::Click] {
         let found = identify(kind, record);
         let again = identify(kind, record);
         assert_eq!(bytes(found.identity), bytes(again.identity));

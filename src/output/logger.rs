@@ -1,0 +1,207 @@
+//! `logger` is the one place that prints: messages and errors on standard error, as text or JSON, with
+//! priority prefixes when that is the journal; answers of commands on standard output.
+//!
+//! Only our own log targets are shown: the HTTP crate prints credentials at trace, which is not
+//! even compiled.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result};
+use log::{Level, LevelFilter};
+use time::OffsetDateTime;
+
+use super::human::one_line;
+use super::progress::beside_the_bar;
+use super::{Progress, Summary};
+use crate::clock::Clock;
+use crate::error::{Because, Exit, Hint, line};
+use crate::pipeline::batch::BATCH;
+use crate::window::utc;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Says things.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    format: Format,
+    level: LevelFilter,
+    journal: bool,
+    clock: Clock,
+}
+
+impl Report {
+    /// Starts to show messages up to `level`.
+    ///
+    /// # Errors
+    /// When messages are shown already.
+    pub fn start(level: LevelFilter, format: Format, clock: Clock) -> Result<Report> {
+        let report = Report {
+            format,
+            level,
+            journal: stderr_is_the_journal(),
+            clock,
+        };
+        let mut builder = env_logger::Builder::new();
+        builder
+            .filter(Some("proofpull"), level.min(LevelFilter::Debug))
+            .write_style(env_logger::WriteStyle::Never);
+        if level == LevelFilter::Trace {
+            builder.filter(Some(BATCH), LevelFilter::Debug);
+        }
+        builder.format(move |out, record| {
+            let message = report.render(record.level(), &record.args().to_string(), None);
+            beside_the_bar(|| writeln!(out, "{message}"))
+        });
+        builder
+            .try_init()
+            .context("starting the log")
+            .context(Exit::Software)?;
+        Ok(report)
+    }
+
+    /// Whether only warnings and errors are wanted.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.level < LevelFilter::Info
+    }
+
+    /// A bar for a run of `service` from one time to another, if somebody is there to see it: on a
+    /// terminal, as text, and not with `-q`.
+    #[must_use]
+    pub fn progress(&self, service: &str, from: OffsetDateTime, to: OffsetDateTime) -> Progress {
+        let is_wanted = !self.is_quiet() && self.format == Format::Text;
+        let bar = is_wanted.then(|| Progress::on_a_terminal(service, from, to));
+        bar.flatten().unwrap_or_else(Progress::hidden)
+    }
+
+    /// The line at the end of a run.
+    pub fn end(&self, summary: &Summary) {
+        if self.level >= LevelFilter::Info {
+            let object = serde_json::to_value(summary)
+                .ok()
+                .map(|summary| ("summary", summary));
+            say(&self.render(Level::Info, &summary.to_string(), object));
+        }
+    }
+
+    /// An error: one line, and another for what a person can do about it.
+    pub fn error(&self, error: &anyhow::Error) {
+        let hint = error.downcast_ref::<Hint>().map(|Hint(hint)| hint.as_str());
+        let status = Exit::of(error);
+        match self.format {
+            Format::Text => {
+                let prefix = self.priority(Level::Error);
+                say(&format!("{prefix}proofpull: {}", one_line(&line(error))));
+                if let Some(hint) = hint {
+                    say(&format!("{prefix}hint: {}", one_line(hint)));
+                }
+            }
+            Format::Json => {
+                let more = serde_json::json!({ "hint": hint, "status": status as u8, "name": status.name() });
+                say(&self.render(Level::Error, &line(error), Some(("error", more))));
+            }
+        }
+    }
+
+    fn render(
+        &self,
+        level: Level,
+        message: &str,
+        more: Option<(&str, serde_json::Value)>,
+    ) -> String {
+        let word = if level == Level::Warn {
+            "warning"
+        } else {
+            level.as_str()
+        }
+        .to_ascii_lowercase();
+        match self.format {
+            Format::Text if self.journal => {
+                format!("{}{}", self.priority(level), one_line(message))
+            }
+            Format::Text => format!("{} {word}: {}", utc(self.clock.now()), one_line(message)),
+            Format::Json => {
+                let mut object = serde_json::json!({ "time": utc(self.clock.now()), "level": word, "message": message });
+                if let Some((key, value)) = more {
+                    object[key] = value;
+                }
+                object.to_string()
+            }
+        }
+    }
+
+    /// The prefix by which the journal knows a line's priority (sd-daemon(3)).
+    fn priority(&self, level: Level) -> &'static str {
+        match level {
+            _ if !self.journal => "",
+            Level::Error => "<3>",
+            Level::Warn => "<4>",
+            Level::Info => "<6>",
+            Level::Debug | Level::Trace => "<7>",
+        }
+    }
+}
+
+/// Help or version as it is; what is wrong with the arguments as any other error.
+pub fn usage(error: &clap::Error) {
+    let help = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || error.kind() == help {
+        // nobody is left to tell when even this cannot be printed
+        let _ = error.print();
+        return;
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let said = text
+        .split("\n\n")
+        .take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let words: Vec<&str> = said.flat_map(str::split_whitespace).collect();
+    early(&format!("reading the arguments: {}", words.join(" ")));
+    say("hint: proofpull --help and proofpull run --help say what there is");
+}
+
+/// Errors before it is known how they are wanted.
+pub fn early(message: &str) {
+    say(&format!("proofpull: {}", one_line(message)));
+}
+
+fn say(line: &str) {
+    // a closed standard error must not end a run
+    let _ = beside_the_bar(|| writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// The answer of a command, on standard output.
+///
+/// # Errors
+/// When it cannot be written; that nobody reads on is no error.
+pub fn answer(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to standard output").exit(Exit::Io),
+    }
+}
+
+/// systemd names the journal's socket by device and inode (systemd.exec(5), `$JOURNAL_STREAM`).
+fn stderr_is_the_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = std::io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(File::from);
+    let metadata = stderr.and_then(|stderr| stderr.metadata());
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,240 @@
+//! `summary` counts what a run did and says it at its end.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::age;
+use crate::pipeline::batch::{Gap, Late};
+use crate::window::utc;
+
+/// What a run counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Windows that came to their end.
+    pub windows: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Events received.
+    pub received: u64,
+    /// Of them, those that were known and dropped.
+    pub duplicates: u64,
+    /// Of the new ones, those created before the position from which the run went on.
+    #[serde(flatten)]
+    pub late: Late,
+    /// Of those received, those that are no JSON; without rules they are delivered as they are.
+    pub unreadable: u64,
+    /// Of the new ones, those that a filter dropped.
+    pub filtered: u64,
+    /// Of the new ones, those set aside because they cannot be read and there are rules.
+    pub quarantined: u64,
+    /// Of those received, those that are not UTF-8 throughout; what is not was replaced.
+    pub replaced: u64,
+    /// Events whose delivery was confirmed.
+    pub delivered: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Collector or tenant.
+    pub name: String,
+    /// The service.
+    pub service: &'static str,
+    /// In words: caught up, stopped at which limit, failed.
+    pub outcome: &'static str,
+    /// What was counted.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// How many requests are left by the limit that is nearest, once one was booked.
+    pub requests_left: Option<u32>,
+    /// Gaps recorded in the state and now said.
+    pub gaps: usize,
+    /// Rules that have matched nothing since they stand in the configuration as they do.
+    pub never_matched: Vec<String>,
+    /// How far the position is behind the present, in seconds.
+    pub behind_seconds: u64,
+    /// How long the run took, in seconds.
+    pub seconds: f64,
+    /// The highest memory use of the process so far, in bytes, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+    /// What `@devo_pulling_id` is in each event of the run.
+    #[serde(rename = "@devo_pulling_id")]
+    pub pulling_id: String,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counters = &self.counters;
+        let Counters {
+            windows,
+            requests,
+            received,
+            duplicates,
+            late,
+            delivered,
+            bytes,
+            ..
+        } = counters;
+        let rate = if self.seconds > 0.0 {
+            *delivered as f64 / self.seconds
+        } else {
+            0.0
+        };
+        let left = match self.requests_left {
+            Some(left) => format!(" ({left} left)"),
+            None => String::new(),
+        };
+        let rare = [
+            (counters.unreadable, "unreadable as JSON"),
+            (counters.filtered, "filtered out"),
+            (counters.quarantined, "quarantined"),
+        ];
+        let rare = rare.into_iter().filter(|(count, _)| *count > 0);
+        let rare: String = rare
+            .map(|(count, what)| format!("{count} {what}, "))
+            .collect();
+        let never_matched = match self.never_matched.join(", ") {
+            rules if rules.is_empty() => rules,
+            rules => format!("never matched: {rules}, "),
+        };
+        let recheck = match late.by_recheck {
+            0 => String::new(),
+            some => format!(" ({some} by the recheck)"),
+        };
+        let replaced = match counters.replaced {
+            0 => String::new(),
+            some => format!("{some} not UTF-8, "),
+        };
+        write!(
+            f,
+            "{service}: {outcome}: {windows} windows, {requests} requests{left}, {received} received, {duplicates} duplicates dropped, \
+         {rare}{replaced}{late} late{recheck}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
+         {never_matched}{seconds:.1} s, @devo_pulling_id {pulling_id}",
+            service = self.service,
+            late = late.events,
+            outcome = self.outcome,
+            gaps = self.gaps,
+            behind = age(Duration::from_secs(self.behind_seconds)),
+            seconds = self.seconds,
+            pulling_id = self.pulling_id,
+        )
+    }
+}
+
+/// A gap, in words.
+#[must_use]
+pub fn gap(gap: &Gap) -> String {
+    format!(
+        "gap: what lies between {} and {} was not collected: the service no longer kept it, or did not give it whole",
+        utc(gap.from),
+        utc(gap.to)
+    )
+}
+
+/// What to say of the events that a run found late, if they came near the end of `look_back` or
+/// later; `ever` counts those of all runs.
+#[must_use]
+pub fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<String> {
+    let seconds = |late: &Late| Duration::from_secs(late.greatest_seconds);
+    let look_back_said = age(look_back);
+    if run.by_recheck > 0 {
+        return Some(format!(
+            "{} events became visible, or changed, too late for look_back ({look_back_said}) and were found by the recheck, \
+             {} after their creation at most; {} so far: set look_back higher to have them sooner",
+            run.by_recheck,
+            age(seconds(run)),
+            ever.by_recheck
+        ));
+    }
+    let near = look_back.as_secs() * 3 / 4;
+    (run.events > 0 && run.greatest_seconds >= near).then(|| {
+        format!(
+            "events became visible, or changed, up to {} after their creation, which is near the end of look_back \
+             ({look_back_said}): set it higher to have them sooner than by the recheck",
+            age(seconds(run))
+        )
+    })
+}
+
+/// The process's highest memory use (proc(5), `VmHWM`), in bytes.
+#[must_use]
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_events_are_warned_about_when_they_come_near_the_end_of_look_back() {
+        let look_back = Duration::from_secs(2700);
+        let ever = Late {
+            events: 90,
+            by_recheck: 17,
+            greatest_seconds: 46_000,
+        };
+        let check = |events, by_recheck, greatest_seconds, said: &[&str]| {
+            let run = Late {
+                events,
+                by_recheck,
+                greatest_seconds,
+            };
+            let warning = late(&run, &ever, look_back).unwrap_or_default();
+            assert_eq!(warning.is_empty(), said.is_empty(), "{warning}");
+            assert!(said.iter().all(|said| warning.contains(said)), "{warning}");
+        };
+        check(0, 0, 0, &[]);
+        check(5, 0, 2024, &[]);
+        check(5, 0, 2025, &["up to 33m 45s", "look_back (45m)"]);
+        check(5, 3, 45_000, &["3 events", "12h 30m", "17 so far"]);
+    }
+
+    #[test]
+    fn the_end_line_says_everything() {
+        let counters = Counters {
+            windows: 1,
+            requests: 2,
+            received: 9,
+            duplicates: 3,
+            late: Late {
+                events: 4,
+                by_recheck: 1,
+                greatest_seconds: 50_000,
+            },
+            unreadable: 0,
+            filtered: 0,
+            quarantined: 0,
+            replaced: 0,
+            delivered: 6,
+            bytes: 600,
+        };
+        let summary = Summary {
+            name: "acme".into(),
+            service: "tap-clicks-blocked",
+            outcome: "caught up",
+            counters,
+            requests_left: Some(218),
+            gaps: 0,
+            never_matched: Vec::new(),
+            behind_seconds: 65,
+            seconds: 2.0,
+            peak_memory_bytes: None,
+            pulling_id: "17".into(),
+        };
+        assert_eq!(
+            summary.to_string(),
+            "tap-clicks-blocked: caught up: 1 windows, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the recheck), 6 delivered, \
+             600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+        );
+    }
+}
