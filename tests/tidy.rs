@@ -308,16 +308,23 @@ fn the_readme_names_every_option_service_and_status() {
 }
 
 #[test]
-fn what_the_readme_links_to_is_there() {
-    for document in ["README.md", "ARCHITECTURE.md"] {
+fn what_the_documents_link_to_is_there() {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/glossary.md",
+    ] {
         let text = std::fs::read_to_string(document).unwrap();
         for link in text
             .split("](")
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
         {
+            let file = link.split('#').next().unwrap();
+            let beside = Path::new(document).parent().unwrap().join(file);
             assert!(
-                link.starts_with("https://") || Path::new(link).exists(),
+                link.starts_with("https://") || beside.exists(),
                 "{document} links to {link}"
             );
         }

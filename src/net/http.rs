@@ -394,7 +394,7 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        // an unasked record of TLS may be a ticket or a goodbye: a new connection costs less than a doubt
+        // an unasked record of TLS may be a ticket or a close_notify: a new connection costs less than a doubt
         let open = self.stream.tcp().is_quiet();
         self.idle.progress();
         open

@@ -276,7 +276,7 @@ impl Tls {
         }
     }
 
-    /// Says goodbye: close_notify, written in full.
+    /// Sends close_notify in full.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -285,7 +285,7 @@ impl Tls {
         self.write_out(idle)
     }
 
-    /// Reads once, for a moment at most: what the peer says after our goodbye.
+    /// Reads once, for a moment at most: what the peer says after our close_notify.
     ///
     /// # Errors
     /// An alert, any other error of TLS, a reset; a wait that brought nothing, as `WouldBlock`.

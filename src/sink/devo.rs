@@ -31,7 +31,7 @@ const ATTEMPTS: u32 = 3;
 /// A peer that closes early, after what it has read so far, has done so by this time after its
 /// kernel had our last byte.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Most peers close at our goodbye alone, within this time.
+/// Most peers close at our close_notify alone, within this time.
 const MOMENT: Duration = Duration::from_millis(100);
 /// A reset comes right behind the end of file of a peer that left bytes unread.
 const BEHIND: Duration = Duration::from_millis(5);
@@ -178,7 +178,7 @@ impl Devo {
 }
 
 /// Waits until the peer's kernel has everything and its program has had the time to close early:
-/// that must come before our goodbye, or it would look like the answer to it.
+/// that must come before our close_notify, or it would look like the answer to it.
 fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<()> {
     let mut left = Unacknowledged::new(watch);
     let mut pause = Duration::from_millis(1);
@@ -192,7 +192,7 @@ fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<()> {
     Ok(())
 }
 
-/// What the peer has said since our goodbye.
+/// What the peer has said since our close_notify.
 #[derive(Debug)]
 struct Peer<'a> {
     sent_close_notify: bool,
