@@ -10,7 +10,6 @@ use proofpull::config::keys::look;
 use proofpull::service::SERVICES;
 use time::OffsetDateTime;
 
-use crate::check::examples;
 use crate::test_env::Running;
 
 const PROGRAM: &str = include_str!("../man/proofpull.1");
@@ -19,17 +18,33 @@ const CONFIGURATION: &str = include_str!("../man/proofpull.toml.5");
 /// The names of all keys, without their tables, and of all tables.
 fn keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
-    for text in examples() {
-        let (config, faults) = look(&text, Path::new("/"), OffsetDateTime::now_utc());
-        assert_eq!(faults, []);
-        let names = config
-            .keys
-            .names()
-            .filter_map(|name| name.rsplit('.').next());
-        keys.extend(names.filter(|name| *name != "services").map(str::to_owned));
+    add_keys("", &mut keys);
+    keys.remove("services");
+    for service in &SERVICES {
+        add_keys(&format!("services.{}", service.name), &mut keys);
     }
-    assert!(keys.len() > 20, "{keys:?}");
+    assert!(keys.len() > 50, "{keys:?}");
     keys
+}
+
+/// Adds the keys of a table and of the tables in it: those that the hint for an unknown key lists.
+fn add_keys(table: &str, keys: &mut BTreeSet<String>) {
+    let headers = match table {
+        "" => vec![String::new()],
+        _ => vec![format!("[{table}]"), format!("[[{table}]]")],
+    };
+    for header in headers {
+        let text = format!("{header}\nzzzzzzzzzz = 1");
+        let (_, faults) = look(&text, Path::new("/"), OffsetDateTime::now_utc());
+        let mut hints = faults.iter().map(|fault| &fault.hint);
+        let Some(known) = hints.find_map(|hint| hint.strip_prefix("known here: ")) else {
+            continue;
+        };
+        for key in known.split(", ") {
+            keys.insert(key.to_owned());
+            add_keys(format!("{table}.{key}").trim_start_matches('.'), keys);
+        }
+    }
 }
 
 #[test]

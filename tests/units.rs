@@ -1,12 +1,14 @@
 //! The units as they are shipped: what they start, for whom, and how long it may take.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use proofpull::config::Settings;
+use proofpull::config::keys::look;
 use proofpull::config::values::parse_duration;
 use proofpull::service::SERVICES;
+use time::OffsetDateTime;
 
 use crate::simulator::SECRET;
 use crate::test_env::{Run, Running, TestEnv, ago, write_private};
@@ -25,7 +27,7 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 
 /// Does what systemd does with the unit under the name of `tenant`, below a root of its own: the state
 /// folder, the credentials, the environment, the command.
-fn start(root: &std::path::Path, tenant: &str) -> Run {
+fn start(root: &Path, tenant: &str) -> Run {
     let said = |key: &str| {
         let all = values(UNIT, key);
         let [one] = all[..] else {
@@ -111,13 +113,14 @@ fn a_copy_of_the_unit_under_another_name_is_another_tenant() {
 #[test]
 fn the_time_limits_of_the_unit_fit_what_a_run_may_take() {
     let seconds = |value: &str| parse_duration(&value.replace("min", "m")).unwrap();
+    let (defaults, _) = look("", Path::new("/"), OffsetDateTime::now_utc());
     for service in &SERVICES {
         let unit = match service.kind.sign_in() {
             "pod" => include_str!("../systemd/drop-ins/pod-service.conf"),
             _ => UNIT,
         };
         let limit = seconds(values(unit, "TimeoutStartSec")[0]);
-        let longest = Settings::of(service.kind).max_duration;
+        let longest = defaults.settings(service).max_duration;
         let room = limit.checked_sub(longest);
         assert!(room > Some(Duration::from_secs(180)), "{}", service.name);
     }

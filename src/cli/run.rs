@@ -451,9 +451,8 @@ impl RunParts<'_> {
 
     fn devo(&self, state: &State, transform: Transform) -> Result<(Devo, Transform)> {
         let to = receiver(self.config)?;
-        let own_tag = || self.service.tag.to_owned();
         let sink = Devo::new(devo::DevoOptions {
-            tag: self.settings.tag.clone().unwrap_or_else(own_tag),
+            tag: self.settings.tag.clone(),
             known: state.receiver().cloned(),
             shutdown: match source::sends_once(self.service) {
                 // an hour of the archive may go on when the run's time is over
@@ -519,12 +518,11 @@ pub(super) fn devo_options(
     shutdown: &Shutdown,
 ) -> Result<devo::DevoOptions> {
     let ca = config.http.ca.as_deref();
-    let own_name = || to.address.host.clone();
     Ok(devo::DevoOptions {
         network: Arc::clone(network),
         trust: Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?,
         address: to.address.clone(),
-        server_name: to.server_name.clone().unwrap_or_else(own_name),
+        server_name: to.server_name.clone(),
         hostname: to.hostname.clone().unwrap_or_else(host_name),
         tag: String::new(),
         known: None,

@@ -2,31 +2,36 @@
 //!
 //! Pure: reads no file and no environment variable; relative paths count from the folder it is
 //! told. Everything that is wrong is collected. A new key is one line in the function of its
-//! table, and one in the type it belongs to.
+//! table, and one field in the type it belongs to: the reader records it with its default.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 pub use super::ConfigError;
-use super::reader::{Reader, ValueError, nearest, shown};
+use super::reader::{Reader, ValueError, boolean, nearest, shown, unless_empty};
+use super::record::{Record, ToToml, inline_table};
 use super::rules::rules;
 use super::toml::{TableEntry, Value, read};
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
 use super::{
-    Address, ClientIdentity, CommandLine, Config, DevoConfig, HttpConfig, IsolationConfig, Keys,
+    Address, ClientIdentity, CommandLine, Config, DevoConfig, HttpConfig, IsolationConfig,
     MetricsConfig, Mode, Plain, PodConfig, SecretRef, Settings, TapConfig, Url,
 };
 use crate::quota::Limit;
-use crate::service::{self, Kind};
+use crate::service::{self, Kind, Service};
 
 /// What TAP takes as `threatType` and `threatStatus` (Proofpoint's SIEM API document).
 const THREAT_TYPES: [&str; 3] = ["url", "attachment", "messageText"];
 const THREAT_STATUSES: [&str; 3] = ["active", "cleared", "falsePositive"];
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The limits of durations, in seconds.
 const HOUR: u64 = 3_600;
@@ -45,6 +50,10 @@ const MAX_HOSTNAME: usize = 255;
 const PULLING_ID: &str = "@devo_pulling_id";
 const TAP: &str = "https://tap-api-v2.proofpoint.com";
 const POD: &str = "wss://logstream.proofpoint.com:443";
+
+/// How addresses of single services are written.
+const TAP_URL: &str = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
+const POD_URL: &str = "wss://logstream.proofpoint.com:443/v1/stream";
 
 /// Reads a configuration. `base` is the folder that relative paths count from, `now` the time that
 /// no `start_time` may lie behind.
@@ -65,16 +74,16 @@ pub fn check(text: &str, base: &Path, now: OffsetDateTime) -> Result<Config, Vec
 #[must_use]
 pub fn look(text: &str, base: &Path, now: OffsetDateTime) -> (Config, Vec<ConfigError>) {
     let (table, mut faults) = read(text);
-    let mut keys = Keys::default();
+    let mut record = Record::default();
     let mut check = ConfigReader {
         base,
         now,
         secret_inside: false,
         has_key: false,
     };
-    let config = check.config(Reader::new(table, &mut faults, &mut keys));
+    let config = check.config(Reader::new(table, &mut faults, &mut record));
     faults.sort_by_key(|fault| (fault.line, fault.column));
-    (Config { keys, ..config }, faults)
+    (Config { record, ..config }, faults)
 }
 
 struct ConfigReader<'a> {
@@ -92,23 +101,17 @@ impl ConfigReader<'_> {
             state_dir: self.path(&mut top, "state_dir", "/var/lib/proofpull"),
             devo: top.table("devo").and_then(|table| self.devo(table)),
             tap: top.table("tap").and_then(|table| self.tap(table)),
+            pod: top.table("pod").and_then(|table| self.pod(table)),
             isolation: top
                 .table("isolation")
                 .and_then(|table| self.isolation(table)),
-            pod: top.table("pod").and_then(|table| self.pod(table)),
-            http: top
-                .table("http")
-                .map(|table| self.http(table))
-                .unwrap_or_default(),
+            http: self.http(top.table_or_empty("http")),
             pseudonym_key: self.obfuscation(&mut top),
             metrics: top.table("metrics").and_then(|table| self.metrics(table)),
-            services: top
-                .table("services")
-                .map(|table| self.services(table))
-                .unwrap_or_default(),
+            services: self.services(top.table_or_empty("services")),
             // known when all the others are read
             secret_inside: self.secret_inside,
-            keys: Keys::default(),
+            record: Record::default(),
         };
         top.close();
         config
@@ -121,13 +124,14 @@ impl ConfigReader<'_> {
         table.together("cert", "key");
         let cert = self.path(&mut table, "cert", "certs/domain.crt");
         let key = self.path(&mut table, "key", "certs/domain.key");
-        let server_name = table.text("server_name", "collector-us.devo.io", server_name);
+        let own_name = address.as_ref().map(|address| address.host.clone());
+        let own_name = own_name.unwrap_or_else(|| "collector-us.devo.io".to_owned());
+        let server_name = table.text_or("server_name", own_name, server_name);
         let hostname = table.text("hostname", "mail-collector-1", hostname);
-        let pulling_id = table.boolean("pulling_id", true);
-        let fields = table
-            .table("fields")
-            .map(|table| fields(table, pulling_id))
-            .unwrap_or_default();
+        let pulling_id = table.value_or("pulling_id", true, |value| boolean("pulling_id", value));
+        let read =
+            |table: &mut Reader| table.table("fields").map(|table| fields(table, pulling_id));
+        let fields = table.recorded("fields", read, |read| inline_table(read.as_deref()?));
         table.close();
         let identity = cert
             .zip(key)
@@ -139,21 +143,19 @@ impl ConfigReader<'_> {
             server_name,
             hostname,
             pulling_id,
-            fields,
+            fields: fields.unwrap_or_default(),
         })
     }
 
     fn tap(&mut self, mut table: Reader) -> Option<TapConfig> {
         table.also_called(&[("username", "principal"), ("password", "secret")]);
-        let base_url = table
-            .text("base_url", TAP, base_url)
-            .or_else(|| Url::parse(TAP).ok());
+        let base_url = table.text_or("base_url", Url::parse(TAP).ok()?, base_url);
         table.need("principal", "\"the service principal\"");
         let principal = table.text("principal", "the service principal", principal);
         let secret = self.secret(&mut table, "secret", "tap.secret");
         table.close();
         Some(TapConfig {
-            base_url: base_url?,
+            base_url,
             principal: principal?,
             secret: secret?,
         })
@@ -167,26 +169,27 @@ impl ConfigReader<'_> {
 
     fn pod(&mut self, mut table: Reader) -> Option<PodConfig> {
         table.also_called(&[("token", "api_key"), ("cluster", "cluster_id")]);
-        let base_url = table
-            .text("base_url", POD, stream_base_url)
-            .or_else(|| Url::parse_web_socket(POD).ok());
+        let base_url = table.text_or(
+            "base_url",
+            Url::parse_web_socket(POD).ok()?,
+            stream_base_url,
+        );
         table.need("cluster_id", "\"examplecorp_hosted\"");
         let cluster_id = table.text("cluster_id", "examplecorp_hosted", cluster_id);
         let api_key = self.secret(&mut table, "api_key", "pod.key");
         table.close();
         Some(PodConfig {
-            base_url: base_url?,
+            base_url,
             cluster_id: cluster_id?,
             api_key: api_key?,
         })
     }
 
     fn http(&mut self, mut table: Reader) -> HttpConfig {
-        let usual = HttpConfig::default();
         let http = HttpConfig {
             proxy: table.text("proxy", "http://proxy.example:3128", proxy),
             ca: self.path(&mut table, "ca", "corporate-ca.pem"),
-            timeout: duration(&mut table, "timeout", "60s", 1..=HOUR).unwrap_or(usual.timeout),
+            timeout: table.text_or("timeout", MINUTE, duration(1..=HOUR)),
         };
         let password = http.proxy.as_ref().and_then(Url::userinfo);
         self.secret_inside |= password.is_some_and(|(_, password)| !password.reveal().is_empty());
@@ -213,75 +216,69 @@ impl ConfigReader<'_> {
     }
 
     fn services(&self, mut table: Reader) -> BTreeMap<&'static str, Settings> {
-        let names: Vec<&'static str> = service::SERVICES
-            .iter()
-            .map(|service| service.name)
-            .collect();
         let mut services = BTreeMap::new();
-        for TableEntry { name, place, item } in table.rest() {
-            match service::find(&shown(&name)) {
-                _ if matches!(item.value, Value::Unreadable) => {}
-                Ok(service) => {
-                    table.found(service.name, place);
-                    let settings = table
-                        .open(service.name, item)
-                        .map(|table| self.settings(table, service.kind));
-                    services.extend(settings.map(|settings| (service.name, settings)));
-                }
-                Err(said) => {
-                    let said = if table.is_quiet() {
-                        "has no such service".into()
-                    } else {
-                        said
-                    };
-                    let devo = service::SERVICES
-                        .iter()
-                        .find(|service| service.devo == Some(&*name));
-                    let meant = devo
-                        .map(|service| service.name)
-                        .or_else(|| nearest(&name, &names));
-                    let hint = match meant {
-                        Some(meant) => format!("did you mean [services.{meant}]?"),
-                        None => "write one of these names behind services and a dot".into(),
-                    };
-                    table.fault(place, said, hint);
-                }
+        for service in &service::SERVICES {
+            let settings = self.settings(table.table_or_empty(service.name), service);
+            services.insert(service.name, settings);
+        }
+        for entry in table.rest() {
+            if !matches!(entry.item.value, Value::Unreadable) {
+                no_such_service(&mut table, &entry);
             }
         }
         services
     }
 
-    fn settings(&self, mut table: Reader, kind: Kind) -> Settings {
-        let mut settings = Settings::of(kind);
+    fn settings(&self, mut table: Reader, service: &Service) -> Settings {
         table.also_called(&[
             ("obfuscation_data", "obfuscate"),
             ("second_look", "recheck_after"),
         ]);
-        settings.start_time = self.start_time(&mut table);
-        settings.tag = table.text("tag", "mail.proofpoint.tapsiem_v2.clicksblocked", tag);
-        let longest = duration(&mut table, "max_duration", "10m", 1..=WEEK);
-        settings.max_duration = longest.unwrap_or(settings.max_duration);
-        match kind {
+        let mut settings = Settings {
+            start_time: self.start_time(&mut table),
+            tag: table.text_or("tag", service.tag.to_owned(), tag),
+            ..Settings::default()
+        };
+        if let Kind::Pod { .. } = service.kind {
+            let url = |text: &str| service_url(Url::parse_web_socket(text)?);
+            settings.url = table.text("url", POD_URL, url);
+            settings.max_duration = table.text_or("max_duration", 50 * MINUTE, duration(1..=WEEK));
+        } else {
+            let look_back = match service.kind {
+                Kind::Isolation { .. } => 60 * MINUTE,
+                _ => 45 * MINUTE,
+            };
+            let url = |text: &str| service_url(Url::parse(text)?);
+            settings.url = table.text("url", TAP_URL, url);
+            settings.look_back = table.text_or("look_back", look_back, duration(0..=DAY));
+            settings.recheck_after =
+                table.text_or("recheck_after", 720 * MINUTE, duration(0..=6 * DAY));
+            settings.max_duration = table.text_or("max_duration", 10 * MINUTE, duration(1..=WEEK));
+        }
+        settings.rules = rules(&mut table, self.has_key);
+        match service.kind {
             Kind::Tap { .. } => {
-                window_settings(&mut table, &mut settings);
-                request_settings(&mut table, &mut settings);
+                settings.requests = requests(&mut table);
                 settings.threat_type = choices(&mut table, "threat_type", &THREAT_TYPES);
                 settings.threat_status = choices(&mut table, "threat_status", &THREAT_STATUSES);
             }
             Kind::Threats => {
-                window_settings(&mut table, &mut settings);
-                request_settings(&mut table, &mut settings);
-                let most = number(&mut table, "max_threats_per_run", 500, 1..=100_000);
-                settings.max_threats_per_run = most.unwrap_or(settings.max_threats_per_run);
+                settings.requests = requests(&mut table);
+                let most = number("a whole number such as 500", 1..=100_000);
+                settings.max_threats_per_run = table.value_or("max_threats_per_run", 500, most);
             }
             Kind::Isolation { .. } => {
-                window_settings(&mut table, &mut settings);
-                let offset = duration(&mut table, "window_offset", "30m", 0..=DAY);
-                settings.window_offset = offset.unwrap_or(settings.window_offset);
+                settings.window_offset =
+                    table.text_or("window_offset", 30 * MINUTE, duration(0..=DAY));
             }
-            Kind::Pod { .. } => pod_settings(&mut table, &mut settings),
+            Kind::Pod { .. } => {
+                let bytes = number("a whole number of bytes", 1 << 10..=1 << 30);
+                settings.mode = table.text_or("mode", Mode::Complete, mode);
+                settings.archive_lag = table.text_or("archive_lag", 45 * MINUTE, duration(0..=DAY));
+                settings.max_frame_bytes = table.value_or("max_frame_bytes", 64 << 20, bytes);
+                settings.idle_exit = table.text("idle_exit", "30s", duration(1..=DAY));
+            }
         }
-        settings.rules = rules(&mut table, self.has_key);
         table.close();
         settings
     }
@@ -300,28 +297,33 @@ impl ConfigReader<'_> {
             },
             other => Err(other.instead_of("a time such as 2026-01-01T00:00:00Z")),
         };
-        table
-            .numbered("[SetupError 101] ", key, |table| {
-                table.value(key, example, read)
+        let read = |table: &mut Reader| {
+            table.numbered("[SetupError 101] ", key, |table| {
+                table.read(key, example, read).flatten()
             })
-            .flatten()
+        };
+        table.recorded(key, read, |time| time.as_ref().map(ToToml::to_toml))
     }
 
     fn path(&self, table: &mut Reader, key: &'static str, example: &str) -> Option<PathBuf> {
-        table.text(key, example, |text| match text {
+        table.text(key, example, |text| self.path_of(text))
+    }
+
+    fn path_of(&self, text: &str) -> Result<PathBuf, &'static str> {
+        match text {
             _ if text.contains(char::is_control) => {
                 Err("must be a path without control characters")
             }
             // only a shell knows it
             _ if text.starts_with("~/") => Err("must be a path without ~"),
             _ => Ok(self.base.join(text)),
-        })
+        }
     }
 
     /// A program and its arguments, one string each.
     fn command(&self, table: &mut Reader) -> Option<CommandLine> {
         const EXAMPLE: &str = "[\"pass\", \"show\", \"proofpoint/tap\"]";
-        table.value("command", EXAMPLE, |value| {
+        table.read("command", EXAMPLE, |value| {
             let words = match value {
                 Value::List(list) => list,
                 Value::Text(_) => return Err("must be a list of strings: no shell parts it".into()),
@@ -350,6 +352,16 @@ impl ConfigReader<'_> {
 
     /// A secret: where it is to be had, or the secret itself.
     fn secret(&mut self, table: &mut Reader, key: &'static str, file: &str) -> Option<SecretRef> {
+        let read = |table: &mut Reader| self.read_secret(table, key, file);
+        table.recorded(key, read, |secret| secret.as_ref().map(ToToml::to_toml))
+    }
+
+    fn read_secret(
+        &mut self,
+        table: &mut Reader,
+        key: &'static str,
+        file: &str,
+    ) -> Option<SecretRef> {
         let example = format!("{{ file = {file:?} }}");
         table.need(key, &example);
         match table.take(key)? {
@@ -359,12 +371,14 @@ impl ConfigReader<'_> {
                 inner.keep_quiet();
                 let kinds = ["file", "env", "credential", "command"];
                 let given = kinds.iter().filter(|kind| inner.has(kind)).count();
-                let path = self.path(&mut inner, "file", file).map(SecretRef::File);
+                let path = inner
+                    .read_text("file", file, |text| self.path_of(text))
+                    .map(SecretRef::File);
                 let env = inner
-                    .text("env", "TAP_SECRET", variable)
+                    .read_text("env", "TAP_SECRET", variable)
                     .map(SecretRef::Env);
                 let credential = inner
-                    .text("credential", file, credential)
+                    .read_text("credential", file, credential)
                     .map(SecretRef::Credential);
                 let command = self.command(&mut inner).map(SecretRef::Command);
                 if given > 1 || given == 0 && inner.is_done() {
@@ -394,37 +408,21 @@ impl ConfigReader<'_> {
     }
 }
 
-/// The keys of services that are asked for windows of time.
-fn window_settings(table: &mut Reader, settings: &mut Settings) {
-    let example = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
-    settings.url = table.text("url", example, |text| service_url(Url::parse(text)?));
-    let look_back = duration(table, "look_back", "45m", 0..=DAY);
-    settings.look_back = look_back.unwrap_or(settings.look_back);
-    let recheck_after = duration(table, "recheck_after", "12h", 0..=6 * DAY);
-    settings.recheck_after = recheck_after.unwrap_or(settings.recheck_after);
-}
-
-/// The keys of services whose requests are limited.
-fn request_settings(table: &mut Reader, settings: &mut Settings) {
-    if let Some(requests) = limits(table, "requests") {
-        settings.requests = requests;
-    }
-}
-
-/// The keys that only services of PoD have.
-fn pod_settings(table: &mut Reader, settings: &mut Settings) {
-    let example = "wss://logstream.proofpoint.com:443/v1/stream";
-    settings.url = table.text("url", example, |text| {
-        service_url(Url::parse_web_socket(text)?)
-    });
-    settings.mode = table
-        .text("mode", "complete", mode)
-        .unwrap_or(settings.mode);
-    let lag = duration(table, "archive_lag", "45m", 0..=DAY);
-    settings.archive_lag = lag.unwrap_or(settings.archive_lag);
-    let frame = bytes(table, "max_frame_bytes", settings.max_frame_bytes);
-    settings.max_frame_bytes = frame.unwrap_or(settings.max_frame_bytes);
-    settings.idle_exit = duration(table, "idle_exit", "30s", 1..=DAY);
+/// Says of a table of `[services]` that no service is called so.
+fn no_such_service(table: &mut Reader, TableEntry { name, place, .. }: &TableEntry) {
+    let said = match service::find(&shown(name)) {
+        Err(said) if !table.is_quiet() => said,
+        _ => "has no such service".into(),
+    };
+    let mut services = service::SERVICES.iter();
+    let devo = services.find(|service| service.devo == Some(name));
+    let names = service::SERVICES.each_ref().map(|service| service.name);
+    let meant = devo.map(|service| service.name);
+    let hint = match meant.or_else(|| nearest(name, &names)) {
+        Some(meant) => format!("did you mean [services.{meant}]?"),
+        None => "write one of these names behind services and a dot".into(),
+    };
+    table.fault(*place, said, hint);
 }
 
 fn name(text: &str) -> Result<String, &'static str> {
@@ -549,19 +547,6 @@ fn mode(text: &str) -> Result<Mode, &'static str> {
     }
 }
 
-/// The largest message: from 1 KiB to 1 GiB.
-fn bytes(table: &mut Reader, key: &'static str, usual: usize) -> Option<usize> {
-    const SPAN: RangeInclusive<usize> = 1024..=1 << 30;
-    table.value(key, &usual.to_string(), |value| match value {
-        Value::Number(number) if number.parse::<i128>().is_ok() => number
-            .parse()
-            .ok()
-            .filter(|number| SPAN.contains(number))
-            .ok_or_else(|| ValueError::from("must be from 1024 to 1073741824")),
-        other => Err(other.instead_of("a whole number of bytes")),
-    })
-}
-
 fn service_url(url: Url) -> Result<Url, String> {
     match url.path() {
         "/" => Err("must be the whole address, with the path".into()),
@@ -608,39 +593,30 @@ fn credential(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn duration(
-    table: &mut Reader,
-    key: &'static str,
-    example: &str,
-    span: RangeInclusive<u64>,
-) -> Option<Duration> {
-    table.text(key, example, |text| match parse_duration(text)? {
+/// Reads a duration of so many seconds.
+fn duration(span: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |text| match parse_duration(text)? {
         time if span.contains(&time.as_secs()) => Ok(time),
         _ => Err(format!(
             "must be from {} to {}",
             in_words(*span.start()),
             in_words(*span.end())
         )),
-    })
+    }
 }
 
-fn number(
-    table: &mut Reader,
-    key: &'static str,
-    example: u32,
-    span: RangeInclusive<u32>,
-) -> Option<u32> {
-    let example = example.to_string();
-    table.value(key, &example, |value| match value {
-        Value::Number(number) if number.parse::<i128>().is_ok() => number
-            .parse()
-            .ok()
-            .filter(|number| span.contains(number))
-            .ok_or_else(|| {
-                ValueError::from(format!("must be from {} to {}", span.start(), span.end()))
-            }),
-        other => Err(other.instead_of(&format!("a whole number such as {example}"))),
-    })
+/// Reads a whole number; `expected` is what it must be.
+fn number<N: FromStr + PartialOrd + Display>(
+    expected: &str,
+    span: RangeInclusive<N>,
+) -> impl FnOnce(Value) -> Result<N, ValueError> {
+    move |value| match value {
+        Value::Number(number) if number.parse::<i128>().is_ok() => {
+            let read = number.parse().ok().filter(|number| span.contains(number));
+            read.ok_or_else(|| format!("must be from {} to {}", span.start(), span.end()).into())
+        }
+        other => Err(other.instead_of(expected)),
+    }
 }
 
 /// A limit of a duration, as a person writes it.
@@ -652,10 +628,16 @@ fn in_words(seconds: u64) -> String {
     }
 }
 
-/// A list of limits of requests; an empty one is none.
-fn limits(table: &mut Reader, key: &'static str) -> Option<Vec<Limit>> {
+/// The limits of requests of a service of TAP; an empty list is none.
+fn requests(table: &mut Reader) -> Vec<Limit> {
+    let read = |table: &mut Reader| limits(table).unwrap_or_else(|| vec![Limit::a_day(220)]);
+    table.recorded("requests", read, |limits| Some(limits.to_toml()))
+}
+
+fn limits(table: &mut Reader) -> Option<Vec<Limit>> {
+    const KEY: &str = "requests";
     const EXAMPLE: &str = "[{ period = \"1d\", at_most = 220 }]";
-    let list = table.value(key, EXAMPLE, |value| match value {
+    let list = table.read(KEY, EXAMPLE, |value| match value {
         Value::List(list) => Ok(list),
         other => Err(other.instead_of(&format!("a list such as {EXAMPLE}"))),
     })?;
@@ -663,16 +645,17 @@ fn limits(table: &mut Reader, key: &'static str) -> Option<Vec<Limit>> {
     for item in list {
         if !matches!(item.value, Value::Table(_) | Value::Unreadable) {
             let said = format!("must be a list of tables, not of {}", item.value.kind());
-            table.complain(item.place, key, EXAMPLE, said.into());
+            table.complain(item.place, KEY, EXAMPLE, said.into());
             continue;
         }
-        let Some(mut table) = table.open(key, item) else {
+        let Some(mut table) = table.open(KEY, item) else {
             continue;
         };
         table.need("period", "\"1d\"");
         table.need("at_most", "220");
-        let period = duration(&mut table, "period", "1d", 1..=30 * DAY);
-        let at_most = number(&mut table, "at_most", 220, 1..=MAX_REQUESTS);
+        let period = table.read_text("period", "1d", duration(1..=30 * DAY));
+        let at_most = number("a whole number such as 220", 1..=MAX_REQUESTS);
+        let at_most = table.read("at_most", "220", at_most);
         table.close();
         let period = period.and_then(|period| time::Duration::try_from(period).ok());
         limits.extend(
@@ -686,8 +669,12 @@ fn limits(table: &mut Reader, key: &'static str) -> Option<Vec<Limit>> {
 
 /// A list of some of the words that an API knows; nothing is the same as no list.
 fn choices(table: &mut Reader, key: &'static str, words: &'static [&'static str]) -> Vec<String> {
+    table.recorded(key, |table| chosen(table, key, words), unless_empty)
+}
+
+fn chosen(table: &mut Reader, key: &'static str, words: &'static [&'static str]) -> Vec<String> {
     let example = format!("[\"{}\"]", words.join("\", \""));
-    let Some(list) = table.value(key, &example, |value| match value {
+    let Some(list) = table.read(key, &example, |value| match value {
         Value::List(list) => Ok(list),
         Value::Text(text) if words.contains(&&*text) => Err(ValueError::but(
             "must be a list, not a string",

@@ -6,6 +6,7 @@
 
 pub mod keys;
 mod reader;
+mod record;
 mod rules;
 pub mod toml;
 mod url;
@@ -20,11 +21,12 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+pub use record::{Record, RecordEntry, quoted};
 pub use url::Url;
 
 use crate::error::Exit;
 use crate::quota::Limit;
-use crate::service::{Kind, Service};
+use crate::service::Service;
 use crate::transform::Rule;
 
 /// One thing that is wrong: where it stands, what it is, what to do about it.
@@ -70,20 +72,20 @@ pub struct Config {
     pub pseudonym_key: Option<SecretRef>,
     /// Where the figures of each run are left for Prometheus.
     pub metrics: Option<MetricsConfig>,
-    /// Where each key stands.
-    pub keys: Keys,
-    /// The tables `[services.NAME]`, by name; a service without one has the defaults.
+    /// Each key with the value that takes effect, and where it stands.
+    pub record: Record,
+    /// The settings of every service, by name.
     services: BTreeMap<&'static str, Settings>,
     /// Set where a secret is taken from the text, so that no later kind of secret is forgotten.
     secret_inside: bool,
 }
 
 impl Config {
-    /// The settings of a service: its table's, or the defaults.
+    /// The settings of a service: what its table says, and the defaults.
     #[must_use]
     pub fn settings(&self, service: &Service) -> Settings {
-        let own = self.services.get(service.name).cloned();
-        own.unwrap_or_else(|| Settings::of(service.kind))
+        // there are some for every row of the table of services
+        self.services.get(service.name).cloned().unwrap_or_default()
     }
 
     /// Every secret, with the name of its key.
@@ -116,8 +118,8 @@ pub struct DevoConfig {
     pub chain: Option<PathBuf>,
     /// Client certificate and its key.
     pub identity: Option<ClientIdentity>,
-    /// The name to verify, where it is not the address's.
-    pub server_name: Option<String>,
+    /// The name to verify.
+    pub server_name: String,
     /// The host in each record; absent: this machine's name.
     pub hostname: Option<String>,
     /// Whether `@devo_pulling_id` is appended to each event.
@@ -198,14 +200,25 @@ pub struct PodConfig {
 }
 
 /// How a PoD service is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// The live stream, and hour by hour the archive.
+    #[default]
     Complete,
     /// The live stream alone.
     Live,
     /// The archive alone.
     Archive,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Complete => "complete",
+            Mode::Live => "live",
+            Mode::Archive => "archive",
+        })
+    }
 }
 
 /// `[http]`: how connections are made, the one to the receiver included.
@@ -219,16 +232,6 @@ pub struct HttpConfig {
     pub timeout: Duration,
 }
 
-impl Default for HttpConfig {
-    fn default() -> Self {
-        HttpConfig {
-            proxy: None,
-            ca: None,
-            timeout: Duration::from_secs(60),
-        }
-    }
-}
-
 /// `[metrics]`: figures for Prometheus.
 #[derive(Debug, Clone)]
 pub struct MetricsConfig {
@@ -236,41 +239,13 @@ pub struct MetricsConfig {
     pub textfile_dir: PathBuf,
 }
 
-/// The keys that were looked for, by table and name as in `services.tap-clicks-blocked.tag`, and
-/// where they stand; those of a table that is not there were not looked for.
+/// `[services.NAME]`; a key that the service does not have is zero or empty.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(BTreeMap<String, Option<(usize, usize)>>);
-
-impl Keys {
-    fn insert(&mut self, table: &str, key: &str, place: Option<toml::LineCol>) {
-        // those in a list of tables are in brackets
-        let name = match table.trim_matches(['[', ']']) {
-            "" => key.to_owned(),
-            table => format!("{table}.{key}"),
-        };
-        let place = place.map(toml::LineCol::line_and_column);
-        self.0.insert(name, place);
-    }
-
-    /// The line and the column in which a key stands, if it does.
-    #[must_use]
-    pub fn place(&self, key: &str) -> Option<(usize, usize)> {
-        self.0.get(key).copied().flatten()
-    }
-
-    /// All of them.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-}
-
-/// `[services.NAME]`.
-#[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the first run starts.
     pub start_time: Option<OffsetDateTime>,
-    /// The Devo tag; absent: the service's own.
-    pub tag: Option<String>,
+    /// The Devo tag.
+    pub tag: String,
     /// Asked instead of the built-in address.
     pub url: Option<Url>,
     /// How much each run reads again for events that became visible late.
@@ -300,49 +275,6 @@ pub struct Settings {
     pub max_frame_bytes: usize,
     /// PoD: the run ends when the live stream was silent for this long.
     pub idle_exit: Option<Duration>,
-}
-
-impl Settings {
-    /// The defaults for a kind of service.
-    #[must_use]
-    pub fn of(kind: Kind) -> Settings {
-        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-        let usual = Settings {
-            start_time: None,
-            tag: None,
-            url: None,
-            look_back: minutes(45),
-            recheck_after: minutes(12 * 60),
-            window_offset: Duration::ZERO,
-            max_duration: minutes(10),
-            requests: Vec::new(),
-            max_threats_per_run: 500,
-            threat_type: Vec::new(),
-            threat_status: Vec::new(),
-            rules: Vec::new(),
-            mode: Mode::Complete,
-            archive_lag: minutes(45),
-            max_frame_bytes: 64 * 1024 * 1024,
-            idle_exit: None,
-        };
-        match kind {
-            Kind::Tap { .. } | Kind::Threats => Settings {
-                requests: vec![Limit::a_day(220)],
-                ..usual
-            },
-            Kind::Isolation { .. } => Settings {
-                look_back: minutes(60),
-                window_offset: minutes(30),
-                ..usual
-            },
-            Kind::Pod { .. } => Settings {
-                look_back: Duration::ZERO,
-                recheck_after: Duration::ZERO,
-                max_duration: minutes(50),
-                ..usual
-            },
-        }
-    }
 }
 
 /// Where a secret is to be had.

@@ -5,8 +5,9 @@
 
 use std::mem;
 
+use super::ConfigError;
+use super::record::{Record, ToToml};
 use super::toml::{Item, LineCol, Table, TableEntry, Value};
-use super::{ConfigError, Keys};
 
 /// A table that is read key by key; what nobody asked for is unknown at the end.
 pub(super) struct Reader<'a> {
@@ -18,7 +19,7 @@ pub(super) struct Reader<'a> {
     /// Whether names that are not ours are kept out of what is said.
     quiet: bool,
     faults: &'a mut Vec<ConfigError>,
-    keys: &'a mut Keys,
+    record: &'a mut Record,
 }
 
 impl<'a> Reader<'a> {
@@ -27,7 +28,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         table: Table,
         faults: &'a mut Vec<ConfigError>,
-        keys: &'a mut Keys,
+        record: &'a mut Record,
     ) -> Reader<'a> {
         let quiet = !faults.is_empty();
         Reader {
@@ -37,7 +38,7 @@ impl<'a> Reader<'a> {
             aliases: &[],
             quiet,
             faults,
-            keys,
+            record,
         }
     }
 
@@ -54,15 +55,9 @@ impl<'a> Reader<'a> {
     /// Takes a key and what it is set to, if it is there.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Item> {
         self.known.push(key);
-        let at = self
-            .table
-            .entries
-            .iter()
-            .position(|entry| entry.name == key);
-        let entry = at.map(|at| self.table.entries.remove(at));
-        let place = entry.as_ref().map(|entry| entry.place);
-        self.keys.insert(&self.path, key, place);
-        entry.map(|entry| entry.item)
+        let mut entries = self.table.entries.iter();
+        let at = entries.position(|entry| entry.name == key)?;
+        Some(self.table.entries.remove(at).item)
     }
 
     /// Whether a key that was not taken yet is there.
@@ -75,18 +70,70 @@ impl<'a> Reader<'a> {
         self.table.entries.is_empty()
     }
 
-    /// Says where a key of ours stands that was taken with all the others.
-    pub(super) fn found(&mut self, key: &str, place: LineCol) {
-        self.keys.insert(&self.path, key, Some(place));
-    }
-
     /// Takes every key that is left.
     pub(super) fn rest(&mut self) -> Vec<TableEntry> {
         mem::take(&mut self.table.entries)
     }
 
+    /// Takes a key and records what takes effect: what `read` makes of it.
+    pub(super) fn recorded<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Self) -> T,
+        written: impl FnOnce(&T) -> Option<String>,
+    ) -> T {
+        let place = self.place(key);
+        let value = read(self);
+        self.record.add(&self.path, key, written(&value), place);
+        value
+    }
+
+    /// Takes a key with a text that is not blank, and records it; `example` is such a text.
+    pub(super) fn text<T: ToToml, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let read = |table: &mut Self| table.read_text(key, example, parse);
+        self.recorded(key, read, |value| value.as_ref().map(ToToml::to_toml))
+    }
+
+    /// Takes a key with a text and records it, or its default.
+    pub(super) fn text_or<T: ToToml, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> T {
+        let quoted = default.to_toml();
+        self.value_or(key, default, |value| as_text(value, &quoted, parse))
+    }
+
+    /// Takes a key with a value of any type and records it, or its default.
+    pub(super) fn value_or<T: ToToml, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl FnOnce(Value) -> Result<T, E>,
+    ) -> T {
+        let example = default.to_toml();
+        let read = |table: &mut Self| table.read(key, &example, parse).unwrap_or(default);
+        self.recorded(key, read, |value| Some(value.to_toml()))
+    }
+
+    /// Takes a key with a list of tables, as headers in double brackets make one, and records it;
+    /// each is closed by `read`.
+    pub(super) fn tables<T: ToToml>(
+        &mut self,
+        key: &'static str,
+        read: impl FnMut(Reader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        self.recorded(key, |table| table.read_tables(key, read), unless_empty)
+    }
+
     /// Takes a key with a value of any type; `example` is how a value is written.
-    pub(super) fn value<T, E: Into<ValueError>>(
+    pub(super) fn read<T, E: Into<ValueError>>(
         &mut self,
         key: &'static str,
         example: &str,
@@ -94,6 +141,17 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let item = self.take(key)?;
         self.judge(key, example, item, parse)
+    }
+
+    /// Takes a key with a text that is not blank; `example` is such a text, without quotes.
+    pub(super) fn read_text<T, E: Into<ValueError>>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let quoted = format!("{example:?}");
+        self.read(key, &quoted, |value| as_text(value, &quoted, parse))
     }
 
     /// Reads what was taken for a key.
@@ -123,33 +181,6 @@ impl<'a> Reader<'a> {
         self.fault(place, format!("{key} {said}"), hint);
     }
 
-    /// Takes a key with a text that is not blank; `example` is such a text, without quotes.
-    pub(super) fn text<T, E: Into<ValueError>>(
-        &mut self,
-        key: &'static str,
-        example: &str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        let quoted = format!("{example:?}");
-        self.value(key, &quoted, |value| match value {
-            Value::Text(text) if text.trim().is_empty() => Err("must not be empty".into()),
-            Value::Text(text) => parse(&text).map_err(Into::into),
-            other => Err(other.instead_of(&format!("a string such as {quoted}"))),
-        })
-    }
-
-    /// Takes a key that is `true` or `false`.
-    pub(super) fn boolean(&mut self, key: &'static str, usual: bool) -> bool {
-        let value = self.value(key, &usual.to_string(), |value| match value {
-            Value::Boolean(value) => Ok(value),
-            other => Err(ValueError::but(
-                format!("must be true or false, not {}", other.kind()),
-                format!("write {key} = true or {key} = false, without quotes"),
-            )),
-        });
-        value.unwrap_or(usual)
-    }
-
     /// Says that a key is missing, before it is taken; `example` is how a value is written.
     pub(super) fn need(&mut self, key: &str, example: &str) {
         if self.table.whole && !self.has(key) {
@@ -171,38 +202,58 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes a table; it is closed by its reader.
+    /// Takes a table and records where it stands; it is closed by its reader.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Reader<'_>> {
+        let place = self.place(key);
         let item = self.take(key)?;
+        let path = self.path_of(key);
+        self.record.add(&path, "", None, place);
         self.open(key, item)
+    }
+
+    /// Takes a table as [`table`](Self::table) does, or an empty one: its keys have defaults.
+    pub(super) fn table_or_empty(&mut self, key: &'static str) -> Reader<'_> {
+        let path = self.path_of(key);
+        let place = self.place(key);
+        self.record.add(&path, "", None, place);
+        let item = self.take(key);
+        let table = item.and_then(|item| self.open_table(key, item));
+        self.inner(
+            path,
+            table.unwrap_or_else(|| Table::empty(self.table.place)),
+        )
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        match self.path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        }
     }
 
     /// Reads on in what should be a table of this one.
     pub(super) fn open(&mut self, name: &str, item: Item) -> Option<Reader<'_>> {
-        let path = if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        };
+        let table = self.open_table(name, item)?;
+        Some(self.inner(self.path_of(name), table))
+    }
+
+    fn open_table(&mut self, name: &str, item: Item) -> Option<Table> {
         match item.value {
-            Value::Table(table) => Some(self.inner(path, table)),
+            Value::Table(table) => Some(table),
             Value::Unreadable => None,
             other => {
+                let said = format!("{name} must be a table, not {}", other.kind());
+                let path = self.path_of(name);
                 let hint = format!(
                     "write [{path}] on a line of its own, in single brackets, and its keys below"
                 );
-                self.fault(
-                    item.place,
-                    format!("{name} must be a table, not {}", other.kind()),
-                    hint,
-                );
+                self.fault(item.place, said, hint);
                 None
             }
         }
     }
 
-    /// Takes a list of tables, as headers in double brackets make one; each is closed by `read`.
-    pub(super) fn tables<T>(
+    fn read_tables<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(Reader<'_>) -> Option<T>,
@@ -245,7 +296,7 @@ impl<'a> Reader<'a> {
             aliases: &[],
             quiet: self.quiet,
             faults: self.faults,
-            keys: self.keys,
+            record: self.record,
         }
     }
 
@@ -318,6 +369,34 @@ impl<'a> Reader<'a> {
             None => format!("known here: {}", self.known.join(", ")),
         }
     }
+}
+
+fn as_text<T, E: Into<ValueError>>(
+    value: Value,
+    example: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, ValueError> {
+    match value {
+        Value::Text(text) if text.trim().is_empty() => Err("must not be empty".into()),
+        Value::Text(text) => parse(&text).map_err(Into::into),
+        other => Err(other.instead_of(&format!("a string such as {example}"))),
+    }
+}
+
+/// Reads the value of a key that is `true` or `false`.
+pub(super) fn boolean(key: &str, value: Value) -> Result<bool, ValueError> {
+    match value {
+        Value::Boolean(value) => Ok(value),
+        other => Err(ValueError::but(
+            format!("must be true or false, not {}", other.kind()),
+            format!("write {key} = true or {key} = false, without quotes"),
+        )),
+    }
+}
+
+/// How a list is recorded for which empty is the same as not set.
+pub(super) fn unless_empty<T: ToToml>(list: &Vec<T>) -> Option<String> {
+    (!list.is_empty()).then(|| list.to_toml())
 }
 
 /// What is wrong with a value: the end of a sentence that begins with its key, and the remedy if

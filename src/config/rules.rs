@@ -1,7 +1,7 @@
 //! What the tables `obfuscate`, `keep` and `drop` of a service may hold, and the rules that come of
 //! it.
 
-use super::reader::{Reader, ValueError};
+use super::reader::{Reader, ValueError, boolean};
 use super::toml::Value;
 use crate::transform::{Action, Path, Pattern, Replacement, Rule};
 
@@ -26,8 +26,10 @@ fn obfuscation(mut table: Reader, has_key: bool) -> Option<Rule> {
     ]);
     let (path, pattern) = what(&mut table);
     let (at, beside) = (table.place("hash"), table.place("replace"));
-    let hash = table.boolean("hash", false);
-    let replace = table.value("replace", "\"***\"", |value| replacement(&value));
+    let hash = table
+        .read("hash", "false", |value| boolean("hash", value))
+        .unwrap_or(false);
+    let replace = table.read("replace", "\"***\"", |value| replacement(&value));
     if let Some(place) = beside.filter(|_| hash) {
         let said = "replace cannot stand beside hash = true".into();
         table.fault(place, said, "keep one of the two".into());
@@ -64,8 +66,8 @@ fn filter(mut table: Reader, action: Action) -> Option<Rule> {
 fn what(table: &mut Reader) -> (Option<Path>, Option<Pattern>) {
     let example = format!("{PATH:?}");
     table.need("path", &example);
-    let path = table.value("path", &example, path);
-    let pattern = table.text("pattern", PATTERN, |text| {
+    let path = table.read("path", &example, path);
+    let pattern = table.read_text("pattern", PATTERN, |text| {
         Pattern::new(text).map_err(|said| {
             let hint = "see docs.rs/regex, syntax; between single quotes a backslash is nothing special to TOML";
             ValueError::but(said, hint)

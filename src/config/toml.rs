@@ -72,6 +72,17 @@ pub(super) struct Table {
     pub(super) entries: Vec<TableEntry>,
 }
 
+impl Table {
+    /// One in which nothing is missing.
+    pub(super) fn empty(place: LineCol) -> Table {
+        Table {
+            place,
+            whole: false,
+            entries: Vec::new(),
+        }
+    }
+}
+
 /// A key and what it is set to.
 pub(super) struct TableEntry {
     pub(super) name: String,

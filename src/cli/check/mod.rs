@@ -3,7 +3,6 @@
 
 mod offline;
 mod probe;
-mod show;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,10 +10,10 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{state_dir, text};
+use super::{host_name, state_dir, text};
 use crate::cli::args::{CheckArgs, Common};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, RecordEntry, quoted};
 use crate::error::{Exit, Hint, line};
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
@@ -42,8 +41,8 @@ pub(super) fn check(
     findings.sort_by_key(|finding| finding.place.unwrap_or_default());
     let answer = CheckReport {
         file: &text.path,
-        name: config.name.clone().unwrap_or_else(super::host_name),
-        shown: args.show.then(|| show::lines(&checks)),
+        name: config.name.clone().unwrap_or_else(host_name),
+        shown: args.show.then(|| shown(&checks)),
         tried: match args.online {
             true => Some(probe::tries(&checks, common, clock)?),
             false => None,
@@ -63,7 +62,7 @@ fn services(args: &CheckArgs, config: &Config) -> Vec<&'static Service> {
     if let Some(only) = args.service {
         return vec![only];
     }
-    let is_written = |key: &str| config.keys.place(key).is_some();
+    let is_written = |key: &str| config.record.place(key).is_some();
     let has_table = |service: &Service| is_written(&format!("services.{}", service.name));
     // of a sign-in for which no service has a table, all run on the defaults
     let stands_alone = |sign_in: &str| {
@@ -75,6 +74,46 @@ fn services(args: &CheckArgs, config: &Config) -> Vec<&'static Service> {
     let all = SERVICES.iter();
     all.filter(|service| has_table(service) || stands_alone(service.kind.sign_in()))
         .collect()
+}
+
+/// What takes effect for the services that are looked at, with what this machine and the command
+/// line add to it.
+fn shown(checks: &offline::OfflineChecks) -> Vec<RecordEntry> {
+    let tables = checks.services.iter();
+    let tables: Vec<String> = tables
+        .map(|service| format!("services.{}", service.name))
+        .collect();
+    let entries = checks.config.record.keys();
+    let entries = entries
+        .filter(|entry| !entry.table.starts_with("services.") || tables.contains(&entry.table));
+    let mut entries: Vec<RecordEntry> = entries.cloned().collect();
+    for entry in &mut entries {
+        if entry.is("state_dir") {
+            entry.value = Some(quoted(checks.state_dir.display()));
+        } else if entry.is("name") || entry.is("devo.hostname") {
+            entry.value.get_or_insert_with(|| quoted(host_name()));
+        }
+    }
+    entries
+}
+
+/// As a configuration file that says the same.
+fn as_toml(entries: &[RecordEntry]) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for entry in entries {
+        if entry.table != table {
+            table = &entry.table;
+            let _ = write!(text, "\n[{table}]\n");
+        }
+        let key = entry.key;
+        let _ = match (&entry.value, entry.place) {
+            (Some(value), Some(_)) => writeln!(text, "{key} = {value}"),
+            (Some(value), None) => writeln!(text, "{key} = {value}  # default"),
+            (None, _) => writeln!(text, "# {key} is not set"),
+        };
+    }
+    text + "\n"
 }
 
 /// Something that is to be put right, or that somebody should know.
@@ -138,7 +177,7 @@ struct CheckReport<'a> {
     file: &'a Path,
     name: String,
     findings: Vec<Finding>,
-    shown: Option<Vec<show::ShownKey>>,
+    shown: Option<Vec<RecordEntry>>,
     tried: Option<Vec<probe::Try>>,
 }
 
@@ -152,7 +191,7 @@ impl CheckReport<'_> {
     }
 
     fn text(&self, is_quiet: bool) -> String {
-        let mut text = self.shown.as_deref().map(show::text).unwrap_or_default();
+        let mut text = self.shown.as_deref().map(as_toml).unwrap_or_default();
         let file = self.file.display();
         for Finding {
             place,

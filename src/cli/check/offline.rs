@@ -59,12 +59,12 @@ impl OfflineChecks<'_> {
     }
 
     fn error(&self, key: &str, error: &anyhow::Error) -> Finding {
-        Finding::error(self.config.keys.place(key), &title(key), error)
+        Finding::error(self.config.record.place(key), &title(key), error)
     }
 
     fn warning(&self, key: &str, said: &str, hint: &str) -> Finding {
         Finding {
-            place: self.config.keys.place(key),
+            place: self.config.record.place(key),
             level: Level::Warning,
             exit: Exit::Ok,
             message: format!("{}: {said}", title(key)),
@@ -95,7 +95,7 @@ impl OfflineChecks<'_> {
         }
         for service in self.services {
             let table = service.kind.sign_in();
-            if self.config.keys.place(table).is_none() {
+            if self.config.record.place(table).is_none() {
                 let said: Result<()> = Err(anyhow!("there is no table [{table}] to sign in with"));
                 let hint = format!(
                     "add [{table}]; proofpull.toml(5) says what it holds and where credentials are made"

@@ -70,7 +70,7 @@ fn services<'a>(
     let wanted = all.filter(|service| args.service.is_none_or(|only| only == *service));
     wanted.map(|service| {
         let table = format!("services.{}", service.name);
-        let is_wanted = args.service.is_some() || config.keys.place(&table).is_some();
+        let is_wanted = args.service.is_some() || config.record.place(&table).is_some();
         (service, is_wanted)
     })
 }

@@ -151,7 +151,7 @@ fn everything_that_can_be_said_is_understood() {
     let identity = devo.identity.as_ref().unwrap();
     assert_eq!(identity.cert, Path::new("/certs/domain.crt"));
     assert_eq!(identity.key, Path::new("/etc/proofpull/domain.key"));
-    assert_eq!(devo.server_name.as_deref(), Some("collector.example"));
+    assert_eq!(devo.server_name, "collector.example");
     assert_eq!(devo.hostname.as_deref(), Some("mail-1"));
     assert!(!devo.pulling_id);
     let names: Vec<_> = devo
@@ -180,15 +180,18 @@ fn everything_that_can_be_said_is_understood() {
             .map(|metrics| &*metrics.textfile_dir),
         Some(Path::new("/etc/proofpull/metrics"))
     );
-    assert_eq!(config.keys.place("tap.secret.env"), Some((17, 20)));
+    assert_eq!(config.record.place("tap.secret"), Some((17, 9)));
     assert_eq!(
-        config.keys.place("services.tap-clicks-blocked"),
+        config.record.place("services.tap-clicks-blocked"),
         Some((22, 19))
     );
-    assert_eq!(config.keys.place("services.tap-clicks-blocked.none"), None);
+    assert_eq!(
+        config.record.place("services.tap-clicks-blocked.none"),
+        None
+    );
     let settings = config.settings(service("tap-clicks-blocked"));
     assert_eq!(settings.start_time, Some(datetime!(2026-11-20 07:00 UTC)));
-    assert_eq!(settings.tag.as_deref(), Some("my.app.tap_clicks.a-b"));
+    assert_eq!(settings.tag, "my.app.tap_clicks.a-b");
     assert_eq!(
         settings.url.map(|url| url.to_string()).as_deref(),
         Some("https://gw.example/v2/siem/clicks/blocked")
@@ -738,7 +741,7 @@ fn connections_are_checked() {
         );
     }
     for (value, message) in [
-        ("60", "must be a string such as \"60s\", not a number"),
+        ("60", "must be a string such as \"1m\", not a number"),
         ("'60'", "must have a unit"),
         ("'0s'", "must be from 1s to 1h"),
         ("'61m'", "must be from 1s to 1h"),
@@ -749,7 +752,7 @@ fn connections_are_checked() {
             &format!("[http]\ntimeout = {value}"),
             "2:11",
             &format!("[http] timeout {message}"),
-            "timeout = \"60s\"",
+            "timeout = \"1m\"",
         );
     }
     check_one(
@@ -907,7 +910,7 @@ fn services_are_checked() {
         "window_offset = '30m'",
         1,
         &of("has no key window_offset"),
-        "known here: start_time, tag, max_duration, url",
+        "known here: start_time, tag, url, look_back",
     );
     check_service(
         "start_time_in_utc = 'x'",
@@ -1745,13 +1748,13 @@ fn the_example_is_accepted_with_and_without_its_comments() {
     let all = good(&with_all_keys(EXAMPLE));
     let (shown, usual) = (
         all.settings(service("tap-clicks-blocked")),
-        Settings::of(service("tap-clicks-blocked").kind),
+        good("").settings(service("tap-clicks-blocked")),
     );
     assert_eq!(
         (shown.look_back, shown.recheck_after, shown.max_duration),
         (usual.look_back, usual.recheck_after, usual.max_duration)
     );
-    assert_eq!(all.http.timeout, HttpConfig::default().timeout);
+    assert_eq!(all.http.timeout, good("").http.timeout);
     assert!(
         all.devo
             .is_some_and(|devo| devo.pulling_id && devo.fields.len() == 1)
@@ -1778,13 +1781,13 @@ fn the_example_for_isolation_is_accepted_and_shows_the_defaults() {
     let (example, _) = EXAMPLES[1];
     assert!(good(example).isolation.is_some());
     let all = good(&with_all_keys(example)).settings(service("isolation-web"));
-    let usual = Settings::of(service("isolation-web").kind);
+    let usual = good("").settings(service("isolation-web"));
     assert_eq!(
         (all.look_back, all.recheck_after, all.max_duration),
         (usual.look_back, usual.recheck_after, usual.max_duration)
     );
     assert_eq!(all.window_offset, usual.window_offset);
-    assert_eq!(all.tag.as_deref(), Some(service("isolation-web").tag));
+    assert_eq!(all.tag, service("isolation-web").tag);
 }
 
 #[test]
@@ -1802,7 +1805,7 @@ fn the_example_of_pod_is_accepted_with_and_without_its_comments() {
         (usual.mode, usual.archive_lag, usual.max_duration)
     );
     assert_eq!(shown.max_frame_bytes, usual.max_frame_bytes);
-    assert_eq!(shown.tag.as_deref(), Some(pod_message.tag));
+    assert_eq!(shown.tag, pod_message.tag);
     assert_eq!(shown.url, Some(pod.base_url.join("/v1/stream")));
     assert_eq!(usual.idle_exit, None);
     assert!(shown.idle_exit.is_some());

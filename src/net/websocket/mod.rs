@@ -354,7 +354,12 @@ mod tests {
     }
 
     fn open(url: &Url) -> WebSocket {
-        let network = Arc::new(Network::new(&HttpConfig::default(), |_| None).unwrap());
+        let http = HttpConfig {
+            proxy: None,
+            ca: None,
+            timeout: Duration::from_secs(60),
+        };
+        let network = Arc::new(Network::new(&http, |_| None).unwrap());
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"Bearer x").unwrap();
         let secret = SecretRef::File(file.path().to_owned());

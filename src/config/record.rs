@@ -1,0 +1,188 @@
+//! `Record` keeps each key of a configuration with the value that takes effect, as TOML, and its place.
+//!
+//! Pure. Secrets, the arguments of commands and patterns are masked.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+
+use super::toml::LineCol;
+use super::{Address, Mode, SecretRef, Url};
+use crate::quota::Limit;
+use crate::transform::{Action, Rule};
+use crate::window::utc;
+
+/// All keys that can be set, in the order of the manual. Those of a table that is not written stand
+/// here only where they have defaults.
+#[derive(Debug, Default)]
+pub struct Record(Vec<RecordEntry>);
+
+/// A key, or the header of a table.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecordEntry {
+    /// The whole name of its table, empty at the top.
+    pub table: String,
+    /// Its own name, empty for the header of the table.
+    pub key: &'static str,
+    /// What takes effect, as TOML writes it; absent where nothing is set and there is no default.
+    pub value: Option<String>,
+    /// Line and column, both from 1; absent where it is not written.
+    #[serde(rename = "is_default", serialize_with = "is_absent")]
+    pub place: Option<(usize, usize)>,
+}
+
+fn is_absent<S: Serializer>(
+    place: &Option<(usize, usize)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(place.is_none())
+}
+
+impl RecordEntry {
+    /// Whether it has this name, as in `services.tap-clicks-blocked.tag`.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        match (self.table.as_str(), self.key) {
+            (table, "") => name == table,
+            ("", key) => name == key,
+            (table, key) => name
+                .strip_prefix(table)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| rest == key),
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn add(
+        &mut self,
+        table: &str,
+        key: &'static str,
+        value: Option<String>,
+        place: Option<LineCol>,
+    ) {
+        self.0.push(RecordEntry {
+            table: table.to_owned(),
+            key,
+            value,
+            place: place.map(LineCol::line_and_column),
+        });
+    }
+
+    /// The line and the column in which a key or a table stands, if it does.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<(usize, usize)> {
+        self.0.iter().find(|entry| entry.is(name))?.place
+    }
+
+    /// The keys, without the headers of tables.
+    pub fn keys(&self) -> impl Iterator<Item = &RecordEntry> {
+        self.0.iter().filter(|entry| !entry.key.is_empty())
+    }
+}
+
+/// A value that can be written as TOML.
+pub(super) trait ToToml {
+    fn to_toml(&self) -> String;
+}
+
+/// Writes a text; TOML takes a string as JSON writes it.
+#[must_use]
+pub fn quoted(text: impl Display) -> String {
+    serde_json::Value::from(text.to_string()).to_string()
+}
+
+macro_rules! to_toml {
+    ($($kind:ty: $value:ident => $written:expr;)*) => {$(
+        impl ToToml for $kind {
+            fn to_toml(&self) -> String {
+                let $value = self;
+                $written
+            }
+        }
+    )*};
+}
+
+to_toml! {
+    bool: value => value.to_string();
+    u32: number => number.to_string();
+    usize: number => number.to_string();
+    String: text => quoted(text);
+    PathBuf: path => quoted(path.display());
+    // never with its user and password
+    Url: url => quoted(url);
+    Address: address => quoted(address);
+    OffsetDateTime: time => quoted(utc(*time));
+    Mode: mode => quoted(mode);
+    Duration: time => duration(time.as_secs());
+    Limit: limit => format!(
+        "{{ period = {}, at_most = {} }}",
+        duration(limit.period.whole_seconds().unsigned_abs()),
+        limit.at_most
+    );
+    Rule: value => rule(value);
+    SecretRef: reference => secret(reference);
+}
+
+impl<T: ToToml> ToToml for Vec<T> {
+    fn to_toml(&self) -> String {
+        let items: Vec<String> = self.iter().map(ToToml::to_toml).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
+/// Strings by name, in their order.
+pub(super) fn inline_table(fields: &[(String, String)]) -> Option<String> {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)));
+    let fields: Vec<String> = fields.collect();
+    (!fields.is_empty()).then(|| format!("{{ {} }}", fields.join(", ")))
+}
+
+fn duration(seconds: u64) -> String {
+    let units = [
+        (seconds / 86_400, 'd'),
+        (seconds / 3600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+    let units = units.iter().filter(|(number, _)| *number > 0);
+    let written: String = units
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    quoted(if written.is_empty() { "0s" } else { &written })
+}
+
+/// A pattern may be what is to be hidden.
+fn rule(rule: &Rule) -> String {
+    let action = match &rule.action {
+        Action::Hash => ", hash = true".to_owned(),
+        Action::Replace(with) => format!(", replace = {with}"),
+        Action::Keep | Action::Drop | Action::Mask => String::new(),
+    };
+    let pattern = rule.pattern.as_ref().map(|_| ", pattern = \"(hidden)\"");
+    let path = quoted(&rule.path);
+    format!("{{ path = {path}{action}{} }}", pattern.unwrap_or_default())
+}
+
+fn secret(reference: &SecretRef) -> String {
+    match reference {
+        SecretRef::File(path) => format!("{{ file = {} }}", quoted(path.display())),
+        SecretRef::Env(name) => format!("{{ env = {} }}", quoted(name)),
+        SecretRef::Credential(name) => format!("{{ credential = {} }}", quoted(name)),
+        // its arguments may hold a secret
+        SecretRef::Command(command) => {
+            let more = match command.arguments() {
+                [] => "",
+                _ => ", \"***\"",
+            };
+            let program = quoted(command.program().display());
+            format!("{{ command = [{program}{more}] }}")
+        }
+        SecretRef::Plain(_) => quoted("***"),
+    }
+}
