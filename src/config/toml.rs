@@ -266,13 +266,17 @@ enum Effect {
 
 /// How an error of the crate `toml` is told: if its message begins so, then in these words.
 struct Saying {
-    begins: &'static str,
+    begins: &'static [&'static str],
     effect: Effect,
     message: &'static str,
     hint: &'static str,
 }
 
-const fn broken(begins: &'static str, message: &'static str, hint: &'static str) -> Saying {
+const fn broken(
+    begins: &'static [&'static str],
+    message: &'static str,
+    hint: &'static str,
+) -> Saying {
     Saying {
         begins,
         effect: Effect::Breaks,
@@ -282,134 +286,104 @@ const fn broken(begins: &'static str, message: &'static str, hint: &'static str)
 }
 
 const NO_VALUE: Saying = broken(
-    "",
+    &["missing value"],
     "this key has no value",
     "write KEY = VALUE on one line, or take the key out",
 );
 
+/// The first that fits is taken; for what is not here there is [`OTHERWISE`].
 static SAYINGS: &[Saying] = &[
     Saying {
-        begins: "duplicate key",
+        begins: &["duplicate key"],
         effect: Effect::None,
         message: "this key or table stands here a second time",
         hint: "keep one of the two",
     },
     Saying {
-        begins: "key with no value",
+        begins: &["key with no value", "missing value for key"],
         effect: Effect::Ends,
         ..NO_VALUE
     },
-    Saying {
-        begins: "missing value for key",
-        effect: Effect::Ends,
-        ..NO_VALUE
-    },
-    Saying {
-        begins: "missing value",
-        ..NO_VALUE
-    },
+    NO_VALUE,
     broken(
-        "string values must be quoted",
+        &["string values must be quoted"],
         "text must stand in quotes",
         "write it as KEY = \"TEXT\"",
     ),
     broken(
-        "missing opening quote",
+        &["missing opening quote"],
         "text must stand in quotes",
         "put a quote before it as well",
     ),
-    broken("invalid date", NO_TIME, QUOTE_IT),
-    broken("invalid time", NO_TIME, QUOTE_IT),
-    broken("invalid offset", NO_TIME, QUOTE_IT),
-    broken("invalid basic string", NO_STRING, CLOSE_IT),
-    broken("invalid literal string", NO_STRING, CLOSE_IT),
-    broken("invalid multi-line", NO_STRING, CLOSE_IT),
-    broken("missing escaped value", NO_ESCAPE, SINGLE_QUOTES),
-    broken("too few unicode value digits", NO_ESCAPE, SINGLE_QUOTES),
     broken(
-        "unexpected key or value",
-        "there is more on this line than a key and its value",
-        NEW_LINE,
+        &["invalid date", "invalid time", "invalid offset"],
+        "this is no time as TOML writes it",
+        "write it as KEY = \"2026-11-20T00:00:00Z\"",
     ),
     broken(
-        "unexpected content",
-        "there is more on this line than a key and its value",
-        NEW_LINE,
+        &[
+            "invalid basic string",
+            "invalid literal string",
+            "invalid multi-line",
+        ],
+        "a string is not closed, or has a character that it must not have",
+        "end it with the quote that it began with, on the same line",
     ),
     broken(
-        "unclosed array",
+        &["missing escaped value", "too few unicode value digits"],
+        "a backslash begins nothing that TOML knows",
+        "put the text in single quotes, in which a backslash is nothing special",
+    ),
+    broken(
+        &["unexpected key or value", "unexpected content"],
+        "there is more on this line than a key and its value",
+        "put the next key on a line of its own; a quote inside a string needs a backslash before it",
+    ),
+    broken(
+        &["unclosed array"],
         "a list or a header is not closed",
         "end it with ], or ]] if it began with [[",
     ),
     broken(
-        "missing comma between array",
-        "there is no comma in a list, or no ] at its end",
+        &["missing comma between array", "extra comma in array"],
+        "there is a comma too many or too few in a list, or no ] at its end",
         "write [\"A\", \"B\"]",
     ),
     broken(
-        "extra comma in array",
-        "there is a comma too many in a list",
-        "write [\"A\", \"B\"]",
-    ),
-    broken(
-        "unclosed table",
+        &["unclosed table"],
         "a table header is not closed",
         "end it with ]",
     ),
-    broken("unclosed inline table", NO_INLINE_TABLE, INLINE_TABLE),
     broken(
-        "missing comma between key-value",
-        NO_INLINE_TABLE,
-        INLINE_TABLE,
+        &[
+            "unclosed inline table",
+            "missing comma between key-value",
+            "missing assignment",
+            "extra comma in inline",
+        ],
+        "this is no table as it is written on one line",
+        "write { KEY = VALUE, KEY = VALUE }",
     ),
-    broken("missing assignment", NO_INLINE_TABLE, INLINE_TABLE),
-    broken("extra comma in inline", NO_INLINE_TABLE, INLINE_TABLE),
     broken(
-        "unquoted keys cannot be empty",
+        &["unquoted keys cannot be empty"],
         "there is no key",
         "write KEY = VALUE",
     ),
     broken(
-        "invalid unquoted key",
+        &["invalid unquoted key"],
         "a key has other characters than letters, digits, - and _",
         "put the key in quotes",
     ),
     broken(
-        "carriage return",
-        "there is a carriage return inside a line",
-        "end lines with LF, or with CR and LF",
-    ),
-    broken(
-        "cannot extend value",
+        &["cannot extend value"],
         "a key with dots goes into something that is no table",
         "put it into a table",
     ),
-    broken(
-        "cannot recurse",
-        "lists or tables are nested too deeply",
-        "no key needs more than three levels",
-    ),
-    broken(
-        "recursion limit",
-        "lists or tables are nested too deeply",
-        "no key needs more than three levels",
-    ),
 ];
-const NO_TIME: &str = "this is no time as TOML writes it";
-const QUOTE_IT: &str = "write it as KEY = \"2026-11-20T00:00:00Z\"";
-const NO_STRING: &str = "a string is not closed, or has a character that it must not have";
-const CLOSE_IT: &str = "end it with the quote that it began with, on the same line";
-const NO_ESCAPE: &str = "a backslash begins nothing that TOML knows";
-const SINGLE_QUOTES: &str =
-    "put the text in single quotes, in which a backslash is nothing special";
-const NEW_LINE: &str =
-    "put the next key on a line of its own; a quote inside a string needs a backslash before it";
-const NO_INLINE_TABLE: &str = "this is no table as it is written on one line";
-const INLINE_TABLE: &str = "write { KEY = VALUE, KEY = VALUE }";
 
-/// The end of the table: what it does not list.
+/// What the table does not list.
 static OTHERWISE: Saying = broken(
-    "",
+    &[],
     "this is not TOML",
     "often a quote, a bracket or a = is missing here or on the line before; see toml.io",
 );
@@ -417,11 +391,10 @@ static OTHERWISE: Saying = broken(
 /// An error of the crate, its message exchanged for one that quotes nothing.
 fn located(error: &::toml::de::Error) -> (usize, &'static Saying) {
     let span = error.span().unwrap_or_default();
-    let said = SAYINGS
-        .iter()
-        .find(|saying| error.message().starts_with(saying.begins))
-        .unwrap_or(&OTHERWISE);
-    match error.message().starts_with("string values must be quoted") && span.is_empty() {
+    let message = error.message();
+    let fits = |saying: &&Saying| saying.begins.iter().any(|begin| message.starts_with(begin));
+    let said = SAYINGS.iter().find(fits).unwrap_or(&OTHERWISE);
+    match message.starts_with("string values must be quoted") && span.is_empty() {
         true => (span.start, &NO_VALUE),
         false => (span.start, said),
     }
