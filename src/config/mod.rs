@@ -265,7 +265,7 @@ pub struct Settings {
     pub threat_type: Vec<String>,
     /// TAP: `threatStatus` values, as the API takes them.
     pub threat_status: Vec<String>,
-    /// What may leave the house, and as what.
+    /// The rules that redact and filter events.
     pub rules: Vec<Rule>,
     /// PoD: what is read.
     pub mode: Mode,

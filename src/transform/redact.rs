@@ -34,7 +34,7 @@ impl JsonKind {
 }
 
 /// How much of a value a rule hides.
-enum Part {
+enum Coverage {
     Nothing,
     Some(Vec<Range<usize>>),
     All,
@@ -87,9 +87,11 @@ impl Redactor<'_> {
         let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
         for number in matches.iter().map(|matches| matches.rule) {
             match self.part(&self.rules[number], value, text.as_ref()) {
-                Part::Nothing => continue,
-                Part::Some(ranges) => parts.extend(ranges.into_iter().map(|range| (range, number))),
-                Part::All => whole = whole.or(Some(number)),
+                Coverage::Nothing => continue,
+                Coverage::Some(ranges) => {
+                    parts.extend(ranges.into_iter().map(|range| (range, number)))
+                }
+                Coverage::All => whole = whole.or(Some(number)),
             }
             hides(number);
         }
@@ -102,23 +104,23 @@ impl Redactor<'_> {
     }
 
     /// What a rule hides of a value.
-    fn part(self, rule: &Rule, value: &str, text: Option<&JsonText<'_>>) -> Part {
+    fn part(self, rule: &Rule, value: &str, text: Option<&JsonText<'_>>) -> Coverage {
         let Some(pattern) = &rule.pattern else {
-            return Part::All;
+            return Coverage::All;
         };
         match text {
             Some(text) => {
                 let ranges: Vec<_> = pattern.matches(&text.meaning).collect();
                 match ranges.is_empty() {
-                    true => Part::Nothing,
-                    false => Part::Some(ranges),
+                    true => Coverage::Nothing,
+                    false => Coverage::Some(ranges),
                 }
             }
             None => match JsonKind::of(value) {
-                JsonKind::Null => Part::Nothing,
+                JsonKind::Null => Coverage::Nothing,
                 // in part it would be another value, or none at all
-                JsonKind::Number | JsonKind::Boolean if !pattern.is_in(value) => Part::Nothing,
-                _ => Part::All,
+                JsonKind::Number | JsonKind::Boolean if !pattern.is_in(value) => Coverage::Nothing,
+                _ => Coverage::All,
             },
         }
     }
