@@ -12,7 +12,7 @@
 //! A module uses lower layers, and its own layer only where the list has the other one before it.
 //!
 //! ```text
-//! 0  error  clock  shutdown  service  window  quota  recheck  pipeline::batch  digest  json_stream  transform  config
+//! 0  error  clock  shutdown  service  window  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
 //! 1  files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus
 //! 3  source
@@ -42,7 +42,6 @@ pub mod net;
 pub mod output;
 pub mod pipeline;
 pub mod quota;
-pub mod recheck;
 pub mod secret;
 pub mod service;
 pub mod shutdown;

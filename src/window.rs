@@ -3,6 +3,7 @@
 //! Pure: given the position and the time, it answers the same for ever. Knows nothing of HTTP,
 //! files or any service.
 
+use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 /// What a service accepts.
@@ -21,11 +22,14 @@ pub struct WindowLimits {
 }
 
 /// A time to ask for: from its start up to, not including, its end; whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Its start.
+    #[serde(with = "time::serde::rfc3339")]
     pub from: OffsetDateTime,
     /// Its end.
+    #[serde(with = "time::serde::rfc3339")]
     pub to: OffsetDateTime,
 }
 

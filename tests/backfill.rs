@@ -96,7 +96,7 @@ fn a_range_is_told_by_instants_dates_and_ages_and_leaves_the_timer_alone() {
         assert_eq!(state_files(&env, SERVICE), timer);
     }
     let state = env.state(&format!("{SERVICE}.backfill"));
-    assert_eq!(state["position"]["until"], state["range"]["to"]);
+    assert_eq!(state["checkpoint"]["until"], state["range"]["to"]);
 
     // the timer's run knows nothing of it
     let run = env.run(SERVICE, &[]);
@@ -317,7 +317,7 @@ fn what_a_backfill_had_left_when_it_was_no_longer_kept_is_a_gap() {
     assert_eq!(env.tap.requests().len(), 0);
     let state = env.state(&format!("{SERVICE}.backfill"));
     let until = from + Duration::hours(2);
-    assert_eq!(state["position"]["until"], utc(to));
+    assert_eq!(state["checkpoint"]["until"], utc(to));
     assert_eq!(state["gaps"].as_array().unwrap().len(), 1);
     assert_eq!(state["gaps"][0]["from"], utc(until));
     assert_eq!(state["gaps"][0]["to"], utc(to));

@@ -93,7 +93,7 @@ impl Hours {
 
     pub(crate) fn open_hours(&self) -> Vec<(String, String)> {
         let state = self.env.state(SERVICE);
-        let open = state["stream"]["open_hours"]
+        let open = state["checkpoint"]["open_hours"]
             .as_array()
             .cloned()
             .unwrap_or_default();
@@ -670,7 +670,7 @@ fn in_live_mode_an_hour_without_a_good_end_and_a_run_that_died_are_gaps() {
     hours.env.stream_table = "mode = \"live\"\n".into();
     let run = hours.start(NOW + Duration::minutes(155), &[]);
     wait_until(|| hours.env.pod.is_held(STREAM), "the live stream");
-    let opened = || hours.env.state(SERVICE)["stream"]["live"]["open"] == true;
+    let opened = || hours.env.state(SERVICE)["checkpoint"]["live"]["open"] == true;
     wait_until(opened, "the state");
     drop(run);
     hours.env.stream_table += "idle_exit = \"1s\"\n";

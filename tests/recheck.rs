@@ -72,7 +72,10 @@ fn an_event_that_becomes_visible_nine_hours_late_arrives_once_by_the_recheck() {
     assert_eq!(requests, 2 * runs - 2 + 4);
     let state = env.state(SERVICE);
     assert_eq!(state["late"]["late_by_recheck"], 2);
-    assert_eq!(state["recheck"]["until"], utc(start + HOUR * 4));
+    assert_eq!(
+        state["checkpoint"]["recheck"]["until"],
+        utc(start + HOUR * 4)
+    );
 }
 
 #[test]
@@ -120,12 +123,12 @@ fn a_recheck_in_no_time_is_none() {
         requests += run.count("requests");
     }
     assert_eq!(requests, 15);
-    assert!(env.state(SERVICE)["recheck"].is_null());
+    assert!(env.state(SERVICE)["checkpoint"]["recheck"].is_null());
 
     // taken up later, it begins there, since what was before is known no longer
     env.service_table = env.service_table.replace("recheck_after = \"0s\"\n", "");
     run_at(&env, start + HOUR * 16).assert_status(0);
-    let until = &env.state(SERVICE)["recheck"]["until"];
+    let until = &env.state(SERVICE)["checkpoint"]["recheck"]["until"];
     assert_eq!(*until, utc(start + HOUR * 15 - Duration::MINUTE));
 }
 
@@ -148,13 +151,14 @@ fn a_recheck_that_says_it_is_where_it_cannot_be_is_put_right() {
         ),
     ] {
         let mut state = env.state(SERVICE);
-        state["recheck"]["until"] = until.into();
+        state["checkpoint"]["recheck"]["until"] = until.into();
         if let Some([from, to]) = spared {
-            state["recheck"]["already_covered"] = serde_json::json!({ "from": from, "to": to });
+            state["checkpoint"]["recheck"]["already_covered"] =
+                serde_json::json!({ "from": from, "to": to });
         }
         std::fs::write(&path, state.to_string()).unwrap();
         env.run(SERVICE, &[]).assert_status(0);
-        let look = &env.state(SERVICE)["recheck"];
+        let look = &env.state(SERVICE)["checkpoint"]["recheck"];
         let until = look["until"].as_str().unwrap();
         assert!(
             (utc(ago(6 * 60)).as_str()..=utc(ago(0)).as_str()).contains(&until),

@@ -69,7 +69,18 @@ fn a_state_that_cannot_be_understood_is_refused() {
     check_refused("json", "no version", |_, _| b"{}".into());
     check_refused("json", "newer", |_, bytes| {
         let text = String::from_utf8(bytes).unwrap();
-        text.replace("\"version\": 1", "\"version\": 99").into()
+        text.replace("\"version\": 2", "\"version\": 99").into()
+    });
+    check_refused("json", "older", |_, bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replace("\"version\": 2", "\"version\": 1").into()
+    });
+    check_refused("json", "a checkpoint of another kind", |_, bytes| {
+        let mut state: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let until = state["checkpoint"]["until"].clone();
+        state["checkpoint"] =
+            serde_json::json!({"kind": "stream", "until": until, "open_hours": []});
+        state.to_string().into()
     });
     check_refused("json", "something more", |_, bytes| {
         let text = String::from_utf8(bytes).unwrap();
@@ -88,9 +99,12 @@ fn the_refusal_of_a_state_says_the_way_out() {
     fs::write(file(&env, "json"), "{").unwrap();
     let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["damaged"], "start_time");
-    fs::write(file(&env, "json"), "{\"version\": 2}").unwrap();
+    fs::write(file(&env, "json"), "{\"version\": 3}").unwrap();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(65, &["version 2"], "newer program");
+    run.assert_error(65, &["version 3"], "newer program");
+    fs::write(file(&env, "json"), "{\"version\": 1}").unwrap();
+    let run = env.run(SERVICE, &[]);
+    run.assert_error(65, &["version 1"], "start_time");
     // and the way out leads out
     for extension in ["json", "seen"] {
         fs::rename(
@@ -124,7 +138,7 @@ fn what_a_killed_run_left_behind_does_no_harm() {
     let mut seen = fs::read(file(&env, "seen")).unwrap();
     seen.extend_from_slice(b"a record that was torn, and more than one of them");
     fs::write(file(&env, "seen"), seen).unwrap();
-    fs::write(file(&env, "json.new"), "{\"version\": 1, \"serv").unwrap();
+    fs::write(file(&env, "json.new"), "{\"version\": 2, \"serv").unwrap();
     fs::write(file(&env, "seen.next"), "torn").unwrap();
     fs::write(
         file(&env, "lock"),

@@ -215,7 +215,7 @@ impl TestEnv {
 
     /// Up to where a service is complete, as its state says.
     pub(crate) fn position(&self, name: &str) -> String {
-        self.state(name)["position"]["until"]
+        self.state(name)["checkpoint"]["until"]
             .as_str()
             .unwrap()
             .to_owned()

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 6] = [
         "service",
         "window",
         "quota",
-        "recheck",
+        "pipeline::checkpoint",
         "pipeline::batch",
         "digest",
         "json_stream",

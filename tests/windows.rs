@@ -144,7 +144,7 @@ fn check_burst(fault: &Fault, seconds: i64, works: i64, words: &[&str]) -> usize
         said += &run.stderr;
         runs += 1;
         // each run goes on with windows that are narrower still, or has passed the place
-        let narrow = &env.state(SERVICE)["position"]["narrow"]["seconds"];
+        let narrow = &env.state(SERVICE)["checkpoint"]["narrow"]["seconds"];
         let seconds = narrow.as_i64().unwrap_or(3600);
         assert!(seconds <= shortest || position(&env) > from, "{said}");
         shortest = shortest.min(seconds);
@@ -156,7 +156,7 @@ fn check_burst(fault: &Fault, seconds: i64, works: i64, words: &[&str]) -> usize
     let requests = env.tap.requests();
     let whole = |(start, end): (OffsetDateTime, OffsetDateTime)| end - start == HOUR;
     assert!(requests.iter().any(|request| whole(window(request))));
-    assert!(env.state(SERVICE)["position"]["narrow"].is_null());
+    assert!(env.state(SERVICE)["checkpoint"]["narrow"].is_null());
     runs
 }
 

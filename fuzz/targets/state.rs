@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use proofpull::error::{Exit, Hint};
+use proofpull::pipeline::checkpoint::Checkpoint;
 use proofpull::state::{Retention, StartPoint, State};
 use tempfile::TempDir;
 use time::Duration;
@@ -30,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     let start = StartPoint {
         configured: None,
         range: None,
-        from: now - Duration::hours(24),
+        checkpoint: Checkpoint::windows_at(now - Duration::hours(24)),
     };
     let reach = Retention {
         look_back: Duration::hours(1),
@@ -48,8 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
             state.prove().unwrap();
             state.finish().unwrap();
             let (again, _) = open().unwrap();
-            assert_eq!(again.position(), state.position());
-            assert_eq!(again.recheck(), state.recheck());
+            assert_eq!(again.checkpoint(), state.checkpoint());
             assert_eq!(again.receiver(), state.receiver());
         }
     }

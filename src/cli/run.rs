@@ -27,7 +27,7 @@ use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
-use crate::source::{self, OpenContext, Source, plan};
+use crate::source::{self, OpenContext, Source, Start, plan};
 use crate::state::ledger::LedgerFile;
 use crate::state::{Range, Retention, StartPoint, State, StateOrigin, StateSummary, Unreported};
 use crate::transform::{Action, Rule, Transform};
@@ -95,7 +95,7 @@ fn pull(
         let (sink, transform) = job.devo(&state, transform)?;
         (Box::new(sink), transform)
     };
-    let from = state.position().until;
+    let from = state.checkpoint().until();
     let to = state.range().map_or_else(|| clock.now(), |range| range.to);
     let progress = report.progress(args.service.name, from, to);
     let mut cycle = Cycle {
@@ -246,21 +246,23 @@ pub(super) fn begin(
     now: OffsetDateTime,
 ) -> Result<StartPoint> {
     let rule = source::limits(args.service, settings);
+    let begin = |from| source::beginning(args.service, from);
     Ok(match &args.start_time {
         Some(_) => {
             let range = range(paths, args, &rule, now)?;
             StartPoint {
                 configured: None,
-                from: range.from.max(rule.oldest(now)),
+                checkpoint: begin(range.from.max(rule.oldest(now))),
                 range: Some(range),
             }
         }
         None => {
             let configured = settings.start_time;
             let from = configured.map(|start| start.max(rule.oldest(now)));
+            let from = from.unwrap_or_else(|| source::first(args.service, settings, now));
             StartPoint {
                 configured,
-                from: from.unwrap_or_else(|| source::first(args.service, settings, now)),
+                checkpoint: begin(from),
                 range: None,
             }
         }
@@ -271,10 +273,9 @@ pub(super) fn begin(
 pub(super) fn warn_if_moved(start: &StartPoint, opened: StateOrigin) {
     let wanted = start.range.as_ref().map(|range| range.from);
     let wanted = wanted.or(start.configured);
-    if let Some(wanted) =
-        wanted.filter(|wanted| opened != StateOrigin::Known && *wanted < start.from)
-    {
-        plan::warn_of_a_late_start(wanted, start.from);
+    let from = start.checkpoint.until();
+    if let Some(wanted) = wanted.filter(|wanted| opened != StateOrigin::Known && *wanted < from) {
+        plan::warn_of_a_late_start(wanted, from);
     }
 }
 
@@ -299,12 +300,12 @@ fn open_state(
         (StateOrigin::Restarted, false) => {
             log::warn!(
                 "start_time was changed: {name} starts over from {}, what follows is delivered again",
-                utc(start.from)
+                utc(start.checkpoint.until())
             );
         }
         (StateOrigin::Restarted, true) => log::info!(
             "another backfill than the one before: it starts at {}",
-            utc(start.from)
+            utc(start.checkpoint.until())
         ),
         _ => {}
     }
@@ -312,17 +313,20 @@ fn open_state(
 }
 
 /// From where the source goes on.
-pub(super) fn start(state: &State) -> plan::Start {
+pub(super) fn start(state: &State) -> Start {
     let range = state.range();
-    plan::Start {
-        position: state.position(),
+    let Retention {
+        look_back, recheck, ..
+    } = state.retention();
+    // a backfill reads once
+    let is_rechecked = range.is_none() && recheck > Duration::ZERO;
+    Start {
+        checkpoint: state.checkpoint().clone(),
         fresh: state.is_fresh(),
         since: state.identities_since(),
         end: range.map(|range| range.to),
-        look_back: range.map_or(state.retention().look_back, |_| Duration::ZERO),
-        recheck: state.recheck(),
-        stream: Some(state.stream()),
-        held: state.held(),
+        look_back: range.map_or(look_back, |_| Duration::ZERO),
+        recheck_after: is_rechecked.then_some(recheck),
     }
 }
 
@@ -346,7 +350,7 @@ fn range(
     let words = [&args.start_time, &args.end_time].map(|word| word.clone().unwrap_or_default());
     let saved = State::peek(&paths.file("json"), args.service.name)?;
     if let Some(StateSummary {
-        until,
+        checkpoint,
         range: Some(range),
         is_left: true,
         ..
@@ -356,14 +360,15 @@ fn range(
         let (from, to) = (utc(range.from), utc(range.to));
         log::info!(
             "going on at {} with the backfill from {from} to {to}",
-            utc(until)
+            utc(checkpoint.until())
         );
         return Ok(range);
     }
     let from = rule.floor(time_argument("--start-time", &words[0], now)?);
     let to = match args.end_time.as_deref() {
         Some(to) => time_argument("--end-time", to, now)?,
-        None => State::peek(&paths.timer, args.service.name)?.map_or(now, |peek| peek.until),
+        None => State::peek(&paths.timer, args.service.name)?
+            .map_or(now, |peek| peek.checkpoint.until()),
     };
     let to = rule.ceil(to).min(rule.limit(now));
     if to - from < rule.shortest {
@@ -488,7 +493,7 @@ impl RunParts<'_> {
         gaps: usize,
         state: &State,
     ) -> Summary {
-        let behind = self.clock.now() - state.position().until;
+        let behind = self.clock.now() - state.checkpoint().until();
         let rule_stats = state.rule_stats.iter().zip(&self.settings.rules);
         let never_matched = rule_stats.filter(|(fit, _)| !fit.matched);
         let never_matched =

@@ -11,8 +11,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::files;
+use crate::pipeline::checkpoint::StreamCheckpoint;
+use crate::state::StateSummary;
 use crate::state::runs::{Last, Runs};
-use crate::state::{LogStream, StateSummary};
 
 /// What runs count: as [`crate::output::Counters`] calls it, the metric, and what it is.
 const COUNTS: &[(&str, &str, &str)] = &[
@@ -114,7 +115,7 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&StateSummary>) ->
         page.gauge(
             "position_timestamp_seconds",
             "The time before which everything is delivered.",
-            seconds(state.until),
+            seconds(state.checkpoint.until()),
         );
         page.gauge(
             "identities",
@@ -138,8 +139,8 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&StateSummary>) ->
             "The longest time that a late event took to become visible, as far as is known.",
             state.late.greatest_seconds as f64,
         );
-        if let Some(log_stream) = &state.log_stream {
-            page.log_stream(log_stream);
+        if let Some(stream) = state.checkpoint.as_stream() {
+            page.log_stream(stream);
         }
     }
     for (count, metric, help) in COUNTS {
@@ -198,13 +199,13 @@ impl Exposition {
         }
     }
 
-    fn log_stream(&mut self, log_stream: &LogStream) {
+    fn log_stream(&mut self, stream: &StreamCheckpoint) {
         self.gauge(
             "archive_open",
             "Hours of the archive that are not known to be whole and are asked for again.",
-            log_stream.open_hours.len() as f64,
+            stream.open_hours.len() as f64,
         );
-        let since = log_stream.open_hours.iter().map(|hour| hour.since).min();
+        let since = stream.open_hours.iter().map(|hour| hour.since).min();
         if let Some(since) = since {
             self.gauge(
                 "archive_open_since_timestamp_seconds",
@@ -212,7 +213,7 @@ impl Exposition {
                 seconds(since),
             );
         }
-        if let Some(live) = &log_stream.live {
+        if let Some(live) = &stream.live {
             self.gauge(
                 "live_timestamp_seconds",
                 "Up to where what the live stream brought is delivered.",
@@ -247,7 +248,8 @@ impl Exposition {
 mod tests {
     use super::*;
     use crate::output::Counters;
-    use crate::pipeline::batch::{Gap, Late, LiveStream, OpenHour, OpenReason};
+    use crate::pipeline::batch::Late;
+    use crate::pipeline::checkpoint::{Checkpoint, Gap, LiveStream, OpenHour, OpenReason};
     use serde_json::{Map, json};
     use time::macros::datetime;
 
@@ -294,7 +296,6 @@ mod tests {
         };
         let state = StateSummary {
             is_left: false,
-            until: datetime!(2026-11-24 9:59 UTC),
             range: None,
             gaps: vec![gap],
             identities: 5,
@@ -302,7 +303,9 @@ mod tests {
                 greatest_seconds: 90,
                 ..Late::default()
             },
-            log_stream: Some(LogStream {
+            checkpoint: Checkpoint::Stream(StreamCheckpoint {
+                until: datetime!(2026-11-24 9:59 UTC),
+                hour_before: None,
                 open_hours: vec![open(8), open(7)],
                 live: Some(LiveStream {
                     until: datetime!(2026-11-24 9:58 UTC),

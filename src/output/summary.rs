@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::age;
-use crate::pipeline::batch::{Gap, Late};
+use crate::pipeline::batch::Late;
+use crate::pipeline::checkpoint::Gap;
 use crate::window::utc;
 
 /// What a run counts.

@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::error::{Exit, line};
 use crate::net::Stopped;
 use crate::output::{Counters, Progress};
-use crate::pipeline::batch::{BATCH, Batch, Commit, EventId, Record};
+use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
+use crate::pipeline::checkpoint::Commit;
 use crate::quota::Quota;
 use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::{Closed, Sink};
@@ -107,9 +108,9 @@ impl Cycle<'_> {
             };
             match self.source.next(&mut turn) {
                 Ok(Some(batch)) => self.pass_on(&batch, &mut pending)?,
-                Ok(None) => return self.commit(&mut pending, None),
+                Ok(None) => return self.commit(&mut pending, &Commit::default()),
                 Err(error) => {
-                    self.commit(&mut pending, None)?;
+                    self.commit(&mut pending, &Commit::default())?;
                     return Err(error);
                 }
             }
@@ -118,7 +119,7 @@ impl Cycle<'_> {
 
     fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<()> {
         if pending.once != batch.once {
-            self.commit(pending, None)?;
+            self.commit(pending, &Commit::default())?;
             pending.once = batch.once;
         }
         let limit = self.state.unconfirmed_limit();
@@ -156,7 +157,7 @@ impl Cycle<'_> {
             pending.out.records.push(Record { end, ..*record });
             if pending.bytes + u64::from(end) >= limit {
                 self.send(pending)?;
-                self.commit(pending, None)?;
+                self.commit(pending, &Commit::default())?;
             }
         }
         for digest in &batch.passed_over {
@@ -166,13 +167,12 @@ impl Cycle<'_> {
         }
         self.send(pending)?;
         self.progress
-            .show(self.state.position().until, self.counters);
+            .show(self.state.checkpoint().until(), self.counters);
         let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
         match &batch.commit {
-            Some(Commit::Here) => self.commit(pending, None),
-            Some(commit) => self.commit(pending, Some(commit)),
+            Some(commit) => self.commit(pending, commit),
             // before a source waits, it hands over an empty batch
-            None if old || batch.records.is_empty() => self.commit(pending, None),
+            None if old || batch.records.is_empty() => self.commit(pending, &Commit::default()),
             None => Ok(()),
         }
     }
@@ -199,7 +199,7 @@ impl Cycle<'_> {
     }
 
     /// Everything up to here is confirmed, then its identities are durable, then the position is.
-    fn commit(&mut self, pending: &mut Pending, commit: Option<&Commit>) -> Result<()> {
+    fn commit(&mut self, pending: &mut Pending, commit: &Commit) -> Result<()> {
         if pending.since.take().is_some() {
             let started = Instant::now();
             let confirmed = match pending.once {
@@ -210,7 +210,7 @@ impl Cycle<'_> {
                 return self.unconfirmed(error);
             }
             log::debug!(target: BATCH, "confirmed in {} ms", started.elapsed().as_millis());
-        } else if commit.is_none() {
+        } else if commit.is_empty() {
             return Ok(());
         }
         self.state.commit(commit, self.sink.receiver())?;

@@ -1,4 +1,5 @@
 //! `pipeline` moves events from a source to a sink and commits what was confirmed.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod cycle;

@@ -6,6 +6,7 @@ mod http_api;
 pub mod isolation;
 pub mod plan;
 pub mod pod;
+mod recheck;
 pub mod tap;
 mod windows;
 mod wire_time;
@@ -19,10 +20,11 @@ use crate::config::{Config, Settings, Url};
 use crate::net::Network;
 use crate::output::Counters;
 use crate::pipeline::batch::{Batch, DedupView};
+use crate::pipeline::checkpoint::Checkpoint;
 use crate::quota::{Pool, Quota};
 use crate::service::{Kind, Service};
 use crate::shutdown::Shutdown;
-use crate::window::WindowLimits;
+use crate::window::{WindowLimits, whole_seconds};
 pub use windows::ATTEMPTS;
 
 /// What a source gets for its turn.
@@ -72,9 +74,36 @@ pub struct OpenContext<'a> {
     /// Ends its waits.
     pub shutdown: &'a Shutdown,
     /// From where to go on.
-    pub start: plan::Start,
+    pub start: Start,
     /// So many failures of the same question, one after the other, end the run.
     pub attempts: u32,
+}
+
+/// From where a run goes on.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// How far the runs before have come.
+    pub checkpoint: Checkpoint,
+    /// Whether nothing was read that the service should have kept: then a start that is too old is no gap.
+    pub fresh: bool,
+    /// No re-reading goes before this time.
+    pub since: OffsetDateTime,
+    /// A backfill's end.
+    pub end: Option<OffsetDateTime>,
+    /// How much is read again each time.
+    pub look_back: Duration,
+    /// How long after a time it is read once more; `None` for never.
+    pub recheck_after: Option<Duration>,
+}
+
+/// The checkpoint of a service of which nothing before `from` is to be read.
+#[must_use]
+pub fn beginning(service: &Service, from: OffsetDateTime) -> Checkpoint {
+    let from = whole_seconds(from);
+    match service.kind {
+        Kind::Tap { .. } | Kind::Threats | Kind::Isolation { .. } => Checkpoint::windows_at(from),
+        Kind::Pod { .. } => Checkpoint::stream_at(from),
+    }
 }
 
 /// Opens the source of a service; nothing is asked for yet.
@@ -166,7 +195,7 @@ pub fn account<'a>(service: &Service, config: &'a Config) -> Result<QuotaAccount
 pub fn steps(
     service: &Service,
     settings: &Settings,
-    start: &plan::Start,
+    start: &Start,
     now: OffsetDateTime,
 ) -> Vec<String> {
     if matches!(service.kind, Kind::Pod { .. }) {

@@ -6,30 +6,12 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::pipeline::batch::{Gap, Pass, Position, ReducedWindow, Resume, Stalled, StreamPosition};
-use crate::recheck::Recheck;
+use super::Start;
+use crate::pipeline::batch::Pass;
+use crate::pipeline::checkpoint::{
+    Checkpoint, Commit, Gap, Recheck, ReducedWindow, Stalled, WindowsCheckpoint,
+};
 use crate::window::{Window, WindowLimits, utc};
-
-/// From where a run goes on.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// Before it everything is complete.
-    pub position: Position,
-    /// Whether nothing was read that the service should have kept: then a start that is too old is no gap.
-    pub fresh: bool,
-    /// No re-reading goes before this time.
-    pub since: OffsetDateTime,
-    /// A backfill's end.
-    pub end: Option<OffsetDateTime>,
-    /// How much is read again each time.
-    pub look_back: Duration,
-    /// How far the second look has come, and how long after a time it comes; `None` for never.
-    pub recheck: Option<(Recheck, Duration)>,
-    /// Where a log stream stands; `None` for what is read in windows.
-    pub stream: Option<StreamPosition>,
-    /// What held up the runs before, if something did.
-    pub held: Option<Stalled>,
-}
 
 /// A window to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +47,8 @@ pub struct WindowPlan {
     /// Up to where this run reads.
     target: Option<OffsetDateTime>,
     second: Option<Second>,
+    /// What holds up the service.
+    stalled: Option<Stalled>,
 }
 
 #[derive(Debug)]
@@ -78,7 +62,14 @@ impl WindowPlan {
     /// A plan by the rule of the service; nothing is read yet.
     #[must_use]
     pub fn new(limits: WindowLimits, start: &Start) -> WindowPlan {
-        let Position { until, narrow } = start.position;
+        let WindowsCheckpoint {
+            until,
+            narrow,
+            recheck,
+            stalled,
+        } = start.checkpoint.windows();
+        // where there was none yet, it begins with what is read again anyway
+        let recheck = recheck.unwrap_or(Recheck::beginning_at(until - start.look_back));
         let seconds = |narrow: ReducedWindow| Duration::seconds(narrow.seconds.into());
         WindowPlan {
             limits,
@@ -89,11 +80,12 @@ impl WindowPlan {
             length: narrow.map_or(limits.longest, seconds),
             narrow_until: narrow.map_or(until, |narrow| narrow.until),
             target: None,
-            second: start.recheck.map(|(pass, after)| Second {
-                pass,
+            second: start.recheck_after.map(|after| Second {
+                pass: recheck.within(start.since, until),
                 after,
                 length: limits.longest,
             }),
+            stalled,
         }
     }
 
@@ -126,7 +118,7 @@ impl WindowPlan {
 
     /// Gives up the rest of a backfill if the service keeps nothing of it any more when it is `server`
     /// there: what it is, and from where the next run goes on.
-    pub fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Resume)> {
+    pub fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Commit)> {
         let end = self.end.filter(|end| self.until < *end)?;
         if self.limits.oldest(server) < end {
             return None;
@@ -137,11 +129,11 @@ impl WindowPlan {
             window: Window { from, to },
             pass: Pass::Recent,
         };
-        let resume = Resume {
+        let commit = Commit {
             gap: Some(Gap { from, to }),
-            ..self.resume()
+            ..self.checkpoint().into()
         };
-        Some((step, resume))
+        Some((step, commit))
     }
 
     fn skip_what_is_no_longer_kept(&mut self, oldest: OffsetDateTime) {
@@ -170,7 +162,7 @@ impl WindowPlan {
         step: WindowRequest,
         now: OffsetDateTime,
         server: Option<OffsetDateTime>,
-    ) -> Resume {
+    ) -> Commit {
         let WindowRequest { window, pass } = step;
         // no further than the server's clock had come
         let to = server.map_or(window.to, |server| window.to.min(self.limits.limit(server)));
@@ -198,9 +190,9 @@ impl WindowPlan {
             let due = server.map_or(now, |server| now.min(server)) - *after;
             *pass = pass.and_read(Window { to, ..window }, due);
         }
-        Resume {
+        Commit {
             gap,
-            ..self.resume()
+            ..self.checkpoint().into()
         }
     }
 
@@ -219,19 +211,34 @@ impl WindowPlan {
 
     /// From where the next run goes on, as it stands.
     #[must_use]
-    pub fn resume(&self) -> Resume {
+    pub fn checkpoint(&self) -> Checkpoint {
         let narrow = (self.length < self.limits.longest).then(|| ReducedWindow {
             seconds: u32::try_from(self.length.whole_seconds()).unwrap_or(u32::MAX),
             until: self.narrow_until,
         });
-        Resume {
-            position: Position {
-                until: self.until,
-                narrow,
-            },
-            gap: None,
+        Checkpoint::Windows(WindowsCheckpoint {
+            until: self.until,
+            narrow,
             recheck: self.second.as_ref().map(|second| second.pass),
-        }
+            stalled: self.stalled,
+        })
+    }
+
+    /// Before it everything is complete.
+    #[must_use]
+    pub fn until(&self) -> OffsetDateTime {
+        self.until
+    }
+
+    /// What held up the service when that was last noted.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Stalled> {
+        self.stalled
+    }
+
+    /// Notes what holds up the service.
+    pub fn stall(&mut self, stalled: Stalled) {
+        self.stalled = Some(stalled);
     }
 
     /// The service keeps only so much, headroom taken off.
@@ -283,17 +290,12 @@ mod tests {
     fn fresh(hours: i64) -> Start {
         let from = NOON - Duration::hours(hours);
         Start {
-            position: Position {
-                until: from,
-                narrow: None,
-            },
+            checkpoint: Checkpoint::windows_at(from),
             fresh: true,
             since: from,
             end: None,
             look_back: Duration::minutes(45),
-            recheck: Some((Recheck::beginning_at(from), AFTER)),
-            stream: None,
-            held: None,
+            recheck_after: Some(AFTER),
         }
     }
 
@@ -303,9 +305,7 @@ mod tests {
         let mut plan = WindowPlan::new(LIMITS, start);
         let mut steps = Vec::new();
         while let Some(step) = plan.next(now, now) {
-            let resume = plan.complete(step, now, Some(now));
-            start.position = resume.position;
-            start.recheck = resume.recheck.map(|pass| (pass, AFTER));
+            start.checkpoint = plan.complete(step, now, Some(now)).checkpoint.unwrap();
             start.fresh = false;
             steps.push(step);
         }
@@ -364,14 +364,11 @@ mod tests {
     #[test]
     fn a_first_look_comes_first_and_the_second_keeps_to_the_position() {
         let mut start = fresh(24);
-        start.recheck = Some((
-            Recheck::beginning_at(NOON - Duration::hours(24)),
-            Duration::SECOND,
-        ));
+        start.recheck_after = Some(Duration::SECOND);
         let steps = run(&mut start, 0);
         let looks: Vec<Pass> = steps.iter().map(|step| step.pass).collect();
         assert!(looks.is_sorted_by_key(|pass| *pass == Pass::Recheck));
-        let until = start.position.until;
+        let until = start.checkpoint.until();
         assert!(steps.iter().all(|step| step.window.to <= until));
     }
 
@@ -379,20 +376,20 @@ mod tests {
     fn there_is_none_in_a_backfill_and_none_of_what_is_no_longer_kept() {
         let mut backfill = fresh(48);
         backfill.end = Some(NOON - Duration::hours(30));
-        backfill.recheck = None;
+        backfill.recheck_after = None;
         assert_eq!(count(&run(&mut backfill, 0)), (18, 0));
 
         let mut start = fresh(300);
         assert_eq!(count(&run(&mut start, 0)), (167, 0));
-        let (pass, _) = start.recheck.unwrap();
-        assert_eq!(pass, Recheck::beginning_at(NOON - AFTER));
+        let recheck = start.checkpoint.windows().recheck;
+        assert_eq!(recheck, Some(Recheck::beginning_at(NOON - AFTER)));
     }
 
     #[test]
     fn the_rest_of_a_backfill_that_is_no_longer_kept_is_given_up_as_a_gap_that_ends_with_it() {
         let mut backfill = fresh(48);
         let end = NOON - Duration::hours(24);
-        (backfill.end, backfill.recheck) = (Some(end), None);
+        (backfill.end, backfill.recheck_after) = (Some(end), None);
         backfill.fresh = false;
         // how long before it is gone, how much of it is given up
         for (left, gap) in [
@@ -404,8 +401,8 @@ mod tests {
         ] {
             let mut plan = WindowPlan::new(LIMITS, &backfill);
             let server = end + LIMITS.keep - Duration::seconds(left);
-            let resume = match plan.give_up(server) {
-                Some((_, resume)) => resume,
+            let commit = match plan.give_up(server) {
+                Some((_, commit)) => commit,
                 None => {
                     let step = plan.next(server, server).unwrap();
                     plan.complete(step, server, Some(server))
@@ -415,8 +412,8 @@ mod tests {
                 from: NOON - Duration::hours(48),
                 to: NOON - Duration::hours(48) + Duration::seconds(gap),
             };
-            assert_eq!(resume.gap, Some(gap), "{left}");
-            assert_eq!(resume.position.until, end, "{left}");
+            assert_eq!(commit.gap, Some(gap), "{left}");
+            assert_eq!(commit.checkpoint.unwrap().until(), end, "{left}");
             assert_eq!(plan.next(server, server), None, "{left}");
             assert!(plan.give_up(server).is_none(), "{left}");
         }
@@ -437,7 +434,8 @@ mod tests {
                 continue;
             }
             lengths.push((step.pass, step.window.length().whole_minutes()));
-            assert_eq!(plan.complete(step, now, Some(now)).position.narrow, None);
+            let checkpoint = plan.complete(step, now, Some(now)).checkpoint.unwrap();
+            assert_eq!(checkpoint.windows().narrow, None);
         }
         let expected = [
             (Pass::Recent, 60),
@@ -462,7 +460,7 @@ mod tests {
         }
         // and what it asked for before it knew, counts for nothing
         let mut plan = WindowPlan::new(LIMITS, &start);
-        let before = start.recheck.unwrap().0;
+        let before = start.checkpoint.windows().recheck.unwrap();
         let step = WindowRequest {
             window: Window {
                 from: before.until,
@@ -470,7 +468,8 @@ mod tests {
             },
             pass: Pass::Recheck,
         };
-        let after = plan.complete(step, now, Some(server)).recheck.unwrap();
+        let after = plan.complete(step, now, Some(server)).checkpoint.unwrap();
+        let after = after.windows().recheck.unwrap();
         assert!(after.until <= server - AFTER);
     }
 }

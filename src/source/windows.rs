@@ -16,7 +16,8 @@ use super::{OpenContext, PollContext, wire_time};
 use crate::error::line;
 use crate::net::Stopped;
 use crate::net::http::Dropped;
-use crate::pipeline::batch::{Commit, Pass, RequestId, hour_after};
+use crate::pipeline::batch::{Pass, RequestId, hour_after};
+use crate::pipeline::checkpoint::{Commit, Stalled};
 use crate::window::{WindowLimits, utc};
 
 /// So many failures of the same question, one after the other, end the run.
@@ -93,7 +94,7 @@ impl WindowPoller {
             plan: WindowPlan::new(limits, start),
             attempts: context.attempts,
             clocks: Clocks::default(),
-            late_before: known.then(|| Before::time(start.position.until)),
+            late_before: known.then(|| Before::time(start.checkpoint.until())),
             recheck_late_before: None,
             request: 0,
             failures: 0,
@@ -112,8 +113,8 @@ impl WindowPoller {
             return Ok(None);
         }
         let server = self.clocks.server(context.now);
-        if let Some((step, resume)) = self.plan.give_up(server) {
-            return Ok(Some(PollStep::GiveUp(step, Commit::Resume(resume))));
+        if let Some((step, commit)) = self.plan.give_up(server) {
+            return Ok(Some(PollStep::GiveUp(step, commit)));
         }
         let step = self.plan.next(context.now, server);
         let second = step.filter(|step| step.pass == Pass::Recheck);
@@ -177,7 +178,18 @@ impl WindowPoller {
 
     /// Before it everything is complete.
     pub(super) fn until(&self) -> OffsetDateTime {
-        self.plan.resume().position.until
+        self.plan.until()
+    }
+
+    /// What held up the service when that was last noted.
+    pub(super) fn stalled(&self) -> Option<Stalled> {
+        self.plan.stalled()
+    }
+
+    /// Notes what holds up the service, and since when.
+    pub(super) fn stall(&mut self, stalled: Stalled) -> Commit {
+        self.plan.stall(stalled);
+        self.plan.checkpoint().into()
     }
 
     /// The window is complete, as far as the server's clock had come.
@@ -189,7 +201,7 @@ impl WindowPoller {
     ) -> Commit {
         context.counters.windows += 1;
         self.failures = 0;
-        Commit::Resume(self.plan.complete(step, context.now, server))
+        self.plan.complete(step, context.now, server)
     }
 
     /// A window did not come to its end: asked for again, half of it where it was too much, in this
@@ -223,8 +235,8 @@ impl WindowPoller {
             self.failed = Some(failure);
         }
         match stopped || too_much {
-            true => Commit::Resume(self.plan.resume()),
-            false => Commit::Here,
+            true => self.plan.checkpoint().into(),
+            false => Commit::default(),
         }
     }
 

@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::dedup::SavedIndex;
-use super::{LogStream, Range, Receiver};
+use super::{Range, Receiver};
 use crate::error::{Because, Exit, fail};
-use crate::pipeline::batch::{Gap, Late, LiveStream, OpenHour, Stalled};
-use crate::recheck::Recheck;
-use crate::window::Window;
+use crate::pipeline::batch::Late;
+use crate::pipeline::checkpoint::{Checkpoint, Gap};
 
 /// The version of the file that this program writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+
+/// What helps when it cannot be used.
+pub(super) const WAY_OUT: &str = "restore this service's files together from a backup, or move them away and set \
+                                  start_time to where it is to go on from; what lies between may be delivered again";
 
 /// The file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,16 +29,12 @@ pub(super) struct SavedState {
     /// A backfill's range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) range: Option<Range>,
-    pub(super) position: SavedPosition,
+    /// From where the next run goes on; only its source reads it.
+    pub(super) checkpoint: Checkpoint,
     /// No re-reading goes before it: what came earlier is not known any more.
     #[serde(with = "time::serde::rfc3339")]
     pub(super) identities_since: OffsetDateTime,
     pub(super) identities: SavedIndex,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) recheck: Option<SavedRecheck>,
-    /// What holds it up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) held: Option<Stalled>,
     #[serde(default)]
     pub(super) late: Late,
     pub(super) gaps: Vec<SavedGap>,
@@ -44,9 +43,6 @@ pub(super) struct SavedState {
     /// The rules of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<SavedRuleStats>,
-    /// Of a log stream, what the position does not tell.
-    #[serde(default, skip_serializing_if = "SavedStream::is_none")]
-    pub(super) stream: SavedStream,
     pub(super) unconfirmed_limit: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) receiver: Option<Receiver>,
@@ -81,102 +77,8 @@ pub(super) struct SavedRuleStats {
 impl SavedState {
     /// Whether some of a backfill's range is left to be read.
     pub(super) fn is_left(&self) -> bool {
-        let open = !self.stream.open_hours.is_empty();
         let range = self.range.as_ref();
-        range.is_some_and(|range| open || self.position.until < range.to)
-    }
-
-    /// From where the next run may read again, apart from what makes up for late events.
-    pub(super) fn oldest_reading(&self) -> OffsetDateTime {
-        let open = self.stream.open_hours.iter().map(|hour| hour.from);
-        open.fold(self.position.until, OffsetDateTime::min)
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedStream {
-    #[serde(default)]
-    pub(super) open_hours: Vec<OpenHour>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) hour_before: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) live: Option<LiveStream>,
-}
-
-impl SavedStream {
-    /// Nothing of a service that is no log stream.
-    pub(super) fn log_stream(self) -> Option<LogStream> {
-        (!self.is_none()).then_some(LogStream {
-            open_hours: self.open_hours,
-            live: self.live,
-        })
-    }
-
-    fn is_none(&self) -> bool {
-        *self == SavedStream::default()
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedPosition {
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) until: OffsetDateTime,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) narrow: Option<SavedReducedWindow>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedReducedWindow {
-    pub(super) seconds: u32,
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) until: OffsetDateTime,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedRecheck {
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) until: OffsetDateTime,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) already_covered: Option<SavedWindow>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedWindow {
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) from: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) to: OffsetDateTime,
-}
-
-impl From<Recheck> for SavedRecheck {
-    fn from(look: Recheck) -> Self {
-        let Recheck {
-            until,
-            already_covered,
-        } = look;
-        let saved = |Window { from, to }| SavedWindow { from, to };
-        SavedRecheck {
-            until,
-            already_covered: already_covered.map(saved),
-        }
-    }
-}
-
-impl From<&SavedRecheck> for Recheck {
-    fn from(saved: &SavedRecheck) -> Self {
-        let window = |saved: &SavedWindow| Window {
-            from: saved.from,
-            to: saved.to,
-        };
-        Recheck {
-            until: saved.until,
-            already_covered: saved.already_covered.as_ref().map(window),
-        }
+        range.is_some_and(|range| self.checkpoint.is_left_before(range.to))
     }
 }
 
@@ -210,19 +112,23 @@ pub(super) fn parse(bytes: &[u8], service: &str) -> Result<SavedState> {
     struct StateVersion {
         version: u32,
     }
-    const WAY_OUT: &str = "restore this service's files together from a backup, or move them away and set start_time \
-                           to where it is to go on from; what lies between may be delivered again";
+    const OLDER: &str = "an older program wrote it: move this service's files away and set start_time to where it is to \
+                         go on from; what is read again is delivered again";
     let damaged = |error: serde_json::Error| anyhow::anyhow!("it is damaged: {error}");
     let StateVersion { version } = serde_json::from_slice(bytes)
         .map_err(damaged)
         .exit(Exit::Data)
         .hint(WAY_OUT)?;
     if version != VERSION {
+        let is_newer = version > VERSION;
         return fail(
             Exit::Data,
             format!("it has version {version}, and this program knows version {VERSION}"),
         )
-        .hint("run the newer program that wrote it");
+        .hint(match is_newer {
+            true => "run the newer program that wrote it",
+            false => OLDER,
+        });
     }
     let saved: SavedState = serde_json::from_slice(bytes)
         .map_err(damaged)

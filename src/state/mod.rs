@@ -19,18 +19,11 @@ use time::{Duration, OffsetDateTime};
 use crate::digest::hex;
 use crate::error::{Because, Exit, fail};
 use crate::files;
-use crate::pipeline::batch::{
-    Commit, Digest, Gap, Late, LiveStream, OpenHour, Pass, Position, ReducedWindow, Resume,
-    Stalled, StreamPosition, hour_after,
-};
-use crate::recheck::Recheck;
+use crate::pipeline::batch::{Digest, Late, Pass, hour_after};
+use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap};
 use crate::transform::RuleStats;
-use crate::window::whole_seconds;
 use dedup::{DedupIndex, SavedIndex};
-use file::{
-    SavedGap, SavedPosition, SavedQuarantine, SavedReducedWindow, SavedRuleStats, SavedState,
-    SavedStream, VERSION, parse,
-};
+use file::{SavedGap, SavedQuarantine, SavedRuleStats, SavedState, VERSION, WAY_OUT, parse};
 use quarantine::Quarantine;
 
 /// What to do when something cannot be written.
@@ -107,14 +100,14 @@ pub struct StartPoint {
     /// A backfill's range.
     pub range: Option<Range>,
     /// Where to start reading.
-    pub from: OffsetDateTime,
+    pub checkpoint: Checkpoint,
 }
 
 /// A look at a state.
 #[derive(Debug)]
 pub struct StateSummary {
-    /// Before it everything is complete.
-    pub until: OffsetDateTime,
+    /// How far it has come.
+    pub checkpoint: Checkpoint,
     /// A backfill's range.
     pub range: Option<Range>,
     /// Whether some of it is left to be read.
@@ -125,17 +118,6 @@ pub struct StateSummary {
     pub identities: u64,
     /// Events that became visible late.
     pub late: Late,
-    /// Of a log stream, what the position does not tell.
-    pub log_stream: Option<LogStream>,
-}
-
-/// Where a log stream stands besides its position.
-#[derive(Debug, Clone)]
-pub struct LogStream {
-    /// The hours before the position that are to be asked for again, oldest first.
-    pub open_hours: Vec<OpenHour>,
-    /// The live stream, if it was ever opened.
-    pub live: Option<LiveStream>,
 }
 
 /// What became of opening a state.
@@ -203,31 +185,33 @@ impl State {
     ) -> Result<(State, StateOrigin)> {
         let what = || format!("reading the state {}", path.display());
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
-            let saved = begin_state(service, start, retention, None);
+            let saved = begin_state(service, start, None);
             return Ok((State::of(path, saved, retention, true)?, StateOrigin::New));
         };
-        let mut saved = parse(&bytes, service).with_context(what)?;
+        let saved = parse(&bytes, service).with_context(what)?;
+        if !saved.checkpoint.is_like(&start.checkpoint) {
+            return fail(
+                Exit::Data,
+                "its checkpoint is that of another kind of service",
+            )
+            .with_context(what)
+            .hint(WAY_OUT);
+        }
         if is_restart(&saved, start) {
-            let saved = begin_state(service, start, retention, Some(saved));
+            let saved = begin_state(service, start, Some(saved));
             return Ok((
                 State::of(path, saved, retention, true)?,
                 StateOrigin::Restarted,
             ));
         }
-        if saved.position.until > now + Duration::minutes(1) {
-            return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.position.until)))
+        if saved.checkpoint.until() > now + Duration::minutes(1) {
+            return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.checkpoint.until())))
                 .with_context(what)
                 .hint(
                     "set this machine's clock (timedatectl); if the clock is right, set start_time to where the \
                      service is to go on from",
                 );
         }
-        // a state from before there was one begins it with what is read again anyway
-        let begun = || Recheck::beginning_at(saved.position.until - retention.look_back);
-        let look = saved.recheck.as_ref();
-        let look = look.map_or_else(begun, Recheck::from);
-        let look = look.within(saved.identities_since, saved.position.until);
-        saved.recheck = is_rechecked(start, retention).then(|| look.into());
         let fresh = is_fresh(&saved, start);
         Ok((
             State::of(path, saved, retention, fresh)?,
@@ -276,58 +260,25 @@ impl State {
         let saved = parse(&bytes, service)
             .with_context(|| format!("reading the state {}", path.display()))?;
         Ok(Some(StateSummary {
-            until: saved.position.until,
             is_left: saved.is_left(),
+            checkpoint: saved.checkpoint,
             range: saved.range,
             gaps: saved.gaps.iter().map(SavedGap::gap).collect(),
             identities: saved.identities.count(),
             late: saved.late,
-            log_stream: saved.stream.log_stream(),
         }))
     }
 
     /// From where to go on.
     #[must_use]
-    pub fn position(&self) -> Position {
-        let SavedPosition { until, narrow } = &self.saved.position;
-        let narrow = narrow.as_ref().map(|narrow| ReducedWindow {
-            seconds: narrow.seconds,
-            until: narrow.until,
-        });
-        Position {
-            until: *until,
-            narrow,
-        }
-    }
-
-    /// Where the reading of a log stream stands.
-    #[must_use]
-    pub fn stream(&self) -> StreamPosition {
-        let SavedStream {
-            open_hours,
-            hour_before,
-            live,
-        } = &self.saved.stream;
-        StreamPosition {
-            until: self.saved.position.until,
-            open: open_hours.clone(),
-            before: *hour_before,
-            live: *live,
-            gap: None,
-        }
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.saved.checkpoint
     }
 
     /// No re-reading goes before this time.
     #[must_use]
     pub fn identities_since(&self) -> OffsetDateTime {
         self.saved.identities_since
-    }
-
-    /// How far the second look has come, and how long after a time it comes; `None` for never.
-    #[must_use]
-    pub fn recheck(&self) -> Option<(Recheck, Duration)> {
-        let look = self.saved.recheck.as_ref()?;
-        Some((look.into(), self.retention.recheck))
     }
 
     /// How far re-reading goes back.
@@ -355,9 +306,9 @@ impl State {
             memory,
         } = self.retention;
         let memory = memory.max(look_back).max(recheck).max(SHORTEST_MEMORY);
-        let behind = self.saved.oldest_reading() - memory;
-        let look = self.saved.recheck.as_ref();
-        look.map_or(behind, |look| behind.min(look.until))
+        let behind = self.saved.checkpoint.oldest_reading() - memory;
+        let recheck = self.saved.checkpoint.recheck_from();
+        recheck.map_or(behind, |recheck| behind.min(recheck))
     }
 
     /// Whether what the service does not keep is no gap: in the run that begins the state, and, as long
@@ -366,12 +317,6 @@ impl State {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.fresh
-    }
-
-    /// What held it up when that was last said.
-    #[must_use]
-    pub fn held(&self) -> Option<Stalled> {
-        self.saved.held
     }
 
     /// The range of a backfill.
@@ -417,7 +362,7 @@ impl State {
     ///
     /// # Errors
     /// When either cannot be written; the run before still counts then.
-    pub fn commit(&mut self, border: Option<&Commit>, receiver: Option<Receiver>) -> Result<()> {
+    pub fn commit(&mut self, commit: &Commit, receiver: Option<Receiver>) -> Result<()> {
         let unreported = self.saved.quarantine.unreported;
         self.saved.quarantine.unreported = unreported.saturating_add(self.quarantine.commit()?);
         self.saved.quarantine.length = self.quarantine.length();
@@ -429,24 +374,10 @@ impl State {
             matched: fit.matched,
         });
         self.saved.rules = rule_stats.collect();
-        let gap = match border {
-            None | Some(Commit::Here) => None,
-            Some(Commit::Stalled(held)) => {
-                self.saved.held = Some(*held);
-                None
-            }
-            Some(Commit::Resume(resume)) => self.resume_at(resume),
-            Some(Commit::Stream(stream)) => {
-                self.saved.position.until = stream.until;
-                self.saved.stream = SavedStream {
-                    open_hours: stream.open.clone(),
-                    hour_before: stream.before,
-                    live: stream.live,
-                };
-                stream.gap
-            }
-        };
-        if let Some(Gap { from, to }) = gap {
+        if let Some(checkpoint) = &commit.checkpoint {
+            self.saved.checkpoint.clone_from(checkpoint);
+        }
+        if let Some(Gap { from, to }) = commit.gap {
             self.saved.gaps.push(SavedGap {
                 from,
                 to,
@@ -457,26 +388,6 @@ impl State {
             self.saved.receiver = receiver;
         }
         self.save()
-    }
-
-    fn resume_at(&mut self, resume: &Resume) -> Option<Gap> {
-        let Resume {
-            position,
-            gap,
-            recheck,
-        } = resume;
-        let narrow = position.narrow.map(|narrow| SavedReducedWindow {
-            seconds: narrow.seconds,
-            until: narrow.until,
-        });
-        self.saved.position = SavedPosition {
-            until: position.until,
-            narrow,
-        };
-        if let Some(look) = *recheck {
-            self.saved.recheck = Some(look.into());
-        }
-        *gap
     }
 
     /// The receiver did not confirm: the next runs send less before they ask it to.
@@ -531,12 +442,7 @@ impl State {
 }
 
 /// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
-fn begin_state(
-    service: &str,
-    start: &StartPoint,
-    retention: Retention,
-    before: Option<SavedState>,
-) -> SavedState {
+fn begin_state(service: &str, start: &StartPoint, before: Option<SavedState>) -> SavedState {
     let (gaps, receiver, quarantine, rules) = match before {
         Some(before) => (
             before.gaps,
@@ -555,34 +461,21 @@ fn begin_state(
             )
         }
     };
-    let from = whole_seconds(start.from);
-    let look = is_rechecked(start, retention).then(|| Recheck::beginning_at(from).into());
     SavedState {
         version: VERSION,
         service: service.to_owned(),
         start_time: start.configured,
         range: start.range.clone(),
-        position: SavedPosition {
-            until: from,
-            narrow: None,
-        },
-        identities_since: from,
+        checkpoint: start.checkpoint.clone(),
+        identities_since: start.checkpoint.until(),
         identities: SavedIndex::NONE,
-        recheck: look,
-        held: None,
         late: Late::default(),
         gaps,
         quarantine,
         rules,
-        stream: SavedStream::default(),
         unconfirmed_limit: UNCONFIRMED,
         receiver,
     }
-}
-
-/// A backfill reads once.
-fn is_rechecked(start: &StartPoint, retention: Retention) -> bool {
-    start.range.is_none() && retention.recheck > Duration::ZERO
 }
 
 /// Whether nothing was read of a state that began at the oldest time that was kept, and still may.
@@ -592,7 +485,7 @@ fn is_fresh(saved: &SavedState, start: &StartPoint) -> bool {
     let was_moved = wanted
         .or(saved.start_time)
         .is_some_and(|wanted| wanted < begun);
-    saved.position.until == begun && was_moved && start.from - begun <= SOON
+    saved.checkpoint.until() == begun && was_moved && start.checkpoint.until() - begun <= SOON
 }
 
 /// Removing `start_time` changes nothing; a new or another one starts over, and so does another

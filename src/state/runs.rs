@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -79,12 +79,10 @@ impl Runs {
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             return Ok(None);
         };
-        let runs: Runs = serde_json::from_slice(&bytes)
-            .with_context(what)
-            .exit(Exit::Data)
-            .hint(
-                "it only serves status and metrics: move it away, and the next run begins another",
-            )?;
+        let runs: Result<Runs> = parse(&bytes).with_context(what).exit(Exit::Data);
+        let runs = runs.hint(
+            "it only serves status and metrics: move it away, and the next run begins another",
+        )?;
         Ok(Some(runs))
     }
 
@@ -144,6 +142,18 @@ impl Runs {
     }
 }
 
+fn parse(bytes: &[u8]) -> Result<Runs> {
+    #[derive(Deserialize)]
+    struct RunsVersion {
+        version: u32,
+    }
+    let RunsVersion { version } = serde_json::from_slice(bytes)?;
+    if version != VERSION {
+        bail!("it has version {version}, and this program knows version {VERSION}");
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,8 +205,12 @@ mod tests {
         }
         let runs = Runs::load(&path).unwrap().unwrap();
         assert_eq!(runs.ended.len(), 3);
-        std::fs::write(&path, "{").unwrap();
-        assert_eq!(Exit::of(&Runs::load(&path).unwrap_err()), Exit::Data);
+        let newer = std::fs::read_to_string(&path).unwrap();
+        let newer = newer.replace("\"version\": 1", "\"version\": 2");
+        for damaged in ["{", "{}", &newer] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(Exit::of(&Runs::load(&path).unwrap_err()), Exit::Data);
+        }
     }
 
     #[test]

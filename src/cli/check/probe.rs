@@ -18,14 +18,13 @@ use crate::error::{Because, Exit, Hint, fail, line};
 use crate::files;
 use crate::net::Network;
 use crate::output::{self, Counters};
-use crate::pipeline::batch::{AnswerTotals, Batch, DedupView, Digest, Position};
+use crate::pipeline::batch::{AnswerTotals, Batch, DedupView, Digest};
 use crate::quota::Quota;
 use crate::service::{Kind, Service};
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::sink::devo::Devo;
-use crate::source::plan::Start;
-use crate::source::{self, OpenContext, PollContext};
+use crate::source::{self, OpenContext, PollContext, Start};
 use crate::state::ledger::LedgerFile;
 
 /// Clocks that are further apart than this deserve a word, as in a run.
@@ -297,17 +296,12 @@ impl OnlineChecks<'_> {
             network: &self.network,
             shutdown: &self.shutdown,
             start: Start {
-                position: Position {
-                    until: from,
-                    narrow: None,
-                },
+                checkpoint: source::beginning(service, from),
                 fresh: false,
                 since: from,
                 end: Some(end),
                 look_back: Duration::ZERO,
-                recheck: None,
-                stream: None,
-                held: None,
+                recheck_after: None,
             },
             attempts: 1,
         };

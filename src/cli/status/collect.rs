@@ -10,7 +10,8 @@ use crate::cli::ledger;
 use crate::config::Config;
 use crate::error::{Exit, Hint, line};
 use crate::files;
-use crate::pipeline::batch::{Gap, Late, OpenHour, OpenReason};
+use crate::pipeline::batch::Late;
+use crate::pipeline::checkpoint::{Gap, OpenHour, OpenReason};
 use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::state::runs::{Begun, Runs};
@@ -147,7 +148,7 @@ impl StatusReader<'_> {
             let is_there = is_there || status.quarantine.events > 0;
             let is_there = is_there || status.error.is_some() || is_wanted && suffix.is_empty();
             if let Some(state) = state {
-                status.fill(state, self.now);
+                status.fill(&state, self.now);
             }
             if suffix.is_empty() {
                 let quota = self.quota(service);
@@ -247,13 +248,13 @@ impl ServiceStatus {
         self.running = holder.as_deref().map(running);
     }
 
-    fn fill(&mut self, state: StateSummary, now: OffsetDateTime) {
+    fn fill(&mut self, state: &StateSummary, now: OffsetDateTime) {
         let behind = |time: OffsetDateTime, now: OffsetDateTime| {
             u64::try_from((now - time).whole_seconds()).unwrap_or(0)
         };
         let end = state.range.as_ref().map_or(now, |range| range.to);
-        self.position = Some(utc(state.until));
-        self.lag_seconds = Some(behind(state.until, end));
+        self.position = Some(utc(state.checkpoint.until()));
+        self.lag_seconds = Some(behind(state.checkpoint.until(), end));
         self.identities = state.identities;
         self.late = state.late;
         let span = |gap: &Gap| TimeSpan {
@@ -261,7 +262,7 @@ impl ServiceStatus {
             to: utc(gap.to),
         };
         self.gaps = state.gaps.iter().map(span).collect();
-        let Some(log_stream) = state.log_stream else {
+        let Some(stream) = state.checkpoint.as_stream() else {
             return;
         };
         let open = |hour: &OpenHour| OpenHourStatus {
@@ -270,8 +271,8 @@ impl ServiceStatus {
             asked: utc(hour.asked),
             why: hour.why,
         };
-        self.open_hours = Some(log_stream.open_hours.iter().map(open).collect());
-        self.live = log_stream.live.map(|live| LiveUntil {
+        self.open_hours = Some(stream.open_hours.iter().map(open).collect());
+        self.live = stream.live.map(|live| LiveUntil {
             until: utc(live.until),
             lag_seconds: behind(live.until, now),
         });

@@ -9,7 +9,8 @@ use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodPhase};
 use crate::config::Mode;
 use crate::net::websocket::{CloseReason, WebSocket};
-use crate::pipeline::batch::{Batch, EventId, Gap, OpenHour, OpenReason, Pass, RequestId};
+use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
+use crate::pipeline::checkpoint::{Gap, OpenHour, OpenReason};
 use crate::shutdown::Shutdown;
 use crate::source::PollContext;
 use crate::window::utc;
@@ -62,7 +63,7 @@ impl Pod {
             let is_new = !self.tried.contains(&hour.from);
             is_new && archive_policy::is_due(hour, now, lag) && is_there(&hour.from)
         };
-        if let Some(hour) = self.position.open.iter().find(due) {
+        if let Some(hour) = self.position.open_hours.iter().find(due) {
             return Some(hour.from);
         }
         let limit = self.limits.limit(now);
@@ -74,7 +75,11 @@ impl Pod {
     /// Whether the archive has an hour that is open or the next, as far as clocks are known.
     fn is_there(&self, from: OffsetDateTime, context: &PollContext) -> bool {
         let oldest = self.oldest(context.now);
-        let is_open = self.position.open.iter().any(|hour| hour.from == from);
+        let is_open = self
+            .position
+            .open_hours
+            .iter()
+            .any(|hour| hour.from == from);
         let is_next = from == self.position.until.max(oldest);
         from + HOUR <= self.limits.limit(self.now(context))
             && (is_open && from >= oldest || is_next)
@@ -82,7 +87,7 @@ impl Pod {
 
     /// The hour in which the last run ended, until this one has asked for it.
     fn unfinished(&self) -> Option<OffsetDateTime> {
-        let open = self.position.open.iter();
+        let open = self.position.open_hours.iter();
         let mut unfinished = open.filter(|hour| hour.why == OpenReason::Unfinished);
         let hour = unfinished.find(|hour| !self.tried.contains(&hour.from));
         hour.map(|hour| hour.from)
@@ -185,7 +190,7 @@ impl Pod {
                 self.session.is_good();
                 let was = self
                     .position
-                    .open
+                    .open_hours
                     .iter()
                     .find(|open| open.from == hour.from);
                 let was = was.map(|open| open.why);
@@ -195,7 +200,7 @@ impl Pod {
                     is_covered: archive_policy::is_covered(self.position.live, hour.from),
                     before: self
                         .position
-                        .before
+                        .hour_before
                         .filter(|_| hour.from == self.position.until),
                     was,
                     age: self.now(context) - hour.from - HOUR,
@@ -230,7 +235,7 @@ impl Pod {
         );
         let is_sound = matches!(why, None | Some(OpenReason::Growing | OpenReason::Unproven));
         if is_sound && hour.from == self.position.until {
-            self.position.before = Some(answered.events);
+            self.position.hour_before = Some(answered.events);
         }
         self.fresh = false;
         self.record_hour(hour.from, why, self.now(context))
@@ -246,7 +251,7 @@ impl Pod {
         if from == self.position.until {
             self.position.until += HOUR;
         }
-        let open = &mut self.position.open;
+        let open = &mut self.position.open_hours;
         // what it was open for before, if that was no loss, gives it no less time
         let was = open.iter().find(|hour| hour.from == from);
         let was = was.filter(|hour| {

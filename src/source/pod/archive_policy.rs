@@ -7,7 +7,8 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::pipeline::batch::{AnswerTotals, LiveStream, OpenHour, OpenReason};
+use crate::pipeline::batch::AnswerTotals;
+use crate::pipeline::checkpoint::{LiveStream, OpenHour, OpenReason};
 
 pub(super) const HOUR: Duration = Duration::hours(1);
 /// An hour that could not be read is asked for this long before it is given up.

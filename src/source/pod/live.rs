@@ -12,7 +12,8 @@ use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodPhase};
 use crate::config::Mode;
 use crate::net::websocket::WebSocket;
-use crate::pipeline::batch::{self, Batch, Commit, EventId, Gap, Pass, RequestId};
+use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
+use crate::pipeline::checkpoint::{Gap, LiveStream};
 use crate::shutdown::Shutdown;
 use crate::source::PollContext;
 
@@ -73,7 +74,7 @@ impl Pod {
     /// What came up to now is in the batch that is about to be handed over, or was before.
     fn note(&mut self, now: OffsetDateTime, open: bool) {
         let since = self.position.live.and_then(|live| live.since);
-        self.position.live = Some(batch::LiveStream {
+        self.position.live = Some(LiveStream {
             until: now,
             open,
             since,
@@ -145,7 +146,7 @@ impl Pod {
         if came || is_over || live.noted.elapsed() >= NOTE {
             live.noted = Instant::now();
             self.note(self.now(context) + started.elapsed(), open);
-            batch.commit = Some(Commit::Stream(self.position.clone()));
+            batch.commit = Some(self.commit(None));
         }
         self.over = is_over;
         if open {
@@ -201,7 +202,7 @@ impl Pod {
     fn hand_over(&mut self, mut batch: Batch, live: &Live, now: OffsetDateTime) -> Batch {
         log::debug!("the live stream was open for {:?}", live.opened.elapsed());
         self.note(now, false);
-        batch.commit = Some(Commit::Stream(self.position.clone()));
+        batch.commit = Some(self.commit(None));
         batch
     }
 }
@@ -224,7 +225,7 @@ fn recognise(found: &super::event::PodEvent, hour: u32) -> EventId {
 
 /// What the live stream has lost by `now`, when nothing but the live stream is read: what a run
 /// that died had not yet had confirmed, and what is older than the hour that the server keeps.
-fn missed(live: batch::LiveStream, now: OffsetDateTime) -> Option<Gap> {
+fn missed(live: LiveStream, now: OffsetDateTime) -> Option<Gap> {
     let kept = now - HOUR;
     let to = match live.open {
         true => kept.max(now.min(live.until + NOTED)),
@@ -238,7 +239,7 @@ fn missed(live: batch::LiveStream, now: OffsetDateTime) -> Option<Gap> {
 
 /// Since when the live stream has brought all that it had to say, if it goes on by `now` where it was
 /// left.
-fn unbroken(live: batch::LiveStream, now: OffsetDateTime) -> Option<OffsetDateTime> {
+fn unbroken(live: LiveStream, now: OffsetDateTime) -> Option<OffsetDateTime> {
     let goes_on = !live.open && missed(live, now).is_none();
     live.since.filter(|_| goes_on)
 }
@@ -253,7 +254,7 @@ mod tests {
         let now = datetime!(2026-01-10 12:00 UTC);
         let until = now - Duration::minutes(minutes_ago);
         let since = Some(until - HOUR);
-        let live = batch::LiveStream { until, open, since };
+        let live = LiveStream { until, open, since };
         let gap = missed(live, now);
         let is_whole = unbroken(live, now).is_some();
         assert_eq!(is_whole, gap.is_none() && !open);

@@ -17,13 +17,13 @@ use std::time::Instant;
 use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
-use super::plan::Start;
-use super::{OpenContext, PollContext, Source};
+use super::{OpenContext, PollContext, Source, Start};
 use crate::config::{Config, Mode, Settings};
 use crate::digest::{Hasher, hex};
 use crate::error::{Because, Exit, fail};
 use crate::net::websocket::StreamEvent;
-use crate::pipeline::batch::{Batch, Commit, Gap, OpenHour, StreamPosition};
+use crate::pipeline::batch::Batch;
+use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap, OpenHour, StreamCheckpoint};
 use crate::quota::Pool;
 use crate::secret;
 use crate::service::Service;
@@ -184,15 +184,8 @@ pub fn probe(
 }
 
 /// Where the reading stands at the start of a run.
-fn position(mode: Mode, limits: &WindowLimits, start: &Start) -> StreamPosition {
-    let begun = || StreamPosition {
-        until: start.position.until,
-        open: Vec::new(),
-        before: None,
-        live: None,
-        gap: None,
-    };
-    let mut position = start.stream.clone().unwrap_or_else(begun);
+fn position(mode: Mode, limits: &WindowLimits, start: &Start) -> StreamCheckpoint {
+    let mut position = start.checkpoint.stream();
     position.until = match mode {
         Mode::Live => position.until,
         // after another mode, from the hour in which the stream was left
@@ -214,7 +207,7 @@ pub(super) fn steps(settings: &Settings, start: &Start, now: OffsetDateTime) -> 
     };
     if settings.mode != Mode::Live {
         let due = |hour: &&OpenHour| archive_policy::is_due(hour, now, limits.margin);
-        let open = position.open.iter().filter(due);
+        let open = position.open_hours.iter().filter(due);
         steps.extend(open.map(|hour| named(hour.from).to_string()));
         let limit = start.end.unwrap_or(now).min(limits.limit(now));
         let mut next = position.until.max(limits.oldest(now));
@@ -243,7 +236,7 @@ pub struct Pod {
     end: Option<OffsetDateTime>,
     limits: WindowLimits,
     /// Where the reading stands.
-    position: StreamPosition,
+    position: StreamCheckpoint,
     /// After it no hour of the archive is begun, so that the live stream gets its time.
     half: Option<Instant>,
     /// The hours that this run has asked for.
@@ -313,9 +306,9 @@ impl Pod {
     /// Nothing is left to read now; an error that did not hold up the rest is told.
     fn at_the_end(&mut self) -> Result<Option<Batch>> {
         let announced = std::mem::replace(&mut self.announced, true);
-        if let Some(first) = self.position.open.first().filter(|_| !announced) {
+        if let Some(first) = self.position.open_hours.first().filter(|_| !announced) {
             let (from, why) = (utc(first.from), first.why.in_words());
-            let count = self.position.open.len();
+            let count = self.position.open_hours.len();
             log::info!(
                 "hours of the archive that later runs ask for again: {count}; the first is that of {from}: {why}"
             );
@@ -326,7 +319,7 @@ impl Pod {
     /// A batch without events that makes durable where the reading stands.
     fn commit_position(&self) -> Batch {
         Batch {
-            commit: Some(Commit::Stream(self.position.clone())),
+            commit: Some(self.commit(None)),
             ..Batch::default()
         }
     }
@@ -338,7 +331,7 @@ impl Pod {
         let mut gap = None;
         if self.mode != Mode::Live && self.position.until < to {
             let from = std::mem::replace(&mut self.position.until, to);
-            self.position.before = None;
+            self.position.hour_before = None;
             match self.fresh {
                 true => log::warn!(
                     "{} is older than the service keeps: starting at {}",
@@ -349,10 +342,10 @@ impl Pod {
             }
         }
         let live_alone = self.mode == Mode::Live;
-        let mut open = self.position.open.iter();
+        let mut open = self.position.open_hours.iter();
         let lost = open.position(|hour| live_alone || hour.from < oldest);
         if let Some(lost) = lost.filter(|_| gap.is_none()) {
-            let from = self.position.open.remove(lost).from;
+            let from = self.position.open_hours.remove(lost).from;
             let to = from + HOUR;
             gap = Some(Gap { from, to });
         }
@@ -361,11 +354,16 @@ impl Pod {
 
     /// The same, and what is given up with it.
     fn commit_gap(&self, gap: Gap) -> Batch {
-        let gap = Some(gap);
-        let position = self.position.clone();
         Batch {
-            commit: Some(Commit::Stream(StreamPosition { gap, ..position })),
+            commit: Some(self.commit(Some(gap))),
             ..Batch::default()
+        }
+    }
+
+    fn commit(&self, gap: Option<Gap>) -> Commit {
+        Commit {
+            checkpoint: Some(Checkpoint::Stream(self.position.clone())),
+            gap,
         }
     }
 
@@ -384,7 +382,7 @@ impl Pod {
         if self.mode != Mode::Live {
             let floor = self.limits.floor(now);
             if self.position.until > floor {
-                (self.position.until, self.position.before) = (floor, None);
+                (self.position.until, self.position.hour_before) = (floor, None);
             }
         }
     }

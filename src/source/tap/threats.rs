@@ -22,7 +22,8 @@ use crate::error::{Exit, line};
 use crate::json_stream::Splitter;
 use crate::net::Stopped;
 use crate::net::http::{Answer, Bytes, Dropped};
-use crate::pipeline::batch::{Batch, Commit, Digest, EventId, Gap, Pass, Record, Stalled};
+use crate::pipeline::batch::{Batch, Digest, EventId, Pass, Record};
+use crate::pipeline::checkpoint::{Gap, Stalled};
 use crate::source::http_api::{PATIENCE, READ, each};
 use crate::source::plan::WindowRequest;
 use crate::source::windows::pause;
@@ -63,7 +64,6 @@ pub(crate) fn open(context: &OpenContext<'_>) -> Result<Threats> {
         queue: None,
         left: context.settings.max_threats_per_run,
         is_limited: false,
-        held: context.start.held,
         done_with: HashSet::new(),
         put_off: None,
         refused: Vec::new(),
@@ -85,8 +85,6 @@ pub(crate) struct Threats {
     left: u32,
     /// Whether it ended for that.
     is_limited: bool,
-    /// Where runs before this one were held up.
-    held: Option<Stalled>,
     /// Pairs of which there was no summary in this run, or none that could be had.
     done_with: HashSet<Digest>,
     /// Why one that the window names could not be had, and which could not.
@@ -301,12 +299,13 @@ impl Threats {
                     Pass::Recent => before,
                     Pass::Recheck => window.from,
                 };
-                let since = self.held.filter(|held| held.at == at);
-                let since = since.map_or(now, |held| held.since);
+                let since = self.siem.windows.stalled();
+                let since = since.filter(|stalled| stalled.at == at);
+                let since = since.map_or(now, |stalled| stalled.since);
                 if now - since < HELD_UP {
                     self.failed = Some(error);
                     return Batch {
-                        commit: Some(Commit::Stalled(Stalled { at, since })),
+                        commit: Some(self.siem.windows.stall(Stalled { at, since })),
                         ..Batch::default()
                     };
                 }
@@ -319,14 +318,12 @@ impl Threats {
             .siem
             .windows
             .complete(pending.step, pending.server, context);
-        if let Commit::Resume(resume) = &mut commit
-            && gave_up
-        {
+        if gave_up {
             let (from, to) = match pass {
-                Pass::Recent => (before, resume.position.until),
+                Pass::Recent => (before, self.siem.windows.until()),
                 Pass::Recheck => (window.from, window.to),
             };
-            resume.gap = (from < to).then_some(Gap { from, to });
+            commit.gap = (from < to).then_some(Gap { from, to });
         }
         Batch {
             passed_over: std::mem::take(&mut self.refused),

@@ -1,24 +1,16 @@
-//! The second look: every time is read once more, so long after it that whatever becomes visible
-//! late is there by then.
+//! `Recheck` says what is read once more, so long after it that whatever becomes visible late is there
+//! by then.
 //!
 //! Pure, and for any service that is read in windows.
 
 use time::{Duration, OffsetDateTime};
 
+use crate::pipeline::checkpoint::Recheck;
 use crate::window::{Window, WindowLimits};
 
 /// Second looks are taken a whole hour at a time: one more request an hour, however often the
 /// program runs.
 const HOUR: Duration = Duration::HOUR;
-
-/// How far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recheck {
-    /// Before it, everything was read late enough.
-    pub until: OffsetDateTime,
-    /// Further on, a time that was late enough when it was read first, as after an outage.
-    pub already_covered: Option<Window>,
-}
 
 impl Recheck {
     /// Begins at a time; what was before it is never looked at again.
