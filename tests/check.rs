@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use proofpull::config::RecordEntry;
+use proofpull::config::EffectiveKey;
 use proofpull::config::keys::look;
 use proofpull::service::SERVICES;
 use serde_json::Value;
@@ -437,11 +437,11 @@ fn every_secret_is_looked_at() {
     for text in examples() {
         let (config, _) = look(&text, Path::new("/etc"), OffsetDateTime::now_utc());
         let looked_at: Vec<&str> = config.secrets().iter().map(|(name, _)| *name).collect();
-        let is_secret = |key: &&RecordEntry| {
+        let is_secret = |key: &&EffectiveKey| {
             let value = key.value.as_deref().unwrap_or_default();
             value.starts_with("{ file = ")
         };
-        let secrets: Vec<&RecordEntry> = config.record.keys().filter(is_secret).collect();
+        let secrets: Vec<&EffectiveKey> = config.record.keys().filter(is_secret).collect();
         assert!(!secrets.is_empty());
         for secret in secrets {
             let is_looked_at = looked_at.iter().any(|name| secret.is(name));

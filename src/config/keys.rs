@@ -15,8 +15,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 pub use super::ConfigError;
+use super::effective::{EffectiveKeys, ToToml, inline_table};
 use super::reader::{Reader, ValueError, boolean, nearest, shown, unless_empty};
-use super::record::{Record, ToToml, inline_table};
 use super::rules::rules;
 use super::toml::{TableEntry, Value, read};
 use super::values::{is_host, parse_duration, parse_host_and_port, parse_instant};
@@ -74,7 +74,7 @@ pub fn check(text: &str, base: &Path, now: OffsetDateTime) -> Result<Config, Vec
 #[must_use]
 pub fn look(text: &str, base: &Path, now: OffsetDateTime) -> (Config, Vec<ConfigError>) {
     let (table, mut faults) = read(text);
-    let mut record = Record::default();
+    let mut record = EffectiveKeys::default();
     let mut check = ConfigReader {
         base,
         now,
@@ -111,7 +111,7 @@ impl ConfigReader<'_> {
             services: self.services(top.table_or_empty("services")),
             // known when all the others are read
             secret_inside: self.secret_inside,
-            record: Record::default(),
+            record: EffectiveKeys::default(),
         };
         top.close();
         config

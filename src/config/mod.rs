@@ -4,9 +4,9 @@
 //! [`values`] reads the small things, as the command line does; [`read`] turns the text into keys
 //! that know their place; [`check`] turns those into values and collects everything that is wrong.
 
+mod effective;
 pub mod keys;
 mod reader;
-mod record;
 mod rules;
 pub mod toml;
 mod url;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-pub use record::{Record, RecordEntry, quoted};
+pub use effective::{EffectiveKey, EffectiveKeys, quoted};
 pub use url::Url;
 
 use crate::error::Exit;
@@ -73,7 +73,7 @@ pub struct Config {
     /// Where the figures of each run are left for Prometheus.
     pub metrics: Option<MetricsConfig>,
     /// Each key with the value that takes effect, and where it stands.
-    pub record: Record,
+    pub record: EffectiveKeys,
     /// The settings of every service, by name.
     services: BTreeMap<&'static str, Settings>,
     /// Set where a secret is taken from the text, so that no later kind of secret is forgotten.

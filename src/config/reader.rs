@@ -6,7 +6,7 @@
 use std::mem;
 
 use super::ConfigError;
-use super::record::{Record, ToToml};
+use super::effective::{EffectiveKeys, ToToml};
 use super::toml::{Item, LineCol, Table, TableEntry, Value};
 
 /// A table that is read key by key; what nobody asked for is unknown at the end.
@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
     /// Whether names that are not ours are kept out of what is said.
     quiet: bool,
     faults: &'a mut Vec<ConfigError>,
-    record: &'a mut Record,
+    record: &'a mut EffectiveKeys,
 }
 
 impl<'a> Reader<'a> {
@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         table: Table,
         faults: &'a mut Vec<ConfigError>,
-        record: &'a mut Record,
+        record: &'a mut EffectiveKeys,
     ) -> Reader<'a> {
         let quiet = !faults.is_empty();
         Reader {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{host_name, state_dir, text};
 use crate::cli::args::{CheckArgs, Common};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError, RecordEntry, quoted};
+use crate::config::{self, Config, ConfigError, EffectiveKey, quoted};
 use crate::error::{Exit, Hint, line};
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
@@ -78,7 +78,7 @@ fn services(args: &CheckArgs, config: &Config) -> Vec<&'static Service> {
 
 /// What takes effect for the services that are looked at, with what this machine and the command
 /// line add to it.
-fn shown(checks: &offline::OfflineChecks) -> Vec<RecordEntry> {
+fn shown(checks: &offline::OfflineChecks) -> Vec<EffectiveKey> {
     let tables = checks.services.iter();
     let tables: Vec<String> = tables
         .map(|service| format!("services.{}", service.name))
@@ -86,7 +86,7 @@ fn shown(checks: &offline::OfflineChecks) -> Vec<RecordEntry> {
     let entries = checks.config.record.keys();
     let entries = entries
         .filter(|entry| !entry.table.starts_with("services.") || tables.contains(&entry.table));
-    let mut entries: Vec<RecordEntry> = entries.cloned().collect();
+    let mut entries: Vec<EffectiveKey> = entries.cloned().collect();
     for entry in &mut entries {
         if entry.is("state_dir") {
             entry.value = Some(quoted(checks.state_dir.display()));
@@ -98,7 +98,7 @@ fn shown(checks: &offline::OfflineChecks) -> Vec<RecordEntry> {
 }
 
 /// As a configuration file that says the same.
-fn as_toml(entries: &[RecordEntry]) -> String {
+fn as_toml(entries: &[EffectiveKey]) -> String {
     let mut text = String::new();
     let mut table = "";
     for entry in entries {
@@ -177,7 +177,7 @@ struct CheckReport<'a> {
     file: &'a Path,
     name: String,
     findings: Vec<Finding>,
-    shown: Option<Vec<RecordEntry>>,
+    shown: Option<Vec<EffectiveKey>>,
     tried: Option<Vec<probe::Try>>,
 }
 

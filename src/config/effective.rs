@@ -1,4 +1,4 @@
-//! `Record` keeps each key of a configuration with the value that takes effect, as TOML, and its place.
+//! `EffectiveKeys` keeps each key of a configuration with the value that takes effect, as TOML, and its place.
 //!
 //! Pure. Secrets, the arguments of commands and patterns are masked.
 
@@ -18,11 +18,11 @@ use crate::window::utc;
 /// All keys that can be set, in the order of the manual. Those of a table that is not written stand
 /// here only where they have defaults.
 #[derive(Debug, Default)]
-pub struct Record(Vec<RecordEntry>);
+pub struct EffectiveKeys(Vec<EffectiveKey>);
 
 /// A key, or the header of a table.
 #[derive(Debug, Clone, Serialize)]
-pub struct RecordEntry {
+pub struct EffectiveKey {
     /// The whole name of its table, empty at the top.
     pub table: String,
     /// Its own name, empty for the header of the table.
@@ -41,7 +41,7 @@ fn is_absent<S: Serializer>(
     serializer.serialize_bool(place.is_none())
 }
 
-impl RecordEntry {
+impl EffectiveKey {
     /// Whether it has this name, as in `services.tap-clicks-blocked.tag`.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
@@ -56,7 +56,7 @@ impl RecordEntry {
     }
 }
 
-impl Record {
+impl EffectiveKeys {
     pub(super) fn add(
         &mut self,
         table: &str,
@@ -64,7 +64,7 @@ impl Record {
         value: Option<String>,
         place: Option<LineCol>,
     ) {
-        self.0.push(RecordEntry {
+        self.0.push(EffectiveKey {
             table: table.to_owned(),
             key,
             value,
@@ -79,7 +79,7 @@ impl Record {
     }
 
     /// The keys, without the headers of tables.
-    pub fn keys(&self) -> impl Iterator<Item = &RecordEntry> {
+    pub fn keys(&self) -> impl Iterator<Item = &EffectiveKey> {
         self.0.iter().filter(|entry| !entry.key.is_empty())
     }
 }
