@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::HOUR;
 
 /// Records from `hours` ago to 35 minutes ago: several in some seconds, twins, and such at the edges
 /// of windows. One in twenty of the last hour is late.
-fn filled(rng: &mut Rng, hours: i32, per_hour: usize) -> TestEnv {
+pub(crate) fn filled(rng: &mut Rng, hours: i32, per_hour: usize) -> TestEnv {
     let mut env = TestEnv::new();
     let now = ago(0);
     let (from, to) = (now - HOUR * hours, now - Duration::minutes(35));
@@ -51,7 +51,7 @@ fn window(request: &Request) -> [String; 3] {
 }
 
 /// The windows that were asked for as first requests of jobs.
-fn windows(env: &TestEnv) -> Vec<(OffsetDateTime, OffsetDateTime)> {
+pub(crate) fn windows(env: &TestEnv) -> Vec<(OffsetDateTime, OffsetDateTime)> {
     let requests = env.isolation.requests();
     let first = requests
         .iter()

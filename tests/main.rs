@@ -9,6 +9,7 @@ mod certificates;
 mod check;
 mod command;
 mod complete;
+mod contract;
 mod devo_sdk;
 mod isolation;
 mod killed;

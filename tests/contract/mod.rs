@@ -1,0 +1,3 @@
+//! What every source and every sink promises: one suite each, run for all of them.
+
+mod source;
