@@ -89,7 +89,7 @@ impl Redactor<'_> {
             match self.part(&self.rules[number], value, text.as_ref()) {
                 Coverage::Nothing => continue,
                 Coverage::Some(ranges) => {
-                    parts.extend(ranges.into_iter().map(|range| (range, number)))
+                    parts.extend(ranges.into_iter().map(|range| (range, number)));
                 }
                 Coverage::All => whole = whole.or(Some(number)),
             }
