@@ -10,7 +10,6 @@ mod wire;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
 use time::OffsetDateTime;
 use tungstenite::Error;
 use tungstenite::error::CapacityError;
@@ -138,8 +137,8 @@ impl WebSocket {
     /// Reads on, for a second at most: the next message, added to `into`.
     ///
     /// # Errors
-    /// With [`TooLong`] in it, when a message is larger than what is taken.
-    pub fn read(&mut self, into: &mut Vec<u8>) -> Result<StreamEvent> {
+    /// When a message is larger than what is taken.
+    pub fn read(&mut self, into: &mut Vec<u8>) -> Result<StreamEvent, TooLong> {
         self.wire.read_for(STEP);
         loop {
             if let Some(heard) = self.read_frame(into)? {
@@ -149,7 +148,7 @@ impl WebSocket {
     }
 
     /// `None` for a frame that is no whole message.
-    fn read_frame(&mut self, into: &mut Vec<u8>) -> Result<Option<StreamEvent>> {
+    fn read_frame(&mut self, into: &mut Vec<u8>) -> Result<Option<StreamEvent>, TooLong> {
         if self.pinged.elapsed() >= self.ping {
             self.pinged = Instant::now();
             if let Err(error) = self.say(Frame::ping(Vec::new())) {
@@ -196,7 +195,7 @@ impl WebSocket {
         self.refuse(CloseCode::Normal);
     }
 
-    fn take(&mut self, frame: &Frame, into: &mut Vec<u8>) -> Result<Option<StreamEvent>> {
+    fn take(&mut self, frame: &Frame, into: &mut Vec<u8>) -> Result<Option<StreamEvent>, TooLong> {
         let head = frame.header();
         let (last, opcode) = (head.is_final, head.opcode);
         if head.rsv1 || head.rsv2 || head.rsv3 || head.mask.is_some() {
@@ -261,10 +260,10 @@ impl WebSocket {
         None
     }
 
-    fn too_long<T>(&mut self, size: usize) -> Result<T> {
+    fn too_long<T>(&mut self, size: usize) -> Result<T, TooLong> {
         self.refuse(CloseCode::Size);
         let limit = self.max_message;
-        Err(anyhow!(TooLong { size, limit }))
+        Err(TooLong { size, limit })
     }
 
     /// Says why we go; it does not matter if the peer no longer listens.

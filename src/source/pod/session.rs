@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::event::{PodEvent, identify};
 use super::hints;
 use crate::config::{self, Url};
-use crate::error::{Because, Exit, line};
+use crate::error::{Exit, Hint, line};
 use crate::net::tls::PeerRefusal;
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
 use crate::net::{Network, Stopped};
@@ -309,18 +309,15 @@ fn take(
     true
 }
 
-fn too_long(error: anyhow::Error) -> anyhow::Error {
-    let what = error.downcast_ref::<TooLong>().copied();
-    let hint = what.map_or(String::new(), |TooLong { size, .. }| {
-        format!("set max_frame_bytes of the service to more than {size}; nothing of it is lost while the archive has it")
-    });
-    let result: Result<()> = Err(error)
+fn too_long(message: TooLong) -> anyhow::Error {
+    let hint = format!(
+        "set max_frame_bytes of the service to more than {}; nothing of it is lost while the archive has it",
+        message.size
+    );
+    anyhow::Error::new(message)
         .context("reading the log stream")
-        .exit(Exit::Data);
-    match result.hint(hint) {
-        Err(error) => error,
-        Ok(()) => anyhow::anyhow!("reading the log stream"),
-    }
+        .context(Exit::Data)
+        .context(Hint(hint))
 }
 
 #[cfg(test)]
