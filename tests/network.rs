@@ -64,7 +64,12 @@ fn tap_is_verified_and_a_ca_can_be_added() {
     env.http_table = "timeout = \"20s\"\n".into();
     check_fails(&env, 69, &["[PullError 301]"], "[http] ca");
     let env = world_with(|certs| Tap::start_tls_with(&certs.server_for("tap.example")));
-    check_fails(&env, 69, &["[PullError 301]"], "another name");
+    check_fails(
+        &env,
+        69,
+        &["[PullError 301]"],
+        "another name: check base_url",
+    );
     let env = world_with(|certs| Tap::start_tls_with(&certs.expired_server()));
     check_fails(&env, 69, &["[PullError 301]"], "expired");
     let env = world_with(|certs| Tap::start_tls_with(&certs.other_ca().server));

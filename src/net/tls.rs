@@ -25,7 +25,11 @@ const WRITE: usize = 256 * 1024;
 
 /// Whom a connection trusts and who it says we are; shared by the connections of a run.
 #[derive(Debug, Clone)]
-pub struct Trust(Arc<ClientConfig>);
+pub struct Trust {
+    config: Arc<ClientConfig>,
+    /// What to do when the peer's certificate is for another name.
+    other_name: &'static str,
+}
 
 impl Trust {
     /// The system's roots, and those in `extra`.
@@ -33,7 +37,7 @@ impl Trust {
     /// # Errors
     /// When there are none, or `extra` cannot be read.
     pub fn system(extra: Option<&Path>) -> Result<Trust> {
-        Trust::of(system_roots(extra)?, None)
+        Trust::of(system_roots(extra)?, None, OTHER_NAME_OF_API)
     }
 
     /// For the receiver: the roots in `chain` alone, or the system's and `extra`; and our
@@ -54,7 +58,7 @@ impl Trust {
             }
             None => system_roots(extra)?,
         };
-        Trust::of(roots, identity)
+        Trust::of(roots, identity, OTHER_NAME_OF_RECEIVER)
     }
 
     /// Whether a certificate and its key can be used.
@@ -62,7 +66,12 @@ impl Trust {
     /// # Errors
     /// As [`Trust::receiver`].
     pub fn try_identity(identity: &ClientIdentity) -> Result<()> {
-        Trust::of(RootCertStore::empty(), Some(identity)).map(drop)
+        Trust::of(
+            RootCertStore::empty(),
+            Some(identity),
+            OTHER_NAME_OF_RECEIVER,
+        )
+        .map(drop)
     }
 
     /// Whether a key can be read.
@@ -81,7 +90,11 @@ impl Trust {
         add_roots(&mut RootCertStore::empty(), path)
     }
 
-    fn of(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Trust> {
+    fn of(
+        roots: RootCertStore,
+        identity: Option<&ClientIdentity>,
+        other_name: &'static str,
+    ) -> Result<Trust> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -90,7 +103,10 @@ impl Trust {
             .exit(Exit::Software)?
             .with_root_certificates(roots);
         let Some(ClientIdentity { cert, key }) = identity else {
-            return Ok(Trust(Arc::new(builder.with_no_client_auth())));
+            return Ok(Trust {
+                config: Arc::new(builder.with_no_client_auth()),
+                other_name,
+            });
         };
         let chain = certificates(cert)
             .hint("[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----")?;
@@ -107,10 +123,17 @@ impl Trust {
         // a receiver that asks for certificates and is built on OpenSSL without a session id context, as
         // rsyslog's driver is, breaks off each handshake that offers to resume a session
         config.resumption = Resumption::disabled();
-        Ok(Trust(Arc::new(config)))
+        Ok(Trust {
+            config: Arc::new(config),
+            other_name,
+        })
     }
 }
 
+const OTHER_NAME_OF_RECEIVER: &str =
+    "the server's certificate is for another name: check the address, or set [devo] server_name";
+const OTHER_NAME_OF_API: &str =
+    "the server's certificate is for another name: check base_url, or the url of the service";
 const KEY_HINT: &str = "[devo] cert and key: name a PEM file that is there, readable, and without a passphrase: \
                         PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY";
 
@@ -172,6 +195,8 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
 #[derive(Debug)]
 pub struct Tls {
     session: ClientConnection,
+    /// As in [`Trust`].
+    other_name: &'static str,
     /// What it runs over.
     pub tcp: Tcp,
     /// The peer's close_notify was read; what may still come is its end of file.
@@ -197,11 +222,13 @@ impl Tls {
     pub fn handshake(tcp: Tcp, trust: &Trust, name: &str, mut idle: IdleTimeout) -> Result<Tls> {
         let server = ServerName::try_from(name.to_owned())
             .with_context(|| format!("verifying the name {name}"));
-        let mut session = ClientConnection::new(Arc::clone(&trust.0), server.exit(Exit::Config)?)
-            .exit(Exit::Software)?;
+        let mut session =
+            ClientConnection::new(Arc::clone(&trust.config), server.exit(Exit::Config)?)
+                .exit(Exit::Software)?;
         session.set_buffer_limit(Some(WRITE));
         let mut tls = Tls {
             session,
+            other_name: trust.other_name,
             tcp,
             close_notify: false,
         };
@@ -309,7 +336,7 @@ impl Tls {
             Err(error) => {
                 // our own alert tells the peer why; it does not matter if it no longer listens
                 let _ = self.session.write_tls(&mut self.tcp);
-                return Err(explain(error));
+                return Err(explain(error, self.other_name));
             }
         };
         if !self.session.is_handshaking() {
@@ -339,7 +366,7 @@ impl Read for Tls {
             self.session.read_tls(&mut self.tcp)?;
             self.session
                 .process_new_packets()
-                .map_err(|error| io::Error::other(explain(error)))?;
+                .map_err(|error| io::Error::other(explain(error, self.other_name)))?;
         }
     }
 }
@@ -355,7 +382,7 @@ impl fmt::Display for PeerRefusal {
 }
 
 /// What an error of TLS means, and what a person can do about it.
-fn explain(error: rustls::Error) -> anyhow::Error {
+fn explain(error: rustls::Error, other_name: &'static str) -> anyhow::Error {
     use rustls::Error as E;
     let (exit, hint) = match &error {
         E::InvalidCertificate(
@@ -372,10 +399,7 @@ fn explain(error: rustls::Error) -> anyhow::Error {
         ),
         E::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => (
-            Exit::Unavailable,
-            "the server's certificate is for another name: check the address, or set [devo] server_name",
-        ),
+        ) => (Exit::Unavailable, other_name),
         E::InvalidCertificate(CertificateError::UnknownIssuer) => (
             Exit::Unavailable,
             "the server's certificate is signed by a CA that is not trusted here: check [devo] chain or [http] ca \
