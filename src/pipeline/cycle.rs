@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::clock::Clock;
-use crate::error::{Exit, line};
+use crate::error::line;
 use crate::net::Stopped;
 use crate::output::{Counters, Progress};
 use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
 use crate::pipeline::checkpoint::Commit;
 use crate::quota::Quota;
 use crate::shutdown::{Shutdown, ShutdownReason};
-use crate::sink::{Closed, Sink};
+use crate::sink::{Sink, SinkError};
 use crate::source::{PollContext, Source};
 use crate::state::State;
 use crate::transform::{Outcome, Transform};
@@ -73,51 +73,79 @@ struct Pending {
     out: Batch,
 }
 
+/// What ends a pull early.
+enum PullError {
+    Sink(SinkError),
+    Other(anyhow::Error),
+}
+
+impl From<SinkError> for PullError {
+    fn from(error: SinkError) -> PullError {
+        PullError::Sink(error)
+    }
+}
+
+impl From<anyhow::Error> for PullError {
+    fn from(error: anyhow::Error) -> PullError {
+        PullError::Other(error)
+    }
+}
+
 impl Cycle<'_> {
     /// Runs it to its end.
     ///
     /// # Errors
     /// Those of the source, the sink and the state. What was committed by then is complete.
     pub fn run(&mut self) -> Result<CycleEnd> {
-        match self.pull() {
-            Err(error) if error.is::<Closed>() => Ok(CycleEnd::Closed),
-            Err(error) => match self.shutdown.reason() {
-                Some(reason) if Stopped::is_in(&error) => Ok(CycleEnd::Stopped(reason)),
-                _ => Err(error),
-            },
-            Ok(()) => Ok(match (self.shutdown.reason(), self.source.limit()) {
-                (Some(reason), _) => CycleEnd::Stopped(reason),
-                (None, Some(limit)) => CycleEnd::Limit(limit),
-                (None, None) => CycleEnd::CaughtUp,
-            }),
+        let (error, stopped) = match self.pull() {
+            Err(PullError::Sink(SinkError::Closed)) => return Ok(CycleEnd::Closed),
+            Err(PullError::Sink(error)) => {
+                let stopped = matches!(error, SinkError::Stopped(_));
+                (error.into(), stopped)
+            }
+            Err(PullError::Other(error)) => {
+                let stopped = Stopped::is_in(&error);
+                (error, stopped)
+            }
+            Ok(()) => {
+                return Ok(match (self.shutdown.reason(), self.source.limit()) {
+                    (Some(reason), _) => CycleEnd::Stopped(reason),
+                    (None, Some(limit)) => CycleEnd::Limit(limit),
+                    (None, None) => CycleEnd::CaughtUp,
+                });
+            }
+        };
+        match self.shutdown.reason() {
+            Some(reason) if stopped => Ok(CycleEnd::Stopped(reason)),
+            _ => Err(error),
         }
     }
 
-    fn pull(&mut self) -> Result<()> {
+    fn pull(&mut self) -> Result<(), PullError> {
         self.state.prove()?;
         self.sink.send(&Batch::default())?;
         self.sink.confirm()?;
         let mut pending = Pending::default();
         loop {
-            let mut turn = PollContext {
+            let mut context = PollContext {
                 shutdown: self.shutdown,
                 now: self.clock.now(),
                 dedup: &self.state.dedup,
                 counters: self.counters,
                 quota: self.quota,
             };
-            match self.source.next(&mut turn) {
+            match self.source.next(&mut context) {
                 Ok(Some(batch)) => self.pass_on(&batch, &mut pending)?,
                 Ok(None) => return self.commit(&mut pending, &Commit::default()),
                 Err(error) => {
                     self.commit(&mut pending, &Commit::default())?;
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }
     }
 
-    fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<()> {
+    fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<(), PullError> {
         if pending.once != batch.once {
             self.commit(pending, &Commit::default())?;
             pending.once = batch.once;
@@ -153,7 +181,7 @@ impl Cycle<'_> {
                     continue;
                 }
             }
-            let end = u32::try_from(pending.out.text.len())?;
+            let end = u32::try_from(pending.out.text.len()).map_err(anyhow::Error::from)?;
             pending.out.records.push(Record { end, ..*record });
             if pending.bytes + u64::from(end) >= limit {
                 self.send(pending)?;
@@ -177,7 +205,7 @@ impl Cycle<'_> {
         }
     }
 
-    fn send(&mut self, pending: &mut Pending) -> Result<()> {
+    fn send(&mut self, pending: &mut Pending) -> Result<(), PullError> {
         let Batch { text, records, .. } = &mut pending.out;
         if records.is_empty() {
             return Ok(());
@@ -199,7 +227,7 @@ impl Cycle<'_> {
     }
 
     /// Everything up to here is confirmed, then its identities are durable, then the position is.
-    fn commit(&mut self, pending: &mut Pending, commit: &Commit) -> Result<()> {
+    fn commit(&mut self, pending: &mut Pending, commit: &Commit) -> Result<(), PullError> {
         if pending.since.take().is_some() {
             let started = Instant::now();
             let confirmed = match pending.once {
@@ -221,17 +249,18 @@ impl Cycle<'_> {
 
     /// What cannot be asked for again is sent once more, in a transaction of its own, before it is
     /// given up.
-    fn send_until_confirmed(&mut self, batch: &mut Batch) -> Result<()> {
+    fn send_until_confirmed(&mut self, batch: &mut Batch) -> Result<(), SinkError> {
         let mut deliver = || {
             self.sink.send(batch)?;
             self.sink.confirm()
         };
         match deliver() {
-            Err(error) if !error.is::<Closed>() => {
-                log::warn!("{}; sending it once more", line(&error));
+            Err(SinkError::Closed) => return Err(SinkError::Closed),
+            Err(error) => {
+                log::warn!("{}; sending it once more", line(&error.into()));
                 deliver()?;
             }
-            delivered => delivered?,
+            Ok(()) => {}
         }
         batch.records.clear();
         batch.text.clear();
@@ -240,11 +269,10 @@ impl Cycle<'_> {
     }
 
     /// A transaction failed: the state stays where it was, but smaller ones may get through.
-    fn unconfirmed(&mut self, error: anyhow::Error) -> Result<()> {
-        // where not even a connection came about, smaller ones would not have helped
-        if Exit::of(&error) == Exit::Io {
+    fn unconfirmed(&mut self, error: SinkError) -> Result<(), PullError> {
+        if error.may_be_too_large() {
             self.state.halve_unconfirmed_limit()?;
         }
-        Err(error)
+        Err(error.into())
     }
 }

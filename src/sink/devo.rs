@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use time::OffsetDateTime;
 
-use super::Sink;
+use super::{Sink, SinkError};
 use crate::clock::Clock;
 use crate::config::Address;
 use crate::error::{Because, Exit};
@@ -99,7 +99,7 @@ impl Devo {
         }
     }
 
-    fn connect(&self) -> Result<Tls> {
+    fn connect(&self) -> Result<Tls, SinkError> {
         let mut attempt = 1;
         loop {
             let error = match self.try_to_connect() {
@@ -107,8 +107,11 @@ impl Devo {
                 Err(error) => error,
             };
             let lasting = error.is::<PeerRefusal>() || Exit::of(&error) != Exit::Unavailable;
-            if lasting || attempt == ATTEMPTS || Stopped::is_in(&error) {
-                return Err(error);
+            if Stopped::is_in(&error) {
+                return Err(SinkError::Stopped(error));
+            }
+            if lasting || attempt == ATTEMPTS {
+                return Err(SinkError::Refused(error));
             }
             log::debug!("{}; trying again", crate::error::line(&error));
             self.shutdown.sleep(Duration::from_secs(1 << (attempt - 1)));
@@ -273,7 +276,7 @@ fn write_date(now: OffsetDateTime, line: &mut String) {
 }
 
 impl Sink for Devo {
-    fn send(&mut self, batch: &Batch) -> Result<()> {
+    fn send(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let mut tls = match self.open.take() {
             Some(tls) => tls,
             None => {
@@ -312,12 +315,13 @@ impl Sink for Devo {
         self.lines.clear();
         sent.or_exit(Exit::Io)
             .with_context(|| format!("sending to {}", self.address))
-            .or_hint(UNSENT)?;
+            .or_hint(UNSENT)
+            .map_err(failed)?;
         self.open = Some(tls);
         Ok(())
     }
 
-    fn confirm(&mut self) -> Result<()> {
+    fn confirm(&mut self) -> Result<(), SinkError> {
         let Some(tls) = self.open.take() else {
             return Ok(());
         };
@@ -325,6 +329,7 @@ impl Sink for Devo {
             .or_exit(Exit::Io)
             .with_context(|| format!("confirming the delivery to {}", self.address))
             .or_hint(UNSENT)
+            .map_err(failed)
     }
 
     fn receiver(&self) -> Option<Receiver> {
@@ -332,6 +337,14 @@ impl Sink for Devo {
             address: self.address.to_string(),
             sends_close_notify: self.sends_close_notify,
         })
+    }
+}
+
+/// What an open transaction failed of: an alert about our certificate may come as late as this.
+fn failed(error: anyhow::Error) -> SinkError {
+    match Exit::of(&error) {
+        Exit::Io => SinkError::Unconfirmed(error),
+        _ => SinkError::Refused(error),
     }
 }
 

@@ -3,8 +3,6 @@
 pub mod devo;
 pub mod stdout;
 
-use anyhow::Result;
-
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 
@@ -14,26 +12,48 @@ pub trait Sink {
     ///
     /// # Errors
     /// When the receiver does not take it; everything since the last confirmation is unsent then.
-    fn send(&mut self, batch: &Batch) -> Result<()>;
+    fn send(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
     /// Ends the transaction: the receiver has read everything. Nothing pending: at once.
     ///
     /// # Errors
     /// When that is not proven; everything since the last confirmation is unsent then.
-    fn confirm(&mut self) -> Result<()>;
+    fn confirm(&mut self) -> Result<(), SinkError>;
 
     /// What is to be remembered of the receiver.
     fn receiver(&self) -> Option<Receiver>;
 }
 
-/// Nobody takes any more: the run ends in good order, without what is unconfirmed.
-#[derive(Debug, Clone, Copy)]
-pub struct Closed;
+/// Why a sink did not take or confirm events.
+///
+/// Not an [`Error`](std::error::Error): the pipeline decides by its variants, so nothing may hide them.
+#[derive(Debug)]
+pub enum SinkError {
+    /// Nobody takes any more: the run ends in good order, without what is unconfirmed.
+    Closed,
+    /// The run is to end, and no connection had come about.
+    Stopped(anyhow::Error),
+    /// The receiver cannot be reached or refuses us; no transaction would get through.
+    Refused(anyhow::Error),
+    /// The transaction failed on its way.
+    Unconfirmed(anyhow::Error),
+}
 
-impl std::fmt::Display for Closed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("standard output was closed")
+impl SinkError {
+    /// Whether a smaller transaction may get through.
+    #[must_use]
+    pub fn may_be_too_large(&self) -> bool {
+        matches!(self, SinkError::Unconfirmed(_))
     }
 }
 
-impl std::error::Error for Closed {}
+impl From<SinkError> for anyhow::Error {
+    fn from(error: SinkError) -> anyhow::Error {
+        match error {
+            SinkError::Closed => anyhow::anyhow!("standard output was closed"),
+            SinkError::Stopped(error)
+            | SinkError::Refused(error)
+            | SinkError::Unconfirmed(error) => error,
+        }
+    }
+}

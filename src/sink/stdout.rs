@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 
-use super::{Closed, Sink};
+use super::{Sink, SinkError};
 use crate::error::{Because, Exit};
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
@@ -37,7 +37,7 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
-    fn send(&mut self, batch: &Batch) -> Result<()> {
+    fn send(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.lines.clear();
         for (event, _) in batch.iter() {
             self.lines.extend_from_slice(event);
@@ -48,7 +48,7 @@ impl Sink for Stdout {
             return Ok(());
         };
         if error.kind() == ErrorKind::BrokenPipe {
-            return Err(Closed.into());
+            return Err(SinkError::Closed);
         }
         if let Some(file) = file {
             // half a line would spoil the first of the next run; if this fails, it is there
@@ -58,9 +58,10 @@ impl Sink for Stdout {
             .context("writing to standard output")
             .exit(Exit::Io)
             .hint("make room, or write elsewhere; what was not written comes with the next run")
+            .map_err(SinkError::Unconfirmed)
     }
 
-    fn confirm(&mut self) -> Result<()> {
+    fn confirm(&mut self) -> Result<(), SinkError> {
         match self.out.sync_data() {
             // pipes and terminals cannot be synced; their reader has it, or it is in the kernel
             Err(error)
@@ -71,7 +72,10 @@ impl Sink for Stdout {
             {
                 Ok(())
             }
-            result => result.context("syncing standard output").exit(Exit::Io),
+            result => result
+                .context("syncing standard output")
+                .exit(Exit::Io)
+                .map_err(SinkError::Unconfirmed),
         }
     }
 
