@@ -4,7 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::transform::{Action, Outcome, RuleStats, Path, Pattern, Replacement, Rule, Transform};
+use proofpull::transform::{
+    Action, Outcome, Path, Pattern, Replacement, Rule, RuleStats, Transform,
+};
 use serde_json::Value;
 
 fn rules() -> Vec<Rule> {

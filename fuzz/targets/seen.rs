@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::pipeline::batch::{RequestId, EventId, Pass};
 use proofpull::error::Exit;
-use proofpull::state::dedup::{SavedIndex, DedupIndex};
+use proofpull::pipeline::batch::{EventId, Pass, RequestId};
+use proofpull::state::dedup::{DedupIndex, SavedIndex};
 use tempfile::TempDir;
 
 static DIR: LazyLock<TempDir> = LazyLock::new(|| {
