@@ -19,7 +19,7 @@ impl Clock {
 
     /// A clock that stands at `time` now and goes on from there.
     #[must_use]
-    pub fn set_to(time: OffsetDateTime) -> Clock {
+    pub(crate) fn set_to(time: OffsetDateTime) -> Clock {
         Clock {
             set: Some((time, Instant::now())),
         }
@@ -27,7 +27,7 @@ impl Clock {
 
     /// The time now, UTC.
     #[must_use]
-    pub fn now(&self) -> OffsetDateTime {
+    pub(crate) fn now(&self) -> OffsetDateTime {
         match self.set {
             None => OffsetDateTime::now_utc(),
             Some((time, since)) => {

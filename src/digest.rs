@@ -1,4 +1,4 @@
-//! Hashing: from the fields or the canonical text of a record to its [`Digest`], and from a value
+//! Hashing: from the fields or the canonical text of a record to its `Digest`, and from a value
 //! that must not be known to its pseudonym.
 
 use std::borrow::Cow;
@@ -17,26 +17,26 @@ use crate::pipeline::batch::Digest;
 /// Collects the parts that identify an event, each with its length, so that no two lists of
 /// parts give the same bytes.
 #[derive(Default)]
-pub struct Hasher(Sha256);
+pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
     /// A hasher for one kind of identity; other kinds never collide with it.
     #[must_use]
-    pub fn of(kind: &str) -> Hasher {
+    pub(crate) fn of(kind: &str) -> Hasher {
         let mut hasher = Hasher::default();
         hasher.part(kind.as_bytes());
         hasher
     }
 
     /// Adds one part.
-    pub fn part(&mut self, bytes: &[u8]) {
+    pub(crate) fn part(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
     }
 
     /// The digest of all parts.
     #[must_use]
-    pub fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         let mut digest = Digest::default();
         digest.copy_from_slice(&self.0.finalize()[..16]);
         digest
@@ -73,7 +73,7 @@ impl fmt::Debug for Pseudonyms {
 
 /// Bytes as hexadecimal digits.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |four: u8| char::from(DIGITS[usize::from(four & 15)]);
     bytes
@@ -84,7 +84,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The digest of the `ordinal`-th of equal records; the first is the record's own.
 #[must_use]
-pub fn ordinal(digest: Digest, ordinal: u32) -> Digest {
+pub(crate) fn ordinal(digest: Digest, ordinal: u32) -> Digest {
     if ordinal == 0 {
         return digest;
     }

@@ -43,7 +43,7 @@ impl Exit {
 
     /// The name that the manual and systemd use for it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Exit::Ok => "ok",
             Exit::Usage => "usage",
@@ -68,7 +68,7 @@ impl fmt::Display for Exit {
 
 /// What a person can do about an error, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint(pub String);
+pub struct Hint(pub(crate) String);
 
 impl fmt::Display for Hint {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +77,7 @@ impl fmt::Display for Hint {
 }
 
 /// Attaches a status and a hint to whatever can fail.
-pub trait Because<T> {
+pub(crate) trait Because<T> {
     /// Says with which status the program ends because of this error.
     fn exit(self, exit: Exit) -> anyhow::Result<T>;
     /// Says what a person can do about it.
@@ -115,19 +115,19 @@ impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
 }
 
 /// An error of ours with its status.
-pub fn fail<T>(exit: Exit, message: impl Into<String>) -> anyhow::Result<T> {
+pub(crate) fn fail<T>(exit: Exit, message: impl Into<String>) -> anyhow::Result<T> {
     Err(anyhow::anyhow!(message.into()).context(exit))
 }
 
 /// What a panic said, if that is a literal: another message may hold data.
 #[must_use]
-pub fn of_panic(payload: &(dyn Any + Send)) -> &'static str {
+pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref().copied().unwrap_or("(no message)")
 }
 
 /// The line for a person: each layer of context and the cause, parted by colons.
 #[must_use]
-pub fn line(error: &anyhow::Error) -> String {
+pub(crate) fn line(error: &anyhow::Error) -> String {
     let layers = error.chain().map(ToString::to_string);
     let said: Vec<String> = layers.filter(|layer| !layer.is_empty()).collect();
     said.join(": ")

@@ -21,7 +21,7 @@ use crate::shutdown::Shutdown;
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn make_dir(dir: &Path) -> Result<()> {
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -33,7 +33,7 @@ pub fn make_dir(dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When it is there and cannot be read.
-pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// The one that it was given.
-pub fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
+pub(crate) fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
     let is_refused = |error: &anyhow::Error| {
         let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
         causes.any(|cause: &Error| cause.kind() == ErrorKind::PermissionDenied)
@@ -62,7 +62,7 @@ pub fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
 ///
 /// # Errors
 /// When it cannot be written, synced or renamed; the old one is then as it was.
-pub fn replace(
+pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
@@ -94,7 +94,7 @@ fn beside(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be written or renamed.
-pub fn publish(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn publish(path: &Path, text: &str) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let beside = beside(path);
     let write = || {
@@ -110,7 +110,7 @@ pub fn publish(path: &Path, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be renamed or the directory not be synced.
-pub fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).with_context(|| format!("replacing {}", to.display()))?;
     sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
@@ -119,7 +119,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When it is there and cannot be removed.
-pub fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", path.display()))
@@ -132,7 +132,7 @@ pub fn remove(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be written or synced.
-pub fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
     let mut end = AppendFile::open(path, offset)?;
     end.write(bytes)?;
     end.sync()
@@ -140,7 +140,7 @@ pub fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
 
 /// The end of a file that grows. What is written counts once it is synced.
 #[derive(Debug)]
-pub struct AppendFile {
+pub(crate) struct AppendFile {
     file: File,
     path: PathBuf,
 }
@@ -150,7 +150,7 @@ impl AppendFile {
     ///
     /// # Errors
     /// When it cannot be opened or cut off, or has become shorter.
-    pub fn open(path: &Path, offset: u64) -> Result<AppendFile> {
+    pub(crate) fn open(path: &Path, offset: u64) -> Result<AppendFile> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let mut file = own_file(&mut OpenOptions::new(), path, dir)
             .with_context(|| format!("opening {}", path.display()))?;
@@ -170,7 +170,7 @@ impl AppendFile {
     ///
     /// # Errors
     /// When it cannot be written; a part of it may have been.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes);
         written.with_context(|| format!("writing {}", self.path.display()))
     }
@@ -179,7 +179,7 @@ impl AppendFile {
     ///
     /// # Errors
     /// When it cannot be synced.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         let synced = self.file.sync_data();
         synced.with_context(|| format!("syncing {}", self.path.display()))
     }
@@ -189,7 +189,7 @@ impl AppendFile {
 ///
 /// # Errors
 /// When that cannot be found out.
-pub fn length(path: &Path) -> Result<Option<u64>> {
+pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(about) => Ok(Some(about.len())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -201,7 +201,7 @@ pub fn length(path: &Path) -> Result<Option<u64>> {
 ///
 /// # Errors
 /// When it is there and cannot be read.
-pub fn lines(path: &Path) -> Result<u64> {
+pub(crate) fn lines(path: &Path) -> Result<u64> {
     let what = || format!("reading {}", path.display());
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -274,13 +274,13 @@ fn sync_dir(dir: &Path) -> Result<()> {
 
 /// A lock held until it is dropped, or the process is gone.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 /// What became of taking a lock.
 #[derive(Debug)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// It is ours.
     Ours(Lock),
     /// Somebody has it; what they wrote into it.
@@ -294,7 +294,12 @@ pub enum Taken {
 ///
 /// # Errors
 /// When the file cannot be opened or locked.
-pub fn lock(path: &Path, holder: &str, wait: Duration, shutdown: &Shutdown) -> Result<Taken> {
+pub(crate) fn lock(
+    path: &Path,
+    holder: &str,
+    wait: Duration,
+    shutdown: &Shutdown,
+) -> Result<Taken> {
     let what = || format!("locking {}", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = own_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
@@ -333,7 +338,7 @@ const INSTANT: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// When the file is there and cannot be looked at.
-pub fn holder(path: &Path) -> Result<Option<String>> {
+pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
     let what = || format!("looking at {}", path.display());
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -355,7 +360,7 @@ pub fn holder(path: &Path) -> Result<Option<String>> {
 ///
 /// # Errors
 /// When none can be made.
-pub fn try_dir(dir: &Path) -> Result<()> {
+pub(crate) fn try_dir(dir: &Path) -> Result<()> {
     let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
     made_anew(&path, dir).with_context(|| format!("making a file in {}", dir.display()))?;
     remove(&path)

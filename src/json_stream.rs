@@ -12,7 +12,7 @@ use std::fmt;
 use block::{Carry, SIZE};
 
 /// The longest record that is taken for one.
-pub const MAX_RECORD: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_RECORD: usize = 64 * 1024 * 1024;
 /// The longest key that is compared with those wanted; a longer one is none of them.
 const MAX_KEY: usize = 256;
 /// The longest member that is kept; more would not fit into a request either.
@@ -67,7 +67,7 @@ pub enum Broken {
     Missing(&'static str),
     /// It is not the JSON expected, from this byte on; with what was expected there.
     NotJson(u64, &'static str),
-    /// A record is longer than [`MAX_RECORD`].
+    /// A record is longer than `MAX_RECORD`.
     TooLong(u64),
     /// What stands under this key is longer than any that means something.
     LongMember(&'static str),
@@ -112,7 +112,10 @@ impl Splitter {
 
     /// The same, with the members under the keys `keep` kept as they are written.
     #[must_use]
-    pub fn keeping(wanted: &'static [&'static str], keep: &'static [&'static str]) -> Splitter {
+    pub(crate) fn keeping(
+        wanted: &'static [&'static str],
+        keep: &'static [&'static str],
+    ) -> Splitter {
         Splitter {
             wanted,
             found: 0,
@@ -171,7 +174,7 @@ impl Splitter {
     /// A kept member, once it has come: a string without its quotes and escapes, anything else as
     /// it is written. What is absent, null or empty is `None`.
     #[must_use]
-    pub fn member(&self, key: &str) -> Option<String> {
+    pub(crate) fn member(&self, key: &str) -> Option<String> {
         let at = self.keep.iter().position(|kept| *kept == key)?;
         let text = self.kept[at].trim_ascii_end();
         if self.keeping == Some(at) && self.place == ParseState::Passing || text == b"null" {

@@ -14,16 +14,16 @@ use crate::window::utc;
 
 /// So many requests are held back from backfills: a day of second looks, or four hours of a timer
 /// that runs every ten minutes. Of a limit that is small, half of it.
-pub const RESERVE: u32 = 24;
+pub(crate) const RESERVE: u32 = 24;
 /// No period of a limit is longer.
-pub const LONGEST: Duration = Duration::days(30);
+pub(crate) const LONGEST: Duration = Duration::days(30);
 /// No refusal holds for longer: the quota of a day comes back within one.
 const LONGEST_HOLD: Duration = Duration::DAY;
 /// At the service a request counts from when it arrives, which is later than its booking.
 const UNDER_WAY: Duration = Duration::minutes(1);
 
 /// What a source asks for leave to make a request, which counts from then on, made or not.
-pub trait Quota: fmt::Debug {
+pub(crate) trait Quota: fmt::Debug {
     /// Books one request, durably. Call it right before each.
     ///
     /// # Errors
@@ -46,17 +46,17 @@ pub trait Quota: fmt::Debug {
 
 /// At most so many requests in any period of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// How many, from 1.
-    pub at_most: u32,
+    pub(crate) at_most: u32,
     /// The length of the period, whole seconds, at most [`LONGEST`].
-    pub period: Duration,
+    pub(crate) period: Duration,
 }
 
 impl Limit {
     /// `at_most` requests a day.
     #[must_use]
-    pub const fn a_day(at_most: u32) -> Limit {
+    pub(crate) const fn a_day(at_most: u32) -> Limit {
         Limit {
             at_most,
             period: Duration::DAY,
@@ -94,30 +94,30 @@ impl fmt::Display for Limit {
 
 /// What several services of an account share.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// What it is called.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The service's own limits.
-    pub limits: &'static [Limit],
+    pub(crate) limits: &'static [Limit],
 }
 
 /// By which rules a run books its requests.
 #[derive(Debug, Clone)]
-pub struct QuotaPolicy {
+pub(crate) struct QuotaPolicy {
     /// Who asks.
-    pub service: &'static str,
+    pub(crate) service: &'static str,
     /// In which pool its requests count.
-    pub pool: &'static Pool,
+    pub(crate) pool: &'static Pool,
     /// Its own limits, besides those of the pool.
-    pub own: Vec<Limit>,
+    pub(crate) own: Vec<Limit>,
     /// How many requests of each limit are left for others.
-    pub held_back: u32,
+    pub(crate) held_back: u32,
 }
 
 /// What was booked of one account. Times are in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     pools: BTreeMap<String, Entries>,
 }
 
@@ -134,19 +134,19 @@ struct Entries {
 
 /// How much of a limit is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Whose limit: the pool's name or the service's.
-    pub of: &'static str,
+    pub(crate) of: &'static str,
     /// The limit.
-    pub limit: Limit,
+    pub(crate) limit: Limit,
     /// How many of its requests still count.
-    pub used: u32,
+    pub(crate) used: u32,
 }
 
 impl Usage {
     /// How many requests may still be made now.
     #[must_use]
-    pub fn left(&self) -> u32 {
+    pub(crate) fn left(&self) -> u32 {
         self.limit.at_most.saturating_sub(self.used)
     }
 }
@@ -157,7 +157,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When a limit, or a refusal of the service, stands against it.
-    pub fn book(&mut self, policy: &QuotaPolicy, now: OffsetDateTime) -> Result<(), QuotaExceeded> {
+    pub(crate) fn book(
+        &mut self,
+        policy: &QuotaPolicy,
+        now: OffsetDateTime,
+    ) -> Result<(), QuotaExceeded> {
         let now = now.unix_timestamp();
         let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
         booked.tidy(policy, now);
@@ -171,7 +175,7 @@ impl Ledger {
     }
 
     /// The request booked last at `at` was never made.
-    pub fn give_back(&mut self, policy: &QuotaPolicy, at: OffsetDateTime) {
+    pub(crate) fn give_back(&mut self, policy: &QuotaPolicy, at: OffsetDateTime) {
         let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
         let own = booked.of(policy.service);
         if let Some(last) = own.iter().rposition(|time| *time == at.unix_timestamp()) {
@@ -180,7 +184,7 @@ impl Ledger {
     }
 
     /// The service refuses requests of this pool for so long, a day at most; until when that is.
-    pub fn hold(
+    pub(crate) fn hold(
         &mut self,
         policy: &QuotaPolicy,
         now: OffsetDateTime,
@@ -194,7 +198,7 @@ impl Ledger {
 
     /// How many of `count` requests could be made now, and what stands against the others.
     #[must_use]
-    pub fn foresee(
+    pub(crate) fn foresee(
         &self,
         policy: &QuotaPolicy,
         now: OffsetDateTime,
@@ -211,7 +215,7 @@ impl Ledger {
 
     /// How much is used of each limit, the pool's first.
     #[must_use]
-    pub fn usage(&self, policy: &QuotaPolicy, now: OffsetDateTime) -> Vec<Usage> {
+    pub(crate) fn usage(&self, policy: &QuotaPolicy, now: OffsetDateTime) -> Vec<Usage> {
         let now = now.unix_timestamp();
         let mut booked = self
             .pools
@@ -311,7 +315,7 @@ fn arrived(now: i64) -> i64 {
 
 /// Why no request may be made, and from when on one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuotaExceeded {
+pub(crate) struct QuotaExceeded {
     reason: BlockedBy,
     free: i64,
 }
@@ -330,13 +334,13 @@ enum BlockedBy {
 impl QuotaExceeded {
     /// When the next request is free.
     #[must_use]
-    pub fn free(&self) -> OffsetDateTime {
+    pub(crate) fn free(&self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(self.free).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// What a person can do about it.
     #[must_use]
-    pub fn hint(&self, policy: &QuotaPolicy) -> String {
+    pub(crate) fn hint(&self, policy: &QuotaPolicy) -> String {
         match self.reason {
             BlockedBy::Limit { held_back, .. } if held_back > 0 => format!(
                 "nothing is lost: the same command goes on once requests are free; {held_back} are left to the timer's runs"

@@ -43,7 +43,7 @@ pub struct Service {
     /// What a person calls it, everywhere.
     pub name: &'static str,
     /// What the Devo collectors call it, if they have it.
-    pub devo: Option<&'static str>,
+    pub(crate) devo: Option<&'static str>,
     /// The Devo tag when none is configured.
     pub tag: &'static str,
     /// How it is read.

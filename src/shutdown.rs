@@ -23,7 +23,7 @@ struct Grace {
 
 /// Why a run stops early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShutdownReason {
+pub(crate) enum ShutdownReason {
     /// SIGTERM or SIGINT came.
     Signal,
     /// `max_duration` is over.
@@ -35,7 +35,7 @@ impl Shutdown {
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub fn on_signals() -> std::io::Result<Shutdown> {
+    pub(crate) fn on_signals() -> std::io::Result<Shutdown> {
         let shutdown = Shutdown::default();
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&shutdown.signal))?;
@@ -45,7 +45,7 @@ impl Shutdown {
 
     /// The same flag, raised as well once `limit` has gone by from now.
     #[must_use]
-    pub fn after(&self, limit: Option<Duration>) -> Shutdown {
+    pub(crate) fn after(&self, limit: Option<Duration>) -> Shutdown {
         Shutdown {
             signal: Arc::clone(&self.signal),
             deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
@@ -55,7 +55,7 @@ impl Shutdown {
 
     /// The same flag, seen `time` later by those who must finish something first.
     #[must_use]
-    pub fn with_grace(&self, time: Duration) -> Shutdown {
+    pub(crate) fn with_grace(&self, time: Duration) -> Shutdown {
         Shutdown {
             grace: Some(Grace {
                 time,
@@ -67,7 +67,7 @@ impl Shutdown {
 
     /// How much of the run's time is left, if it is limited.
     #[must_use]
-    pub fn left(&self) -> Option<Duration> {
+    pub(crate) fn left(&self) -> Option<Duration> {
         self.deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
@@ -80,7 +80,7 @@ impl Shutdown {
 
     /// Why to stop now, if so.
     #[must_use]
-    pub fn reason(&self) -> Option<ShutdownReason> {
+    pub(crate) fn reason(&self) -> Option<ShutdownReason> {
         let raised = self.raised()?;
         let seen = |grace: &Grace| grace.since.get_or_init(Instant::now).elapsed() >= grace.time;
         self.grace.as_ref().is_none_or(seen).then_some(raised)
@@ -100,7 +100,7 @@ impl Shutdown {
     }
 
     /// Waits for `time`; less if the flag is raised meanwhile.
-    pub fn sleep(&self, time: Duration) {
+    pub(crate) fn sleep(&self, time: Duration) {
         const STEP: Duration = Duration::from_millis(50);
         let until = Instant::now() + time;
         while self.reason().is_none() {

@@ -8,35 +8,35 @@ use time::{Duration, OffsetDateTime};
 
 /// What a service accepts.
 #[derive(Debug, Clone, Copy)]
-pub struct WindowLimits {
+pub(crate) struct WindowLimits {
     /// The shortest window.
-    pub shortest: Duration,
+    pub(crate) shortest: Duration,
     /// The longest window.
-    pub longest: Duration,
+    pub(crate) longest: Duration,
     /// How far back a window may start, headroom already taken off.
-    pub keep: Duration,
+    pub(crate) keep: Duration,
     /// How far before the present a window must end.
-    pub margin: Duration,
+    pub(crate) margin: Duration,
     /// Windows begin and end at whole ones of these.
-    pub grain: Duration,
+    pub(crate) grain: Duration,
 }
 
 /// A time to ask for: from its start up to, not including, its end; whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Window {
+pub(crate) struct Window {
     /// Its start.
     #[serde(with = "time::serde::rfc3339")]
-    pub from: OffsetDateTime,
+    pub(crate) from: OffsetDateTime,
     /// Its end.
     #[serde(with = "time::serde::rfc3339")]
-    pub to: OffsetDateTime,
+    pub(crate) to: OffsetDateTime,
 }
 
 impl Window {
     /// How long it is.
     #[must_use]
-    pub fn length(&self) -> Duration {
+    pub(crate) fn length(&self) -> Duration {
         self.to - self.from
     }
 }
@@ -50,19 +50,19 @@ impl std::fmt::Display for Window {
 impl WindowLimits {
     /// The latest time that a window may reach when it is `now`.
     #[must_use]
-    pub fn limit(&self, now: OffsetDateTime) -> OffsetDateTime {
+    pub(crate) fn limit(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.floor(now - self.margin)
     }
 
     /// The earliest time that the service still has when it is `now`.
     #[must_use]
-    pub fn oldest(&self, now: OffsetDateTime) -> OffsetDateTime {
+    pub(crate) fn oldest(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.ceil(now - self.keep)
     }
 
     /// A time moved back to where a window may begin or end.
     #[must_use]
-    pub fn floor(&self, time: OffsetDateTime) -> OffsetDateTime {
+    pub(crate) fn floor(&self, time: OffsetDateTime) -> OffsetDateTime {
         let time = whole_seconds(time);
         let grain = self.grain.whole_seconds().max(1);
         time - Duration::seconds(time.unix_timestamp().rem_euclid(grain))
@@ -70,7 +70,7 @@ impl WindowLimits {
 
     /// A time moved on to where a window may begin or end.
     #[must_use]
-    pub fn ceil(&self, time: OffsetDateTime) -> OffsetDateTime {
+    pub(crate) fn ceil(&self, time: OffsetDateTime) -> OffsetDateTime {
         self.floor(time + self.grain - Duration::nanoseconds(1))
     }
 
@@ -78,7 +78,7 @@ impl WindowLimits {
     ///
     /// Windows touch. A rest shorter than the service accepts is left for the next run: `None`.
     #[must_use]
-    pub fn next(
+    pub(crate) fn next(
         &self,
         from: OffsetDateTime,
         limit: OffsetDateTime,
@@ -95,7 +95,7 @@ impl WindowLimits {
     /// The last window of a closed range, for which no rest can be left: it starts earlier, in
     /// what was read already, so that it is long enough.
     #[must_use]
-    pub fn last(&self, from: OffsetDateTime, end: OffsetDateTime) -> Option<Window> {
+    pub(crate) fn last(&self, from: OffsetDateTime, end: OffsetDateTime) -> Option<Window> {
         (from < end).then(|| Window {
             from: from.min(end - self.shortest),
             to: end,
@@ -104,7 +104,7 @@ impl WindowLimits {
 
     /// Half of a length that was too much, not under what the service accepts.
     #[must_use]
-    pub fn half(&self, length: Duration) -> Duration {
+    pub(crate) fn half(&self, length: Duration) -> Duration {
         Duration::seconds(length.whole_seconds() / 2).max(self.shortest)
     }
 }
@@ -126,7 +126,7 @@ pub fn utc(time: OffsetDateTime) -> String {
 
 /// The time without its fraction of a second.
 #[must_use]
-pub fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
+pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
     time - Duration::nanoseconds(i64::from(time.nanosecond()))
 }
 

@@ -24,14 +24,14 @@ pub struct EffectiveKeys(Vec<EffectiveKey>);
 #[derive(Debug, Clone, Serialize)]
 pub struct EffectiveKey {
     /// The whole name of its table, empty at the top.
-    pub table: String,
+    pub(crate) table: String,
     /// Its own name, empty for the header of the table.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// What takes effect, as TOML writes it; absent where nothing is set and there is no default.
     pub value: Option<String>,
     /// Line and column, both from 1; absent where it is not written.
     #[serde(rename = "is_default", serialize_with = "is_absent")]
-    pub place: Option<(usize, usize)>,
+    pub(crate) place: Option<(usize, usize)>,
 }
 
 fn is_absent<S: Serializer>(
@@ -74,7 +74,7 @@ impl EffectiveKeys {
 
     /// The line and the column in which a key or a table stands, if it does.
     #[must_use]
-    pub fn place(&self, name: &str) -> Option<(usize, usize)> {
+    pub(crate) fn place(&self, name: &str) -> Option<(usize, usize)> {
         self.0.iter().find(|entry| entry.is(name))?.place
     }
 

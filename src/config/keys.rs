@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-pub use super::ConfigError;
+pub(crate) use super::ConfigError;
 use super::effective::{EffectiveKeys, ToToml, inline_table};
 use super::reader::{Reader, ValueError, boolean, nearest, shown, unless_empty};
 use super::rules::rules;

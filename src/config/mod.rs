@@ -1,14 +1,14 @@
 //! What a configuration says, as checked values: past this module there is no wrong one.
 //!
 //! Pure: text in, values or faults out. Secrets are held as references that only `secret` reads.
-//! [`values`] reads the small things, as the command line does; [`read`] turns the text into keys
-//! that know their place; [`check`] turns those into values and collects everything that is wrong.
+//! `values` reads the small things, as the command line does; `toml` turns the text into keys
+//! that know their place; `keys` turns those into values and collects everything that is wrong.
 
 mod effective;
 pub mod keys;
 mod reader;
 mod rules;
-pub mod toml;
+pub(crate) mod toml;
 mod url;
 pub mod values;
 
@@ -35,11 +35,11 @@ pub struct ConfigError {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
-    pub column: usize,
+    pub(crate) column: usize,
     /// The status of a program that ends because of it.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// Table, key and what is wrong, in one line; never with a value.
-    pub message: String,
+    pub(crate) message: String,
     /// The remedy, in one line.
     pub hint: String,
 }
@@ -55,23 +55,23 @@ impl fmt::Display for ConfigError {
 #[derive(Debug)]
 pub struct Config {
     /// Collector or tenant, for reports; the host's name when absent.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Where state is kept; absent: `$STATE_DIRECTORY`, else `/var/lib/proofpull`.
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// The receiver.
-    pub devo: Option<DevoConfig>,
+    pub(crate) devo: Option<DevoConfig>,
     /// Sign-in for TAP.
-    pub tap: Option<TapConfig>,
+    pub(crate) tap: Option<TapConfig>,
     /// Sign-in for Isolation.
-    pub isolation: Option<IsolationConfig>,
+    pub(crate) isolation: Option<IsolationConfig>,
     /// Sign-in for PoD.
-    pub pod: Option<PodConfig>,
+    pub(crate) pod: Option<PodConfig>,
     /// How connections are made.
-    pub http: HttpConfig,
+    pub(crate) http: HttpConfig,
     /// `[obfuscation]` key: makes pseudonyms. There wherever a rule needs it.
-    pub pseudonym_key: Option<SecretRef>,
+    pub(crate) pseudonym_key: Option<SecretRef>,
     /// Where the figures of each run are left for Prometheus.
-    pub metrics: Option<MetricsConfig>,
+    pub(crate) metrics: Option<MetricsConfig>,
     /// Each key with the value that takes effect, and where it stands.
     pub record: EffectiveKeys,
     /// The settings of every service, by name.
@@ -104,28 +104,28 @@ impl Config {
     /// Whether a secret stands in the text itself, the proxy's password included, so that nobody
     /// else may read the file.
     #[must_use]
-    pub fn holds_a_secret(&self) -> bool {
+    pub(crate) fn holds_a_secret(&self) -> bool {
         self.secret_inside
     }
 }
 
 /// `[devo]`: the receiver and what is written to it.
 #[derive(Debug, Clone)]
-pub struct DevoConfig {
+pub(crate) struct DevoConfig {
     /// Host and port.
-    pub address: Address,
+    pub(crate) address: Address,
     /// CA file of the server; absent: the system's roots.
-    pub chain: Option<PathBuf>,
+    pub(crate) chain: Option<PathBuf>,
     /// Client certificate and its key.
-    pub identity: Option<ClientIdentity>,
+    pub(crate) identity: Option<ClientIdentity>,
     /// The name to verify.
-    pub server_name: String,
+    pub(crate) server_name: String,
     /// The host in each record; absent: this machine's name.
-    pub hostname: Option<String>,
+    pub(crate) hostname: Option<String>,
     /// Whether `@devo_pulling_id` is appended to each event.
-    pub pulling_id: bool,
+    pub(crate) pulling_id: bool,
     /// Constant strings appended to each event, in the order of the file.
-    pub fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 /// A client certificate (PEM, leaf first) and its key (PEM: PKCS#8, PKCS#1 or SEC1).
@@ -149,7 +149,7 @@ pub struct Address {
 impl Address {
     /// Whether it never leaves this machine: 127.0.0.0/8, `::1` or `localhost`.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
     }
 }
@@ -172,36 +172,36 @@ impl fmt::Display for Address {
 
 /// `[tap]`: sign-in for TAP.
 #[derive(Debug, Clone)]
-pub struct TapConfig {
+pub(crate) struct TapConfig {
     /// Scheme, host and port, without a slash at the end.
-    pub base_url: Url,
+    pub(crate) base_url: Url,
     /// The service principal.
-    pub principal: String,
+    pub(crate) principal: String,
     /// Its secret.
-    pub secret: SecretRef,
+    pub(crate) secret: SecretRef,
 }
 
 /// `[isolation]`: sign-in for Isolation.
 #[derive(Debug, Clone)]
-pub struct IsolationConfig {
+pub(crate) struct IsolationConfig {
     /// The key of the reporting API.
-    pub api_key: SecretRef,
+    pub(crate) api_key: SecretRef,
 }
 
 /// `[pod]`: sign-in for the log stream of Proofpoint on Demand.
 #[derive(Debug, Clone)]
-pub struct PodConfig {
+pub(crate) struct PodConfig {
     /// Scheme, host and port, without a slash at the end.
-    pub base_url: Url,
+    pub(crate) base_url: Url,
     /// The name of the cluster, as the admin console shows it.
-    pub cluster_id: String,
+    pub(crate) cluster_id: String,
     /// The API key.
-    pub api_key: SecretRef,
+    pub(crate) api_key: SecretRef,
 }
 
 /// How a PoD service is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// The live stream, and hour by hour the archive.
     #[default]
     Complete,
@@ -234,47 +234,47 @@ pub struct HttpConfig {
 
 /// `[metrics]`: figures for Prometheus.
 #[derive(Debug, Clone)]
-pub struct MetricsConfig {
+pub(crate) struct MetricsConfig {
     /// The folder in which node_exporter's textfile collector looks.
-    pub textfile_dir: PathBuf,
+    pub(crate) textfile_dir: PathBuf,
 }
 
 /// `[services.NAME]`; a key that the service does not have is zero or empty.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Where the first run starts.
-    pub start_time: Option<OffsetDateTime>,
+    pub(crate) start_time: Option<OffsetDateTime>,
     /// The Devo tag.
-    pub tag: String,
+    pub(crate) tag: String,
     /// Asked instead of the built-in address.
-    pub url: Option<Url>,
+    pub(crate) url: Option<Url>,
     /// How much each run reads again for events that became visible late.
-    pub look_back: Duration,
+    pub(crate) look_back: Duration,
     /// How long after a time it is read once more, for events that became visible later still; zero
     /// for never.
-    pub recheck_after: Duration,
+    pub(crate) recheck_after: Duration,
     /// Isolation: how far before the present each window ends, since the API records with a delay.
-    pub window_offset: Duration,
+    pub(crate) window_offset: Duration,
     /// The run's time.
     pub max_duration: Duration,
     /// TAP: how many requests may be made, besides what the credentials allow; all of these hold.
-    pub requests: Vec<Limit>,
+    pub(crate) requests: Vec<Limit>,
     /// Threats: how many summaries a run delivers at most.
-    pub max_threats_per_run: u32,
+    pub(crate) max_threats_per_run: u32,
     /// TAP: `threatType` values, as the API takes them.
-    pub threat_type: Vec<String>,
+    pub(crate) threat_type: Vec<String>,
     /// TAP: `threatStatus` values, as the API takes them.
-    pub threat_status: Vec<String>,
+    pub(crate) threat_status: Vec<String>,
     /// The rules that redact and filter events.
-    pub rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
     /// PoD: what is read.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// PoD: how long after its end an hour of the archive is read.
-    pub archive_lag: Duration,
+    pub(crate) archive_lag: Duration,
     /// PoD: the largest message, in bytes.
-    pub max_frame_bytes: usize,
+    pub(crate) max_frame_bytes: usize,
     /// PoD: the run ends when the live stream was silent for this long.
-    pub idle_exit: Option<Duration>,
+    pub(crate) idle_exit: Option<Duration>,
 }
 
 /// Where a secret is to be had.
@@ -299,7 +299,7 @@ pub struct CommandLine(Vec<OsString>);
 impl CommandLine {
     /// The program first; `None` if there is none.
     #[must_use]
-    pub fn new(words: Vec<OsString>) -> Option<CommandLine> {
+    pub(crate) fn new(words: Vec<OsString>) -> Option<CommandLine> {
         words
             .first()
             .is_some_and(|program| !program.is_empty())
@@ -308,13 +308,13 @@ impl CommandLine {
 
     /// Its name, to be looked for in `$PATH`, or its path.
     #[must_use]
-    pub fn program(&self) -> &OsStr {
+    pub(crate) fn program(&self) -> &OsStr {
         self.0.first().map_or(OsStr::new(""), OsString::as_os_str)
     }
 
     /// What it is given.
     #[must_use]
-    pub fn arguments(&self) -> &[OsString] {
+    pub(crate) fn arguments(&self) -> &[OsString] {
         self.0.get(1..).unwrap_or_default()
     }
 }
@@ -332,7 +332,7 @@ pub struct Plain(String);
 impl Plain {
     /// The secret itself, for `secret` alone.
     #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

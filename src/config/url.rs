@@ -22,7 +22,7 @@ impl Url {
     ///
     /// # Errors
     /// What it must be instead, without a word of the text.
-    pub fn parse(text: &str) -> Result<Url, String> {
+    pub(crate) fn parse(text: &str) -> Result<Url, String> {
         let url = Url::of(text)?;
         match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
             (false, true) => Ok(url),
@@ -37,7 +37,7 @@ impl Url {
     ///
     /// # Errors
     /// What it must be instead, without a word of the text.
-    pub fn parse_web_socket(text: &str) -> Result<Url, String> {
+    pub(crate) fn parse_web_socket(text: &str) -> Result<Url, String> {
         let url = Url::of(text)?;
         match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
             (true, true) => Ok(url),
@@ -61,7 +61,7 @@ impl Url {
     ///
     /// # Errors
     /// What it must be instead, without a word of the text.
-    pub fn parse_proxy(text: &str) -> Result<Url, String> {
+    pub(crate) fn parse_proxy(text: &str) -> Result<Url, String> {
         let url = match text.split_once("://") {
             None => Url::of(&format!("http://{text}"))?,
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Url::of(text)?,
@@ -114,19 +114,19 @@ impl Url {
 
     /// Whether it is spoken to over TLS.
     #[must_use]
-    pub fn scheme_is_tls(&self) -> bool {
+    pub(crate) fn scheme_is_tls(&self) -> bool {
         self.tls
     }
 
     /// Host, in small letters, and port, that of the scheme if none was given.
     #[must_use]
-    pub fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
     /// The path, at least `/`.
     #[must_use]
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         if self.path.is_empty() {
             "/"
         } else {
@@ -136,19 +136,19 @@ impl Url {
 
     /// User and password of a proxy, with their percent signs resolved.
     #[must_use]
-    pub fn userinfo(&self) -> Option<(String, Plain)> {
+    pub(crate) fn userinfo(&self) -> Option<(String, Plain)> {
         self.user.clone()
     }
 
     /// Whether it never leaves this machine: 127.0.0.0/8, `::1` or `localhost`.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.address.is_loopback()
     }
 
     /// The address of a path below this one; the path begins with a slash.
     #[must_use]
-    pub fn join(&self, path: &str) -> Url {
+    pub(crate) fn join(&self, path: &str) -> Url {
         Url {
             path: format!("{}{path}", self.path.trim_end_matches('/')),
             ..self.clone()

@@ -68,7 +68,10 @@ pub fn parse_instant(text: &str) -> Result<OffsetDateTime, String> {
 ///
 /// # Errors
 /// What it must be instead.
-pub fn parse_instant_or_age(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, String> {
+pub(crate) fn parse_instant_or_age(
+    text: &str,
+    now: OffsetDateTime,
+) -> Result<OffsetDateTime, String> {
     if let Ok(age) = parse_duration(text) {
         let age = time::Duration::try_from(age).ok();
         let then = age.and_then(|age| now.checked_sub(age));
@@ -106,7 +109,7 @@ fn in_full(text: &str) -> String {
 ///
 /// # Errors
 /// What it must be instead.
-pub fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+pub(crate) fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     if text.contains("://") {
         return Err("must not have a scheme such as https://".into());
     }
@@ -137,7 +140,7 @@ pub fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), String> 
 /// Whether it is an IP address, or a name that TLS takes as one of the DNS: labels of 1 to 63
 /// letters, digits, `-` and `_`, the last no number, 253 in all.
 #[must_use]
-pub fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     if text.parse::<IpAddr>().is_ok() {
         return true;
     }

@@ -13,18 +13,18 @@ use crate::error::{Because, Exit};
 
 /// From when to when a certificate holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     /// Not before.
-    pub from: OffsetDateTime,
+    pub(crate) from: OffsetDateTime,
     /// Not after.
-    pub to: OffsetDateTime,
+    pub(crate) to: OffsetDateTime,
 }
 
 /// The validity of each certificate in a PEM file, in their order; at least one.
 ///
 /// # Errors
 /// When it cannot be read, or one is no certificate.
-pub fn validities(path: &Path) -> Result<Vec<Validity>> {
+pub(crate) fn validities(path: &Path) -> Result<Vec<Validity>> {
     let all = certificates(path).hint(
         "name a PEM file (-----BEGIN CERTIFICATE-----) that is there and that the user of proofpull may read",
     )?;

@@ -33,7 +33,7 @@ const START: usize = 1024;
 
 /// Asks one server.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     agent: ureq::Agent,
     waits: Arc<Waits>,
 }
@@ -49,13 +49,13 @@ struct Waits {
 }
 
 /// An answer whose head has come.
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The server's time.
-    pub date: Option<OffsetDateTime>,
+    pub(crate) date: Option<OffsetDateTime>,
     /// `Retry-After`, as it was written.
-    pub retry_after: Option<String>,
+    pub(crate) retry_after: Option<String>,
     body: ureq::BodyReader<'static>,
     /// The first bytes of the body that were read.
     start: Vec<u8>,
@@ -70,7 +70,7 @@ impl fmt::Debug for Answer {
 
 /// What reading on in an answer brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bytes {
+pub(crate) enum Bytes {
     /// So many, at the start of the buffer.
     Some(usize),
     /// None for a moment.
@@ -81,7 +81,7 @@ pub enum Bytes {
 
 /// A connection or an answer that ended before its time; asking again may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dropped {
+pub(crate) enum Dropped {
     /// No connection came about.
     Unreached,
     /// The server was silent for too long.
@@ -98,7 +98,7 @@ impl fmt::Display for Dropped {
 
 /// No connection came about, so that the request never left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unsent;
+pub(crate) struct Unsent;
 
 impl fmt::Display for Unsent {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +111,7 @@ impl Client {
     ///
     /// # Errors
     /// When the roots to trust cannot be read.
-    pub fn new(network: Arc<Network>, server: &Url, shutdown: &Shutdown) -> Result<Client> {
+    pub(crate) fn new(network: Arc<Network>, server: &Url, shutdown: &Shutdown) -> Result<Client> {
         let trust = if server.scheme_is_tls() {
             Some(network.public_trust()?.clone())
         } else {
@@ -141,7 +141,12 @@ impl Client {
     /// # Errors
     /// With [`Dropped`] when no answer came; with [`Unsent`] when there was no connection to ask by;
     /// [`Stopped`] when the run is to end.
-    pub fn get(&self, url: &Url, query: &[(&str, &str)], authorization: &Secret) -> Result<Answer> {
+    pub(crate) fn get(
+        &self,
+        url: &Url,
+        query: &[(&str, &str)],
+        authorization: &Secret,
+    ) -> Result<Answer> {
         self.waits.in_body.store(false, Ordering::Relaxed);
         let request = self
             .agent
@@ -176,7 +181,7 @@ impl Answer {
     ///
     /// # Errors
     /// With [`Dropped`] when the answer was cut off; [`Stopped`] when the run is to end.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes> {
         match self.body.read(buffer) {
             Ok(0) => Ok(Bytes::End),
             Ok(count) => {
@@ -195,7 +200,7 @@ impl Answer {
     }
 
     /// The first characters of the body, for an error message; reads on if need be.
-    pub fn beginning(&mut self, characters: usize) -> String {
+    pub(crate) fn beginning(&mut self, characters: usize) -> String {
         let mut buffer = [0; START];
         // what is to be shown is not worth a long wait
         let mut moments = 20;

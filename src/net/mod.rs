@@ -1,13 +1,13 @@
 //! Makes every connection: addresses tried in turn, a proxy's CONNECT, TLS, time limits, and
 //! waits that notice `shutdown`. Knows neither HTTP answers nor events.
 
-pub mod certificate;
-pub mod http;
-pub mod proxy;
+pub(crate) mod certificate;
+pub(crate) mod http;
+pub(crate) mod proxy;
 mod stream;
-pub mod tcp_state;
+pub(crate) mod tcp_state;
 pub mod tls;
-pub mod websocket;
+pub(crate) mod websocket;
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,7 +21,7 @@ use crate::config::{self, Address};
 use crate::error::{Because, Exit, fail};
 use crate::shutdown::Shutdown;
 use proxy::Proxies;
-pub use stream::NetStream;
+pub(crate) use stream::NetStream;
 use tcp_state::Watch;
 use tls::Trust;
 
@@ -56,13 +56,13 @@ impl Network {
 
     /// The longest silence of a peer.
     #[must_use]
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// A wait that ends at `shutdown`, or when the peer was silent for too long.
     #[must_use]
-    pub fn idle(&self, shutdown: &Shutdown) -> IdleTimeout {
+    pub(crate) fn idle(&self, shutdown: &Shutdown) -> IdleTimeout {
         IdleTimeout {
             shutdown: shutdown.clone(),
             silence: self.timeout,
@@ -75,7 +75,7 @@ impl Network {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn public_trust(&self) -> Result<&Trust> {
+    pub(crate) fn public_trust(&self) -> Result<&Trust> {
         if self.public.get().is_none() {
             let trust = Trust::system(self.ca.as_deref())?;
             return Ok(self.public.get_or_init(|| trust));
@@ -89,7 +89,7 @@ impl Network {
     /// # Errors
     /// With [`Exit::Unavailable`] when nobody answers there, [`Exit::NoPerm`] when the proxy
     /// refuses our credentials, [`Stopped`] when `shutdown` was raised.
-    pub fn dial(&self, to: &Address, scheme: &str, shutdown: &Shutdown) -> Result<Tcp> {
+    pub(crate) fn dial(&self, to: &Address, scheme: &str, shutdown: &Shutdown) -> Result<Tcp> {
         let Some(proxy) = self.proxies.lookup(scheme, to) else {
             return tcp(to, self.timeout, shutdown).with_context(|| format!("connecting to {to}"));
         };
@@ -135,10 +135,10 @@ fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp> {
 
 /// A TCP connection whose blocked reads and writes return after a moment, with `WouldBlock`.
 #[derive(Debug)]
-pub struct Tcp {
+pub(crate) struct Tcp {
     stream: TcpStream,
     /// Whether the end of file we see may be the proxy's own.
-    pub through_proxy: bool,
+    pub(crate) through_proxy: bool,
 }
 
 impl Tcp {
@@ -156,7 +156,7 @@ impl Tcp {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn wait_for(&self, step: Duration) -> io::Result<()> {
+    pub(crate) fn wait_for(&self, step: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(step))
     }
 
@@ -173,7 +173,7 @@ impl Tcp {
 
     /// Whether the peer has closed, or says something unasked; without waiting.
     #[must_use]
-    pub fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let peeked = self.read_now(|stream| stream.peek(&mut byte));
         matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
@@ -183,7 +183,7 @@ impl Tcp {
     ///
     /// # Errors
     /// When the connection is gone already.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.stream.shutdown(net::Shutdown::Write)
     }
 
@@ -191,7 +191,7 @@ impl Tcp {
     ///
     /// # Errors
     /// That error.
-    pub fn pending_error(&self) -> io::Result<()> {
+    pub(crate) fn pending_error(&self) -> io::Result<()> {
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
@@ -199,7 +199,7 @@ impl Tcp {
     ///
     /// # Errors
     /// When the connection is gone already.
-    pub fn watch(&self) -> io::Result<Watch> {
+    pub(crate) fn watch(&self) -> io::Result<Watch> {
         Ok(Watch::new(
             self.stream.local_addr()?,
             self.stream.peer_addr()?,
@@ -229,7 +229,7 @@ impl Write for Tcp {
 
 /// A wait on a connection: it ends at `shutdown`, or after too long without progress.
 #[derive(Debug)]
-pub struct IdleTimeout {
+pub(crate) struct IdleTimeout {
     shutdown: Shutdown,
     silence: Duration,
     since: Instant,
@@ -239,17 +239,17 @@ pub struct IdleTimeout {
 
 impl IdleTimeout {
     /// Something moved: the time counts anew.
-    pub fn progress(&mut self) {
+    pub(crate) fn progress(&mut self) {
         self.since = Instant::now();
     }
 
     /// Nobody waits for the peer for a while: that time is not its silence.
-    pub fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.paused = Some(self.since.elapsed());
     }
 
     /// The wait goes on.
-    pub fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         if let Some(waited) = self.paused.take() {
             self.since = Instant::now()
                 .checked_sub(waited)
@@ -262,7 +262,7 @@ impl IdleTimeout {
     /// # Errors
     /// `error` itself, unless it only says that nothing has come yet; else [`Stopped`], or
     /// `TimedOut` after too long a silence.
-    pub fn again(&self, error: io::Error) -> io::Result<()> {
+    pub(crate) fn again(&self, error: io::Error) -> io::Result<()> {
         if !is_wait(&error) {
             return Err(error);
         }
@@ -279,13 +279,13 @@ impl IdleTimeout {
 
 /// Whether an error of a socket only says that nothing has come within the moment that a call waits.
 #[must_use]
-pub fn is_wait(error: &io::Error) -> bool {
+pub(crate) fn is_wait(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// The run is to end; nothing is wrong.
 #[derive(Debug, Clone, Copy)]
-pub struct Stopped;
+pub(crate) struct Stopped;
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -298,7 +298,7 @@ impl std::error::Error for Stopped {}
 impl Stopped {
     /// Whether this is why `error` came.
     #[must_use]
-    pub fn is_in(error: &anyhow::Error) -> bool {
+    pub(crate) fn is_in(error: &anyhow::Error) -> bool {
         error.chain().any(|cause| {
             let io = cause
                 .downcast_ref::<io::Error>()

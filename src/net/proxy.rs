@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 /// The proxies of a run.
 #[derive(Debug)]
-pub struct Proxies {
+pub(crate) struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     none_for: Vec<Exception>,
@@ -21,9 +21,9 @@ pub struct Proxies {
 
 /// One proxy.
 #[derive(Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Where it listens.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The value of `Proxy-Authorization`.
     authorization: Option<Secret>,
 }
@@ -36,7 +36,10 @@ impl Proxies {
     ///
     /// # Errors
     /// When a variable holds no address of a proxy.
-    pub fn new(configured: Option<&Url>, env: impl Fn(&str) -> Option<String>) -> Result<Proxies> {
+    pub(crate) fn new(
+        configured: Option<&Url>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Proxies> {
         let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let first = |names: &[&str]| -> Result<Option<Proxy>> {
             let Some((name, value)) = names.iter().find_map(|name| Some((*name, set(name)?)))
@@ -73,7 +76,7 @@ impl Proxies {
 
     /// The proxy for a connection to `to`.
     #[must_use]
-    pub fn lookup(&self, scheme: &str, to: &Address) -> Option<&Proxy> {
+    pub(crate) fn lookup(&self, scheme: &str, to: &Address) -> Option<&Proxy> {
         let proxy = if scheme == "http" {
             &self.http
         } else {
@@ -100,7 +103,12 @@ impl Proxy {
     ///
     /// # Errors
     /// When it refuses or says something else.
-    pub fn open_tunnel(&self, tcp: &mut Tcp, to: &Address, mut idle: IdleTimeout) -> Result<()> {
+    pub(crate) fn open_tunnel(
+        &self,
+        tcp: &mut Tcp,
+        to: &Address,
+        mut idle: IdleTimeout,
+    ) -> Result<()> {
         let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("Proxy-Authorization: {}\r\n", authorization.reveal());

@@ -11,7 +11,7 @@ use crate::error::{Because, Exit};
 
 /// A connection over which a protocol is spoken.
 #[derive(Debug)]
-pub enum NetStream {
+pub(crate) enum NetStream {
     /// Without TLS, which the configuration allows for loopback addresses alone.
     Plain(Tcp),
     /// With it.
@@ -23,7 +23,7 @@ impl NetStream {
     ///
     /// # Errors
     /// As [`Tls::handshake`].
-    pub fn secure(
+    pub(crate) fn secure(
         tcp: Tcp,
         trust: Option<&Trust>,
         to: &Address,
@@ -39,7 +39,7 @@ impl NetStream {
     }
 
     /// What it runs over.
-    pub fn tcp(&mut self) -> &mut Tcp {
+    pub(crate) fn tcp(&mut self) -> &mut Tcp {
         match self {
             NetStream::Plain(tcp) => tcp,
             NetStream::Tls(tls) => &mut tls.tcp,
@@ -50,7 +50,7 @@ impl NetStream {
     ///
     /// # Errors
     /// When the peer does not take it, is gone, or the wait ends.
-    pub fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
+    pub(crate) fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
         let tcp = match self {
             NetStream::Tls(tls) => return tls.write_all(bytes, idle),
             NetStream::Plain(tcp) => tcp,

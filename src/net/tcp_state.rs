@@ -10,11 +10,11 @@ use std::os::fd::OwnedFd;
 
 /// What the kernel knows of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View {
+pub(crate) struct View {
     /// Bytes written that the peer's kernel has not acknowledged, our FIN among them.
-    pub unacknowledged: u64,
+    pub(crate) unacknowledged: u64,
     /// Whether the peer has acknowledged our FIN.
-    pub fin_acknowledged: bool,
+    pub(crate) fin_acknowledged: bool,
 }
 
 impl View {
@@ -30,7 +30,7 @@ impl View {
 
 /// Looks at one connection, also when its peer is gone.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     local: SocketAddr,
     peer: SocketAddr,
     /// Where the kernel can be asked, if it knew the connection when it was asked first: otherwise
@@ -41,14 +41,14 @@ pub struct Watch {
 impl Watch {
     /// Of a connection that is open, by its ends.
     #[must_use]
-    pub fn new(local: SocketAddr, peer: SocketAddr) -> Watch {
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> Watch {
         let diag = diag::open().filter(|socket| diag::ask(socket, local, peer).is_some());
         Watch { local, peer, diag }
     }
 
     /// `None` where the kernel does not tell, or no longer knows the connection.
     #[must_use]
-    pub fn view(&self) -> Option<View> {
+    pub(crate) fn view(&self) -> Option<View> {
         match &self.diag {
             Some(socket) => diag::ask(socket, self.local, self.peer),
             None => in_table(self.local, self.peer),

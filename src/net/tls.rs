@@ -36,7 +36,7 @@ impl Trust {
     ///
     /// # Errors
     /// When there are none, or `extra` cannot be read.
-    pub fn system(extra: Option<&Path>) -> Result<Trust> {
+    pub(crate) fn system(extra: Option<&Path>) -> Result<Trust> {
         Trust::of(system_roots(extra)?, None, OTHER_NAME_OF_API)
     }
 
@@ -65,7 +65,7 @@ impl Trust {
     ///
     /// # Errors
     /// As [`Trust::receiver`].
-    pub fn try_identity(identity: &ClientIdentity) -> Result<()> {
+    pub(crate) fn try_identity(identity: &ClientIdentity) -> Result<()> {
         Trust::of(
             RootCertStore::empty(),
             Some(identity),
@@ -78,7 +78,7 @@ impl Trust {
     ///
     /// # Errors
     /// When it cannot, or others can as well.
-    pub fn try_key(path: &Path) -> Result<()> {
+    pub(crate) fn try_key(path: &Path) -> Result<()> {
         private_key(path).or_hint(KEY_HINT).map(drop)
     }
 
@@ -86,7 +86,7 @@ impl Trust {
     ///
     /// # Errors
     /// When the file cannot be read or one of them is none.
-    pub fn try_ca(path: &Path) -> Result<()> {
+    pub(crate) fn try_ca(path: &Path) -> Result<()> {
         add_roots(&mut RootCertStore::empty(), path)
     }
 
@@ -193,19 +193,19 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
 
 /// A TLS connection, its handshake done.
 #[derive(Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     session: ClientConnection,
     /// As in [`Trust`].
     other_name: &'static str,
     /// What it runs over.
-    pub tcp: Tcp,
+    pub(crate) tcp: Tcp,
     /// The peer's close_notify was read; what may still come is its end of file.
     close_notify: bool,
 }
 
 /// What the peer said of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerEvent {
+pub(crate) enum PeerEvent {
     /// Nothing that ends the connection.
     Nothing,
     /// Its close_notify: nothing more comes from it.
@@ -219,7 +219,12 @@ impl Tls {
     ///
     /// # Errors
     /// When the peer is not who it should be, refuses us, or goes away; each with what to do.
-    pub fn handshake(tcp: Tcp, trust: &Trust, name: &str, mut idle: IdleTimeout) -> Result<Tls> {
+    pub(crate) fn handshake(
+        tcp: Tcp,
+        trust: &Trust,
+        name: &str,
+        mut idle: IdleTimeout,
+    ) -> Result<Tls> {
         let server = ServerName::try_from(name.to_owned())
             .with_context(|| format!("verifying the name {name}"));
         let mut session =
@@ -265,7 +270,7 @@ impl Tls {
     ///
     /// # Errors
     /// When the peer does not take it, is gone, or the wait ends.
-    pub fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
+    pub(crate) fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
         for piece in bytes.chunks(WRITE) {
             self.session.writer().write_all(piece)?;
             self.write_out(idle)?;
@@ -287,7 +292,7 @@ impl Tls {
     ///
     /// # Errors
     /// An alert, any other error of TLS, a reset.
-    pub fn listen(&mut self) -> Result<PeerEvent> {
+    pub(crate) fn listen(&mut self) -> Result<PeerEvent> {
         loop {
             let session = &mut self.session;
             let read = self.tcp.read_now(|stream| session.read_tls(stream));
@@ -307,7 +312,7 @@ impl Tls {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn send_close_notify(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+    pub(crate) fn send_close_notify(&mut self, idle: &mut IdleTimeout) -> Result<()> {
         self.session.send_close_notify();
         self.write_out(idle)
     }
@@ -316,7 +321,7 @@ impl Tls {
     ///
     /// # Errors
     /// An alert, any other error of TLS, a reset; a wait that brought nothing, as `WouldBlock`.
-    pub fn read_event(&mut self) -> Result<PeerEvent> {
+    pub(crate) fn read_event(&mut self) -> Result<PeerEvent> {
         // once closed, the session reads no more, but the connection may still be open
         let read = match self.close_notify {
             true => self.tcp.read(&mut [0; 4096])?,
@@ -373,7 +378,7 @@ impl Read for Tls {
 
 /// In an error: what a certificate or a protocol is about does not change by itself.
 #[derive(Debug, Clone, Copy)]
-pub struct PeerRefusal;
+pub(crate) struct PeerRefusal;
 
 impl fmt::Display for PeerRefusal {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {

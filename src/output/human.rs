@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A length of time in its two largest units: `2d 3h`, `1m 5s`.
 #[must_use]
-pub fn age(age: Duration) -> String {
+pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     let units = [
         (seconds / 86_400, "d"),
@@ -28,7 +28,7 @@ pub fn age(age: Duration) -> String {
 
 /// Rows as lines whose columns stand below one another, two blanks apart.
 #[must_use]
-pub fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

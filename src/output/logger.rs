@@ -23,7 +23,7 @@ use crate::window::utc;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -32,7 +32,7 @@ pub enum Format {
 
 /// Says things.
 #[derive(Debug, Clone, Copy)]
-pub struct Report {
+pub(crate) struct Report {
     format: Format,
     level: LevelFilter,
     journal: bool,
@@ -44,7 +44,7 @@ impl Report {
     ///
     /// # Errors
     /// When messages are shown already.
-    pub fn start(level: LevelFilter, format: Format, clock: Clock) -> Result<Report> {
+    pub(crate) fn start(level: LevelFilter, format: Format, clock: Clock) -> Result<Report> {
         let report = Report {
             format,
             level,
@@ -71,21 +71,26 @@ impl Report {
 
     /// Whether only warnings and errors are wanted.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.level < LevelFilter::Info
     }
 
     /// A bar for a run of `service` from one time to another, if somebody is there to see it: on a
     /// terminal, as text, and not with `-q`.
     #[must_use]
-    pub fn progress(&self, service: &str, from: OffsetDateTime, to: OffsetDateTime) -> Progress {
+    pub(crate) fn progress(
+        &self,
+        service: &str,
+        from: OffsetDateTime,
+        to: OffsetDateTime,
+    ) -> Progress {
         let is_wanted = !self.is_quiet() && self.format == Format::Text;
         let bar = is_wanted.then(|| Progress::on_a_terminal(service, from, to));
         bar.flatten().unwrap_or_else(Progress::hidden)
     }
 
     /// The line at the end of a run.
-    pub fn end(&self, summary: &Summary) {
+    pub(crate) fn end(&self, summary: &Summary) {
         if self.level >= LevelFilter::Info {
             let object = serde_json::to_value(summary)
                 .ok()
@@ -95,7 +100,7 @@ impl Report {
     }
 
     /// An error: one line, and another for what a person can do about it.
-    pub fn error(&self, error: &anyhow::Error) {
+    pub(crate) fn error(&self, error: &anyhow::Error) {
         let hint = error.downcast_ref::<Hint>().map(|Hint(hint)| hint.as_str());
         let status = Exit::of(error);
         match self.format {
@@ -153,7 +158,7 @@ impl Report {
 }
 
 /// Help or version as it is; what is wrong with the arguments as any other error.
-pub fn usage(error: &clap::Error) {
+pub(crate) fn usage(error: &clap::Error) {
     let help = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if !error.use_stderr() || error.kind() == help {
         // nobody is left to tell when even this cannot be printed
@@ -171,7 +176,7 @@ pub fn usage(error: &clap::Error) {
 }
 
 /// Errors before it is known how they are wanted.
-pub fn early(message: &str) {
+pub(crate) fn early(message: &str) {
     say(&format!("proofpull: {}", one_line(message)));
 }
 
@@ -184,7 +189,7 @@ fn say(line: &str) {
 ///
 /// # Errors
 /// When it cannot be written; that nobody reads on is no error.
-pub fn answer(text: &str) -> Result<()> {
+pub(crate) fn answer(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {

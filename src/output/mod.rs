@@ -3,10 +3,11 @@
 mod human;
 mod logger;
 mod progress;
-pub mod prometheus;
+pub(crate) mod prometheus;
 mod summary;
 
-pub use human::{age, table};
-pub use logger::{Format, Report, answer, early, usage};
-pub use progress::Progress;
-pub use summary::{Counters, Summary, gap, late, peak_memory};
+pub(crate) use human::{age, table};
+pub(crate) use logger::{Format, Report, answer, early, usage};
+pub(crate) use progress::Progress;
+pub use summary::{Counters, Summary, peak_memory};
+pub(crate) use summary::{gap, late};

@@ -21,7 +21,7 @@ pub(super) fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
 
 /// How far a run has come, shown on a terminal; anywhere else it does nothing.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<&'static ProgressBar>,
     from: OffsetDateTime,
 }
@@ -48,7 +48,7 @@ impl Progress {
 
     /// One that shows nothing.
     #[must_use]
-    pub fn hidden() -> Progress {
+    pub(crate) fn hidden() -> Progress {
         Progress {
             bar: None,
             from: OffsetDateTime::UNIX_EPOCH,
@@ -56,7 +56,7 @@ impl Progress {
     }
 
     /// Everything before `until` is complete now.
-    pub fn show(&self, until: OffsetDateTime, counters: &Counters) {
+    pub(crate) fn show(&self, until: OffsetDateTime, counters: &Counters) {
         if let Some(bar) = self.bar {
             bar.set_position(seconds_between(self.from, until));
             bar.set_message(format!("{}, {} events", utc(until), counters.received));

@@ -73,7 +73,7 @@ const COUNTS: &[(&str, &str, &str)] = &[
 
 /// The file for a service of a collector, `proofpull_<name>_<service>.prom`.
 #[must_use]
-pub fn path(dir: &Path, name: &str, service: &str) -> PathBuf {
+pub(crate) fn path(dir: &Path, name: &str, service: &str) -> PathBuf {
     dir.join(format!("proofpull_{name}_{service}.prom"))
 }
 
@@ -81,7 +81,7 @@ pub fn path(dir: &Path, name: &str, service: &str) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(
+pub(crate) fn write(
     path: &Path,
     name: &str,
     service: &str,

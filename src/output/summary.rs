@@ -14,57 +14,57 @@ use crate::window::utc;
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Windows that came to their end.
-    pub windows: u64,
+    pub(crate) windows: u64,
     /// Requests made.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Events received.
-    pub received: u64,
+    pub(crate) received: u64,
     /// Of them, those that were known and dropped.
-    pub duplicates: u64,
+    pub(crate) duplicates: u64,
     /// Of the new ones, those created before the position from which the run went on.
     #[serde(flatten)]
-    pub late: Late,
+    pub(crate) late: Late,
     /// Of those received, those that are no JSON; without rules they are delivered as they are.
-    pub unreadable: u64,
+    pub(crate) unreadable: u64,
     /// Of the new ones, those that a filter dropped.
-    pub filtered: u64,
+    pub(crate) filtered: u64,
     /// Of the new ones, those set aside because they cannot be read and there are rules.
-    pub quarantined: u64,
+    pub(crate) quarantined: u64,
     /// Of those received, those that are not UTF-8 throughout; what is not was replaced.
-    pub replaced: u64,
+    pub(crate) replaced: u64,
     /// Events whose delivery was confirmed.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// Collector or tenant.
-    pub name: String,
+    pub(crate) name: String,
     /// The service.
-    pub service: &'static str,
+    pub(crate) service: &'static str,
     /// In words: caught up, stopped at which limit, failed.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// What was counted.
     #[serde(flatten)]
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// How many requests are left by the limit that is nearest, once one was booked.
-    pub requests_left: Option<u32>,
+    pub(crate) requests_left: Option<u32>,
     /// Gaps recorded in the state and now said.
-    pub gaps: usize,
+    pub(crate) gaps: usize,
     /// Rules that have matched nothing since they stand in the configuration as they do.
-    pub never_matched: Vec<String>,
+    pub(crate) never_matched: Vec<String>,
     /// How far the position is behind the present, in seconds.
-    pub behind_seconds: u64,
+    pub(crate) behind_seconds: u64,
     /// How long the run took, in seconds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// The highest memory use of the process so far, in bytes, where the system tells.
-    pub peak_memory_bytes: Option<u64>,
+    pub(crate) peak_memory_bytes: Option<u64>,
     /// What `@devo_pulling_id` is in each event of the run.
     #[serde(rename = "@devo_pulling_id")]
-    pub pulling_id: String,
+    pub(crate) pulling_id: String,
 }
 
 impl fmt::Display for Summary {
@@ -128,7 +128,7 @@ impl fmt::Display for Summary {
 
 /// A gap, in words.
 #[must_use]
-pub fn gap(gap: &Gap) -> String {
+pub(crate) fn gap(gap: &Gap) -> String {
     format!(
         "gap: what lies between {} and {} was not collected: the service no longer kept it, or did not give it whole",
         utc(gap.from),
@@ -139,7 +139,7 @@ pub fn gap(gap: &Gap) -> String {
 /// What to say of the events that a run found late, if they came near the end of `look_back` or
 /// later; `ever` counts those of all runs.
 #[must_use]
-pub fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<String> {
+pub(crate) fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<String> {
     let seconds = |late: &Late| Duration::from_secs(late.greatest_seconds);
     let look_back_said = age(look_back);
     if run.by_recheck > 0 {

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::checkpoint::Commit;
 
 /// The log target of what is said for each batch, a line or two: only `-vv` shows it.
-pub const BATCH: &str = "batch";
+pub(crate) const BATCH: &str = "batch";
 
 /// What makes an event this event: equal identities are one event, delivered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +34,15 @@ pub trait DedupView: std::fmt::Debug {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnswerTotals {
     /// All of them.
-    pub events: u64,
+    pub(crate) events: u64,
     /// Those that were not known.
-    pub new: u64,
+    pub(crate) new: u64,
     /// Those that were shown before as those of the hour that was asked for.
-    pub shown: u64,
+    pub(crate) shown: u64,
 }
 
 /// The first 16 bytes of a SHA-256.
-pub type Digest = [u8; 16];
+pub(crate) type Digest = [u8; 16];
 
 /// One event of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -64,18 +64,18 @@ pub struct Batch {
     /// The records, in the order of their bytes.
     pub records: Vec<Record>,
     /// What was asked for when these came.
-    pub request: RequestId,
+    pub(crate) request: RequestId,
     /// Events that cannot be had: they count as known from now on.
-    pub passed_over: Vec<Digest>,
+    pub(crate) passed_over: Vec<Digest>,
     /// Whether they can never be asked for again: then they are kept until they are confirmed.
-    pub once: bool,
+    pub(crate) once: bool,
     /// Whether, and as what, everything up to here is to be confirmed and made durable.
-    pub commit: Option<Commit>,
+    pub(crate) commit: Option<Commit>,
 }
 
 impl Batch {
     /// Each record with its bytes.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
         let mut start = 0;
         self.records.iter().map(move |record| {
             let end = record.end as usize;
@@ -110,22 +110,22 @@ pub enum Pass {
 /// Events that became visible late.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Late {
+pub(crate) struct Late {
     /// How many.
     #[serde(rename = "late")]
-    pub events: u64,
+    pub(crate) events: u64,
     /// Of them, those that only the second look found.
     #[serde(rename = "late_by_recheck")]
-    pub by_recheck: u64,
+    pub(crate) by_recheck: u64,
     /// The longest time that one took, in seconds: from its creation to the position of the run that
     /// did not see it, or, if the second look found it, to that.
     #[serde(rename = "late_seconds_at_most")]
-    pub greatest_seconds: u64,
+    pub(crate) greatest_seconds: u64,
 }
 
 impl Late {
     /// Counts one that took so long.
-    pub fn add(&mut self, seconds: u32, pass: Pass) {
+    pub(crate) fn add(&mut self, seconds: u32, pass: Pass) {
         self.events += 1;
         self.by_recheck += u64::from(pass == Pass::Recheck);
         self.greatest_seconds = self.greatest_seconds.max(seconds.into());
@@ -134,7 +134,7 @@ impl Late {
 
 /// Hours since 1970 up to `time`, rounded up.
 #[must_use]
-pub fn hour_after(time: OffsetDateTime) -> u32 {
+pub(crate) fn hour_after(time: OffsetDateTime) -> u32 {
     let hours = (time.unix_timestamp() + 3599).div_euclid(3600);
     u32::try_from(hours).unwrap_or(0)
 }

@@ -9,17 +9,17 @@ use crate::window::Window;
 
 /// What becomes durable, with the identities, after a batch. By default the source stands where it stood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Commit {
+pub(crate) struct Commit {
     /// From where the next run goes on; `None` leaves it as it was.
-    pub checkpoint: Option<Checkpoint>,
+    pub(crate) checkpoint: Option<Checkpoint>,
     /// What was given up with this.
-    pub gap: Option<Gap>,
+    pub(crate) gap: Option<Gap>,
 }
 
 impl Commit {
     /// Whether it changes nothing but the identities.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Commit::default()
     }
 }
@@ -52,13 +52,13 @@ impl Checkpoint {
 
     /// Of a log stream, at its beginning.
     #[must_use]
-    pub fn stream_at(until: OffsetDateTime) -> Checkpoint {
+    pub(crate) fn stream_at(until: OffsetDateTime) -> Checkpoint {
         Checkpoint::Stream(StreamCheckpoint::at(until))
     }
 
     /// Before it everything is complete, apart from open hours of an archive.
     #[must_use]
-    pub fn until(&self) -> OffsetDateTime {
+    pub(crate) fn until(&self) -> OffsetDateTime {
         match self {
             Checkpoint::Windows(windows) => windows.until,
             Checkpoint::Stream(stream) => stream.until,
@@ -67,7 +67,7 @@ impl Checkpoint {
 
     /// What the next run goes on with, if it reads in windows. Of another kind only the time counts.
     #[must_use]
-    pub fn windows(&self) -> WindowsCheckpoint {
+    pub(crate) fn windows(&self) -> WindowsCheckpoint {
         match self {
             Checkpoint::Windows(windows) => windows.clone(),
             Checkpoint::Stream(stream) => WindowsCheckpoint::at(stream.until),
@@ -76,7 +76,7 @@ impl Checkpoint {
 
     /// What the next run goes on with, if it reads a log stream. Of another kind only the time counts.
     #[must_use]
-    pub fn stream(&self) -> StreamCheckpoint {
+    pub(crate) fn stream(&self) -> StreamCheckpoint {
         match self {
             Checkpoint::Windows(windows) => StreamCheckpoint::at(windows.until),
             Checkpoint::Stream(stream) => stream.clone(),
@@ -85,7 +85,7 @@ impl Checkpoint {
 
     /// Where the reading of a log stream stands, if it is one.
     #[must_use]
-    pub fn as_stream(&self) -> Option<&StreamCheckpoint> {
+    pub(crate) fn as_stream(&self) -> Option<&StreamCheckpoint> {
         match self {
             Checkpoint::Windows(_) => None,
             Checkpoint::Stream(stream) => Some(stream),
@@ -94,14 +94,14 @@ impl Checkpoint {
 
     /// Whether something before `end` is left to be read.
     #[must_use]
-    pub fn is_left_before(&self, end: OffsetDateTime) -> bool {
+    pub(crate) fn is_left_before(&self, end: OffsetDateTime) -> bool {
         let is_open = |stream: &StreamCheckpoint| !stream.open_hours.is_empty();
         self.until() < end || self.as_stream().is_some_and(is_open)
     }
 
     /// From where the next run may read again, apart from what makes up for late events.
     #[must_use]
-    pub fn oldest_reading(&self) -> OffsetDateTime {
+    pub(crate) fn oldest_reading(&self) -> OffsetDateTime {
         let open = self.as_stream().map(|stream| &*stream.open_hours);
         let open = open.unwrap_or_default().iter().map(|hour| hour.from);
         open.fold(self.until(), OffsetDateTime::min)
@@ -109,7 +109,7 @@ impl Checkpoint {
 
     /// From where the recheck goes on, if there is one.
     #[must_use]
-    pub fn recheck_from(&self) -> Option<OffsetDateTime> {
+    pub(crate) fn recheck_from(&self) -> Option<OffsetDateTime> {
         match self {
             Checkpoint::Windows(windows) => windows.recheck.map(|recheck| recheck.until),
             Checkpoint::Stream(_) => None,
@@ -118,7 +118,7 @@ impl Checkpoint {
 
     /// Whether both are of the same kind of source.
     #[must_use]
-    pub fn is_like(&self, other: &Checkpoint) -> bool {
+    pub(crate) fn is_like(&self, other: &Checkpoint) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
@@ -129,16 +129,16 @@ impl Checkpoint {
 pub struct WindowsCheckpoint {
     /// Before it everything is complete: whole seconds, UTC.
     #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
     /// Where a window had to be halved: how to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub narrow: Option<ReducedWindow>,
+    pub(crate) narrow: Option<ReducedWindow>,
     /// How far the recheck has come; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recheck: Option<Recheck>,
+    pub(crate) recheck: Option<Recheck>,
     /// What holds it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stalled: Option<Stalled>,
+    pub(crate) stalled: Option<Stalled>,
 }
 
 impl WindowsCheckpoint {
@@ -155,37 +155,37 @@ impl WindowsCheckpoint {
 /// A place that did not come through in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReducedWindow {
+pub(crate) struct ReducedWindow {
     /// The length of the next window, in seconds.
-    pub seconds: u32,
+    pub(crate) seconds: u32,
     /// Windows do not grow again before this time, where the place ends: re-reading before it
     /// must not bring back what was too much.
     #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
 }
 
 /// How far the recheck has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recheck {
+pub(crate) struct Recheck {
     /// Before it, everything was read late enough.
     #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
     /// Further on, a time that was late enough when it was read first, as after an outage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub already_covered: Option<Window>,
+    pub(crate) already_covered: Option<Window>,
 }
 
 /// What could not be had holds up a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stalled {
+pub(crate) struct Stalled {
     /// Where it stands.
     #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
     /// Since when.
     #[serde(with = "time::serde::rfc3339")]
-    pub since: OffsetDateTime,
+    pub(crate) since: OffsetDateTime,
 }
 
 /// Where the reading of a log stream and of its archive stands.
@@ -194,15 +194,15 @@ pub struct Stalled {
 pub struct StreamCheckpoint {
     /// Before it, every hour of the archive was read, apart from the open ones.
     #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
     /// The hours before it that are to be asked for again, oldest first.
-    pub open_hours: Vec<OpenHour>,
+    pub(crate) open_hours: Vec<OpenHour>,
     /// How many events the archive had for the hour before `until`, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hour_before: Option<u64>,
+    pub(crate) hour_before: Option<u64>,
     /// The live stream, if it was ever opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live: Option<LiveStream>,
+    pub(crate) live: Option<LiveStream>,
 }
 
 impl StreamCheckpoint {
@@ -219,24 +219,24 @@ impl StreamCheckpoint {
 /// An hour of the archive that is not known to be whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OpenHour {
+pub(crate) struct OpenHour {
     /// Its start.
     #[serde(with = "time::serde::rfc3339")]
-    pub from: OffsetDateTime,
+    pub(crate) from: OffsetDateTime,
     /// When it was first asked for.
     #[serde(with = "time::serde::rfc3339")]
-    pub since: OffsetDateTime,
+    pub(crate) since: OffsetDateTime,
     /// When it was last asked for.
     #[serde(with = "time::serde::rfc3339")]
-    pub asked: OffsetDateTime,
+    pub(crate) asked: OffsetDateTime,
     /// Why it is not taken for whole.
-    pub why: OpenReason,
+    pub(crate) why: OpenReason,
 }
 
 /// Why an hour of the archive is not taken for whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum OpenReason {
+pub(crate) enum OpenReason {
     /// The run ended in it.
     Unfinished,
     /// The connection ended before the server said that it was all.
@@ -254,7 +254,7 @@ pub enum OpenReason {
 impl OpenReason {
     /// What is wrong with the hour.
     #[must_use]
-    pub fn in_words(self) -> &'static str {
+    pub(crate) fn in_words(self) -> &'static str {
         match self {
             OpenReason::Unfinished => "the run ended in it",
             OpenReason::Cut => "the connection ended before the server said that this was all",
@@ -273,24 +273,24 @@ impl OpenReason {
 /// The live stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LiveStream {
+pub(crate) struct LiveStream {
     /// What it brought up to here is confirmed.
     #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
     /// Whether it is open; in a state that is loaded, the run that had it died.
-    pub open: bool,
+    pub(crate) open: bool,
     /// From when on it brought everything that it had to say, without a break, if that is so.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    pub since: Option<OffsetDateTime>,
+    pub(crate) since: Option<OffsetDateTime>,
 }
 
 /// A time whose events the service no longer keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
+pub(crate) struct Gap {
     /// Its start.
-    pub from: OffsetDateTime,
+    pub(crate) from: OffsetDateTime,
     /// Its end.
-    pub to: OffsetDateTime,
+    pub(crate) to: OffsetDateTime,
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ const KEPT: usize = 8 * 1024 * 1024;
 
 /// How a cycle ended in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CycleEnd {
+pub(crate) enum CycleEnd {
     /// Nothing is left to read now.
     CaughtUp,
     /// At a signal, or at the end of the run's time.
@@ -40,25 +40,25 @@ pub enum CycleEnd {
 }
 
 /// What a cycle works with.
-pub struct Cycle<'a> {
+pub(crate) struct Cycle<'a> {
     /// Where events come from.
-    pub source: &'a mut dyn Source,
+    pub(crate) source: &'a mut dyn Source,
     /// Where they go.
-    pub sink: &'a mut dyn Sink,
+    pub(crate) sink: &'a mut dyn Sink,
     /// What happens to them on the way.
-    pub transform: &'a Transform,
+    pub(crate) transform: &'a Transform,
     /// What is remembered.
-    pub state: &'a mut State,
+    pub(crate) state: &'a mut State,
     /// The time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// What ends it early.
-    pub shutdown: &'a Shutdown,
+    pub(crate) shutdown: &'a Shutdown,
     /// What is counted.
-    pub counters: &'a mut Counters,
+    pub(crate) counters: &'a mut Counters,
     /// How many requests may be made.
-    pub quota: &'a mut dyn Quota,
+    pub(crate) quota: &'a mut dyn Quota,
     /// Where it is shown how far it has come.
-    pub progress: &'a Progress,
+    pub(crate) progress: &'a Progress,
 }
 
 /// What was sent and is not confirmed yet.
@@ -96,7 +96,7 @@ impl Cycle<'_> {
     ///
     /// # Errors
     /// Those of the source, the sink and the state. What was committed by then is complete.
-    pub fn run(&mut self) -> Result<CycleEnd> {
+    pub(crate) fn run(&mut self) -> Result<CycleEnd> {
         let (error, stopped) = match self.pull() {
             Err(PullError::Sink(SinkError::Closed)) => return Ok(CycleEnd::Closed),
             Err(PullError::Sink(error)) => {

@@ -2,4 +2,4 @@
 
 pub mod batch;
 pub mod checkpoint;
-pub mod cycle;
+pub(crate) mod cycle;

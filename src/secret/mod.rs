@@ -23,18 +23,18 @@ use crate::error::{Because, Exit, fail};
 const MAX_SECRET: u64 = 64 * 1024;
 
 /// A secret. It cannot be printed, and no error has any of it.
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// The secret itself, for the request that needs it.
     #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
     /// The value of an `Authorization` or `Proxy-Authorization` header with this as the password.
     #[must_use]
-    pub fn basic(&self, user: &str) -> Secret {
+    pub(crate) fn basic(&self, user: &str) -> Secret {
         Secret(format!(
             "Basic {}",
             STANDARD.encode(format!("{user}:{}", self.0))
@@ -44,7 +44,7 @@ impl Secret {
     /// The value of an `Authorization` header with this as the key; `None` where it could not stand
     /// in one.
     #[must_use]
-    pub fn bearer(&self) -> Option<Secret> {
+    pub(crate) fn bearer(&self) -> Option<Secret> {
         let fits = self.0.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| Secret(format!("Bearer {}", self.0)))
     }
@@ -67,7 +67,7 @@ impl fmt::Debug for Secret {
 /// # Errors
 /// Status 77 if it may not be read, or others can read its file; 78 if it is not there or cannot
 /// be one.
-pub fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
+pub(crate) fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
     let (secret, place) = match reference {
         SecretRef::File(path) => (from_file(path), path.display().to_string()),
         SecretRef::Env(name) => (from_variable(std::env::var_os(name)), format!("${name}")),
@@ -88,7 +88,7 @@ pub fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
 ///
 /// # Errors
 /// Status 77, with the command that helps.
-pub fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> {
+pub(crate) fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> {
     // the mode of what was opened: the path may lead elsewhere by now
     let mode = file.metadata().exit(Exit::NoPerm)?.permissions().mode() & 0o7777;
     if mode & 0o007 == 0 {
@@ -106,7 +106,7 @@ pub fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> {
 ///
 /// A secret that is cut off at the end of the text is masked too, from four characters on.
 #[must_use]
-pub fn mask(text: &str, secrets: &[&Secret]) -> String {
+pub(crate) fn mask(text: &str, secrets: &[&Secret]) -> String {
     let bytes = text.as_bytes();
     let mut hidden = vec![false; bytes.len()];
     for secret in secrets {

@@ -1,7 +1,7 @@
 //! Where events go.
 
 pub mod devo;
-pub mod stdout;
+pub(crate) mod stdout;
 
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
@@ -42,7 +42,7 @@ pub enum SinkError {
 impl SinkError {
     /// Whether a smaller transaction may get through.
     #[must_use]
-    pub fn may_be_too_large(&self) -> bool {
+    pub(crate) fn may_be_too_large(&self) -> bool {
         matches!(self, SinkError::Unconfirmed(_))
     }
 }

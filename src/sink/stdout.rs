@@ -13,7 +13,7 @@ use crate::state::Receiver;
 
 /// Standard output.
 #[derive(Debug)]
-pub struct Stdout {
+pub(crate) struct Stdout {
     out: File,
     lines: Vec<u8>,
 }
@@ -23,7 +23,7 @@ impl Stdout {
     ///
     /// # Errors
     /// When there is none.
-    pub fn open() -> Result<Stdout> {
+    pub(crate) fn open() -> Result<Stdout> {
         let out = std::io::stdout()
             .as_fd()
             .try_clone_to_owned()

@@ -3,9 +3,9 @@
 
 mod clock;
 mod http_api;
-pub mod isolation;
-pub mod plan;
-pub mod pod;
+pub(crate) mod isolation;
+pub(crate) mod plan;
+pub(crate) mod pod;
 mod recheck;
 pub mod tap;
 mod windows;
@@ -25,25 +25,25 @@ use crate::quota::{Pool, Quota};
 use crate::service::{Kind, Service};
 use crate::shutdown::Shutdown;
 use crate::window::{WindowLimits, whole_seconds};
-pub use windows::ATTEMPTS;
+pub(crate) use windows::ATTEMPTS;
 
 /// What a source gets for its turn.
 #[derive(Debug)]
-pub struct PollContext<'a> {
+pub(crate) struct PollContext<'a> {
     /// Whether to stop.
-    pub shutdown: &'a Shutdown,
+    pub(crate) shutdown: &'a Shutdown,
     /// The time.
-    pub now: OffsetDateTime,
+    pub(crate) now: OffsetDateTime,
     /// What was delivered already.
-    pub dedup: &'a dyn DedupView,
+    pub(crate) dedup: &'a dyn DedupView,
     /// Where to count.
-    pub counters: &'a mut Counters,
+    pub(crate) counters: &'a mut Counters,
     /// Where to book each request before it is made.
-    pub quota: &'a mut dyn Quota,
+    pub(crate) quota: &'a mut dyn Quota,
 }
 
 /// Something that gives events.
-pub trait Source {
+pub(crate) trait Source {
     /// Within 5 s, or after an empty batch: some events, none yet (an empty batch), or `None` when
     /// nothing is left to read now or the run is to stop.
     ///
@@ -62,43 +62,43 @@ pub trait Source {
 
 /// What a source is opened with: what to read, how, and from where to go on.
 #[derive(Debug)]
-pub struct OpenContext<'a> {
+pub(crate) struct OpenContext<'a> {
     /// What to read.
-    pub service: &'static Service,
+    pub(crate) service: &'static Service,
     /// Where sign-in and addresses stand.
-    pub config: &'a Config,
+    pub(crate) config: &'a Config,
     /// The service's own settings.
-    pub settings: &'a Settings,
+    pub(crate) settings: &'a Settings,
     /// How to connect.
-    pub network: &'a Arc<Network>,
+    pub(crate) network: &'a Arc<Network>,
     /// Ends its waits.
-    pub shutdown: &'a Shutdown,
+    pub(crate) shutdown: &'a Shutdown,
     /// From where to go on.
-    pub start: Start,
+    pub(crate) start: Start,
     /// So many failures of the same question, one after the other, end the run.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// From where a run goes on.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub(crate) struct Start {
     /// How far the runs before have come.
-    pub checkpoint: Checkpoint,
+    pub(crate) checkpoint: Checkpoint,
     /// Whether nothing was read that the service should have kept: then a start that is too old is no gap.
-    pub fresh: bool,
+    pub(crate) fresh: bool,
     /// No re-reading goes before this time.
-    pub since: OffsetDateTime,
+    pub(crate) since: OffsetDateTime,
     /// A backfill's end.
-    pub end: Option<OffsetDateTime>,
+    pub(crate) end: Option<OffsetDateTime>,
     /// How much is read again each time.
-    pub look_back: Duration,
+    pub(crate) look_back: Duration,
     /// How long after a time it is read once more; `None` for never.
-    pub recheck_after: Option<Duration>,
+    pub(crate) recheck_after: Option<Duration>,
 }
 
 /// The checkpoint of a service of which nothing before `from` is to be read.
 #[must_use]
-pub fn beginning(service: &Service, from: OffsetDateTime) -> Checkpoint {
+pub(crate) fn beginning(service: &Service, from: OffsetDateTime) -> Checkpoint {
     let from = whole_seconds(from);
     match service.kind {
         Kind::Tap { .. } | Kind::Threats | Kind::Isolation { .. } => Checkpoint::windows_at(from),
@@ -110,7 +110,7 @@ pub fn beginning(service: &Service, from: OffsetDateTime) -> Checkpoint {
 ///
 /// # Errors
 /// When the configuration does not say how to sign in, or a secret cannot be read.
-pub fn open(context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
+pub(crate) fn open(context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
     match &context.service.kind {
         Kind::Tap { path, array } => Ok(Box::new(tap::open(context, path, array)?)),
         Kind::Threats => Ok(Box::new(tap::threats::open(context)?)),
@@ -121,7 +121,7 @@ pub fn open(context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
 
 /// Where a first run starts when nothing else is said.
 #[must_use]
-pub fn first(service: &Service, settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
+pub(crate) fn first(service: &Service, settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
     match service.kind {
         Kind::Tap { .. } | Kind::Threats | Kind::Isolation { .. } => now - Duration::hours(24),
         Kind::Pod { .. } => pod::first(settings, now),
@@ -133,7 +133,7 @@ pub fn first(service: &Service, settings: &Settings, now: OffsetDateTime) -> Off
 ///
 /// # Errors
 /// When the configuration does not say how to sign in, or a secret cannot be read.
-pub fn exclusive(service: &Service, config: &Config) -> Result<Option<String>> {
+pub(crate) fn exclusive(service: &Service, config: &Config) -> Result<Option<String>> {
     match service.kind {
         Kind::Tap { .. } | Kind::Threats | Kind::Isolation { .. } => Ok(None),
         Kind::Pod { stream } => pod::session_name(config, service, stream).map(Some),
@@ -143,13 +143,13 @@ pub fn exclusive(service: &Service, config: &Config) -> Result<Option<String>> {
 /// Whether what a service has sent may never come again, so that a run that stops still has to
 /// deliver it.
 #[must_use]
-pub fn sends_once(service: &Service) -> bool {
+pub(crate) fn sends_once(service: &Service) -> bool {
     matches!(service.kind, Kind::Pod { .. })
 }
 
 /// What the API of a service accepts to be asked for.
 #[must_use]
-pub fn limits(service: &Service, settings: &Settings) -> WindowLimits {
+pub(crate) fn limits(service: &Service, settings: &Settings) -> WindowLimits {
     match service.kind {
         Kind::Tap { .. } | Kind::Threats => tap::LIMITS,
         Kind::Isolation { .. } => isolation::limits(settings),
@@ -159,18 +159,18 @@ pub fn limits(service: &Service, settings: &Settings) -> WindowLimits {
 
 /// Whose quota a service's requests count in.
 #[derive(Debug, Clone, Copy)]
-pub struct QuotaAccount<'a> {
+pub(crate) struct QuotaAccount<'a> {
     /// What the service counts by, such as the principal; different for each API.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// What this service shares with others of the account.
-    pub pool: &'static Pool,
+    pub(crate) pool: &'static Pool,
 }
 
 /// The account of a service, as configured.
 ///
 /// # Errors
 /// When the configuration does not say how to sign in.
-pub fn account<'a>(service: &Service, config: &'a Config) -> Result<QuotaAccount<'a>> {
+pub(crate) fn account<'a>(service: &Service, config: &'a Config) -> Result<QuotaAccount<'a>> {
     let of_tap = |arrays: &[&str]| {
         let name = &tap::sign_in(service, config)?.principal;
         let pool = tap::pool(arrays);
@@ -192,7 +192,7 @@ pub fn account<'a>(service: &Service, config: &'a Config) -> Result<QuotaAccount
 
 /// What a run would ask for when it is `now`, if all goes well, in words.
 #[must_use]
-pub fn steps(
+pub(crate) fn steps(
     service: &Service,
     settings: &Settings,
     start: &Start,
@@ -212,7 +212,7 @@ pub fn steps(
 
 /// How long what was delivered is remembered at least, besides what re-reading needs.
 #[must_use]
-pub fn memory(service: &Service) -> Duration {
+pub(crate) fn memory(service: &Service) -> Duration {
     match service.kind {
         Kind::Threats => tap::threats::MEMORY,
         Kind::Tap { .. } | Kind::Isolation { .. } | Kind::Pod { .. } => Duration::ZERO,
@@ -221,7 +221,7 @@ pub fn memory(service: &Service) -> Duration {
 
 /// Where a service is asked for events, as configured or built in.
 #[must_use]
-pub fn addresses(service: &Service, config: &Config) -> Vec<Url> {
+pub(crate) fn addresses(service: &Service, config: &Config) -> Vec<Url> {
     let own = config.settings(service).url;
     let built_in = match service.kind {
         Kind::Tap { .. } | Kind::Threats => config.tap.as_ref().map(|tap| tap.base_url.clone()),

@@ -15,11 +15,11 @@ use crate::window::{Window, WindowLimits, utc};
 
 /// A window to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WindowRequest {
+pub(crate) struct WindowRequest {
     /// The window.
-    pub window: Window,
+    pub(crate) window: Window,
     /// For which look.
-    pub pass: Pass,
+    pub(crate) pass: Pass,
 }
 
 impl std::fmt::Display for WindowRequest {
@@ -33,7 +33,7 @@ impl std::fmt::Display for WindowRequest {
 
 /// What a run asks for.
 #[derive(Debug)]
-pub struct WindowPlan {
+pub(crate) struct WindowPlan {
     limits: WindowLimits,
     fresh: bool,
     end: Option<OffsetDateTime>,
@@ -61,7 +61,7 @@ struct Second {
 impl WindowPlan {
     /// A plan by the rule of the service; nothing is read yet.
     #[must_use]
-    pub fn new(limits: WindowLimits, start: &Start) -> WindowPlan {
+    pub(crate) fn new(limits: WindowLimits, start: &Start) -> WindowPlan {
         let WindowsCheckpoint {
             until,
             narrow,
@@ -90,7 +90,11 @@ impl WindowPlan {
     }
 
     /// The next window when it is `now` here and `server` there, if one is left.
-    pub fn next(&mut self, now: OffsetDateTime, server: OffsetDateTime) -> Option<WindowRequest> {
+    pub(crate) fn next(
+        &mut self,
+        now: OffsetDateTime,
+        server: OffsetDateTime,
+    ) -> Option<WindowRequest> {
         let limit = self.limits.limit(now.min(server));
         let end = self.end.map_or(limit, |end| end.min(limit));
         // the run's end is fixed at its start; only a server whose clock is behind moves it back
@@ -118,7 +122,7 @@ impl WindowPlan {
 
     /// Gives up the rest of a backfill if the service keeps nothing of it any more when it is `server`
     /// there: what it is, and from where the next run goes on.
-    pub fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Commit)> {
+    pub(crate) fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Commit)> {
         let end = self.end.filter(|end| self.until < *end)?;
         if self.limits.oldest(server) < end {
             return None;
@@ -157,7 +161,7 @@ impl WindowPlan {
 
     /// A window was read to its end when it was `server` there, if the answer said so.
     #[must_use]
-    pub fn complete(
+    pub(crate) fn complete(
         &mut self,
         step: WindowRequest,
         now: OffsetDateTime,
@@ -197,7 +201,7 @@ impl WindowPlan {
     }
 
     /// A window was too much: half of it next time, for a first look in later runs, too.
-    pub fn halve(&mut self, step: WindowRequest) {
+    pub(crate) fn halve(&mut self, step: WindowRequest) {
         let WindowRequest { window, pass } = step;
         let half = self.limits.half(window.length());
         match (pass, &mut self.second) {
@@ -211,7 +215,7 @@ impl WindowPlan {
 
     /// From where the next run goes on, as it stands.
     #[must_use]
-    pub fn checkpoint(&self) -> Checkpoint {
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
         let narrow = (self.length < self.limits.longest).then(|| ReducedWindow {
             seconds: u32::try_from(self.length.whole_seconds()).unwrap_or(u32::MAX),
             until: self.narrow_until,
@@ -226,35 +230,35 @@ impl WindowPlan {
 
     /// Before it everything is complete.
     #[must_use]
-    pub fn until(&self) -> OffsetDateTime {
+    pub(crate) fn until(&self) -> OffsetDateTime {
         self.until
     }
 
     /// What held up the service when that was last noted.
     #[must_use]
-    pub fn stalled(&self) -> Option<Stalled> {
+    pub(crate) fn stalled(&self) -> Option<Stalled> {
         self.stalled
     }
 
     /// Notes what holds up the service.
-    pub fn stall(&mut self, stalled: Stalled) {
+    pub(crate) fn stall(&mut self, stalled: Stalled) {
         self.stalled = Some(stalled);
     }
 
     /// The service keeps only so much, headroom taken off.
-    pub fn keep_only(&mut self, keep: Duration) {
+    pub(crate) fn keep_only(&mut self, keep: Duration) {
         self.limits.keep = keep.max(self.limits.shortest);
     }
 
     /// By which rule windows are made.
     #[must_use]
-    pub fn limits(&self) -> WindowLimits {
+    pub(crate) fn limits(&self) -> WindowLimits {
         self.limits
     }
 
     /// The longest window that is asked for now in a look.
     #[must_use]
-    pub fn longest_now(&self, pass: Pass) -> Duration {
+    pub(crate) fn longest_now(&self, pass: Pass) -> Duration {
         match (pass, &self.second) {
             (Pass::Recheck, Some(second)) => second.length,
             _ => self.length,
@@ -263,7 +267,7 @@ impl WindowPlan {
 }
 
 /// Says that a start is moved up to the oldest time that the service keeps.
-pub fn warn_of_a_late_start(from: OffsetDateTime, oldest: OffsetDateTime) {
+pub(crate) fn warn_of_a_late_start(from: OffsetDateTime, oldest: OffsetDateTime) {
     log::warn!(
         "{} is older than the service keeps: starting at {}",
         utc(from),

@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::HOUR;
 impl Recheck {
     /// Begins at a time; what was before it is never looked at again.
     #[must_use]
-    pub fn beginning_at(start: OffsetDateTime) -> Recheck {
+    pub(crate) fn beginning_at(start: OffsetDateTime) -> Recheck {
         Recheck {
             until: start,
             already_covered: None,
@@ -24,7 +24,7 @@ impl Recheck {
 
     /// The same where it may be: not before what is known, and not beyond what was read at all.
     #[must_use]
-    pub fn within(self, since: OffsetDateTime, until: OffsetDateTime) -> Recheck {
+    pub(crate) fn within(self, since: OffsetDateTime, until: OffsetDateTime) -> Recheck {
         let fits = |already_covered: &Window| {
             already_covered.from < already_covered.to && already_covered.to <= until
         };
@@ -36,7 +36,7 @@ impl Recheck {
 
     /// Notes that this was read, for whatever reason, when everything before `due` was old enough.
     #[must_use]
-    pub fn and_read(self, read: Window, due: OffsetDateTime) -> Recheck {
+    pub(crate) fn and_read(self, read: Window, due: OffsetDateTime) -> Recheck {
         let read = Window {
             to: read.to.min(due),
             ..read
@@ -78,7 +78,7 @@ impl Recheck {
     /// The next window to read again, of at most `length`, now that everything before `due` is old
     /// enough.
     #[must_use]
-    pub fn next(
+    pub(crate) fn next(
         &self,
         limits: &WindowLimits,
         due: OffsetDateTime,

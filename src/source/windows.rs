@@ -21,7 +21,7 @@ use crate::pipeline::checkpoint::{Commit, Stalled};
 use crate::window::{WindowLimits, utc};
 
 /// So many failures of the same question, one after the other, end the run.
-pub const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 
 /// The windows of a run.
 #[derive(Debug)]

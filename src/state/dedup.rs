@@ -102,14 +102,14 @@ pub struct SavedIndex {
 
 impl SavedIndex {
     /// No identities at all.
-    pub const NONE: SavedIndex = SavedIndex {
+    pub(crate) const NONE: SavedIndex = SavedIndex {
         beside: false,
         length: 0,
     };
 
     /// How many identities these are.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         // the first record says what the file is
         (self.length / RECORD as u64).saturating_sub(1)
     }
@@ -228,7 +228,7 @@ impl DedupIndex {
 
     /// Whether most of the file is of no use any more, so that a new one should take its place.
     #[must_use]
-    pub fn is_mostly_expired(&self) -> bool {
+    pub(crate) fn is_mostly_expired(&self) -> bool {
         const SMALL: u64 = 64 * 1024;
         let all_is_committed = self.fresh.is_empty();
         all_is_committed
@@ -241,7 +241,7 @@ impl DedupIndex {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex> {
+    pub(crate) fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex> {
         self.fold();
         self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
         files::replace(&beside(&self.path), |out| {
@@ -262,7 +262,7 @@ impl DedupIndex {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn take_new_file(&mut self, extent: &SavedIndex) -> Result<SavedIndex> {
+    pub(crate) fn take_new_file(&mut self, extent: &SavedIndex) -> Result<SavedIndex> {
         files::rename(&beside(&self.path), &self.path)
             .exit(Exit::CantCreate)
             .hint(ROOM)?;

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The ledger of an account, as one run uses it.
 #[derive(Debug)]
-pub struct LedgerFile {
+pub(crate) struct LedgerFile {
     path: PathBuf,
     policy: QuotaPolicy,
     shutdown: Shutdown,
@@ -48,7 +48,12 @@ impl LedgerFile {
     /// The ledger of `account` in `dir`; nothing is read yet. The account's name does not show in
     /// that of the file. `shutdown` ends the wait for the lock.
     #[must_use]
-    pub fn of(account: &str, dir: &Path, policy: QuotaPolicy, shutdown: &Shutdown) -> LedgerFile {
+    pub(crate) fn of(
+        account: &str,
+        dir: &Path,
+        policy: QuotaPolicy,
+        shutdown: &Shutdown,
+    ) -> LedgerFile {
         let mut hasher = Hasher::of("account");
         hasher.part(account.as_bytes());
         let digest = u64::from_le_bytes(hasher.finish().first_chunk().copied().unwrap_or_default());
@@ -63,14 +68,14 @@ impl LedgerFile {
 
     /// The same, but so many requests of each limit are left for others.
     #[must_use]
-    pub fn holding_back(mut self, requests: u32) -> LedgerFile {
+    pub(crate) fn holding_back(mut self, requests: u32) -> LedgerFile {
         self.policy.held_back = requests;
         self
     }
 
     /// How many requests are left by the limit that is nearest, as of the last booking.
     #[must_use]
-    pub fn left(&self) -> Option<u32> {
+    pub(crate) fn left(&self) -> Option<u32> {
         self.left
     }
 
@@ -79,7 +84,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// When the ledger cannot be read, or is newer than this program.
-    pub fn foresee(
+    pub(crate) fn foresee(
         &self,
         now: OffsetDateTime,
         count: usize,

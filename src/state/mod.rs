@@ -6,9 +6,9 @@
 
 pub mod dedup;
 mod file;
-pub mod ledger;
-pub mod quarantine;
-pub mod runs;
+pub(crate) mod ledger;
+pub(crate) mod quarantine;
+pub(crate) mod runs;
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ const SHORTEST_MEMORY: Duration = Duration::hours(2);
 /// Until another run has come to a state that was begun.
 const SOON: Duration = Duration::HOUR;
 /// So much may be unconfirmed at once, in bytes, unless confirmations fail.
-pub const UNCONFIRMED: u64 = 64 * 1024 * 1024;
+pub(crate) const UNCONFIRMED: u64 = 64 * 1024 * 1024;
 /// Failing confirmations do not press it under this.
 const LEAST_UNCONFIRMED: u64 = 64 * 1024;
 
@@ -44,11 +44,11 @@ pub struct State {
     path: PathBuf,
     saved: SavedState,
     /// The identities of what was delivered.
-    pub dedup: DedupIndex,
+    pub(crate) dedup: DedupIndex,
     /// What could not be delivered as the rules want it.
-    pub quarantine: Quarantine,
+    pub(crate) quarantine: Quarantine,
     /// How each rule of the configuration has fitted so far.
-    pub rule_stats: Vec<RuleStats>,
+    pub(crate) rule_stats: Vec<RuleStats>,
     /// What the rules are known by.
     rules: Vec<Digest>,
     retention: Retention,
@@ -72,13 +72,13 @@ pub struct Retention {
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// `--start-time` and `--end-time` as they were written.
-    pub words: [String; 2],
+    pub(crate) words: [String; 2],
     /// The start it meant.
     #[serde(with = "time::serde::rfc3339")]
-    pub from: OffsetDateTime,
+    pub(crate) from: OffsetDateTime,
     /// The end it meant.
     #[serde(with = "time::serde::rfc3339")]
-    pub to: OffsetDateTime,
+    pub(crate) to: OffsetDateTime,
 }
 
 /// What is remembered of the receiver.
@@ -86,10 +86,10 @@ pub struct Range {
 #[serde(deny_unknown_fields)]
 pub struct Receiver {
     /// Its address.
-    pub address: String,
+    pub(crate) address: String,
     /// Whether it once answered the end of a connection with its own close_notify; then it must
     /// always.
-    pub sends_close_notify: bool,
+    pub(crate) sends_close_notify: bool,
 }
 
 /// What to begin with where there is no state.
@@ -105,19 +105,19 @@ pub struct StartPoint {
 
 /// A look at a state.
 #[derive(Debug)]
-pub struct StateSummary {
+pub(crate) struct StateSummary {
     /// How far it has come.
-    pub checkpoint: Checkpoint,
+    pub(crate) checkpoint: Checkpoint,
     /// A backfill's range.
-    pub range: Option<Range>,
+    pub(crate) range: Option<Range>,
     /// Whether some of it is left to be read.
-    pub is_left: bool,
+    pub(crate) is_left: bool,
     /// What was never collected, from the first on.
-    pub gaps: Vec<Gap>,
+    pub(crate) gaps: Vec<Gap>,
     /// How many identities are kept.
-    pub identities: u64,
+    pub(crate) identities: u64,
     /// Events that became visible late.
-    pub late: Late,
+    pub(crate) late: Late,
 }
 
 /// What became of opening a state.
@@ -135,15 +135,15 @@ pub enum StateOrigin {
 #[derive(Debug, Default)]
 pub struct Unreported {
     /// What the service no longer kept.
-    pub gaps: Vec<Gap>,
+    pub(crate) gaps: Vec<Gap>,
     /// How many events were set aside.
-    pub quarantined: u64,
+    pub(crate) quarantined: u64,
 }
 
 impl Unreported {
     /// Whether there is nothing of the kind.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.gaps.is_empty() && self.quarantined == 0
     }
 }
@@ -176,7 +176,7 @@ impl State {
     ///
     /// # Errors
     /// As [`State::open`].
-    pub fn look(
+    pub(crate) fn look(
         path: &Path,
         service: &str,
         start: &StartPoint,
@@ -236,7 +236,7 @@ impl State {
 
     /// Takes on the rules of the configuration, by what they are known by. One that is new, or other
     /// than before, has fitted nothing yet; one that is gone is forgotten.
-    pub fn follow(&mut self, rules: Vec<Digest>) {
+    pub(crate) fn follow(&mut self, rules: Vec<Digest>) {
         let fit = |rule: &Digest| {
             let name = hex(rule);
             let saved = self.saved.rules.iter().find(|saved| saved.rule == name);
@@ -253,7 +253,7 @@ impl State {
     ///
     /// # Errors
     /// As [`State::open`].
-    pub fn peek(path: &Path, service: &str) -> Result<Option<StateSummary>> {
+    pub(crate) fn peek(path: &Path, service: &str) -> Result<Option<StateSummary>> {
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             return Ok(None);
         };
@@ -277,24 +277,24 @@ impl State {
 
     /// No re-reading goes before this time.
     #[must_use]
-    pub fn identities_since(&self) -> OffsetDateTime {
+    pub(crate) fn identities_since(&self) -> OffsetDateTime {
         self.saved.identities_since
     }
 
     /// How far re-reading goes back.
     #[must_use]
-    pub fn retention(&self) -> Retention {
+    pub(crate) fn retention(&self) -> Retention {
         self.retention
     }
 
     /// What became visible late since the state began.
     #[must_use]
-    pub fn late(&self) -> Late {
+    pub(crate) fn late(&self) -> Late {
         self.saved.late
     }
 
     /// An event that is on its way out became visible late.
-    pub fn found_late(&mut self, seconds: u32, look: Pass) {
+    pub(crate) fn found_late(&mut self, seconds: u32, look: Pass) {
         self.saved.late.add(seconds, look);
     }
 
@@ -315,30 +315,30 @@ impl State {
     /// as nothing was read of one whose start was too old from the beginning, within the time that
     /// the edge moves until another run comes. What else is lost while no run succeeds, is one.
     #[must_use]
-    pub fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
     }
 
     /// The range of a backfill.
     #[must_use]
-    pub fn range(&self) -> Option<&Range> {
+    pub(crate) fn range(&self) -> Option<&Range> {
         self.saved.range.as_ref()
     }
 
     /// Whether some of a backfill's range is left to be read.
     #[must_use]
-    pub fn is_left(&self) -> bool {
+    pub(crate) fn is_left(&self) -> bool {
         self.saved.is_left()
     }
 
     /// How many bytes may be unconfirmed.
     #[must_use]
-    pub fn unconfirmed_limit(&self) -> u64 {
+    pub(crate) fn unconfirmed_limit(&self) -> u64 {
         self.saved.unconfirmed_limit
     }
 
     /// What the receiver is like is not known any more.
-    pub fn forget_receiver(&mut self) {
+    pub(crate) fn forget_receiver(&mut self) {
         self.saved.receiver = None;
     }
 
@@ -362,7 +362,7 @@ impl State {
     ///
     /// # Errors
     /// When either cannot be written; the run before still counts then.
-    pub fn commit(&mut self, commit: &Commit, receiver: Option<Receiver>) -> Result<()> {
+    pub(crate) fn commit(&mut self, commit: &Commit, receiver: Option<Receiver>) -> Result<()> {
         let unreported = self.saved.quarantine.unreported;
         self.saved.quarantine.unreported = unreported.saturating_add(self.quarantine.commit()?);
         self.saved.quarantine.length = self.quarantine.length();
@@ -394,7 +394,7 @@ impl State {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn halve_unconfirmed_limit(&mut self) -> Result<()> {
+    pub(crate) fn halve_unconfirmed_limit(&mut self) -> Result<()> {
         self.saved.unconfirmed_limit = (self.saved.unconfirmed_limit / 2).max(LEAST_UNCONFIRMED);
         self.save()
     }

@@ -17,7 +17,7 @@ use crate::files::{self, AppendFile};
 
 /// The file of events set aside.
 #[derive(Debug)]
-pub struct Quarantine {
+pub(crate) struct Quarantine {
     path: PathBuf,
     /// How many bytes of it count.
     length: u64,
@@ -61,7 +61,7 @@ impl Quarantine {
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -89,7 +89,7 @@ impl Quarantine {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn add(&mut self, event: &[u8], why: &str, time: OffsetDateTime) -> Result<()> {
+    pub(crate) fn add(&mut self, event: &[u8], why: &str, time: OffsetDateTime) -> Result<()> {
         let text = std::str::from_utf8(event).ok();
         let line = QuarantineLine {
             time,
@@ -130,7 +130,7 @@ impl Quarantine {
 ///
 /// # Errors
 /// When it is there and cannot be read.
-pub fn count(path: &Path) -> Result<u64> {
+pub(crate) fn count(path: &Path) -> Result<u64> {
     files::lines(path).exit(Exit::Data)
 }
 

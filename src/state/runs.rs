@@ -20,53 +20,53 @@ use crate::files;
 const VERSION: u32 = 1;
 
 /// What a run that never came to its end is counted as: nobody was left to give it a status.
-pub const KILLED: &str = "killed";
+pub(crate) const KILLED: &str = "killed";
 
 /// The runs of a service up to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Runs {
+pub(crate) struct Runs {
     version: u32,
     /// The one that began and has not ended: it is under way, or it never came to its end.
     #[serde(default)]
-    pub begun: Option<Begun>,
+    pub(crate) begun: Option<Begun>,
     /// The last one that came to its end.
-    pub last: Option<Last>,
+    pub(crate) last: Option<Last>,
     /// When one was last done, with status 0 or 3.
     #[serde(with = "time::serde::rfc3339::option")]
-    pub done: Option<OffsetDateTime>,
+    pub(crate) done: Option<OffsetDateTime>,
     /// How many ended with each status, by its name, and how many were [`KILLED`].
-    pub ended: BTreeMap<String, u64>,
+    pub(crate) ended: BTreeMap<String, u64>,
     /// What all of them counted; of what is called so much at most, the most.
-    pub totals: BTreeMap<String, u64>,
+    pub(crate) totals: BTreeMap<String, u64>,
 }
 
 /// A run that has begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
+pub(crate) struct Begun {
     /// Its process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// When it began.
     #[serde(with = "time::serde::rfc3339")]
-    pub since: OffsetDateTime,
+    pub(crate) since: OffsetDateTime,
 }
 
 /// A run that is over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Last {
+pub(crate) struct Last {
     /// When it began.
     #[serde(with = "time::serde::rfc3339")]
-    pub started: OffsetDateTime,
+    pub(crate) started: OffsetDateTime,
     /// When it ended.
     #[serde(with = "time::serde::rfc3339")]
-    pub ended: OffsetDateTime,
+    pub(crate) ended: OffsetDateTime,
     /// What it ended with.
-    pub status: u8,
+    pub(crate) status: u8,
     /// The name of that status.
-    pub name: String,
+    pub(crate) name: String,
     /// What went wrong, in one line, where something did.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// Its end line; nothing if it ended before it began to pull.
-    pub summary: Map<String, Value>,
+    pub(crate) summary: Map<String, Value>,
 }
 
 impl Runs {
@@ -74,7 +74,7 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be read or understood.
-    pub fn load(path: &Path) -> Result<Option<Runs>> {
+    pub(crate) fn load(path: &Path) -> Result<Option<Runs>> {
         let what = || format!("reading {}", path.display());
         let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Runs {
 
     /// Before the first one.
     #[must_use]
-    pub fn none() -> Runs {
+    pub(crate) fn none() -> Runs {
         Runs {
             version: VERSION,
             begun: None,
@@ -101,7 +101,7 @@ impl Runs {
 
     /// A run begins; returns the one before, if that never came to its end. Whoever says so holds the
     /// lock, so that no other is under way.
-    pub fn begin(&mut self, run: Begun) -> Option<Begun> {
+    pub(crate) fn begin(&mut self, run: Begun) -> Option<Begun> {
         let killed = self.begun.replace(run);
         if killed.is_some() {
             *self.ended.entry(KILLED.to_owned()).or_default() += 1;
@@ -110,7 +110,7 @@ impl Runs {
     }
 
     /// The run that had begun is over; `counted` is what it counted.
-    pub fn end(&mut self, last: Last, counted: &Map<String, Value>) {
+    pub(crate) fn end(&mut self, last: Last, counted: &Map<String, Value>) {
         let is_done = [Exit::Ok, Exit::Gap]
             .iter()
             .any(|exit| *exit as u8 == last.status);
@@ -134,7 +134,7 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
         files::replace(path, |out| {
             serde_json::to_writer_pretty(&mut *out, self)?;
             out.write_all(b"\n")

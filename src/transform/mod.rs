@@ -44,9 +44,9 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RuleStats {
     /// How many events it was tried on, up to the first that it matched.
-    pub tried: u64,
+    pub(crate) tried: u64,
     /// Whether it ever matched: the path led to something, and what was to be replaced there was.
-    pub matched: bool,
+    pub(crate) matched: bool,
 }
 
 impl Transform {

@@ -64,7 +64,7 @@ impl Replacement {
 
     /// A number or boolean, as JSON writes it; `None` for anything else.
     #[must_use]
-    pub fn scalar(json: &str) -> Option<Replacement> {
+    pub(crate) fn scalar(json: &str) -> Option<Replacement> {
         match serde_json::from_str(json) {
             Ok(serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => Some(Replacement {
                 whole: json.to_owned(),
@@ -85,7 +85,7 @@ impl fmt::Display for Replacement {
 impl Rule {
     /// What a state knows it by: another path or pattern is another rule.
     #[must_use]
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let mut hasher = Hasher::of(self.verb());
         for step in &self.path.0 {
             match step {
@@ -102,7 +102,7 @@ impl Rule {
 
     /// Whether it is about whole events.
     #[must_use]
-    pub fn is_filter(&self) -> bool {
+    pub(crate) fn is_filter(&self) -> bool {
         matches!(self.action, Action::Keep | Action::Drop)
     }
 
@@ -152,7 +152,7 @@ impl Path {
     ///
     /// # Errors
     /// What it must be instead.
-    pub fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Result<Path, String> {
+    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Result<Path, String> {
         let step = |key| match key {
             "*" => PathStep::Any,
             _ => PathStep::Key(String::from(key)),

@@ -26,24 +26,24 @@ const MOMENTS: usize = 20;
 
 /// What to open.
 #[derive(Debug)]
-pub struct HandshakeRequest<'a> {
+pub(crate) struct HandshakeRequest<'a> {
     /// How to connect.
-    pub network: &'a Arc<Network>,
+    pub(crate) network: &'a Arc<Network>,
     /// A `ws` or `wss` address.
-    pub url: &'a Url,
+    pub(crate) url: &'a Url,
     /// What stands behind the question mark; percent-encoded here.
-    pub query: &'a [(&'a str, &'a str)],
+    pub(crate) query: &'a [(&'a str, &'a str)],
     /// The value of `Authorization`; never shown.
-    pub authorization: &'a Secret,
+    pub(crate) authorization: &'a Secret,
     /// The largest message to take, in bytes.
-    pub max_message: usize,
+    pub(crate) max_message: usize,
     /// Ends the wait for the handshake.
-    pub shutdown: &'a Shutdown,
+    pub(crate) shutdown: &'a Shutdown,
 }
 
 /// What became of the handshake.
 #[derive(Debug)]
-pub enum HandshakeOutcome {
+pub(crate) enum HandshakeOutcome {
     /// It is open.
     Open(Box<WebSocket>),
     /// The server answered with another status than 101.
@@ -52,13 +52,13 @@ pub enum HandshakeOutcome {
 
 /// Another answer than an open WebSocket.
 #[derive(Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The server's time.
-    pub date: Option<OffsetDateTime>,
+    pub(crate) date: Option<OffsetDateTime>,
     /// The beginning of the body, as it came.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl WebSocket {
@@ -66,8 +66,8 @@ impl WebSocket {
     ///
     /// # Errors
     /// With [`Exit::Unavailable`] when nobody answers as a WebSocket does;
-    /// [`Stopped`](crate::connect::Stopped) when the run is to end.
-    pub fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome> {
+    /// [`Stopped`](crate::net::Stopped) when the run is to end.
+    pub(crate) fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome> {
         let HandshakeRequest { url, network, .. } = opening;
         let what = || format!("opening {url}");
         let trust = match url.scheme_is_tls() {

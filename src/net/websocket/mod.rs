@@ -19,7 +19,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameSocket};
 
 use crate::net::is_wait;
-pub use handshake::{HandshakeOutcome, HandshakeRequest, Refusal};
+pub(crate) use handshake::{HandshakeOutcome, HandshakeRequest};
 use wire::{Shared, Wire};
 
 /// How often we ping: a server that hears nothing for 300 s hangs up.
@@ -33,9 +33,9 @@ const LARGE: usize = 1024 * 1024;
 
 /// An open WebSocket.
 #[derive(Debug)]
-pub struct WebSocket {
+pub(crate) struct WebSocket {
     /// The server's time when it was opened, if it told it.
-    pub date: Option<OffsetDateTime>,
+    pub(crate) date: Option<OffsetDateTime>,
     frames: FrameSocket<Shared>,
     wire: Shared,
     /// The beginning of a message that came in fragments.
@@ -51,7 +51,7 @@ pub struct WebSocket {
 
 /// What reading on brought.
 #[derive(Debug, PartialEq, Eq)]
-pub enum StreamEvent {
+pub(crate) enum StreamEvent {
     /// A message, at the end of the buffer.
     Message,
     /// None for a moment.
@@ -62,7 +62,7 @@ pub enum StreamEvent {
 
 /// How a WebSocket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// By a close frame: its code, 1005 where it had none, and its reason.
     Closed(u16, String),
     /// Without one, which the RFC calls 1006: what went wrong, in words.
@@ -72,7 +72,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// Whether the peer said that this was all: 1000.
     #[must_use]
-    pub fn is_normal(&self) -> bool {
+    pub(crate) fn is_normal(&self) -> bool {
         matches!(self, CloseReason::Closed(1000, _))
     }
 }
@@ -101,11 +101,11 @@ impl fmt::Display for CloseReason {
 
 /// A message that is larger than what is taken.
 #[derive(Debug, Clone, Copy)]
-pub struct TooLong {
+pub(crate) struct TooLong {
     /// Its size so far, in bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// What is taken, in bytes.
-    pub limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl fmt::Display for TooLong {
@@ -138,7 +138,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// When a message is larger than what is taken.
-    pub fn read(&mut self, into: &mut Vec<u8>) -> Result<StreamEvent, TooLong> {
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>) -> Result<StreamEvent, TooLong> {
         self.wire.read_for(STEP);
         loop {
             if let Some(heard) = self.read_frame(into)? {
@@ -191,7 +191,7 @@ impl WebSocket {
     }
 
     /// Says that we want to end it; what still comes before the peer's close frame is to be read.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.refuse(CloseCode::Normal);
     }
 

@@ -110,7 +110,7 @@ pub(super) fn open(context: &OpenContext<'_>, url: &str) -> Result<Isolation> {
 
 /// One product of Isolation.
 #[derive(Debug)]
-pub struct Isolation {
+pub(crate) struct Isolation {
     api: Api,
     windows: WindowPoller,
     /// How long a job may take until it is completed, and then until each of its pages is there.

@@ -16,20 +16,20 @@ use crate::source::wire_time;
 
 /// What was found out about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PodEvent {
+pub(crate) struct PodEvent {
     /// What it is recognised by.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its time, where it can be read.
-    pub time: Option<OffsetDateTime>,
+    pub(crate) time: Option<OffsetDateTime>,
     /// Whether it is JSON, apart from raw control characters, which are escaped on the way out.
-    pub readable: bool,
+    pub(crate) readable: bool,
     /// Whether it is UTF-8; what is not is replaced on the way out.
-    pub utf8: bool,
+    pub(crate) utf8: bool,
 }
 
 /// Looks at an event as it came.
 #[must_use]
-pub fn identify(event: &[u8]) -> PodEvent {
+pub(crate) fn identify(event: &[u8]) -> PodEvent {
     let text = std::str::from_utf8(event);
     let utf8 = text.is_ok();
     if let Some(found) = text.ok().and_then(|text| read(text, event)) {

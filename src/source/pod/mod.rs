@@ -29,13 +29,12 @@ use crate::secret;
 use crate::service::Service;
 use crate::window::{Window, WindowLimits, utc};
 use archive_policy::HOUR;
-pub use event::{PodEvent, identify};
 use session::Session;
 
 /// Whole hours; the service keeps 30 days, of which two hours are left as headroom, since the edge
 /// moves while we work. An hour of the archive is there `archive_lag` after its end.
 #[must_use]
-pub fn limits(settings: &Settings) -> WindowLimits {
+pub(crate) fn limits(settings: &Settings) -> WindowLimits {
     WindowLimits {
         shortest: HOUR,
         longest: HOUR,
@@ -48,7 +47,7 @@ pub fn limits(settings: &Settings) -> WindowLimits {
 /// Where a first run starts when nothing else is said: with the stream as it is now, or with the
 /// last hour that the archive has.
 #[must_use]
-pub fn first(settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
+pub(crate) fn first(settings: &Settings, now: OffsetDateTime) -> OffsetDateTime {
     let limits = limits(settings);
     match settings.mode {
         Mode::Complete | Mode::Live => limits.floor(now),
@@ -65,7 +64,7 @@ fn lag(settings: &Settings) -> Duration {
 ///
 /// # Errors
 /// When `[pod]` is missing, or its key cannot be read.
-pub fn session_name(config: &Config, service: &Service, stream: &str) -> Result<String> {
+pub(crate) fn session_name(config: &Config, service: &Service, stream: &str) -> Result<String> {
     let key = secret::read(&sign_in(config, service)?.api_key, KEY)?;
     let mut hasher = Hasher::of("pod session");
     hasher.part(key.reveal().as_bytes());
@@ -150,7 +149,7 @@ fn session(context: &OpenContext<'_>, stream: &'static str) -> Result<Session> {
 ///
 /// # Errors
 /// When it is refused or cannot be reached; nothing is tried again.
-pub fn probe(
+pub(crate) fn probe(
     context: &OpenContext<'_>,
     stream: &'static str,
     now: OffsetDateTime,
@@ -224,7 +223,7 @@ pub(super) fn steps(settings: &Settings, start: &Start, now: OffsetDateTime) -> 
 
 /// One type of the log stream.
 #[derive(Debug)]
-pub struct Pod {
+pub(crate) struct Pod {
     session: Session,
     mode: Mode,
     /// How long after its end an hour of the archive is read.

@@ -28,7 +28,7 @@ pub enum EventKind {
 impl EventKind {
     /// The kind that stands in an array.
     #[must_use]
-    pub fn of(array: &str) -> EventKind {
+    pub(crate) fn of(array: &str) -> EventKind {
         if array.starts_with("clicks") {
             EventKind::Click
         } else {
@@ -51,7 +51,7 @@ pub struct TapEvent<'a> {
 impl TapEvent<'_> {
     /// When it was created, as the service writes times.
     #[must_use]
-    pub fn created(&self) -> Option<&str> {
+    pub(crate) fn created(&self) -> Option<&str> {
         let times = self.times.iter().map(AsRef::as_ref);
         // fractions may be written or not
         times.max_by_key(|time: &&str| time.get(..wire_time::SECONDS))

@@ -14,7 +14,7 @@ use super::http_api::each;
 use super::{OpenContext, PollContext, Source};
 use crate::pipeline::batch::{Batch, Record};
 pub use events::{EventKind, identify};
-pub use siem::LIMITS;
+pub(crate) use siem::LIMITS;
 use siem::{Part, Siem, Then};
 pub(super) use siem::{pool, sign_in};
 
@@ -41,7 +41,7 @@ pub(super) fn open(
 
 /// One event service of TAP.
 #[derive(Debug)]
-pub struct Tap {
+pub(crate) struct Tap {
     siem: Siem,
     kind: EventKind,
 }

@@ -26,7 +26,7 @@ use crate::window::WindowLimits;
 /// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
 /// is left as headroom, since the edge moves while we work. A minute's distance from the present,
 /// since two clocks are never equal.
-pub const LIMITS: WindowLimits = WindowLimits {
+pub(crate) const LIMITS: WindowLimits = WindowLimits {
     shortest: Duration::seconds(30),
     longest: Duration::hours(1),
     keep: Duration::hours(7 * 24 - 1),
