@@ -27,7 +27,7 @@ use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
-use crate::source::{self, OpenContext, Source, Start, plan};
+use crate::source::{self, OpenContext, Source, Start};
 use crate::state::ledger::LedgerFile;
 use crate::state::{Range, Retention, StartPoint, State, StateOrigin, StateSummary, Unreported};
 use crate::transform::{Action, Rule, Transform};
@@ -275,7 +275,7 @@ pub(super) fn warn_if_moved(start: &StartPoint, opened: StateOrigin) {
     let wanted = wanted.or(start.configured);
     let from = start.checkpoint.until();
     if let Some(wanted) = wanted.filter(|wanted| opened != StateOrigin::Known && *wanted < from) {
-        plan::warn_of_a_late_start(wanted, from);
+        source::warn_of_a_late_start(wanted, from);
     }
 }
 

@@ -1,12 +1,10 @@
 //! Where events come from. A source reads, and says up to where that is complete; it sees no
 //! state file, no sink, no lock.
 
-mod clock;
 mod http_api;
 pub(crate) mod isolation;
-pub(crate) mod plan;
 pub(crate) mod pod;
-mod recheck;
+mod retry;
 pub mod tap;
 mod windows;
 mod wire_time;
@@ -25,7 +23,8 @@ use crate::quota::{Pool, Quota};
 use crate::service::{Kind, Service};
 use crate::shutdown::Shutdown;
 use crate::window::{WindowLimits, whole_seconds};
-pub(crate) use windows::ATTEMPTS;
+use windows::WindowPlan;
+pub(crate) use windows::{ATTEMPTS, warn_of_a_late_start};
 
 /// What a source gets for its turn.
 #[derive(Debug)]
@@ -201,7 +200,7 @@ pub(crate) fn steps(
     if matches!(service.kind, Kind::Pod { .. }) {
         return pod::steps(settings, start, now);
     }
-    let mut plan = plan::WindowPlan::new(limits(service, settings), start);
+    let mut plan = WindowPlan::new(limits(service, settings), start);
     let mut steps = Vec::new();
     while let Some(step) = plan.next(now, now) {
         let _ = plan.complete(step, now, Some(now));

@@ -15,8 +15,7 @@ use anyhow::{Context, Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
 use super::http_api::{Api, ErrorHints, Reading};
-use super::plan::WindowRequest;
-use super::windows::{PollStep as Turned, WindowPoller};
+use super::windows::{PollStep as Turned, WindowPoller, WindowRequest};
 use super::{OpenContext, PollContext, Source};
 use crate::config::{Settings, Url};
 use crate::error::{Because, Exit, Hint, fail};

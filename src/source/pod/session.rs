@@ -18,13 +18,15 @@ use crate::output::Counters;
 use crate::pipeline::batch::{Batch, EventId, Record};
 use crate::secret::{self, Secret};
 use crate::shutdown::{Shutdown, ShutdownReason};
-use crate::source::clock::Clocks;
+use crate::source::retry::Backoff;
+use crate::source::windows::clock::Clocks;
 use crate::source::{OpenContext, PollContext};
 
-/// The first wait before another attempt; each is twice as long as the one before.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The wait before another attempt.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(2),
+    longest: Duration::from_secs(60),
+};
 /// Others may hold the token for so long when the run's time is not limited.
 const UNLIMITED: Duration = Duration::from_secs(50 * 60);
 /// A source that waits gives the control back this often.
@@ -199,8 +201,8 @@ impl Session {
 
     /// The next attempt comes after a wait.
     pub(super) fn wait(&mut self, context: &PollContext) -> Duration {
-        let wait = pause(self.failures, f64::from(context.now.nanosecond()) / 1e9);
         self.failures += 1;
+        let wait = BACKOFF.wait(self.failures, context.now);
         self.wait_until = Some(Instant::now() + wait);
         wait
     }
@@ -235,14 +237,6 @@ impl Session {
         }
         self.refused.take().map_or(Ok(()), Err)
     }
-}
-
-/// How long to wait after so many failures before this one; `chance` is 0 to 1, so that many do not come
-/// back at once.
-fn pause(failures: u32, chance: f64) -> Duration {
-    let least = FIRST_WAIT * 2_u32.saturating_pow(failures.min(10));
-    // up to half as much again
-    least.min(LONGEST_WAIT * 2 / 3).mul_f64(1.0 + chance / 2.0)
 }
 
 /// Whether sessions have been asked for in vain for too long, since a first time that is noted.
@@ -323,23 +317,6 @@ fn too_long(message: TooLong) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_grow_from_2_s_to_a_minute_and_are_never_all_alike() {
-        let table = [
-            (0, 2, 3),
-            (1, 4, 6),
-            (2, 8, 12),
-            (3, 16, 24),
-            (4, 32, 48),
-            (5, 40, 60),
-            (100, 40, 60),
-        ];
-        for (failures, least, most) in table {
-            assert_eq!(pause(failures, 0.0), Duration::from_secs(least));
-            assert_eq!(pause(failures, 1.0), Duration::from_secs(most));
-        }
-    }
 
     #[test]
     fn how_long_others_may_hold_the_token_counts_from_the_last_session() {

@@ -18,8 +18,7 @@ use crate::quota::{Limit, Pool};
 use crate::secret;
 use crate::service::{Kind, Service};
 use crate::source::http_api::{Api, Reading};
-use crate::source::plan::WindowRequest;
-use crate::source::windows::{PollStep, WindowPoller};
+use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
 use crate::source::{OpenContext, PollContext};
 use crate::window::WindowLimits;
 

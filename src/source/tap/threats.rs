@@ -25,8 +25,7 @@ use crate::net::http::{Answer, Bytes, Dropped};
 use crate::pipeline::batch::{Batch, Digest, EventId, Pass, Record};
 use crate::pipeline::checkpoint::{Gap, Stalled};
 use crate::source::http_api::{PATIENCE, READ, each};
-use crate::source::plan::WindowRequest;
-use crate::source::windows::pause;
+use crate::source::windows::{BACKOFF, WindowRequest};
 use crate::source::{OpenContext, PollContext, Source};
 
 /// What the answers of `/v2/siem/all` have.
@@ -210,7 +209,8 @@ impl Threats {
         context: &mut PollContext<'_>,
     ) -> Result<Option<Batch>> {
         if std::mem::take(&mut queue.is_again) {
-            pause(self.failures, context);
+            let wait = BACKOFF.wait(self.failures, context.now);
+            context.shutdown.sleep(wait);
         }
         let started = Instant::now();
         while let Some(threat) = queue.pairs.pop_front() {

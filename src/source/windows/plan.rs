@@ -6,11 +6,11 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::Start;
 use crate::pipeline::batch::Pass;
 use crate::pipeline::checkpoint::{
     Checkpoint, Commit, Gap, Recheck, ReducedWindow, Stalled, WindowsCheckpoint,
 };
+use crate::source::Start;
 use crate::window::{Window, WindowLimits, utc};
 
 /// A window to ask for.

@@ -12,20 +12,26 @@ use time::{Duration, OffsetDateTime};
 
 use super::clock::Clocks;
 use super::plan::{WindowPlan, WindowRequest};
-use super::{OpenContext, PollContext, wire_time};
 use crate::error::line;
 use crate::net::Stopped;
 use crate::net::http::Dropped;
 use crate::pipeline::batch::{Pass, RequestId, hour_after};
 use crate::pipeline::checkpoint::{Commit, Stalled};
+use crate::source::retry::Backoff;
+use crate::source::{OpenContext, PollContext, wire_time};
 use crate::window::{WindowLimits, utc};
 
 /// So many failures of the same question, one after the other, end the run.
 pub(crate) const ATTEMPTS: u32 = 3;
+/// The wait before the same question is asked again.
+pub(in crate::source) const BACKOFF: Backoff = Backoff {
+    first: Wait::from_secs(1),
+    longest: Wait::from_secs(60),
+};
 
 /// The windows of a run.
 #[derive(Debug)]
-pub(super) struct WindowPoller {
+pub(in crate::source) struct WindowPoller {
     plan: WindowPlan,
     /// So many failures of the same question, one after the other, end the run.
     attempts: u32,
@@ -42,7 +48,7 @@ pub(super) struct WindowPoller {
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum PollStep {
+pub(in crate::source) enum PollStep {
     /// A window to ask for.
     Ask(WindowRequest),
     /// The rest of a backfill, of which the service keeps nothing any more, is given up.
@@ -87,7 +93,7 @@ impl Before {
 
 impl WindowPoller {
     /// Of a run that has asked for nothing yet.
-    pub(super) fn new(limits: WindowLimits, context: &OpenContext<'_>) -> WindowPoller {
+    pub(in crate::source) fn new(limits: WindowLimits, context: &OpenContext<'_>) -> WindowPoller {
         let start = &context.start;
         let known = !start.fresh && start.end.is_none();
         WindowPoller {
@@ -107,7 +113,10 @@ impl WindowPoller {
     ///
     /// # Errors
     /// That of the last window, when asking again is of no use in this run.
-    pub(super) fn next(&mut self, context: &PollContext<'_>) -> Result<Option<PollStep>> {
+    pub(in crate::source) fn next(
+        &mut self,
+        context: &PollContext<'_>,
+    ) -> Result<Option<PollStep>> {
         self.recover(context)?;
         if context.shutdown.reason().is_some() {
             return Ok(None);
@@ -123,7 +132,7 @@ impl WindowPoller {
     }
 
     /// The number of a question for this window; ordinals count anew in each.
-    pub(super) fn ask(&mut self, step: WindowRequest) -> RequestId {
+    pub(in crate::source) fn ask(&mut self, step: WindowRequest) -> RequestId {
         log::debug!("asking for {step}");
         self.request += 1;
         RequestId {
@@ -134,13 +143,17 @@ impl WindowPoller {
     }
 
     /// Takes on the server's time, as it said it when it was `ours` here.
-    pub(super) fn compare_clocks(&mut self, server: OffsetDateTime, ours: OffsetDateTime) {
+    pub(in crate::source) fn compare_clocks(
+        &mut self,
+        server: OffsetDateTime,
+        ours: OffsetDateTime,
+    ) {
         self.clocks.compare(server, ours);
     }
 
     /// Whether a refusal of this window by a server at this time only says that our idea of what may
     /// be asked for was wrong, and is now right. `kept` is how far back it says that one may ask.
-    pub(super) fn replan(
+    pub(in crate::source) fn replan(
         &mut self,
         step: WindowRequest,
         server: Option<OffsetDateTime>,
@@ -163,7 +176,7 @@ impl WindowPoller {
 
     /// If an event of the window that is being read, new and created at this time, written as [`utc`]
     /// does, came late: how late, in seconds.
-    pub(super) fn seconds_late(&self, created: Option<&str>) -> Option<u32> {
+    pub(in crate::source) fn seconds_late(&self, created: Option<&str>) -> Option<u32> {
         let before = self
             .recheck_late_before
             .as_ref()
@@ -172,28 +185,28 @@ impl WindowPoller {
     }
 
     /// How far the server's clock is ahead of ours, once it has told its time.
-    pub(super) fn ahead(&self) -> Option<Duration> {
+    pub(in crate::source) fn ahead(&self) -> Option<Duration> {
         self.clocks.ahead()
     }
 
     /// Before it everything is complete.
-    pub(super) fn until(&self) -> OffsetDateTime {
+    pub(in crate::source) fn until(&self) -> OffsetDateTime {
         self.plan.until()
     }
 
     /// What held up the service when that was last noted.
-    pub(super) fn stalled(&self) -> Option<Stalled> {
+    pub(in crate::source) fn stalled(&self) -> Option<Stalled> {
         self.plan.stalled()
     }
 
     /// Notes what holds up the service, and since when.
-    pub(super) fn stall(&mut self, stalled: Stalled) -> Commit {
+    pub(in crate::source) fn stall(&mut self, stalled: Stalled) -> Commit {
         self.plan.stall(stalled);
         self.plan.checkpoint().into()
     }
 
     /// The window is complete, as far as the server's clock had come.
-    pub(super) fn complete(
+    pub(in crate::source) fn complete(
         &mut self,
         step: WindowRequest,
         server: Option<OffsetDateTime>,
@@ -206,7 +219,11 @@ impl WindowPoller {
 
     /// A window did not come to its end: asked for again, half of it where it was too much, in this
     /// run or the next.
-    pub(super) fn give_up(&mut self, step: WindowRequest, error: anyhow::Error) -> Commit {
+    pub(in crate::source) fn give_up(
+        &mut self,
+        step: WindowRequest,
+        error: anyhow::Error,
+    ) -> Commit {
         let again = error.is::<Dropped>();
         let too_much = matches!(error.downcast_ref(), Some(Dropped::Silent | Dropped::Cut));
         let pass = step.pass;
@@ -214,7 +231,7 @@ impl WindowPoller {
     }
 
     /// A window was too much, and its error is the end of this run: the next one asks for half of it.
-    pub(super) fn leave_to_the_next_run(
+    pub(in crate::source) fn leave_to_the_next_run(
         &mut self,
         step: WindowRequest,
         error: anyhow::Error,
@@ -253,18 +270,10 @@ impl WindowPoller {
             line(&error),
             self.plan.longest_now(pass)
         );
-        pause(self.failures, context);
+        let wait = BACKOFF.wait(self.failures, context.now);
+        context.shutdown.sleep(wait);
         Ok(())
     }
-}
-
-/// Waits after so many failures of the same question: 1 s, 2 s, ... and up to half as much again,
-/// so that many do not come back at once.
-pub(super) fn pause(failures: u32, context: &PollContext<'_>) {
-    let base = Wait::from_secs(1 << failures.saturating_sub(1));
-    context
-        .shutdown
-        .sleep(base + base.mul_f64(f64::from(context.now.nanosecond()) / 2e9));
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ const SKEW: Duration = Duration::seconds(60);
 
 /// Our clock beside that of a server.
 #[derive(Debug, Default)]
-pub(super) struct Clocks {
+pub(in crate::source) struct Clocks {
     ahead: Option<Duration>,
 }
 
 impl Clocks {
     /// Takes on the server's time, as it said it when it was `ours` here.
-    pub(super) fn compare(&mut self, server: OffsetDateTime, ours: OffsetDateTime) {
+    pub(in crate::source) fn compare(&mut self, server: OffsetDateTime, ours: OffsetDateTime) {
         let ahead = server - whole_seconds(ours);
         if ahead.abs() > SKEW && self.ahead.is_none() {
             let (by, how) = (
@@ -34,17 +34,17 @@ impl Clocks {
     }
 
     /// How far the server's clock is ahead of ours, once it has told its time.
-    pub(super) fn ahead(&self) -> Option<Duration> {
+    pub(in crate::source) fn ahead(&self) -> Option<Duration> {
         self.ahead
     }
 
     /// What the server's clock says when it is `now` here; the same, as long as it has not told.
-    pub(super) fn server(&self, now: OffsetDateTime) -> OffsetDateTime {
+    pub(in crate::source) fn server(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.ahead.map_or(now, |ahead| now + ahead)
     }
 
     /// What the clock says that is behind.
-    pub(super) fn earlier(&self, now: OffsetDateTime) -> OffsetDateTime {
+    pub(in crate::source) fn earlier(&self, now: OffsetDateTime) -> OffsetDateTime {
         now.min(self.server(now))
     }
 }

@@ -1,0 +1,57 @@
+//! `Backoff` says how long to wait before another attempt.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+/// Waits that double from one to another, each up to half as much again, so that many do not come back
+/// at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    /// The first wait, at least.
+    pub(super) first: Duration,
+    /// The longest wait, at most.
+    pub(super) longest: Duration,
+}
+
+impl Backoff {
+    /// The wait after so many failures, this one included, when it is `now`: what lies below the second
+    /// is the chance.
+    pub(super) fn wait(self, failures: u32, now: OffsetDateTime) -> Duration {
+        self.by_chance(failures, f64::from(now.nanosecond()) / 1e9)
+    }
+
+    fn by_chance(self, failures: u32, chance: f64) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+        let least = self.first.saturating_mul(doubled);
+        least.min(self.longest * 2 / 3).mul_f64(1.0 + chance / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_are_never_all_alike() {
+        let backoff = Backoff {
+            first: Duration::from_secs(2),
+            longest: Duration::from_secs(60),
+        };
+        let table = [
+            (0, 2, 3),
+            (1, 2, 3),
+            (2, 4, 6),
+            (3, 8, 12),
+            (4, 16, 24),
+            (5, 32, 48),
+            (6, 40, 60),
+            (u32::MAX, 40, 60),
+        ];
+        for (failures, least, most) in table {
+            let wait = |chance| backoff.by_chance(failures, chance);
+            assert_eq!(wait(0.0), Duration::from_secs(least), "{failures}");
+            assert_eq!(wait(1.0), Duration::from_secs(most), "{failures}");
+        }
+    }
+}
