@@ -31,7 +31,7 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 20] = [
+const CRATES: [(&str, &[&str]); 21] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
@@ -42,6 +42,7 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("hmac", &["digest"]),
     ("http", &["config"]),
     ("indicatif", &["output"]),
+    ("percent_encoding", &["net"]),
     ("regex", &["transform"]),
     // what the system offers and std does not: each of the three uses another part of it
     ("rustix", &["net", "files", "secret"]),

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -20,6 +19,7 @@ use ureq::unversioned::transport::{
 
 use crate::config::{Address, Url};
 use crate::error::Exit;
+use crate::net::text::http_date;
 use crate::net::tls::Trust;
 use crate::net::{IdleTimeout, NetStream, Network, Stopped, is_wait};
 use crate::secret::Secret;
@@ -167,7 +167,7 @@ impl Client {
         };
         Ok(Answer {
             status: response.status().as_u16(),
-            date: header("date").and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()),
+            date: header("date").and_then(http_date),
             retry_after: header("retry-after").map(str::to_owned),
             body: response.into_body().into_reader(),
             start: Vec::new(),

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod proxy;
 mod stream;
 pub(crate) mod tcp_state;
+pub(crate) mod text;
 pub mod tls;
 pub(crate) mod websocket;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration as Wait, Instant};
 
 use anyhow::{Result, anyhow};
-use time::format_description::well_known::Rfc2822;
 use time::{Duration, OffsetDateTime};
 
 use super::{OpenContext, PollContext};
@@ -14,6 +13,7 @@ use crate::error::{Exit, Hint};
 use crate::json_stream::{Broken, Splitter};
 use crate::net::Stopped;
 use crate::net::http::{Answer, Bytes, Client, Dropped};
+use crate::net::text::http_date;
 use crate::output::Counters;
 use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
@@ -276,7 +276,7 @@ fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
     if let Ok(seconds) = text.parse::<u32>() {
         return Duration::seconds(seconds.into());
     }
-    let until = OffsetDateTime::parse(text, &Rfc2822).ok();
+    let until = http_date(text);
     let wait = until.zip(server).map(|(until, server)| until - server);
     wait.map_or(USUAL, |wait| wait.max(Duration::ZERO))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use tungstenite::Error;
 use tungstenite::handshake::client::{Request, Response, generate_key, generate_request};
 use tungstenite::handshake::derive_accept_key;
@@ -15,6 +14,7 @@ use super::WebSocket;
 use super::wire::Wire;
 use crate::config::Url;
 use crate::error::{Because, Exit};
+use crate::net::text::{http_date, query_value};
 use crate::net::{NetStream, Network, is_wait};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
@@ -113,7 +113,7 @@ fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<Handsha
             .get(name)
             .and_then(|text| text.to_str().ok())
     };
-    let date = header("date").and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+    let date = header("date").and_then(http_date);
     let status = answer.status().as_u16();
     if status != 101 {
         let length = header("content-length").and_then(|length| length.parse().ok());
@@ -150,7 +150,7 @@ fn body(mut wire: Wire, mut rest: Vec<u8>, length: usize, shutdown: &Shutdown) -
 /// The bytes of the request, and the key that the answer must fit.
 fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
     let pairs = opening.query.iter();
-    let pairs = pairs.map(|(key, value)| format!("{key}={}", percent_encoded(value)));
+    let pairs = pairs.map(|(key, value)| format!("{key}={}", query_value(value)));
     let target = format!(
         "{}?{}",
         opening.url.path(),
@@ -179,35 +179,10 @@ fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
     generate_request(request).map_err(|error| anyhow!(explained(error)))
 }
 
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            true => encoded.push(char::from(byte)),
-            false => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
-}
-
 /// Errors of the connection as they are, so that a stop is found in them.
 fn explained(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
         other => io::Error::other(other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_and_names_are_encoded_for_a_query() {
-        assert_eq!(
-            percent_encoded("2026-11-23T10:00:00-0000"),
-            "2026-11-23T10%3A00%3A00-0000"
-        );
-        assert_eq!(percent_encoded("a+b ü"), "a%2Bb%20%C3%BC");
     }
 }
