@@ -497,11 +497,13 @@ fn a_backfill_stays_apart_and_brings_each_event_of_its_range_once() {
         let again = subject.run(&backfill);
         assert_eq!(again.assert_status(0).count("delivered"), 0);
 
-        // the timer goes on as if there had been none
+        // the timer goes on as if there had been none; where hours have passed, it finds new events
         let before = subject.env.devo.count();
         let timer = subject.run(&[]);
         timer.assert_status(0);
-        assert_eq!(subject.env.devo.count() - before, 0, "{}", timer.stderr);
+        let is_at_once = subject.adapter.runs_until_complete() == 1;
+        let new = subject.env.devo.count() - before;
+        assert!(new == 0 || !is_at_once, "{new}: {}", timer.stderr);
     });
 }
 
