@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::window::utc;
 
-/// So many requests are held back from backfills: a day of second looks, or four hours of a timer
+/// So many requests are held back from backfills: a day of rechecks, or four hours of a timer
 /// that runs every ten minutes. Of a limit that is small, half of it.
 pub(crate) const RESERVE: u32 = 24;
 /// No period of a limit is longer.

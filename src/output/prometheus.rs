@@ -37,7 +37,7 @@ const COUNTS: &[(&str, &str, &str)] = &[
     (
         "late_by_recheck",
         "events_late_by_recheck_total",
-        "Of the late events, those that only the second look found.",
+        "Of the late events, those that only the recheck found.",
     ),
     (
         "unreadable",
@@ -57,7 +57,7 @@ const COUNTS: &[(&str, &str, &str)] = &[
     (
         "quarantined",
         "events_quarantined_total",
-        "New events that were set aside, since no rule can be followed in them.",
+        "New events that were quarantined, since no rule can be followed in them.",
     ),
     (
         "delivered",

@@ -28,7 +28,7 @@ pub struct Counters {
     pub(crate) unreadable: u64,
     /// Of the new ones, those that a filter dropped.
     pub(crate) filtered: u64,
-    /// Of the new ones, those set aside because they cannot be read and there are rules.
+    /// Of the new ones, those quarantined because they cannot be read and there are rules.
     pub(crate) quarantined: u64,
     /// Of those received, those that are not UTF-8 throughout; what is not was replaced.
     pub(crate) replaced: u64,

@@ -114,11 +114,11 @@ pub(crate) struct Late {
     /// How many.
     #[serde(rename = "late")]
     pub(crate) events: u64,
-    /// Of them, those that only the second look found.
+    /// Of them, those that only the recheck found.
     #[serde(rename = "late_by_recheck")]
     pub(crate) by_recheck: u64,
     /// The longest time that one took, in seconds: from its creation to the position of the run that
-    /// did not see it, or, if the second look found it, to that.
+    /// did not see it, or, if the recheck found it, to that.
     #[serde(rename = "late_seconds_at_most")]
     pub(crate) greatest_seconds: u64,
 }

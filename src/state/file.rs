@@ -48,7 +48,7 @@ pub(super) struct SavedState {
     pub(super) receiver: Option<Receiver>,
 }
 
-/// Events set aside.
+/// Quarantined events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedQuarantine {

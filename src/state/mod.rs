@@ -136,7 +136,7 @@ pub enum StateOrigin {
 pub struct Unreported {
     /// What the service no longer kept.
     pub(crate) gaps: Vec<Gap>,
-    /// How many events were set aside.
+    /// How many events were quarantined.
     pub(crate) quarantined: u64,
 }
 
@@ -357,7 +357,7 @@ impl State {
         self.save()
     }
 
-    /// What was delivered becomes durable, and what was set aside: that and the identities first,
+    /// What was delivered becomes durable, and what was quarantined: that and the identities first,
     /// the position second.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Events set aside: what may not go out as it is and cannot be treated, kept for people.
+//! Quarantined events: what may not go out as it is and cannot be transformed, kept for people.
 //!
 //! One JSON object a line, for the owner alone. Lines are written as they come, so that none waits in
 //! memory, and count once they are synced and their length is in the state file; what is beyond
@@ -15,7 +15,7 @@ use crate::digest::hex;
 use crate::error::{Because, Exit};
 use crate::files::{self, AppendFile};
 
-/// The file of events set aside.
+/// The file of quarantined events.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     path: PathBuf,

@@ -38,7 +38,7 @@ pub(super) struct ServiceStatus {
     /// Events that came late in all runs, and how long the latest took at most.
     #[serde(flatten)]
     pub(super) late: Late,
-    /// Events set aside that stand in their file now.
+    /// Quarantined events that stand in their file now.
     pub(super) quarantine: QuarantineFile,
     /// All runs, the last one among them.
     pub(super) runs: Option<Runs>,
@@ -70,7 +70,7 @@ pub(super) struct LiveUntil {
     pub(super) lag_seconds: u64,
 }
 
-/// Events that were set aside.
+/// Quarantined events.
 #[derive(Debug, Serialize)]
 pub(super) struct QuarantineFile {
     /// Where they stand.

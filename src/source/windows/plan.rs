@@ -1,5 +1,5 @@
 //! Which windows a run asks for, and what each that was read makes complete: first what is new,
-//! from `look_back` before the position on, then the second looks that are due.
+//! from `look_back` before the position on, then the rechecks that are due.
 //!
 //! Pure, for every service that is read in windows; what a window is and how it is read, is the
 //! source's.
@@ -316,7 +316,7 @@ mod tests {
         steps
     }
 
-    /// How many first and second looks those are.
+    /// How many recent windows and rechecks those are.
     fn count(steps: &[WindowRequest]) -> (usize, usize) {
         let second = steps.iter().filter(|step| step.pass == Pass::Recheck);
         let second = second.count();

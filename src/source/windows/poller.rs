@@ -38,7 +38,7 @@ pub(in crate::source) struct WindowPoller {
     clocks: Clocks,
     /// An event of a first look that is new and was created before this came late.
     late_before: Option<Before>,
-    /// For a second look, that is whatever was created before it was asked.
+    /// For a recheck, that is whatever was created before it was asked.
     recheck_late_before: Option<Before>,
     request: u32,
     /// Failures of the same question since the last window that came to its end.
