@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration as Wait, Instant};
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::Value;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use proofpull::clock::utc;
 use proofpull::digest::Pseudonyms;
 use proofpull::transform::{self, Action, Pattern, Rule, RuleStats, Transform};
-use proofpull::window::utc;
 use time::OffsetDateTime;
 
 #[path = "../tests/simulator/mod.rs"]

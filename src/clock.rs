@@ -36,3 +36,24 @@ impl Clock {
         }
     }
 }
+
+/// A time as the services write it: `2025-01-14T08:00:00Z`.
+#[must_use]
+pub fn utc(time: OffsetDateTime) -> String {
+    let time = time.to_offset(time::UtcOffset::UTC);
+    let (date, clock) = (time.date(), time.time());
+    let (month, day) = (u8::from(date.month()), date.day());
+    format!(
+        "{:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        date.year(),
+        clock.hour(),
+        clock.minute(),
+        clock.second()
+    )
+}
+
+/// The time without its fraction of a second.
+#[must_use]
+pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
+    time - Duration::nanoseconds(i64::from(time.nanosecond()))
+}

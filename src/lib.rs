@@ -12,7 +12,7 @@
 //! A module uses lower layers, and its own layer only where the list has the other one before it.
 //!
 //! ```text
-//! 0  error  clock  shutdown  service  window  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
+//! 0  error  clock  shutdown  service  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
 //! 1  files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus
 //! 3  source
@@ -49,7 +49,6 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod transform;
-pub mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;

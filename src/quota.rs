@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::window::utc;
+use crate::clock::utc;
 
 /// So many requests are held back from backfills: a day of rechecks, or four hours of a timer
 /// that runs every ten minutes. Of a limit that is small, half of it.

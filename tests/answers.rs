@@ -4,7 +4,7 @@
 use std::time::Duration as Wait;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::Duration;
 
 use crate::simulator::{Event, Fault, Framing, PRINCIPAL, Rng, SECRET, Style, sample};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::{Date, Duration, OffsetDateTime};
 
 use crate::simulator::{Fault, wait_until};

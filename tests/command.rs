@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::Value;
 
 use crate::simulator::Fault;

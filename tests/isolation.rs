@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration as Wait, Instant};
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::isolation::visit;

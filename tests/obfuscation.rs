@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::{Value, json};
 
 use crate::simulator::{Behaviour, Event, Fault};

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use socket2::{Domain, Socket, Type};
 use time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration as Wait;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 

@@ -47,7 +47,7 @@ fn asked(hours: &Hours) -> usize {
 
 /// What the state says of it, if it is open.
 fn why(hours: &Hours) -> Option<String> {
-    let hour = proofpull::window::utc(HOUR);
+    let hour = proofpull::clock::utc(HOUR);
     let mut open = hours.open_hours().into_iter();
     open.find(|(from, _)| *from == hour).map(|(_, why)| why)
 }

@@ -1,6 +1,6 @@
 //! Sessions of the log stream: others hold the token, the run's time ends, clocks differ.
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::Duration;
 
 use crate::pod::{FROM, Hours, NOW, PER_HOUR, SERVICE, STREAM, unfinished};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::{Value, json};
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};

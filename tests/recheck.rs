@@ -1,7 +1,7 @@
 //! The second look: each time is read once more, for what becomes visible so late that no look back
 //! finds it.
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, Fault, Rng, sample};

@@ -1,7 +1,7 @@
 //! What Devo receives for an event, byte by byte.
 
+use proofpull::clock::utc;
 use proofpull::service::{Kind, SERVICES, Service};
-use proofpull::window::utc;
 use serde_json::Value;
 use time::OffsetDateTime;
 

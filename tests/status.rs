@@ -218,7 +218,7 @@ fn gaps_late_events_and_other_sinks_are_told() {
         );
     }
     // eight days on, a day is lost
-    let later = proofpull::window::utc(ago(-8 * 24 * 60));
+    let later = proofpull::clock::utc(ago(-8 * 24 * 60));
     env.tap.set_clock_offset(time::Duration::days(8));
     env.run(SERVICE, &["--now", &later]).assert_status(3);
     let one = standing(&env, "devo");
@@ -534,7 +534,7 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     let mut hours = Hours::new();
     fs::create_dir(hours.env.dir.path().join("metrics")).unwrap();
     hours.env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
-    let now = proofpull::window::utc(NOW);
+    let now = proofpull::clock::utc(NOW);
     let ask = |env: &TestEnv, more: &[&str]| {
         env.ask(&[&["status", SERVICE, "--now", &now], more].concat())
     };
@@ -562,7 +562,7 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
         .collect();
     assert_eq!(told, hours.open_hours());
     assert!(
-        told.contains(&(proofpull::window::utc(bad), "cut".into())),
+        told.contains(&(proofpull::clock::utc(bad), "cut".into())),
         "{told:?}"
     );
     assert!(told.iter().any(|(_, why)| why == "growing"), "{told:?}");

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::process::{ChildStdout, Stdio};
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, sample, wait_until};

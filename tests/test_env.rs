@@ -116,7 +116,7 @@ impl TestEnv {
 
     /// Adds `start_time` to every service.
     pub(crate) fn start_at(&mut self, time: OffsetDateTime) {
-        let time = proofpull::window::utc(time);
+        let time = proofpull::clock::utc(time);
         self.service_table += &format!("start_time = {time:?}\n");
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration as Wait;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 

@@ -14,7 +14,6 @@ const LAYERS: [&[&str]; 6] = [
         "clock",
         "shutdown",
         "service",
-        "window",
         "quota",
         "pipeline::checkpoint",
         "pipeline::batch",

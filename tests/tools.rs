@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 

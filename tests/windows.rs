@@ -3,7 +3,7 @@
 
 use std::time::Duration as Wait;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use time::OffsetDateTime;
 
 use super::simulator::{API_KEY, Certs, Devo, Isolation, Options, PRINCIPAL, SECRET, Style, Tap};

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use proofpull::window::utc;
+use proofpull::clock::utc;
 use serde_json::Value;
 use time::OffsetDateTime;
 

@@ -12,6 +12,7 @@ use super::run_record::RunRecord;
 use super::{host_name, load, network, receiver, state_dir, time_argument};
 use crate::cli::args::{Common, RunArgs};
 use crate::clock::Clock;
+use crate::clock::utc;
 use crate::config::{self, Config, Mode, Settings, Url};
 use crate::digest::Pseudonyms;
 use crate::error::{Because, Exit, fail};
@@ -27,11 +28,11 @@ use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
+use crate::source::WindowLimits;
 use crate::source::{self, OpenContext, Source, Start};
 use crate::state::ledger::LedgerFile;
 use crate::state::{Range, Retention, StartPoint, State, StateOrigin, StateSummary, Unreported};
 use crate::transform::{Action, Rule, Transform};
-use crate::window::{self, utc};
 
 /// A run that got a signal takes no longer to reach the receiver with what it has read.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -344,7 +345,7 @@ pub(super) fn retention(service: &Service, settings: &Settings) -> Retention {
 fn range(
     paths: &RunPaths,
     args: &RunArgs,
-    rule: &window::WindowLimits,
+    rule: &WindowLimits,
     now: OffsetDateTime,
 ) -> Result<Range> {
     let words = [&args.start_time, &args.end_time].map(|word| word.clone().unwrap_or_default());

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::host_name;
 use crate::clock::Clock;
+use crate::clock::utc;
 use crate::config::Config;
 use crate::error::{Exit, fail, line, of_panic};
 use crate::files::Lock;
@@ -17,7 +18,6 @@ use crate::output::prometheus;
 use crate::output::{Counters, Summary};
 use crate::state::State;
 use crate::state::runs::{Begun, Last, Runs};
-use crate::window::utc;
 
 /// What is known of a run by now.
 #[derive(Debug, Default)]

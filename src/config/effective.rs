@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 
 use super::toml::LineCol;
 use super::{Address, Mode, SecretRef, Url};
+use crate::clock::utc;
 use crate::quota::Limit;
 use crate::transform::{Action, Rule};
-use crate::window::utc;
 
 /// All keys that can be set, in the order of the manual. Those of a table that is not written stand
 /// here only where they have defaults.

@@ -17,9 +17,9 @@ use super::human::one_line;
 use super::progress::beside_the_bar;
 use super::{Progress, Summary};
 use crate::clock::Clock;
+use crate::clock::utc;
 use crate::error::{Because, Exit, Hint, line};
 use crate::pipeline::batch::BATCH;
-use crate::window::utc;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

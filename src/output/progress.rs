@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use time::OffsetDateTime;
 
 use super::Counters;
-use crate::window::utc;
+use crate::clock::utc;
 
 /// The bar on a terminal; there is one at most.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();

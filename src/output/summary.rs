@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::age;
+use crate::clock::utc;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
-use crate::window::utc;
 
 /// What a run counts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -3,9 +3,9 @@
 //! A source makes it and goes on from it; the state keeps it without reading into it.
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use crate::window::Window;
+use crate::clock::utc;
 
 /// What becomes durable, with the identities, after a batch. By default the source stands where it stood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,32 @@ impl From<Checkpoint> for Commit {
             checkpoint: Some(checkpoint),
             gap: None,
         }
+    }
+}
+
+/// A time to ask for: from its start up to, not including, its end; whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Window {
+    /// Its start.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) from: OffsetDateTime,
+    /// Its end.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) to: OffsetDateTime,
+}
+
+impl Window {
+    /// How long it is.
+    #[must_use]
+    pub(crate) fn length(&self) -> Duration {
+        self.to - self.from
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", utc(self.from), utc(self.to))
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
 use super::{OpenContext, PollContext};
+use crate::clock::utc;
 use crate::config::Url;
 use crate::error::{Exit, Hint};
 use crate::json_stream::{Broken, Splitter};
@@ -17,7 +18,6 @@ use crate::net::text::http_date;
 use crate::output::Counters;
 use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
-use crate::window::utc;
 
 /// So much of an answer is read at once.
 pub(super) const READ: usize = 128 * 1024;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
+use crate::clock::whole_seconds;
 use crate::config::{Config, Settings, Url};
 use crate::net::Network;
 use crate::output::Counters;
@@ -22,9 +23,8 @@ use crate::pipeline::checkpoint::Checkpoint;
 use crate::quota::{Pool, Quota};
 use crate::service::{Kind, Service};
 use crate::shutdown::Shutdown;
-use crate::window::{WindowLimits, whole_seconds};
 use windows::WindowPlan;
-pub(crate) use windows::{ATTEMPTS, warn_of_a_late_start};
+pub(crate) use windows::{ATTEMPTS, WindowLimits, warn_of_a_late_start};
 
 /// What a source gets for its turn.
 #[derive(Debug)]

@@ -205,7 +205,7 @@ impl State {
             ));
         }
         if saved.checkpoint.until() > now + Duration::minutes(1) {
-            return fail(Exit::Data, format!("its position {} lies in the future", crate::window::utc(saved.checkpoint.until())))
+            return fail(Exit::Data, format!("its position {} lies in the future", crate::clock::utc(saved.checkpoint.until())))
                 .with_context(what)
                 .hint(
                     "set this machine's clock (timedatectl); if the clock is right, set start_time to where the \

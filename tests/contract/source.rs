@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration as Wait;
 
+use proofpull::clock::utc;
 use proofpull::service::SERVICES;
-use proofpull::window::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::isolation;

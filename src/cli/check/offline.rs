@@ -8,12 +8,12 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Finding, Level};
 use crate::cli::{LoadReport, network};
+use crate::clock::utc;
 use crate::config::{Config, SecretRef};
 use crate::error::{Because, Exit};
 use crate::net::certificate::{Validity, validities};
 use crate::net::tls::Trust;
 use crate::service::Service;
-use crate::window::utc;
 use crate::{files, secret, source};
 
 /// A certificate that ends earlier than this deserves a word.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::cli::ledger;
+use crate::clock::utc;
 use crate::config::Config;
 use crate::error::{Exit, Hint, line};
 use crate::files;
@@ -16,7 +17,6 @@ use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::state::runs::{Begun, Runs};
 use crate::state::{State, StateSummary, quarantine};
-use crate::window::utc;
 
 /// Where a service stands with a sink.
 #[derive(Debug, Serialize)]

@@ -12,11 +12,11 @@ use anyhow::Result;
 use super::{host_name, load, state_dir};
 use crate::cli::args::{Common, StatusArgs};
 use crate::clock::Clock;
+use crate::clock::utc;
 use crate::config::Config;
 use crate::error::line;
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
-use crate::window::utc;
 use collect::{ServiceStatus, StatusReader};
 
 pub(super) fn status(

@@ -17,6 +17,7 @@ use time::{Duration, OffsetDateTime};
 use super::http_api::{Api, ErrorHints, Reading};
 use super::windows::{PollStep as Turned, WindowPoller, WindowRequest};
 use super::{OpenContext, PollContext, Source};
+use crate::clock::utc;
 use crate::config::{Settings, Url};
 use crate::error::{Because, Exit, Hint, fail};
 use crate::json_stream::{Broken, Splitter};
@@ -24,7 +25,7 @@ use crate::net::http::Dropped;
 use crate::pipeline::batch::{Batch, Record, RequestId};
 use crate::quota::Pool;
 use crate::secret;
-use crate::window::{WindowLimits, utc};
+use crate::source::windows::WindowLimits;
 use page::Page;
 
 /// So many records to a page; the API takes no more.

@@ -7,13 +7,13 @@ use anyhow::Result;
 use super::archive_policy::{self, GIVE_UP, HOUR};
 use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodPhase};
+use crate::clock::utc;
 use crate::config::Mode;
 use crate::net::websocket::{CloseReason, WebSocket};
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::{Gap, OpenHour, OpenReason};
 use crate::shutdown::Shutdown;
 use crate::source::PollContext;
-use crate::window::utc;
 use std::time::Instant;
 
 /// A batch is handed over at about this size.

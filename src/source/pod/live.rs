@@ -247,7 +247,7 @@ fn unbroken(live: LiveStream, now: OffsetDateTime) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::utc;
+    use crate::clock::utc;
     use time::macros::datetime;
 
     fn check(minutes_ago: i64, open: bool, expected: Option<&str>) {

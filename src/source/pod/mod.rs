@@ -18,16 +18,18 @@ use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::{OpenContext, PollContext, Source, Start};
+use crate::clock::utc;
 use crate::config::{Config, Mode, Settings};
 use crate::digest::{Hasher, hex};
 use crate::error::{Because, Exit, fail};
 use crate::net::websocket::StreamEvent;
 use crate::pipeline::batch::Batch;
+use crate::pipeline::checkpoint::Window;
 use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap, OpenHour, StreamCheckpoint};
 use crate::quota::Pool;
 use crate::secret;
 use crate::service::Service;
-use crate::window::{Window, WindowLimits, utc};
+use crate::source::windows::WindowLimits;
 use archive_policy::HOUR;
 use session::Session;
 

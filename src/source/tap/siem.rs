@@ -18,9 +18,9 @@ use crate::quota::{Limit, Pool};
 use crate::secret;
 use crate::service::{Kind, Service};
 use crate::source::http_api::{Api, Reading};
+use crate::source::windows::WindowLimits;
 use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
 use crate::source::{OpenContext, PollContext};
-use crate::window::WindowLimits;
 
 /// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
 /// is left as headroom, since the edge moves while we work. A minute's distance from the present,

@@ -2,7 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::window::whole_seconds;
+use crate::clock::whole_seconds;
 
 /// Clocks that are further apart than this deserve a word.
 const SKEW: Duration = Duration::seconds(60);

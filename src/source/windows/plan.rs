@@ -6,12 +6,14 @@
 
 use time::{Duration, OffsetDateTime};
 
+use crate::clock::utc;
 use crate::pipeline::batch::Pass;
+use crate::pipeline::checkpoint::Window;
 use crate::pipeline::checkpoint::{
     Checkpoint, Commit, Gap, Recheck, ReducedWindow, Stalled, WindowsCheckpoint,
 };
 use crate::source::Start;
-use crate::window::{Window, WindowLimits, utc};
+use crate::source::windows::WindowLimits;
 
 /// A window to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,14 +12,15 @@ use time::{Duration, OffsetDateTime};
 
 use super::clock::Clocks;
 use super::plan::{WindowPlan, WindowRequest};
+use crate::clock::utc;
 use crate::error::line;
 use crate::net::Stopped;
 use crate::net::http::Dropped;
 use crate::pipeline::batch::{Pass, RequestId, hour_after};
 use crate::pipeline::checkpoint::{Commit, Stalled};
 use crate::source::retry::Backoff;
+use crate::source::windows::WindowLimits;
 use crate::source::{OpenContext, PollContext, wire_time};
-use crate::window::{WindowLimits, utc};
 
 /// So many failures of the same question, one after the other, end the run.
 pub(crate) const ATTEMPTS: u32 = 3;

@@ -6,7 +6,8 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::pipeline::checkpoint::Recheck;
-use crate::window::{Window, WindowLimits};
+use crate::pipeline::checkpoint::Window;
+use crate::source::windows::WindowLimits;
 
 /// Second looks are taken a whole hour at a time: one more request an hour, however often the
 /// program runs.

@@ -1,10 +1,11 @@
-//! Which time windows to ask a service for.
+//! `WindowLimits` says which windows of time a service accepts, and cuts them.
 //!
-//! Pure: given the position and the time, it answers the same for ever. Knows nothing of HTTP,
-//! files or any service.
+//! Pure: given the position and the time, it answers the same for ever.
 
-use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
+
+use crate::clock::whole_seconds;
+use crate::pipeline::checkpoint::Window;
 
 /// What a service accepts.
 #[derive(Debug, Clone, Copy)]
@@ -19,32 +20,6 @@ pub(crate) struct WindowLimits {
     pub(crate) margin: Duration,
     /// Windows begin and end at whole ones of these.
     pub(crate) grain: Duration,
-}
-
-/// A time to ask for: from its start up to, not including, its end; whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Window {
-    /// Its start.
-    #[serde(with = "time::serde::rfc3339")]
-    pub(crate) from: OffsetDateTime,
-    /// Its end.
-    #[serde(with = "time::serde::rfc3339")]
-    pub(crate) to: OffsetDateTime,
-}
-
-impl Window {
-    /// How long it is.
-    #[must_use]
-    pub(crate) fn length(&self) -> Duration {
-        self.to - self.from
-    }
-}
-
-impl std::fmt::Display for Window {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", utc(self.from), utc(self.to))
-    }
 }
 
 impl WindowLimits {
@@ -109,30 +84,10 @@ impl WindowLimits {
     }
 }
 
-/// A time as the services write it: `2025-01-14T08:00:00Z`.
-#[must_use]
-pub fn utc(time: OffsetDateTime) -> String {
-    let time = time.to_offset(time::UtcOffset::UTC);
-    let (date, clock) = (time.date(), time.time());
-    let (month, day) = (u8::from(date.month()), date.day());
-    format!(
-        "{:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        date.year(),
-        clock.hour(),
-        clock.minute(),
-        clock.second()
-    )
-}
-
-/// The time without its fraction of a second.
-#[must_use]
-pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
-    time - Duration::nanoseconds(i64::from(time.nanosecond()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::utc;
     use time::macros::datetime;
 
     const LIMITS: WindowLimits = WindowLimits {
