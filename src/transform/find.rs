@@ -1,7 +1,8 @@
-//! Finds the values of an event to which the paths of rules lead.
+//! `find` locates the values that the paths of rules lead to.
 //!
-//! No tree is built: what no path leads into is only checked to be JSON. Nothing is read as a
-//! number, so one of any size will do, and only a path makes it go deeper, not an event.
+//! It builds no tree: it only checks that the rest of the event is JSON. It reads nothing as a
+//! number, so numbers of any size pass. Only a path makes it recurse, never the nesting of an
+//! event.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,19 +12,20 @@ use serde_json::value::RawValue;
 
 use super::rule::Rule;
 
-/// A value to which the path of a rule leads.
+/// A value that the path of a rule leads to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Match<'a> {
-    /// The number of the rule.
+    /// The index of the rule.
     pub(super) rule: usize,
-    /// The JSON of the value, as a part of the event.
+    /// The JSON of the value, as a slice of the event.
     pub(super) value: &'a str,
 }
 
-/// Finds them all, in the order of the event; one that several rules lead to is there for each.
+/// Finds all matches, in the order of the event. A value that several rules lead to appears once
+/// for each.
 ///
 /// # Errors
-/// When the event cannot be read as JSON.
+/// When the event is not valid JSON.
 pub(super) fn find<'a>(event: &'a str, rules: &[Rule]) -> serde_json::Result<Vec<Match<'a>>> {
     let mut finder = Finder {
         rules,
@@ -38,7 +40,7 @@ pub(super) fn find<'a>(event: &'a str, rules: &[Rule]) -> serde_json::Result<Vec
 
 struct Finder<'a, 'r> {
     rules: &'r [Rule],
-    /// Where the paths have come to: those for the value that is being read stand at the end.
+    /// The paths followed so far. Those for the value that is being read stand at the end.
     ways: Vec<Branch>,
     matches: Vec<Match<'a>>,
 }
@@ -51,7 +53,7 @@ struct Branch {
 }
 
 impl<'a> Finder<'a, '_> {
-    /// Reads a value into which the ways from `first` on go.
+    /// Reads a value that the branches from `first` on go into.
     fn go_into(&mut self, value: &'a str, first: usize) -> serde_json::Result<()> {
         let ways = first..self.ways.len();
         let mut json = serde_json::Deserializer::from_str(value);
@@ -66,7 +68,7 @@ impl<'a> Finder<'a, '_> {
         json.end()
     }
 
-    /// Takes the ways that a step satisfies on behind the others; says whether there are any.
+    /// Pushes the branches that a step satisfies; returns whether there are any.
     fn step(&mut self, ways: Range<usize>, leads_on: impl Fn(&Rule, usize) -> bool) -> bool {
         let end = self.ways.len();
         for at in ways {
@@ -79,7 +81,7 @@ impl<'a> Finder<'a, '_> {
         self.ways.len() > end
     }
 
-    /// Takes on a value to which the ways from `first` on have led; they end with it.
+    /// Handles a value that the branches from `first` on lead to, and removes them.
     fn arrive(&mut self, value: &'a str, first: usize) -> serde_json::Result<()> {
         let mut left = first;
         for at in first..self.ways.len() {
@@ -152,7 +154,7 @@ impl<'de> Visitor<'de> for Inside<'_, 'de, '_> {
     }
 }
 
-/// Reads a key, as what it means; gives whether any path goes on with it.
+/// Reads a key, unescaped; returns whether any path continues with it.
 struct NextKey<'f, 'a, 'r> {
     finder: &'f mut Finder<'a, 'r>,
     ways: Range<usize>,

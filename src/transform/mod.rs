@@ -1,9 +1,9 @@
-//! What happens to an event on its way out: filters decide whether it goes, what must not leave the
-//! house is replaced, it is made one line, and what was configured is appended to it. Compiled once
-//! from the configuration; pure.
+//! `transform` prepares an event for delivery: it filters, redacts, puts the event on one line and
+//! appends the configured fields.
 //!
-//! Bytes that need nothing pass through unchanged: an event is evidence. Where there are rules, an
-//! event that cannot be read as JSON does not go out, since nobody can say what is in it.
+//! Pure, and compiled once from the configuration. Bytes that need no change pass through
+//! unchanged: an event is evidence. Where there are rules, an event that is not valid JSON is
+//! quarantined, since nobody can say what it contains.
 
 mod find;
 mod redact;
@@ -23,34 +23,35 @@ use crate::digest::Pseudonyms;
 #[derive(Debug, Default)]
 pub struct Transform {
     rules: Vec<Rule>,
-    /// For rules that make pseudonyms.
+    /// Makes the pseudonyms of `hash` rules.
     key: Option<Pseudonyms>,
-    /// Members to append before the last brace, from the comma on; empty: none.
+    /// Members to append before the last brace, from the comma on; empty for none.
     append: Vec<u8>,
 }
 
-/// What becomes of an event.
+/// What happens to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It goes out.
+    /// It is delivered.
     Emit,
     /// A filter drops it.
     Filtered,
-    /// There are rules, and it cannot be read as JSON; with what is wrong.
+    /// There are rules, and the event is not valid JSON; with the reason.
     Quarantine(&'static str),
 }
 
-/// How a rule has fitted the events so far.
+/// How often a rule was tried, and whether it ever matched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RuleStats {
-    /// How many events it was tried on, up to the first that it matched.
+    /// How many events it was tried on, up to the first match.
     pub(crate) tried: u64,
-    /// Whether it ever matched: the path led to something, and what was to be replaced there was.
+    /// Whether it ever matched: a filter once its path led to a value, a redaction once it hid
+    /// something.
     pub(crate) matched: bool,
 }
 
 impl Transform {
-    /// Follows these rules; those that make pseudonyms need the `key`, without it they mask.
+    /// Applies these rules. Rules that make pseudonyms need the `key`; without it they mask.
     #[must_use]
     pub fn following(rules: Vec<Rule>, key: Option<Pseudonyms>) -> Transform {
         Transform {
@@ -60,7 +61,7 @@ impl Transform {
         }
     }
 
-    /// Appends these string members as well to each event that is an object.
+    /// Also appends these string members to each event that is an object.
     #[must_use]
     pub fn appending<'a>(self, members: impl IntoIterator<Item = (&'a str, &'a str)>) -> Transform {
         let mut append = Vec::new();
@@ -73,7 +74,7 @@ impl Transform {
         Transform { append, ..self }
     }
 
-    /// Adds a record to a batch on its way out, if it goes. `stats` has one for each rule.
+    /// Appends a record to `out`, if it is to be delivered. `stats` has one entry per rule.
     pub fn write(&self, record: &[u8], out: &mut Vec<u8>, stats: &mut [RuleStats]) -> Outcome {
         let start = out.len();
         if self.rules.is_empty() {
@@ -94,7 +95,7 @@ impl Transform {
         Outcome::Emit
     }
 
-    /// Adds the record as far as the rules let it.
+    /// Appends the record as the rules allow.
     fn follow(&self, record: &[u8], out: &mut Vec<u8>, stats: &mut [RuleStats]) -> Outcome {
         let Ok(record) = std::str::from_utf8(record) else {
             return Outcome::Quarantine("it is not UTF-8");
@@ -122,9 +123,10 @@ impl Transform {
         }
     }
 
-    /// Whether the filters let an event go. They match by what their path leads to: a value other
-    /// than null, or, with a pattern, one that it is in; in the parts of objects and arrays nothing
-    /// is looked for.
+    /// Whether the filters let an event pass.
+    ///
+    /// Without a pattern a filter matches any value but null; with one, a string, number or boolean
+    /// that the pattern matches. It never looks inside objects and arrays.
     fn admits(&self, matches: &[Match<'_>], stats: &mut [RuleStats]) -> bool {
         let mut kept = self.rules.iter().all(|rule| rule.action != Action::Keep);
         let mut dropped = false;
@@ -134,7 +136,7 @@ impl Transform {
                 continue;
             }
             let is_match = match (&rule.pattern, JsonKind::of(value)) {
-                // a longer path was meant, and the summary is to say so
+                // the path is too short; unmarked, the summary names the rule as never matched
                 (Some(_), JsonKind::Object | JsonKind::Array) => continue,
                 (_, JsonKind::Null) => false,
                 (None, _) => true,
@@ -169,10 +171,13 @@ fn mark(stats: &mut [RuleStats], number: usize) {
     }
 }
 
-/// Line breaks between tokens are dropped, but for one that keeps two of them apart; control characters inside of strings, which JSON
-/// does not allow but services send, are escaped. A receiver takes a raw one for the end.
+/// Puts a record on one line.
+///
+/// Line breaks between tokens are dropped, or become a blank where they keep two tokens apart.
+/// Control characters in strings, which JSON forbids but services send, are escaped: a receiver
+/// takes a raw line break for the end of the event.
 fn in_one_line(record: &str) -> Cow<'_, str> {
-    // to the end, whatever is found: so it is done for many bytes at once
+    // no early exit, so that the compiler can vectorise it
     if !record
         .bytes()
         .fold(false, |matches, byte| matches | (byte < 0x20))
@@ -187,7 +192,7 @@ fn in_one_line(record: &str) -> Cow<'_, str> {
         if character < ' ' {
             let code = u32::from(character);
             match character {
-                // after a backslash the pair reads as an escape of another kind, but stays one line
+                // after a backslash the result is another escape, but it stays on one line
                 _ if escaped => out.push_str(&format!("\\\\u{code:04x}")),
                 _ if in_string => out.push_str(&format!("\\u{code:04x}")),
                 '\t' => out.push(character),

@@ -1,4 +1,4 @@
-//! Writes an event with the values that rules are about replaced, and everything else as it came.
+//! `redact` writes an event with the values that rules hide replaced and everything else unchanged.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use super::rule::{Action, HIDDEN, Rule};
 use super::text::JsonText;
 use crate::digest::Pseudonyms;
 
-/// What a value is.
+/// The type of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JsonKind {
     Text,
@@ -20,7 +20,7 @@ pub(super) enum JsonKind {
 }
 
 impl JsonKind {
-    /// The kind of a JSON value.
+    /// The type of this JSON value.
     pub(super) fn of(value: &str) -> JsonKind {
         match value.as_bytes().first() {
             Some(b'"') => JsonKind::Text,
@@ -40,7 +40,7 @@ enum Coverage {
     All,
 }
 
-/// Writes events.
+/// Writes redacted events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Redactor<'r> {
     pub(super) rules: &'r [Rule],
@@ -48,8 +48,8 @@ pub(super) struct Redactor<'r> {
 }
 
 impl Redactor<'_> {
-    /// Adds `event` to `out`, with what was `matches` in it replaced; `hides` is told of each rule that
-    /// hid something, by its number.
+    /// Appends `event` to `out` with the values in `matches` replaced; calls `hides` with the index
+    /// of each rule that hid something.
     pub(super) fn write(
         self,
         event: &str,
@@ -58,13 +58,13 @@ impl Redactor<'_> {
         mut hides: impl FnMut(usize),
     ) {
         let mut done = 0;
-        // those of one value stand together
+        // matches of the same value are adjacent
         for same in matches.chunk_by(|one, other| std::ptr::eq(one.value, other.value)) {
             let value = same[0].value;
-            // as parts of one text
+            // the value is a slice of the event
             let start = value.as_ptr().addr() - event.as_ptr().addr();
             let replaced = self.replaced(value, same, &mut hides);
-            // inside of a value that was replaced there is nothing left to do
+            // a value inside a replaced one is already hidden
             if let Some(replaced) = replaced.filter(|_| start >= done) {
                 out.extend_from_slice(&event.as_bytes()[done..start]);
                 out.extend_from_slice(replaced.as_bytes());
@@ -74,7 +74,7 @@ impl Redactor<'_> {
         out.extend_from_slice(&event.as_bytes()[done..]);
     }
 
-    /// What takes the place of a value, if anything does.
+    /// The replacement of a value, if a rule hides any of it.
     fn replaced(
         self,
         value: &str,
@@ -103,7 +103,7 @@ impl Redactor<'_> {
         Some(self.pieces(&text, &parts))
     }
 
-    /// What a rule hides of a value.
+    /// How much of a value a rule hides.
     fn part(self, rule: &Rule, value: &str, text: Option<&JsonText<'_>>) -> Coverage {
         let Some(pattern) = &rule.pattern else {
             return Coverage::All;
@@ -118,14 +118,14 @@ impl Redactor<'_> {
             }
             None => match JsonKind::of(value) {
                 JsonKind::Null => Coverage::Nothing,
-                // in part it would be another value, or none at all
+                // a partly hidden number or boolean would be another value, or not JSON
                 JsonKind::Number | JsonKind::Boolean if !pattern.is_in(value) => Coverage::Nothing,
                 _ => Coverage::All,
             },
         }
     }
 
-    /// The JSON that takes the place of a whole value.
+    /// The JSON that replaces a whole value.
     fn whole(
         self,
         number: usize,
@@ -135,7 +135,7 @@ impl Redactor<'_> {
     ) -> String {
         match (&self.rules[number].action, self.key) {
             (Action::Replace(replacement), _) => replacement.whole.clone(),
-            // there is nothing to be hidden
+            // null says nothing that needs hiding
             _ if kind == JsonKind::Null => value.to_owned(),
             (Action::Hash, Some(key)) => {
                 let meaning = text.map_or(value, |text| &text.meaning);
@@ -145,8 +145,8 @@ impl Redactor<'_> {
         }
     }
 
-    /// The JSON of a string of which parts are replaced, the rest spelt as before. Where parts
-    /// overlap, the first takes all of it and another what is left.
+    /// The JSON of a string with parts replaced and the rest spelt as before. Where parts overlap,
+    /// the first one takes all of its range and a later one the rest.
     fn pieces(self, text: &JsonText<'_>, parts: &[(Range<usize>, usize)]) -> String {
         let mut out = String::with_capacity(text.spelling(0..text.meaning.len()).len() + 2);
         out.push('"');
@@ -173,7 +173,7 @@ impl Redactor<'_> {
     }
 }
 
-/// Addresses are the same in capitals and small letters, and so are their parts.
+/// Lower-cases addresses and parts of them, since they are equal in any case.
 fn folded<'a>(text: &'a str, whole: &str) -> Cow<'a, str> {
     match whole.contains('@') {
         true => text.to_lowercase().into(),
@@ -181,7 +181,7 @@ fn folded<'a>(text: &'a str, whole: &str) -> Cow<'a, str> {
     }
 }
 
-/// A mask of the same type, as the Devo collectors write it where they have one.
+/// A mask of the same type, spelt as the Devo collectors spell it where they have one.
 fn mask(kind: JsonKind, value: &str) -> String {
     match kind {
         JsonKind::Text => format!("\"{HIDDEN}\""),

@@ -1,4 +1,4 @@
-//! A rule: which values of an event it is about, and what becomes of them or of the event.
+//! `Rule` says which values of an event it covers, and what happens to them or to the event.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use regex::{Regex, RegexBuilder};
 use crate::digest::Hasher;
 use crate::pipeline::batch::Digest;
 
-/// The longest path, far below the nesting at which a JSON reader gives up.
+/// Most steps of a path, far below the nesting limit of a JSON reader.
 const MAX_STEPS: usize = 64;
-/// A pattern takes at most so much memory once compiled, in bytes.
+/// Most memory for a compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
-/// And what it remembers of its own work so much.
+/// Most memory for the cache of a pattern, in bytes.
 const MAX_CACHE: usize = 1 << 18;
-/// How deep groups may stand in a pattern.
+/// Deepest nesting of groups in a pattern.
 const MAX_GROUPS: u32 = 64;
-/// What stands for a text that is hidden, as the Devo collectors write it.
+/// The mask of a text, spelt as the Devo collectors spell it.
 pub(super) const HIDDEN: &str = "****SANITIZED****";
 
 /// One rule of a service.
@@ -23,38 +23,38 @@ pub(super) const HIDDEN: &str = "****SANITIZED****";
 pub struct Rule {
     /// What it does.
     pub action: Action,
-    /// Which values it is about.
+    /// Which values it covers.
     pub path: Path,
-    /// Only what matches in them; absent: the whole value, whatever it is.
+    /// Covers only the matches in them; absent: the whole value of any type.
     pub pattern: Option<Pattern>,
 }
 
-/// What becomes of an event or a value.
+/// What happens to an event or a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Where any rule keeps, events that none of them matches are dropped.
+    /// Keeps events. Where a service has such rules, events that match none of them are dropped.
     Keep,
-    /// The event is dropped.
+    /// Drops the event.
     Drop,
-    /// A mask of the same type takes the value's place.
+    /// Replaces the value by a mask of the same type.
     Mask,
-    /// A pseudonym takes its place.
+    /// Replaces the value by a pseudonym.
     Hash,
-    /// This takes its place.
+    /// Replaces the value by this one.
     Replace(Replacement),
 }
 
-/// A scalar that takes the place of values.
+/// A scalar that replaces values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
     /// Its JSON.
     pub(super) whole: String,
-    /// The same within a string, without quotes.
+    /// Its JSON inside a string: without the quotes.
     pub(super) inside: String,
 }
 
 impl Replacement {
-    /// A text.
+    /// A string.
     #[must_use]
     pub fn text(text: &str) -> Replacement {
         let whole = serde_json::Value::from(text).to_string();
@@ -83,7 +83,7 @@ impl fmt::Display for Replacement {
 }
 
 impl Rule {
-    /// What a state knows it by: another path or pattern is another rule.
+    /// Identifies the rule in the state: another path or pattern is another rule.
     #[must_use]
     pub(crate) fn digest(&self) -> Digest {
         let mut hasher = Hasher::of(self.verb());
@@ -100,7 +100,7 @@ impl Rule {
         hasher.finish()
     }
 
-    /// Whether it is about whole events.
+    /// Whether it covers whole events.
     #[must_use]
     pub(crate) fn is_filter(&self) -> bool {
         matches!(self.action, Action::Keep | Action::Drop)
@@ -117,7 +117,7 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// Table and path. The pattern is not shown: it may be what is to be hidden.
+    /// Table and path. The pattern stays hidden: it may itself be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb(), self.path)?;
         match self.pattern {
@@ -133,14 +133,14 @@ pub struct Path(Vec<PathStep>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PathStep {
-    /// The member of an object with this key; each of them, where there are several.
+    /// The member of an object with this key, or each of them if the key repeats.
     Key(String),
     /// Every member of an object, every element of an array.
     Any,
 }
 
 impl Path {
-    /// From keys with dots between them; `*` stands for every key or element.
+    /// Parses keys separated by dots; `*` stands for every key or element.
     ///
     /// # Errors
     /// What it must be instead.
@@ -148,7 +148,7 @@ impl Path {
         Path::of(text.split('.'))
     }
 
-    /// From a list of keys, in which a dot is nothing special.
+    /// Takes a list of keys, in which dots have no meaning.
     ///
     /// # Errors
     /// What it must be instead.
@@ -168,7 +168,7 @@ impl Path {
         }
     }
 
-    /// How many steps it takes.
+    /// The number of steps.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -204,12 +204,12 @@ impl fmt::Display for Path {
     }
 }
 
-/// A regular expression. It cannot be printed, for it may be what is to be hidden.
+/// A regular expression. It cannot be printed: it may itself be secret.
 #[derive(Clone)]
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Compiles one, with limits on what it may take: matching time is linear in any case.
+    /// Compiles a pattern within the limits; matching time is linear in any case.
     ///
     /// # Errors
     /// What it must be instead; never with any of the text.
@@ -226,7 +226,7 @@ impl Pattern {
                     .into(),
             ),
             Err(error) => {
-                // the text stands before the last line
+                // the error quotes the pattern before its last line
                 let said = error.to_string();
                 let why = said.rsplit_once("\nerror: ").map_or("", |(_, why)| why);
                 match why.is_empty() || why.contains('\n') {
@@ -242,7 +242,7 @@ impl Pattern {
         self.0.is_match(text)
     }
 
-    /// Where it matches in a text, as byte ranges; what is empty hides nothing.
+    /// The byte ranges that it matches in a text. Empty matches are left out: they hide nothing.
     pub(super) fn matches(&self, text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
         let matches = self.0.find_iter(text).map(|matches| matches.range());
         matches.filter(|range| !range.is_empty())

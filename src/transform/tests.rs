@@ -1,8 +1,8 @@
-//! Tables of rules, events and outcomes. `tests/hidden.rs` has random ones.
+//! Tables of rules, events and outcomes. `tests/redaction.rs` has random ones.
 
 use super::*;
 
-/// A key, and what it makes of a text.
+/// The key of the pseudonyms.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn pseudonym(text: &str) -> String {
@@ -66,7 +66,7 @@ fn treat(rules: &[Rule], record: &[u8]) -> Transformed {
     }
 }
 
-/// Every rule has matched, and this has become of the event.
+/// Expects that every rule matches and that the event becomes `expected`.
 #[track_caller]
 fn check(rules: &[Rule], event: &str, expected: &str) {
     let Transformed {
@@ -78,7 +78,7 @@ fn check(rules: &[Rule], event: &str, expected: &str) {
     assert!(stats.iter().all(|stat| stat.matched), "{stats:?}");
 }
 
-/// No rule has matched.
+/// Expects that no rule matches.
 #[track_caller]
 fn check_unchanged(rules: &[Rule], event: &str) {
     let Transformed {
@@ -163,13 +163,13 @@ fn a_pseudonym_is_that_of_what_is_meant_and_addresses_are_folded() {
     check_hash(r#"["A@b", 1]"#, r#"["a@b", 1]"#);
     check(&[hash("u")], r#"{"u":null}"#, r#"{"u":null}"#);
 
-    // as openssl dgst -sha256 -hmac computes it
+    // computed with openssl dgst -sha256 -hmac
     assert_eq!(
         pseudonym("dana@corp.example"),
         "68cb4a9acecbfb7d18f6858228e2a520851c510c1e8ff0b505ff4fabd8a537c4"
     );
 
-    // without a key nothing is shown, whatever was configured
+    // without a key, a rule still hides everything it covers
     let treat = Transform::following(vec![hash("u"), hash("v").only("a")], None);
     let mut out = Vec::new();
     treat.write(
@@ -329,13 +329,13 @@ fn several_rules_for_one_value_hide_together_what_each_hides() {
         event,
         r#"{"u":"12f"}"#,
     );
-    // whole wins over in part, and the first over the others
+    // a whole replacement wins over a partial one, and the first over the others
     check(
         &[replace("u", "1").only("a"), replace("*", "2"), mask("u")],
         event,
         r#"{"u":"2"}"#,
     );
-    // what is inside of something hidden is hidden with it, and its rule has matched
+    // a value inside a hidden one is hidden with it, and its rule has matched
     check(
         &[mask("a.b.*"), replace("a", "1"), mask("a.b.*.c").only("x")],
         r#"{"a":{"b":[{"c":"x"}]},"z":0}"#,
@@ -419,7 +419,7 @@ fn a_rule_has_matched_once_it_hid_something_and_a_filter_once_its_path_led_somew
     ];
     let seen = stats(&rules, r#"{"u":"dana","l":["x"]}"#);
     assert_eq!(seen, [(0, true), (1, false), (1, false), (0, true)]);
-    // what is dropped says nothing of what it would have been
+    // a dropped event does not count for redactions
     let seen = stats(&rules, r#"{"u":"x"}"#);
     assert_eq!(seen, [(0, true), (1, false), (1, false), (0, false)]);
 }

@@ -1,22 +1,21 @@
-//! A string of an event: what it means beside how it is spelt, so that a part of the one can be
-//! found in the other.
+//! `JsonText` maps each part of a string's meaning to its spelling in the event.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A string.
+/// A JSON string.
 #[derive(Debug)]
 pub(super) struct JsonText<'a> {
-    /// Without escapes. Half a character, which JSON can write and a text cannot hold, is U+FFFD.
+    /// Without escapes. A lone surrogate, which a `str` cannot hold, becomes U+FFFD.
     pub(super) meaning: Cow<'a, str>,
-    /// As it stands between the quotes.
+    /// The text between the quotes.
     spelt: &'a str,
-    /// Where in the spelling each byte of the meaning begins, and the end; empty: at its own place.
+    /// Where each byte of the meaning begins in the spelling, and the end; empty if both are equal.
     places: Vec<usize>,
 }
 
 impl<'a> JsonText<'a> {
-    /// Reads a string, which is valid JSON and has its quotes.
+    /// Reads a string, which must be valid JSON with its quotes.
     pub(super) fn of(quoted: &'a str) -> JsonText<'a> {
         let spelt = quoted.get(1..quoted.len() - 1).unwrap_or_default();
         if !spelt.contains('\\') {
@@ -46,14 +45,14 @@ impl<'a> JsonText<'a> {
         }
     }
 
-    /// How a part of the meaning is spelt.
+    /// The spelling of a part of the meaning.
     pub(super) fn spelling(&self, part: Range<usize>) -> &'a str {
         let place = |at: usize| self.places.get(at).copied().unwrap_or(at);
         &self.spelt[place(part.start)..place(part.end)]
     }
 }
 
-/// What the escape at the start of `text` means, and how long it is.
+/// The meaning and the length of the escape at the start of `text`.
 fn escape(text: &[u8]) -> (char, usize) {
     let means = match text.get(1) {
         Some(b'u') => return code(text),
@@ -68,7 +67,7 @@ fn escape(text: &[u8]) -> (char, usize) {
     (means, 2)
 }
 
-/// The same for one with a number; a character beyond the first 65536 is two of them.
+/// The same for a `\u` escape; characters beyond U+FFFF take two of them.
 fn code(text: &[u8]) -> (char, usize) {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
