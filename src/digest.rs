@@ -1,5 +1,5 @@
-//! Hashing: from the fields or the canonical text of a record to its `Digest`, and from a value
-//! that must not be known to its pseudonym.
+//! `digest` hashes: the fields or the canonical text of a record to its `Digest`, and a hidden
+//! value to its pseudonym.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::pipeline::batch::Digest;
 
-/// Collects the parts that identify an event, each with its length, so that no two lists of
+/// Collects the parts that identify an event. Each part carries its length, so no two lists of
 /// parts give the same bytes.
 #[derive(Default)]
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
-    /// A hasher for one kind of identity; other kinds never collide with it.
+    /// A hasher for one kind of identity. Kinds never collide.
     #[must_use]
     pub(crate) fn of(kind: &str) -> Hasher {
         let mut hasher = Hasher::default();
@@ -43,16 +43,16 @@ impl Hasher {
     }
 }
 
-/// Gives values stable pseudonyms: HMAC-SHA-256 (RFC 2104) with a secret key, so that nobody without
-/// the key can find out a value by trying.
+/// Gives values stable pseudonyms: HMAC-SHA-256 (RFC 2104) with a secret key, so that nobody
+/// without the key can guess a value.
 #[derive(Clone)]
 pub struct Pseudonyms(Hmac<Sha256>);
 
 impl Pseudonyms {
-    /// With a key of any length.
+    /// Takes a key of any length.
     ///
     /// # Errors
-    /// None that is known: the algorithm takes every key.
+    /// None are known: the algorithm takes every key.
     pub fn new(key: &[u8]) -> Result<Pseudonyms> {
         let keyed = Hmac::new_from_slice(key).context("taking the key of HMAC-SHA-256")?;
         Ok(Pseudonyms(keyed))
@@ -82,7 +82,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The digest of the `ordinal`-th of equal records; the first is the record's own.
+/// The digest of the `ordinal`-th of several equal records; the first has the digest of the record.
 #[must_use]
 pub(crate) fn ordinal(digest: Digest, ordinal: u32) -> Digest {
     if ordinal == 0 {
@@ -94,9 +94,11 @@ pub(crate) fn ordinal(digest: Digest, ordinal: u32) -> Digest {
     hasher.finish()
 }
 
-/// The digest of a record's canonical form: keys sorted, spacing dropped, the arrays under the
-/// keys `unordered` sorted. A record that is no JSON stands for its pieces between commas and
-/// brackets, in any order, since there is no telling which of them may change places.
+/// The digest of a record's canonical form: keys sorted, spacing dropped, and the arrays under the
+/// keys `unordered` sorted.
+///
+/// A record that is not JSON is split at commas and brackets, and its pieces are sorted: nothing
+/// tells which of them may change places.
 #[must_use]
 pub fn canonical(record: &[u8], unordered: &[&str]) -> Digest {
     let mut hasher = Hasher::of("canonical");
@@ -118,10 +120,10 @@ fn canonical_text(record: &str, unordered: &[&str]) -> Option<String> {
     Some(out)
 }
 
-/// As deep as `serde_json` reads; deeper records stand for their bytes.
+/// The nesting that `serde_json` reads; a deeper record is hashed as if it were not JSON.
 const MAX_DEPTH: usize = 128;
 
-/// Keeps the spelling of numbers and strings: `1.0` and `1` are two values, as in the evidence.
+/// Keeps the spelling of numbers and strings: `1.0` and `1` are two values, as in the event.
 fn write_canonical(
     text: &str,
     unordered: &[&str],
@@ -180,7 +182,7 @@ fn write_array(elements: &[String], out: &mut String) {
     out.push(']');
 }
 
-/// The members of an object, sorted by key; a key that stands twice keeps both values in order.
+/// The members of an object, sorted by key. A repeated key keeps its values in order.
 struct Members<'a>(BTreeMap<Cow<'a, str>, Vec<&'a RawValue>>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -205,7 +207,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A key; borrowed from the text where it holds no escape.
+/// A key, borrowed from the text where it has no escape.
 #[derive(Deserialize)]
 struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -271,8 +273,8 @@ mod tests {
 
     #[test]
     fn the_digests_of_the_canonical_form_stay_as_they_are() {
-        // a changed digest means doubles for every user: a recipe that must change gets a new version
-        // instead, under a kind of its own
+        // a changed digest brings every user duplicates: a recipe that must change gets a new kind
+        // instead
         let golden = [
             (
                 &br#"{"b":[2,1],"a":{"parts":[{"y":1.0},{"x":"\u00e9"}]},"c":null}"#[..],

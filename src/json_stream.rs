@@ -1,9 +1,9 @@
-//! Splits an answer into its records as its bytes arrive, whatever its size.
+//! `Splitter` splits an answer of any size into its records as its bytes arrive.
 //!
-//! The frame is one object; the records are the elements of the arrays under some of its keys, and
-//! a few small members beside them can be kept. Only the frame is judged here: a record is
-//! delimited by its strings and brackets, and whether it is JSON inside is for others to say. Knows
-//! nothing of services or connections.
+//! The frame is one object. The records are the elements of the arrays under some of its keys; a
+//! few small members beside them can be kept. The splitter checks the frame only: it finds the end
+//! of a record by strings and brackets, and leaves it to others whether the record is JSON. It
+//! knows nothing of services or connections.
 
 mod block;
 
@@ -11,28 +11,28 @@ use std::fmt;
 
 use block::{Carry, SIZE};
 
-/// The longest record that is taken for one.
+/// Longest record, in bytes.
 pub(crate) const MAX_RECORD: usize = 64 * 1024 * 1024;
-/// The longest key that is compared with those wanted; a longer one is none of them.
+/// Longest key that is compared with the wanted ones; a longer key is none of them.
 const MAX_KEY: usize = 256;
-/// The longest member that is kept; more would not fit into a request either.
+/// Longest member that is kept, in bytes; a longer one would not fit into a request either.
 const MAX_MEMBER: usize = 16 * 1024;
 
 /// Reads one answer.
 #[derive(Debug)]
 pub struct Splitter {
     wanted: &'static [&'static str],
-    /// Which of them were there, one bit each.
+    /// The wanted keys that were found, one bit each.
     found: u32,
     keep: &'static [&'static str],
-    /// The text of each, as far as it was there.
+    /// The text of each kept member, as far as it has come.
     kept: Vec<Vec<u8>>,
-    /// Of the value that is being passed over: which one to keep it as.
+    /// The kept member that the current value belongs to.
     keeping: Option<usize>,
     place: ParseState,
-    /// Brackets open inside of the value or record that is being read.
+    /// Open brackets inside the current value or record.
     depth: u32,
-    /// Whether a string is open in it, or in a key.
+    /// Whether a string is open in the current value, record or key.
     carry: Carry,
     key: Vec<u8>,
     bytes: u64,
@@ -65,11 +65,11 @@ pub enum Broken {
     CutOff,
     /// It has no array under the key asked for.
     Missing(&'static str),
-    /// It is not the JSON expected, from this byte on; with what was expected there.
+    /// It is not the expected JSON from this byte on; with what was expected there.
     NotJson(u64, &'static str),
     /// A record is longer than `MAX_RECORD`.
     TooLong(u64),
-    /// What stands under this key is longer than any that means something.
+    /// The member under this key is too long to be meaningful.
     LongMember(&'static str),
 }
 
@@ -103,14 +103,14 @@ impl fmt::Display for Broken {
 }
 
 impl Splitter {
-    /// A splitter for an answer whose records stand in the arrays under the keys `wanted`, each of
-    /// which must be there.
+    /// A splitter for an answer with its records in the arrays under the keys `wanted`, all of
+    /// which must be present.
     #[must_use]
     pub fn new(wanted: &'static [&'static str]) -> Splitter {
         Splitter::keeping(wanted, &[])
     }
 
-    /// The same, with the members under the keys `keep` kept as they are written.
+    /// The same; also keeps the members under the keys `keep`, as they are written.
     #[must_use]
     pub(crate) fn keeping(
         wanted: &'static [&'static str],
@@ -130,12 +130,13 @@ impl Splitter {
         }
     }
 
-    /// Takes the next bytes of the answer. Records are appended to `text`, and where each one
-    /// ends in it to `ends`; the last one may still be incomplete, and the next call goes on
-    /// with it, wherever in `text` the caller has moved it by then (but at its end).
+    /// Takes the next bytes of the answer. Appends records to `text` and the end of each to `ends`.
+    ///
+    /// The last record may be incomplete. The next call continues it: the caller may move it, but
+    /// only to the end of `text`.
     ///
     /// # Errors
-    /// [`Broken`] when the frame cannot be read. What stands before `ends` is good all the same.
+    /// [`Broken`] when the frame cannot be read. The records up to `ends` are good all the same.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -158,10 +159,10 @@ impl Splitter {
         Ok(())
     }
 
-    /// Says whether the answer was whole, once there are no more bytes.
+    /// Says whether the answer is complete, once all bytes were fed.
     ///
     /// # Errors
-    /// [`Broken`] when it was not.
+    /// [`Broken`] when it is not.
     pub fn finish(&self) -> Result<(), Broken> {
         let missing = (0..self.wanted.len()).find(|at| self.found & 1 << at == 0);
         match self.place {
@@ -171,8 +172,8 @@ impl Splitter {
         }
     }
 
-    /// A kept member, once it has come: a string without its quotes and escapes, anything else as
-    /// it is written. What is absent, null or empty is `None`.
+    /// A kept member, once it has come: a string unquoted and unescaped, anything else as written.
+    /// `None` if it is absent, null or empty.
     #[must_use]
     pub(crate) fn member(&self, key: &str) -> Option<String> {
         let at = self.keep.iter().position(|kept| *kept == key)?;
@@ -211,7 +212,7 @@ impl Splitter {
                 }
                 _ => {
                     self.keeping = self.among(self.keep);
-                    // of a key that stands twice the last one counts
+                    // of a repeated key, the last value counts
                     self.keeping
                         .into_iter()
                         .for_each(|at| self.kept[at].clear());
@@ -248,7 +249,7 @@ impl Splitter {
         Broken::NotJson(self.bytes, expected)
     }
 
-    /// Which of these the key is; one with escapes is compared as what it means.
+    /// The index of the current key among `keys`; a key with escapes is compared unescaped.
     fn among(&self, keys: &[&str]) -> Option<usize> {
         if !self.key.contains(&b'\\') {
             return keys.iter().position(|key| self.key == key.as_bytes());
@@ -285,7 +286,7 @@ impl Splitter {
             return Err(Broken::TooLong(self.bytes));
         }
         if ended {
-            // white space after a number or a word is not of it
+            // white space after a number or a word is not part of it
             while text.len() > start && text[text.len() - 1].is_ascii_whitespace() {
                 text.pop();
             }
@@ -309,13 +310,13 @@ impl Splitter {
         Ok(taken)
     }
 
-    /// Goes on through a value: how many of the bytes belong to it, and whether it ends there.
+    /// Reads on in a value: how many of the bytes belong to it, and whether it ends there.
     fn pass(&mut self, rest: &[u8]) -> (usize, bool) {
         for at in (0..rest.len()).step_by(SIZE) {
             let block = self.carry.block(&rest[at..]);
             let opening = block.opening & !block.strings;
             let closing = block.closing & !block.strings;
-            // most blocks are in the midst of a record
+            // most blocks lie inside a record
             if self.depth > closing.count_ones() {
                 self.depth += opening.count_ones();
                 self.depth -= closing.count_ones();
@@ -338,7 +339,8 @@ impl Splitter {
         (rest.len(), false)
     }
 
-    /// Takes a byte that may end a value: how much of it belongs to the value, if it does.
+    /// Takes a byte that may end a value; if it does, returns how many bytes of it belong to the
+    /// value.
     fn shutdown(&mut self, byte: u8, is_in_string: bool) -> Option<usize> {
         match byte {
             b'{' | b'[' => self.depth += 1,
@@ -346,9 +348,9 @@ impl Splitter {
                 self.depth -= 1;
                 return (self.depth == 0).then_some(1);
             }
-            // the quote that ends a string, where no bracket is open
+            // the quote that closes a string outside any bracket
             b'"' if self.depth == 0 && !is_in_string => return Some(1),
-            // what ends a number or a word belongs to the frame
+            // the byte after a number or a word belongs to the frame
             b'}' | b']' | b',' if self.depth == 0 => return Some(0),
             _ => {}
         }
@@ -360,7 +362,7 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    /// Feeds the answer in pieces of one length; what came out, and how it ended.
+    /// Feeds the answer in pieces of one length; returns the records and how it ended.
     fn split(answer: &[u8], piece: usize) -> (Vec<String>, Result<(), Broken>) {
         let (mut text, mut ends) = (Vec::new(), Vec::new());
         let mut splitter = Splitter::new(&["events"]);
@@ -456,7 +458,7 @@ mod tests {
         check(r#"{"events" []}"#, &[], &Err(Broken::NotJson(10, "colon")));
     }
 
-    /// The members that are kept of an answer.
+    /// The kept members of an answer.
     fn members(answer: &str, piece: usize) -> [Option<String>; 3] {
         let (mut text, mut ends) = (Vec::new(), Vec::new());
         let mut splitter = Splitter::keeping(&["events"], &["status", "token", "total"]);
@@ -546,7 +548,7 @@ mod tests {
             })
         }
 
-        /// An answer with other members around the array, and the records as they stand in it.
+        /// An answer with other members around the array, and the records in it.
         fn answer() -> impl Strategy<Value = (String, Vec<String>)> {
             let members = || prop::collection::vec(("[a-d]", value()), 0..4);
             let records = prop::collection::vec((value(), any::<bool>()), 0..8);

@@ -1,37 +1,38 @@
-//! Where in 64 bytes of JSON what matters stands: one bit a byte, many bytes at once. The crate
-//! `wide` is named here only.
+//! `block` finds quotes, brackets and commas in 64 bytes of JSON at once, one bit per byte.
+//!
+//! Only this file names the crate `wide`.
 
 use wide::u8x16;
 
-/// So many bytes are looked at together.
+/// Block size, in bytes.
 pub(super) const SIZE: usize = 64;
 
-/// What stands where; the lowest bit is the first byte.
+/// What a block contains; the lowest bit is the first byte.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Block {
     /// Quotes that begin or end a string.
     pub(super) quotes: u64,
-    /// What is inside of strings, with the quote that begins each.
+    /// The inside of strings, with their opening quotes.
     pub(super) strings: u64,
-    /// `{` and `[`, in strings as well.
+    /// `{` and `[`, also in strings.
     pub(super) opening: u64,
-    /// `}` and `]`, in strings as well.
+    /// `}` and `]`, also in strings.
     pub(super) closing: u64,
-    /// Commas, in strings as well.
+    /// Commas, also in strings.
     pub(super) commas: u64,
 }
 
-/// What goes on from one block to the next.
+/// State that carries over from one block to the next.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Carry {
     /// Whether a string is open.
     pub(super) in_string: bool,
-    /// Whether the last byte was a backslash that makes the next one part of the string.
+    /// Whether the last byte was a backslash that escapes the next one.
     pub(super) escaped: bool,
 }
 
 impl Carry {
-    /// Looks at the first [`SIZE`] bytes, or at as many as there are.
+    /// Scans the first [`SIZE`] bytes, or all if there are fewer.
     #[inline]
     pub(super) fn block(&mut self, bytes: &[u8]) -> Block {
         match bytes.first_chunk::<SIZE>() {
@@ -44,7 +45,7 @@ impl Carry {
         }
     }
 
-    /// `length` of the bytes count, those behind are blanks.
+    /// Scans `length` bytes; the rest are blanks.
     #[inline]
     fn look(&mut self, bytes: &[u8; SIZE], length: usize) -> Block {
         let mut block = Block::default();
@@ -69,7 +70,7 @@ impl Carry {
         block
     }
 
-    /// What a backslash before it makes part of a string. Outside of strings JSON has none.
+    /// The bytes that a backslash escapes. Outside strings JSON has no backslashes.
     #[inline]
     fn escaped(&mut self, mut backslashes: u64, length: usize) -> u64 {
         let mut escaped = u64::from(self.escaped && length > 0);
@@ -87,7 +88,7 @@ impl Carry {
     }
 }
 
-/// From each odd bit up to the next even one: a sum of all bits up to each, without carries.
+/// Fills from each odd bit up to the next even one: a prefix XOR of all bits.
 #[inline]
 fn within(mut quotes: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
