@@ -1,8 +1,8 @@
-//! `human` writes lengths of time, tables and single lines as people read them.
+//! `human` formats durations, tables and single lines for people.
 
 use std::time::Duration;
 
-/// A length of time in its two largest units: `2d 3h`, `1m 5s`.
+/// A duration in its two largest units: `2d 3h`, `1m 5s`.
 #[must_use]
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -26,7 +26,7 @@ pub(crate) fn age(age: Duration) -> String {
     }
 }
 
-/// Rows as lines whose columns stand below one another, two blanks apart.
+/// Rows as lines with aligned columns, two blanks apart.
 #[must_use]
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -43,7 +43,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// What comes from outside may hold line breaks.
+/// The text on one line; text from outside may contain line breaks.
 pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

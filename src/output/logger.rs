@@ -1,8 +1,8 @@
-//! `logger` is the one place that prints: messages and errors on standard error, as text or JSON, with
-//! priority prefixes when that is the journal; answers of commands on standard output.
+//! `logger` is the one place that prints: messages and errors to standard error, answers of
+//! commands to standard output.
 //!
-//! Only our own log targets are shown: the HTTP crate prints credentials at trace, which is not
-//! even compiled.
+//! Messages are text or JSON, with priority prefixes for the journal. Only our own log targets are
+//! shown: the HTTP crate prints credentials at trace level, which is not even compiled.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::clock::utc;
 use crate::error::{Because, Exit, Hint, line};
 use crate::pipeline::batch::BATCH;
 
-/// How lines look.
+/// The format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people.
@@ -30,7 +30,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Says things.
+/// Prints messages and errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Report {
     format: Format,
@@ -40,10 +40,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Starts to show messages up to `level`.
+    /// Starts to print messages up to `level`.
     ///
     /// # Errors
-    /// When messages are shown already.
+    /// When a logger is already set.
     pub(crate) fn start(level: LevelFilter, format: Format, clock: Clock) -> Result<Report> {
         let report = Report {
             format,
@@ -75,8 +75,8 @@ impl Report {
         self.level < LevelFilter::Info
     }
 
-    /// A bar for a run of `service` from one time to another, if somebody is there to see it: on a
-    /// terminal, as text, and not with `-q`.
+    /// A progress bar for a run of `service` over a range of time; hidden unless standard error is
+    /// a terminal, the format is text and `-q` is absent.
     #[must_use]
     pub(crate) fn progress(
         &self,
@@ -89,7 +89,7 @@ impl Report {
         bar.flatten().unwrap_or_else(Progress::hidden)
     }
 
-    /// The line at the end of a run.
+    /// Prints the end line of a run.
     pub(crate) fn end(&self, summary: &Summary) {
         if self.level >= LevelFilter::Info {
             let object = serde_json::to_value(summary)
@@ -99,7 +99,7 @@ impl Report {
         }
     }
 
-    /// An error: one line, and another for what a person can do about it.
+    /// Prints an error on one line, and its hint on another.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let hint = error.downcast_ref::<Hint>().map(|Hint(hint)| hint.as_str());
         let status = Exit::of(error);
@@ -145,7 +145,7 @@ impl Report {
         }
     }
 
-    /// The prefix by which the journal knows a line's priority (sd-daemon(3)).
+    /// The prefix that tells the journal a line's priority (sd-daemon(3)).
     fn priority(&self, level: Level) -> &'static str {
         match level {
             _ if !self.journal => "",
@@ -157,11 +157,11 @@ impl Report {
     }
 }
 
-/// Help or version as it is; what is wrong with the arguments as any other error.
+/// Prints help and version as they are, and wrong arguments like any other error.
 pub(crate) fn usage(error: &clap::Error) {
     let help = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if !error.use_stderr() || error.kind() == help {
-        // nobody is left to tell when even this cannot be printed
+        // if this cannot be printed, nobody is left to tell
         let _ = error.print();
         return;
     }
@@ -175,7 +175,7 @@ pub(crate) fn usage(error: &clap::Error) {
     say("hint: proofpull --help and proofpull run --help say what there is");
 }
 
-/// Errors before it is known how they are wanted.
+/// Prints an error before the format is known.
 pub(crate) fn early(message: &str) {
     say(&format!("proofpull: {}", one_line(message)));
 }
@@ -185,10 +185,10 @@ fn say(line: &str) {
     let _ = beside_the_bar(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
-/// The answer of a command, on standard output.
+/// Prints the answer of a command to standard output.
 ///
 /// # Errors
-/// When it cannot be written; that nobody reads on is no error.
+/// When it cannot be written; a closed pipe is no error.
 pub(crate) fn answer(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,4 +1,4 @@
-//! `progress` draws the one bar on a terminal and keeps messages out of its way.
+//! `progress` draws the progress bar on a terminal and keeps messages out of its way.
 
 use std::sync::OnceLock;
 
@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use super::Counters;
 use crate::clock::utc;
 
-/// The bar on a terminal; there is one at most.
+/// The bar on the terminal; there is at most one.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Writes while the bar is out of the way.
+/// Writes while the bar is suspended.
 pub(super) fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
     match BAR.get() {
         Some(bar) if !bar.is_finished() => bar.suspend(write),
@@ -19,7 +19,7 @@ pub(super) fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// How far a run has come, shown on a terminal; anywhere else it does nothing.
+/// Shows how far a run has come on a terminal; elsewhere it does nothing.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<&'static ProgressBar>,
@@ -27,7 +27,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar for a run of `service` from one time to another, if standard error is a terminal.
+    /// A bar for a run of `service` over a range of time, if standard error is a terminal.
     pub(super) fn on_a_terminal(
         service: &str,
         from: OffsetDateTime,
@@ -46,7 +46,7 @@ impl Progress {
         })
     }
 
-    /// One that shows nothing.
+    /// A bar that shows nothing.
     #[must_use]
     pub(crate) fn hidden() -> Progress {
         Progress {
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// Everything before `until` is complete now.
+    /// Shows that everything before `until` is complete.
     pub(crate) fn show(&self, until: OffsetDateTime, counters: &Counters) {
         if let Some(bar) = self.bar {
             bar.set_position(seconds_between(self.from, until));

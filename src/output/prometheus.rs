@@ -1,7 +1,7 @@
-//! Figures of a service for Prometheus: a file for node_exporter's textfile collector.
+//! `prometheus` writes the metrics of a service to a file for node_exporter's textfile collector.
 //!
-//! Names and types follow Prometheus' conventions ("Metric and label naming"): base units, `_total` for
-//! what only grows. Times are figures, too: the collector refuses time stamps of samples.
+//! Names and types follow Prometheus' conventions ("Metric and label naming"): base units, and
+//! `_total` for counters. Times are values, since the collector refuses sample timestamps.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::pipeline::checkpoint::StreamCheckpoint;
 use crate::state::StateSummary;
 use crate::state::runs::{Last, Runs};
 
-/// What runs count: as [`crate::output::Counters`] calls it, the metric, and what it is.
+/// The counters: their name in [`crate::output::Counters`], the metric, and its help.
 const COUNTS: &[(&str, &str, &str)] = &[
     (
         "windows",
@@ -71,13 +71,13 @@ const COUNTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The file for a service of a collector, `proofpull_<name>_<service>.prom`.
+/// The file of a service: `proofpull_<name>_<service>.prom`.
 #[must_use]
 pub(crate) fn path(dir: &Path, name: &str, service: &str) -> PathBuf {
     dir.join(format!("proofpull_{name}_{service}.prom"))
 }
 
-/// Writes it, beside the old one and renamed.
+/// Writes the file beside the old one and renames it.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -228,7 +228,7 @@ impl Exposition {
     }
 
     fn head(&mut self, metric: &str, help: &str, kind: &str) {
-        // a string takes everything
+        // writing to a string cannot fail
         let _ = writeln!(
             self.text,
             "# HELP proofpull_{metric} {help}\n# TYPE proofpull_{metric} {kind}"
@@ -337,7 +337,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
-        // it has never been done
+        // no run has succeeded yet
         assert!(!text.contains("last_success"));
         let names = |kind: &str| {
             let lines = text.lines().filter_map(|line| line.strip_prefix(kind));

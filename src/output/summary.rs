@@ -1,4 +1,4 @@
-//! `summary` counts what a run did and says it at its end.
+//! `summary` counts what a run did and formats its end line.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,59 +10,59 @@ use crate::clock::utc;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
 
-/// What a run counts.
+/// The counters of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Windows that came to their end.
+    /// Windows that were read completely.
     pub(crate) windows: u64,
     /// Requests made.
     pub(crate) requests: u64,
     /// Events received.
     pub(crate) received: u64,
-    /// Of them, those that were known and dropped.
+    /// Received events that were known and dropped.
     pub(crate) duplicates: u64,
-    /// Of the new ones, those created before the position from which the run went on.
+    /// New events created before the position from which the run started.
     #[serde(flatten)]
     pub(crate) late: Late,
-    /// Of those received, those that are no JSON; without rules they are delivered as they are.
+    /// Received events that are not valid JSON; without rules they are delivered as they are.
     pub(crate) unreadable: u64,
-    /// Of the new ones, those that a filter dropped.
+    /// New events dropped by a filter.
     pub(crate) filtered: u64,
-    /// Of the new ones, those quarantined because they cannot be read and there are rules.
+    /// New events quarantined because rules could not be applied.
     pub(crate) quarantined: u64,
-    /// Of those received, those that are not UTF-8 throughout; what is not was replaced.
+    /// Received events with invalid UTF-8, which was replaced.
     pub(crate) replaced: u64,
     /// Events whose delivery was confirmed.
     pub(crate) delivered: u64,
-    /// Their bytes.
+    /// Bytes of the delivered events.
     pub(crate) bytes: u64,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Collector or tenant.
+    /// Name of the collector or tenant.
     pub(crate) name: String,
     /// The service.
     pub(crate) service: &'static str,
-    /// In words: caught up, stopped at which limit, failed.
+    /// How the run ended: caught up, stopped at which limit, or failed.
     pub(crate) outcome: &'static str,
     /// What was counted.
     #[serde(flatten)]
     pub(crate) counters: Counters,
-    /// How many requests are left by the limit that is nearest, once one was booked.
+    /// Requests left by the nearest limit, once one was booked.
     pub(crate) requests_left: Option<u32>,
-    /// Gaps recorded in the state and now said.
+    /// Gaps that this run reports.
     pub(crate) gaps: usize,
-    /// Rules that have matched nothing since they stand in the configuration as they do.
+    /// Rules that have not matched since they were configured.
     pub(crate) never_matched: Vec<String>,
-    /// How far the position is behind the present, in seconds.
+    /// Distance of the position from the present, in seconds.
     pub(crate) behind_seconds: u64,
-    /// How long the run took, in seconds.
+    /// Duration of the run, in seconds.
     pub(crate) seconds: f64,
-    /// The highest memory use of the process so far, in bytes, where the system tells.
+    /// Peak memory use of the process so far, in bytes, where the system tells.
     pub(crate) peak_memory_bytes: Option<u64>,
-    /// What `@devo_pulling_id` is in each event of the run.
+    /// The `@devo_pulling_id` in each event of the run.
     #[serde(rename = "@devo_pulling_id")]
     pub(crate) pulling_id: String,
 }
@@ -126,7 +126,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A gap, in words.
+/// The message for a gap.
 #[must_use]
 pub(crate) fn gap(gap: &Gap) -> String {
     format!(
@@ -136,8 +136,8 @@ pub(crate) fn gap(gap: &Gap) -> String {
     )
 }
 
-/// What to say of the events that a run found late, if they came near the end of `look_back` or
-/// later; `ever` counts those of all runs.
+/// The warning for late events that came near the end of `look_back` or later; `ever` counts those
+/// of all runs.
 #[must_use]
 pub(crate) fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<String> {
     let seconds = |late: &Late| Duration::from_secs(late.greatest_seconds);
@@ -161,7 +161,7 @@ pub(crate) fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<Strin
     })
 }
 
-/// The process's highest memory use (proc(5), `VmHWM`), in bytes.
+/// Peak memory use of the process (proc(5), `VmHWM`), in bytes.
 #[must_use]
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
