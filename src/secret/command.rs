@@ -1,9 +1,8 @@
-//! A secret that a command prints, such as `pass show …`.
+//! `command` reads a secret that a command prints, such as `pass show …`.
 //!
-//! No shell is started, standard input is empty, and what the command says on standard error goes
-//! nowhere, since it may hold the secret. It runs in a process group of its own, so that all of it
-//! can be killed when it takes too long. Of the crate `rustix` other parts are named in
-//! `connect::kernel` and `files`.
+//! No shell is started, and standard input is empty. Standard error is discarded, since it may
+//! contain the secret. The command runs in its own process group, so that a timeout kills all of
+//! it. Of the crate `rustix`, `net::tcp_state` and `files` use other parts.
 
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -18,15 +17,16 @@ use super::{MAX_SECRET, Secret, clean};
 use crate::config::CommandLine;
 use crate::error::{Because, Exit, fail};
 
-/// A command that takes longer waits for somebody who is not there.
+/// Time limit of the command; a slower one waits for input that never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So often it is seen whether it has ended, though something it started holds its output open.
+/// How often to check whether the command has ended, since a child of it may hold its output open.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Runs the command and takes what it prints for a secret.
+/// Runs the command and returns what it prints.
 ///
 /// # Errors
-/// Status 78 when it cannot be started, takes too long, fails, or prints what cannot be a secret.
+/// Status 78 when it cannot be started, takes too long, fails, or prints something that cannot be a
+/// secret.
 pub(super) fn run(line: &CommandLine) -> Result<Secret> {
     run_for(line, PATIENCE)
 }
@@ -45,7 +45,7 @@ fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
     )?;
     let until = Instant::now() + idle;
     let printed = read(&mut child, until).and_then(|bytes| match bytes.len() as u64 > MAX_SECRET {
-        // it is refused for that, however it would have ended
+        // refused for its size, whatever its status would be
         true => clean(bytes).map(|_| (Vec::new(), ExitStatus::default())),
         false => Ok((bytes, end(&mut child, until)?)),
     });
@@ -69,7 +69,7 @@ fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
     clean(bytes)
 }
 
-/// What it prints, up to its end or more than a secret can have.
+/// Reads the output to its end, or until it is too long for a secret.
 fn read(child: &mut Child, until: Instant) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(mut stdout) = child.stdout.take() else {
@@ -77,7 +77,7 @@ fn read(child: &mut Child, until: Instant) -> Result<Vec<u8>> {
     };
     let mut buffer = [0; 4096];
     while bytes.len() as u64 <= MAX_SECRET {
-        // before it is looked for output, so that none that it left behind is missed
+        // checked before reading, so that no output from before the end is missed
         let is_over = child
             .try_wait()
             .context("waiting for it")
@@ -91,7 +91,7 @@ fn read(child: &mut Child, until: Instant) -> Result<Vec<u8>> {
                 .read(&mut buffer)
                 .context("reading what it prints")
                 .exit(Exit::Config)?,
-            // something that it has started may never close its output
+            // a child of the command may never close the output
             false if is_over => break,
             false if Instant::now() >= until => return Err(too_long()),
             false => continue,
@@ -104,7 +104,7 @@ fn read(child: &mut Child, until: Instant) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether there is something to read, or its end, within a moment.
+/// Whether output or its end arrives within [`STEP`].
 fn wait_for(stdout: &ChildStdout) -> io::Result<bool> {
     let step = Timespec::try_from(STEP).map_err(io::Error::other)?;
     match poll(&mut [PollFd::new(stdout, PollFlags::IN)], Some(&step)) {
@@ -114,7 +114,7 @@ fn wait_for(stdout: &ChildStdout) -> io::Result<bool> {
     }
 }
 
-/// How it ended; it has closed its output or printed too much.
+/// Waits for the exit status of a command that has closed its output or printed too much.
 fn end(child: &mut Child, until: Instant) -> Result<ExitStatus> {
     loop {
         if let Some(status) = child
@@ -139,10 +139,10 @@ fn too_long() -> anyhow::Error {
         ))
 }
 
-/// Kills it with all that it has started.
+/// Kills the command and everything it started.
 fn kill(child: &mut Child) {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // it may be over already; whatever is left is the system's
+    // it may have ended already; what is left is up to the system
     let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     let _ = child.wait();
 }
@@ -179,7 +179,7 @@ mod tests {
         for script in good {
             assert_eq!(run(&shell(script)).unwrap().reveal(), "hunter2", "{script}");
         }
-        // standard input is empty, and nothing is taken for a shell's
+        // standard input is empty, and no shell interprets the arguments
         let empty = CommandLine::new(vec!["cat".into()]).unwrap();
         check_refused(&empty, "empty", "the secret alone");
         let words = ["printf".into(), "%s".into(), "$HOME *; hunter".into()];
@@ -228,7 +228,7 @@ mod tests {
         );
         check_refused(&shell(&script), "did not end in time", "must not ask");
         let pid = std::fs::read_to_string(path).unwrap();
-        // gone, or dead and not yet collected by its new parent, once the signal has come
+        // after the signal the process is gone, or a zombie that its new parent has not reaped
         let stat = format!("/proc/{}/stat", pid.trim());
         let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z"));
         let started = Instant::now();

@@ -1,7 +1,6 @@
-//! Secrets: reading them from where the configuration says they are, and keeping them out of
-//! everything that is said.
+//! `secret` reads secrets from where the configuration says, and keeps them out of all output.
 //!
-//! The one place that opens a secret file. Knows nothing of what a secret is for.
+//! It is the only place that opens a secret file. It does not know what a secret is for.
 
 mod command;
 
@@ -19,10 +18,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use crate::config::{Plain, SecretRef};
 use crate::error::{Because, Exit, fail};
 
-/// The largest secret; anything more is another file.
+/// Largest secret, in bytes; a larger file is something else.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// A secret. It cannot be printed, and no error has any of it.
+/// A secret. It cannot be printed, and no error contains any of it.
 pub(crate) struct Secret(String);
 
 impl Secret {
@@ -32,7 +31,7 @@ impl Secret {
         &self.0
     }
 
-    /// The value of an `Authorization` or `Proxy-Authorization` header with this as the password.
+    /// The value of an `Authorization` or `Proxy-Authorization` header with this password.
     #[must_use]
     pub(crate) fn basic(&self, user: &str) -> Secret {
         Secret(format!(
@@ -41,8 +40,7 @@ impl Secret {
         ))
     }
 
-    /// The value of an `Authorization` header with this as the key; `None` where it could not stand
-    /// in one.
+    /// The value of an `Authorization` header with this key; `None` if a header cannot hold it.
     #[must_use]
     pub(crate) fn bearer(&self) -> Option<Secret> {
         let fits = self.0.bytes().all(|byte| byte.is_ascii_graphic());
@@ -62,11 +60,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads a secret; `what` says whose it is, as in `the secret of [tap]`.
+/// Reads a secret; `what` names it, as in `[tap] secret`.
 ///
 /// # Errors
-/// Status 77 if it may not be read, or others can read its file; 78 if it is not there or cannot
-/// be one.
+/// Status 77 if the file may not be read or others can read it; 78 if there is none or it cannot be
+/// a secret.
 pub(crate) fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
     let (secret, place) = match reference {
         SecretRef::File(path) => (from_file(path), path.display().to_string()),
@@ -84,12 +82,12 @@ pub(crate) fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
     secret.with_context(|| format!("reading {what} from {place}"))
 }
 
-/// Refuses a file that holds a secret if its mode lets others at it.
+/// Refuses a file with a secret if its mode gives others access.
 ///
 /// # Errors
-/// Status 77, with the command that helps.
+/// Status 77, with the command that corrects the mode.
 pub(crate) fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> {
-    // the mode of what was opened: the path may lead elsewhere by now
+    // the mode of the open file: the path may lead elsewhere by now
     let mode = file.metadata().exit(Exit::NoPerm)?.permissions().mode() & 0o7777;
     if mode & 0o007 == 0 {
         return Ok(());
@@ -101,8 +99,8 @@ pub(crate) fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> 
     ))
 }
 
-/// Puts `***` in place of every secret in a text: as it is, percent-encoded, escaped as in JSON, or
-/// anywhere inside something in base64 (such as an `Authorization` header that was sent back).
+/// Replaces every secret in a text by `***`: as it is, percent-encoded, escaped as in JSON, or
+/// inside base64 (such as an echoed `Authorization` header).
 ///
 /// A secret that is cut off at the end of the text is masked too, from four characters on.
 #[must_use]
@@ -136,7 +134,7 @@ pub(crate) fn mask(text: &str, secrets: &[&Secret]) -> String {
 }
 
 fn from_file(path: &Path) -> Result<Secret> {
-    // looked at before it is opened, because to open a pipe is to wait for its writer
+    // checked before opening, because opening a pipe waits for its writer
     let about = fs::metadata(path).or_else(|error| unreadable(error, path))?;
     if !about.is_file() {
         return fail(Exit::Config, "it is not a regular file")
@@ -190,7 +188,7 @@ fn from_credential(folder: Option<OsString>, name: &str) -> Result<Secret> {
     }
 }
 
-/// Takes off what editors and shells add around a secret, and refuses what cannot be one.
+/// Removes what editors and shells add around a secret, and refuses what cannot be one.
 fn clean(bytes: Vec<u8>) -> Result<Secret> {
     let refused = |said: &str| {
         fail(Exit::Config, said).hint("it must be the secret alone, on one line, as text")
@@ -214,10 +212,10 @@ fn clean(bytes: Vec<u8>) -> Result<Secret> {
     }
 }
 
-/// How much of a word is enough at the end of a text, which may have been cut there.
+/// Characters of a word that count as a match at the end of a text, which may be cut there.
 const ENOUGH: usize = 4;
 
-/// Where a word stands in a text, and how long it is there.
+/// The places and lengths of a word in a text.
 fn found(text: &[u8], word: &[u8], fold: fn(u8) -> u8) -> Vec<(usize, usize)> {
     let length =
         |text: &[u8]| encoded_length(text, word, fold).or_else(|| plain_length(text, word, fold));
@@ -235,7 +233,7 @@ fn plain_length(text: &[u8], word: &[u8], fold: fn(u8) -> u8) -> Option<usize> {
     (same && (length == word.len() || length >= ENOUGH)).then_some(length)
 }
 
-/// The same, where any byte of the word may be percent-encoded.
+/// The same, with any byte of the word possibly percent-encoded.
 fn encoded_length(text: &[u8], word: &[u8], fold: fn(u8) -> u8) -> Option<usize> {
     let mut length = 0;
     for (count, wanted) in word.iter().enumerate() {
@@ -254,7 +252,7 @@ fn hex(code: [u8; 2]) -> Option<u8> {
     u8::from_str_radix(code, 16).ok()
 }
 
-/// The URL-safe alphabet of base64 as the usual one.
+/// Maps the URL-safe base64 alphabet to the standard one.
 fn standard(byte: u8) -> u8 {
     match byte {
         b'-' => b'+',
@@ -263,8 +261,8 @@ fn standard(byte: u8) -> u8 {
     }
 }
 
-/// The part of a text in base64 that a secret alone decides if it begins `offset` bytes behind a
-/// border of three; `None` if it is too short to be told from chance.
+/// The part of a base64 text that depends on the secret alone, if the secret begins `offset` bytes
+/// into a group of three; `None` if it is too short to be told from chance.
 fn core_in_base64(secret: &str, offset: usize) -> Option<String> {
     let bytes: Vec<u8> = std::iter::repeat_n(0, offset)
         .chain(secret.bytes())
@@ -274,7 +272,7 @@ fn core_in_base64(secret: &str, offset: usize) -> Option<String> {
     (core.len() >= 4).then(|| core.to_owned())
 }
 
-/// Hides everything in base64 around a part of a text.
+/// Hides the whole base64 run around a part of a text.
 fn hide_the_run(text: &[u8], part: std::ops::Range<usize>, hidden: &mut [bool]) {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
     let before = text[..part.start]
