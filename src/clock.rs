@@ -1,10 +1,11 @@
-//! The wall clock, read here and nowhere else; everyone below `command` gets the time as a value.
+//! `Clock` reads the wall clock, and nothing else does; everything below `cli` gets the time as a
+//! value.
 
 use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
 
-/// Tells the time: the machine's, or one that was set for a test and runs on from there.
+/// Tells the time: that of the machine, or one set for a test that runs on from there.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     set: Option<(OffsetDateTime, Instant)>,
@@ -17,7 +18,7 @@ impl Clock {
         Clock { set: None }
     }
 
-    /// A clock that stands at `time` now and goes on from there.
+    /// A clock that shows `time` now and runs on from there.
     #[must_use]
     pub(crate) fn set_to(time: OffsetDateTime) -> Clock {
         Clock {
@@ -25,7 +26,7 @@ impl Clock {
         }
     }
 
-    /// The time now, UTC.
+    /// The current time, in UTC.
     #[must_use]
     pub(crate) fn now(&self) -> OffsetDateTime {
         match self.set {

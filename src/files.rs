@@ -1,8 +1,9 @@
-//! The one way to write a file: new file, sync, rename, sync the directory; and to lock one.
+//! `files` writes files in the one safe way (new file, sync, rename, sync the directory) and locks
+//! them.
 //!
-//! Files are 0600. When root runs the program, they get the owner of their folder, so that the
-//! unit's own user can still read them. That user may have put anything under their names: no link is
-//! followed, and nothing is given away that was not made here.
+//! Files have mode 0600. When root runs the program, new files get the owner of their folder, so
+//! that the unit's user can still read them. That user may have placed anything under these names:
+//! no link is followed, and no file is given away that was not created here.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Read, Seek, Write};
@@ -17,10 +18,10 @@ use rustix::io::Errno;
 use crate::error::{Because, Exit};
 use crate::shutdown::Shutdown;
 
-/// Makes the directory and those above it, for the owner alone.
+/// Creates the directory and its parents, for the owner alone.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -29,10 +30,10 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
         .with_context(|| format!("making {}", dir.display()))
 }
 
-/// Reads a file that may not be there yet.
+/// Reads a file that may not exist yet.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// When it exists and cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -41,10 +42,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Gives an error for want of permission its status, and says who must own the files.
+/// Adds status and hint to an error for missing permission.
 ///
 /// # Errors
-/// The one that it was given.
+/// The given error.
 pub(crate) fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
     let is_refused = |error: &anyhow::Error| {
         let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
@@ -58,10 +59,10 @@ pub(crate) fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Resul
     }
 }
 
-/// Puts a file in the place of the one that is there, all or nothing, also when power fails.
+/// Replaces a file atomically, even if power fails.
 ///
 /// # Errors
-/// When it cannot be written, synced or renamed; the old one is then as it was.
+/// When it cannot be written, synced or renamed; the old file is then unchanged.
 pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
@@ -82,15 +83,15 @@ pub(crate) fn replace(
     sync_dir(dir)
 }
 
-/// A name that can be foreseen: what a killed run left behind is removed by the next.
+/// A fixed name, so that the next run removes what a killed run left behind.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     path.with_file_name(name)
 }
 
-/// Puts a file that everybody may read in the place of the one that is there, all or nothing; after
-/// a loss of power it may be the old one.
+/// Replaces a file that everybody may read, atomically. After a loss of power it may be the old
+/// one.
 ///
 /// # Errors
 /// When it cannot be written or renamed.
@@ -109,16 +110,16 @@ pub(crate) fn publish(path: &Path, text: &str) -> Result<()> {
 /// Renames a file over another, durably.
 ///
 /// # Errors
-/// When it cannot be renamed or the directory not be synced.
+/// When it cannot be renamed, or the directory cannot be synced.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).with_context(|| format!("replacing {}", to.display()))?;
     sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
 
-/// Removes a file if it is there.
+/// Removes a file if it exists.
 ///
 /// # Errors
-/// When it is there and cannot be removed.
+/// When it exists and cannot be removed.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -128,7 +129,8 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes at `offset`, where the good part of the file ends, and syncs. What was beyond is cut off.
+/// Writes at `offset`, where the valid part of the file ends, and syncs. Anything beyond is cut
+/// off.
 ///
 /// # Errors
 /// When it cannot be written or synced.
@@ -138,7 +140,7 @@ pub(crate) fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()>
     end.sync()
 }
 
-/// The end of a file that grows. What is written counts once it is synced.
+/// The end of a growing file. What is written counts once it is synced.
 #[derive(Debug)]
 pub(crate) struct AppendFile {
     file: File,
@@ -146,10 +148,10 @@ pub(crate) struct AppendFile {
 }
 
 impl AppendFile {
-    /// Opens a file at `offset`, where its good part ends, or makes it. What was beyond is cut off.
+    /// Opens or creates a file at `offset`, where its valid part ends. Anything beyond is cut off.
     ///
     /// # Errors
-    /// When it cannot be opened or cut off, or has become shorter.
+    /// When it cannot be opened or cut off, or is shorter than `offset`.
     pub(crate) fn open(path: &Path, offset: u64) -> Result<AppendFile> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let mut file = own_file(&mut OpenOptions::new(), path, dir)
@@ -175,7 +177,7 @@ impl AppendFile {
         written.with_context(|| format!("writing {}", self.path.display()))
     }
 
-    /// Makes durable what was written.
+    /// Makes the written bytes durable.
     ///
     /// # Errors
     /// When it cannot be synced.
@@ -185,10 +187,10 @@ impl AppendFile {
     }
 }
 
-/// How long a file is; `None` if it is not there.
+/// The length of a file; `None` if it does not exist.
 ///
 /// # Errors
-/// When that cannot be found out.
+/// When the length cannot be read.
 pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(about) => Ok(Some(about.len())),
@@ -197,10 +199,10 @@ pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
     }
 }
 
-/// How many lines a file has, of any size; none if it is not there.
+/// Counts the lines of a file of any size; zero if it does not exist.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// When it exists and cannot be read.
 pub(crate) fn lines(path: &Path) -> Result<u64> {
     let what = || format!("reading {}", path.display());
     let mut file = match File::open(path) {
@@ -217,7 +219,7 @@ pub(crate) fn lines(path: &Path) -> Result<u64> {
     }
 }
 
-/// Makes a file in the place of whatever has this name.
+/// Creates a file in place of anything with this name.
 fn made_anew(path: &Path, dir: &Path) -> std::io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -225,7 +227,7 @@ fn made_anew(path: &Path, dir: &Path) -> std::io::Result<File> {
     }
 }
 
-/// Opens a file of ours for writing, or makes it.
+/// Opens one of our files for writing, or creates it.
 fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
     let there = loop {
         match make(options, path, dir) {
@@ -233,7 +235,7 @@ fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Resu
             made => return made,
         }
         match options.create_new(false).open(path) {
-            // taken away meanwhile
+            // removed in the meantime
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             there => break there,
         }
@@ -246,16 +248,16 @@ fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Resu
     if !about.is_file() {
         return Err(Error::other("it is no file"));
     }
-    // by a hard link it may be any file; one that is the folder's owner's anyway is no prey
+    // a hard link may lead to any file, unless the folder's owner owns that file anyway
     if about.nlink() > 1 && about.uid() != std::fs::metadata(dir)?.uid() {
         return Err(Error::other("it is another file's second name"));
     }
     Ok(file)
 }
 
-/// Makes a file where there is none, for the owner of its folder.
+/// Creates a file that does not exist, for the owner of its folder.
 fn make(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
-    // a named pipe must not hold up whoever opens it; of a file, the second flag means nothing
+    // NONBLOCK keeps a named pipe from blocking the open; it does not affect regular files
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = flags.bits().cast_signed();
     let options = options.write(true).create_new(true).mode(0o600);
@@ -272,24 +274,24 @@ fn sync_dir(dir: &Path) -> Result<()> {
     sync().with_context(|| format!("syncing {}", dir.display()))
 }
 
-/// A lock held until it is dropped, or the process is gone.
+/// A lock, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
-/// What became of taking a lock.
+/// The result of taking a lock.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// It is ours.
+    /// We hold it.
     Ours(Lock),
-    /// Somebody has it; what they wrote into it.
+    /// Another process holds it; with what that process wrote into it.
     Held(String),
 }
 
-/// Takes a lock, waiting for it for as long as `wait` if somebody has it.
+/// Takes a lock, waiting up to `wait` while another process holds it.
 ///
-/// The kernel frees it when its holder dies, so none is ever stale. `holder` is written into the
+/// The kernel frees it when its holder dies, so no lock is ever stale. `holder` is written into the
 /// file for those who find it taken.
 ///
 /// # Errors
@@ -303,12 +305,12 @@ pub(crate) fn lock(
     let what = || format!("locking {}", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = own_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
-    // one who only looks whether it is taken holds it for an instant: see `holder`
+    // `holder` takes the lock for an instant to look at it: outlast that
     let until = std::time::Instant::now() + wait.max(INSTANT);
-    // some locks are held for a moment only, others for a whole run
+    // some locks are held for a moment, others for a whole run
     let mut step = Duration::from_millis(2);
     loop {
-        // by full path: the standard library has methods of these names
+        // by full path: the standard library has methods with these names
         match fs2::FileExt::try_lock_exclusive(&file) {
             Ok(()) => break,
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
@@ -331,13 +333,13 @@ pub(crate) fn lock(
     Ok(Taken::Ours(Lock { _file: file }))
 }
 
-/// So long a lock is always waited for.
+/// Shortest wait for a lock.
 const INSTANT: Duration = Duration::from_millis(200);
 
 /// What the holder of a lock wrote into it; `None` if nobody holds it.
 ///
 /// # Errors
-/// When the file is there and cannot be looked at.
+/// When the file exists and cannot be read or locked.
 pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
     let what = || format!("looking at {}", path.display());
     let mut file = match File::open(path) {
@@ -345,7 +347,7 @@ pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(what),
     };
-    // two who look do not see each other; it is given back with the file
+    // shared, so that two readers do not see each other; dropping the file releases it
     match fs2::FileExt::try_lock_shared(&file) {
         Ok(()) => return Ok(None),
         Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
@@ -356,10 +358,10 @@ pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
     Ok(Some(held_by.trim().to_owned()))
 }
 
-/// Whether files can be made in a folder: one is, and removed.
+/// Tests whether files can be created in a folder, by creating and removing one.
 ///
 /// # Errors
-/// When none can be made.
+/// When none can be created.
 pub(crate) fn try_dir(dir: &Path) -> Result<()> {
     let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
     made_anew(&path, dir).with_context(|| format!("making a file in {}", dir.display()))?;
@@ -425,7 +427,7 @@ mod tests {
         lay();
         says(AppendFile::open(&path, 0).unwrap_err());
         says(lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err());
-        // what is put in their place replaces the links themselves
+        // the new files replace the links themselves
         replace(&path, |out| out.write_all(b"one")).unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"one");
         lay();
@@ -440,7 +442,7 @@ mod tests {
         let path = dir.path().join("lock");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
-        // nobody reads from it, and still it is answered at once
+        // nobody reads from it, and still the call returns at once
         assert!(AppendFile::open(&path, 0).is_err());
         let error = lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err();
         assert!(crate::error::line(&error).contains("it is no file"));
@@ -466,7 +468,7 @@ mod tests {
         assert!(matches!(take(), Taken::Held(holder) if holder == "pid 7"));
         assert_eq!(holder(&path).unwrap().as_deref(), Some("pid 7"));
         drop(first);
-        // a program that another test starts has all files open until it is one of its own
+        // a program that another test starts shares all open files until its exec
         while holder(&path).unwrap().is_some() {
             std::thread::sleep(Duration::from_millis(1));
         }

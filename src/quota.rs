@@ -1,7 +1,6 @@
-//! How many requests may be made, and what a source asks before each: the arithmetic of rolling
-//! periods.
+//! `quota` decides how many requests may be made, by rolling periods.
 //!
-//! Pure: what was booked, and when, is a value; reading and keeping it is for `state::quota`.
+//! Pure: what was booked, and when, is a value. `state::ledger` reads and stores it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,44 +11,45 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock::utc;
 
-/// So many requests are held back from backfills: a day of rechecks, or four hours of a timer
-/// that runs every ten minutes. Of a limit that is small, half of it.
+/// Requests that a backfill leaves to the timer's runs: a day of rechecks, or four hours of runs
+/// every ten minutes. Of a small limit it leaves half.
 pub(crate) const RESERVE: u32 = 24;
-/// No period of a limit is longer.
+/// Longest period of a limit.
 pub(crate) const LONGEST: Duration = Duration::days(30);
-/// No refusal holds for longer: the quota of a day comes back within one.
+/// Longest wait after a refusal: a daily quota is free again by then.
 const LONGEST_HOLD: Duration = Duration::DAY;
-/// At the service a request counts from when it arrives, which is later than its booking.
+/// Longest delay between booking and arrival; the service counts a request from its arrival.
 const UNDER_WAY: Duration = Duration::minutes(1);
 
-/// What a source asks for leave to make a request, which counts from then on, made or not.
+/// Asks for leave to make a request. A request counts once it is booked, made or not.
 pub(crate) trait Quota: fmt::Debug {
-    /// Books one request, durably. Call it right before each.
+    /// Books one request, durably. Call it right before each request.
     ///
     /// # Errors
-    /// With [`QuotaExceeded`] and status 75 when it must not be made now; when the booking cannot be kept.
+    /// With [`QuotaExceeded`] and status 75 when it must not be made now; when the booking cannot
+    /// be stored.
     fn book(&mut self, now: OffsetDateTime) -> Result<()>;
 
-    /// The request booked last was never sent, since no connection came about.
+    /// Gives back the last booking: the request was never sent, since no connection was made.
     ///
     /// # Errors
-    /// When that cannot be kept.
+    /// When that cannot be stored.
     fn give_back(&mut self) -> Result<()>;
 
-    /// The service refused a request for its number (429): none is made for so long, a day at most.
-    /// Returns until when.
+    /// Holds back all requests for this long, at most a day, after the service answered 429.
+    /// Returns the end of the wait.
     ///
     /// # Errors
-    /// When that cannot be kept.
+    /// When that cannot be stored.
     fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime>;
 }
 
-/// At most so many requests in any period of this length.
+/// At most this many requests in any period of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit {
-    /// How many, from 1.
+    /// Number of requests, from 1.
     pub(crate) at_most: u32,
-    /// The length of the period, whole seconds, at most [`LONGEST`].
+    /// Length of the period in whole seconds, at most [`LONGEST`].
     pub(crate) period: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Limit {
         }
     }
 
-    /// When one more request fits, given the `booked` ones, in order: `now` or later. Seconds since
+    /// When one more request fits after the sorted `booked` ones: `now` or later, in seconds since
     /// 1970.
     fn free_at(&self, booked: &[i64], now: i64) -> i64 {
         let counting = self.counting(booked, now);
@@ -72,7 +72,7 @@ impl Limit {
         frees.map_or(now, |at| at + self.period.whole_seconds())
     }
 
-    /// Those of the `booked` ones, in order, that still count.
+    /// The sorted `booked` requests that still count.
     fn counting<'a>(&self, booked: &'a [i64], now: i64) -> &'a [i64] {
         let edge = now - self.period.whole_seconds();
         &booked[booked.partition_point(|at| *at <= edge)..]
@@ -92,54 +92,54 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What several services of an account share.
+/// A quota that several services of an account share.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pool {
-    /// What it is called.
+    /// Its name, also in the ledger.
     pub(crate) name: &'static str,
-    /// The service's own limits.
+    /// The limits of the API.
     pub(crate) limits: &'static [Limit],
 }
 
-/// By which rules a run books its requests.
+/// The limits by which a run books its requests.
 #[derive(Debug, Clone)]
 pub(crate) struct QuotaPolicy {
-    /// Who asks.
+    /// The service that makes the requests.
     pub(crate) service: &'static str,
-    /// In which pool its requests count.
+    /// The pool in which they count.
     pub(crate) pool: &'static Pool,
-    /// Its own limits, besides those of the pool.
+    /// The service's own limits, besides those of the pool.
     pub(crate) own: Vec<Limit>,
-    /// How many requests of each limit are left for others.
+    /// Requests of each limit that are left for others.
     pub(crate) held_back: u32,
 }
 
-/// What was booked of one account. Times are in seconds since 1970.
+/// The bookings of one account. Times are in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Ledger {
     pools: BTreeMap<String, Entries>,
 }
 
-/// What was booked of one pool.
+/// The bookings of one pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entries {
-    /// The service has refused requests; none is made before this time.
+    /// After a refusal, the time before which no request is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_before: Option<i64>,
-    /// When each service made its requests, in order.
+    /// When each service made its requests, sorted.
     requests: BTreeMap<String, Vec<i64>>,
 }
 
 /// How much of a limit is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Whose limit: the pool's name or the service's.
+    /// Who the limit is for: the name of the pool or of the service.
     pub(crate) of: &'static str,
     /// The limit.
     pub(crate) limit: Limit,
-    /// How many of its requests still count.
+    /// How many requests still count.
     pub(crate) used: u32,
 }
 
@@ -152,11 +152,11 @@ impl Usage {
 }
 
 impl Ledger {
-    /// Books a request, or says why it must not be made. Either way what was booked by a clock that
-    /// was ahead counts as if booked now, and what counts no longer is forgotten.
+    /// Books a request, or says why it must not be made. In both cases, bookings from a clock that
+    /// was ahead are moved to now, and expired ones are removed.
     ///
     /// # Errors
-    /// When a limit, or a refusal of the service, stands against it.
+    /// When a limit, or a refusal of the service, prevents it.
     pub(crate) fn book(
         &mut self,
         policy: &QuotaPolicy,
@@ -174,7 +174,7 @@ impl Ledger {
         }
     }
 
-    /// The request booked last at `at` was never made.
+    /// Removes the last request booked at `at`, which was never made.
     pub(crate) fn give_back(&mut self, policy: &QuotaPolicy, at: OffsetDateTime) {
         let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
         let own = booked.of(policy.service);
@@ -183,7 +183,8 @@ impl Ledger {
         }
     }
 
-    /// The service refuses requests of this pool for so long, a day at most; until when that is.
+    /// Notes that the service refuses requests of this pool for this long, at most a day; returns
+    /// the end.
     pub(crate) fn hold(
         &mut self,
         policy: &QuotaPolicy,
@@ -196,7 +197,7 @@ impl Ledger {
         until
     }
 
-    /// How many of `count` requests could be made now, and what stands against the others.
+    /// How many of `count` requests could be made now, and what prevents the others.
     #[must_use]
     pub(crate) fn foresee(
         &self,
@@ -213,7 +214,7 @@ impl Ledger {
         (count, None)
     }
 
-    /// How much is used of each limit, the pool's first.
+    /// The use of each limit, those of the pool first.
     #[must_use]
     pub(crate) fn usage(&self, policy: &QuotaPolicy, now: OffsetDateTime) -> Vec<Usage> {
         let now = now.unix_timestamp();
@@ -248,7 +249,7 @@ impl Entries {
         self.requests.entry(service.to_owned()).or_default()
     }
 
-    /// The requests of all services, in order.
+    /// The requests of all services, sorted.
     fn all(&self) -> Vec<i64> {
         let mut all: Vec<i64> = self.requests.values().flatten().copied().collect();
         all.sort_unstable();
@@ -259,7 +260,7 @@ impl Entries {
         let periods = policy.own.iter().chain(policy.pool.limits);
         let longest = periods.map(|limit| limit.period).max().unwrap_or_default();
         for (service, times) in &mut self.requests {
-            // how long another's requests count, its own configuration says
+            // only the other service's configuration says how long its requests count
             let counts = if service == policy.service {
                 longest
             } else {
@@ -278,7 +279,7 @@ impl Entries {
             .map(|at| at.min(latest));
     }
 
-    /// What stands against one more request, the longest first.
+    /// What prevents one more request for the longest time.
     fn obstacle(&mut self, policy: &QuotaPolicy, now: i64) -> Option<QuotaExceeded> {
         let held = self.not_before.map(|free| QuotaExceeded {
             reason: BlockedBy::Refused,
@@ -308,12 +309,12 @@ impl Entries {
     }
 }
 
-/// By when a request must have been booked to have arrived by `now`.
+/// The latest booking that has reached the service by `now`.
 fn arrived(now: i64) -> i64 {
     now - UNDER_WAY.whole_seconds()
 }
 
-/// Why no request may be made, and from when on one may.
+/// Why no request may be made, and when the next one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QuotaExceeded {
     reason: BlockedBy,
@@ -327,7 +328,7 @@ enum BlockedBy {
         limit: Limit,
         held_back: u32,
     },
-    /// The service has refused one, of whatever limit.
+    /// The service refused a request; which limit it was is unknown.
     Refused,
 }
 
@@ -338,7 +339,7 @@ impl QuotaExceeded {
         OffsetDateTime::from_unix_timestamp(self.free).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// What a person can do about it.
+    /// The hint for this error.
     #[must_use]
     pub(crate) fn hint(&self, policy: &QuotaPolicy) -> String {
         match self.reason {
@@ -405,12 +406,13 @@ mod tests {
         }
     }
 
-    /// So many minutes from noon.
+    /// This many minutes after noon.
     fn at(minutes: i64) -> OffsetDateTime {
         NOON + Duration::minutes(minutes)
     }
 
-    /// At these minutes from noon requests are made; one at `now` is free in so many minutes.
+    /// Expects that after requests at these minutes past noon, one at `now` is free in `free_in`
+    /// minutes.
     fn check(policy: &QuotaPolicy, made: &[i64], now: i64, free_in: i64) {
         let mut book = Ledger::default();
         for minute in made {
@@ -487,7 +489,7 @@ mod tests {
         assert_eq!(book.book(&none, later), Ok(()));
         let exceeded = book.book(&week, later).unwrap_err();
         assert_eq!(exceeded.free(), NOON + Duration::WEEK);
-        // and no longer
+        // and no longer than that
         assert_eq!(book.book(&none, NOON + Duration::days(31)), Ok(()));
         assert_eq!(
             serde_json::to_string(&book)
@@ -507,7 +509,7 @@ mod tests {
         );
         let backfill = policy("a", &[(9, Duration::DAY)], RESERVE);
         check(&backfill, &[0, 1], 2, 0);
-        // of the pool's 5, 2 are held back
+        // 2 of the pool's 5 are held back
         check(&backfill, &[0, 1, 2], 3, 24 * 60 - 3 + 1);
         let (made, exceeded) = Ledger::default().foresee(&backfill, NOON, 9);
         assert_eq!((made, exceeded.unwrap().free()), (3, at(24 * 60 + 1)));
@@ -521,7 +523,7 @@ mod tests {
             assert_eq!(book.book(&hour, at(minute)), Ok(()));
         }
         assert_eq!(book.book(&hour, NOON).unwrap_err().free(), at(60));
-        // from then on it ages
+        // from then on the booking ages
         assert_eq!(book.book(&hour, at(59)).unwrap_err().free(), at(60));
         assert_eq!(book.book(&hour, at(60)), Ok(()));
     }
@@ -555,7 +557,7 @@ mod tests {
         book.hold(&one, NOON, Duration::minutes(30));
         assert_eq!(book.book(&other, at(59)).unwrap_err().free(), at(60));
         assert_eq!(book.book(&other, at(60)), Ok(()));
-        // never for longer than a day, whatever the service or a clock says
+        // never longer than a day, whatever the service or a clock says
         book.hold(&one, at(60), Duration::weeks(1000));
         let (made, exceeded) = book.foresee(&one, at(61), 1);
         assert_eq!(
@@ -575,7 +577,7 @@ mod tests {
         assert_eq!(book.book(&day, NOON), Ok(()));
         book.give_back(&day, NOON);
         assert_eq!(book.book(&day, at(1)), Ok(()));
-        // another's is not
+        // another service's booking is not given back
         book.give_back(&day, NOON);
         assert!(book.book(&day, at(2)).is_err());
     }

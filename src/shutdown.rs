@@ -1,12 +1,12 @@
-//! The one flag that ends a run early in good order: SIGTERM, SIGINT, or the run's time is over.
+//! `Shutdown` ends a run early and cleanly: on SIGTERM, on SIGINT, or when the run's time is over.
 //!
-//! It is looked at between batches and in every wait on a connection.
+//! It is checked between batches and in every wait on a connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Whether to stop, and why. Clones share the signal.
+/// Says whether to stop, and why. Clones share the signal.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     signal: Arc<AtomicBool>,
@@ -14,7 +14,7 @@ pub struct Shutdown {
     grace: Option<Grace>,
 }
 
-/// How much longer something may take once the flag was raised, and when that was first seen.
+/// Extra time after the flag was raised, and when that was first seen.
 #[derive(Debug, Clone)]
 struct Grace {
     time: Duration,
@@ -24,7 +24,7 @@ struct Grace {
 /// Why a run stops early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShutdownReason {
-    /// SIGTERM or SIGINT came.
+    /// SIGTERM or SIGINT arrived.
     Signal,
     /// `max_duration` is over.
     Deadline,
@@ -43,7 +43,7 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// The same flag, raised as well once `limit` has gone by from now.
+    /// The same flag, also raised once `limit` has passed from now.
     #[must_use]
     pub(crate) fn after(&self, limit: Option<Duration>) -> Shutdown {
         Shutdown {
@@ -65,20 +65,20 @@ impl Shutdown {
         }
     }
 
-    /// How much of the run's time is left, if it is limited.
+    /// The rest of the run's time, if that is limited.
     #[must_use]
     pub(crate) fn left(&self) -> Option<Duration> {
         self.deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// A flag that nothing raises, for what must be finished, such as a confirmation.
+    /// A flag that is never raised, for work that must be finished, such as a confirmation.
     #[must_use]
     pub fn never() -> Shutdown {
         Shutdown::default()
     }
 
-    /// Why to stop now, if so.
+    /// Why to stop now, if the flag is raised.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<ShutdownReason> {
         let raised = self.raised()?;
@@ -99,7 +99,7 @@ impl Shutdown {
         }
     }
 
-    /// Waits for `time`; less if the flag is raised meanwhile.
+    /// Sleeps for `time`, or until the flag is raised.
     pub(crate) fn sleep(&self, time: Duration) {
         const STEP: Duration = Duration::from_millis(50);
         let until = Instant::now() + time;
