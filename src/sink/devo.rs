@@ -1,9 +1,9 @@
-//! Confirmed delivery to Devo, which acknowledges nothing.
+//! `Devo` delivers events to Devo with confirmation, although Devo acknowledges nothing.
 //!
-//! A delivery is a transaction: a connection of its own whose end proves that the peer's program
-//! has read every byte. Records are written; then close_notify and the end of our half; then the
-//! peer's end of file is waited for. Anything else, and everything of the transaction counts as
-//! unsent. Why each step is needed stands in ARCHITECTURE.md, "Confirmed delivery".
+//! A delivery is a transaction: a connection whose end proves that the receiver's program has read
+//! every byte. The sink writes the records, sends close_notify, closes its half and waits for the
+//! receiver's end of file. If anything else happens, the whole transaction counts as unsent.
+//! ARCHITECTURE.md, "Confirmed delivery", says why each step is needed.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,61 +24,60 @@ use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use crate::state::Receiver;
 
-/// So many bytes are collected before they are written.
+/// Write buffer size, in bytes.
 const WRITE: usize = 256 * 1024;
-/// How often a connection is tried before the run gives up; nothing was sent by then.
+/// Attempts to connect before the run gives up; nothing was sent by then.
 const ATTEMPTS: u32 = 3;
-/// A peer that closes early, after what it has read so far, has done so by this time after its
-/// kernel had our last byte.
+/// A peer that closes early does so within this time after its kernel received our last byte.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Most peers close at our close_notify alone, within this time.
+/// Most peers close within this time after our close_notify.
 const MOMENT: Duration = Duration::from_millis(100);
-/// A reset comes right behind the end of file of a peer that left bytes unread.
+/// The time in which a reset follows the end of file of a peer that left bytes unread.
 const BEHIND: Duration = Duration::from_millis(5);
 
-/// The receiver, and the transaction that is open with it.
+/// The receiver, and the open transaction.
 #[derive(Debug)]
 pub struct Devo {
     network: Arc<Network>,
     trust: Trust,
     address: Address,
     server_name: String,
-    /// What stands between the date and the event: ` HOST TAG: `.
+    /// The text between the date and the event: ` HOST TAG: `.
     header: String,
     clock: Clock,
     shutdown: Shutdown,
     sends_close_notify: bool,
     open: Option<Tls>,
-    /// Whether anything was sent in it.
+    /// Whether the transaction contains events.
     sent: bool,
     lines: Vec<u8>,
 }
 
-/// What a Devo sink is made from.
+/// What to create a Devo sink from.
 #[derive(Debug)]
 pub struct DevoOptions {
     /// How to connect.
     pub network: Arc<Network>,
-    /// Whom to trust, and who we are.
+    /// Whom to trust, and our client certificate.
     pub trust: Trust,
-    /// Where to.
+    /// Address of the receiver.
     pub address: Address,
-    /// The name to verify.
+    /// The name to verify in the server's certificate.
     pub server_name: String,
     /// The host in each record.
     pub hostname: String,
     /// The tag in each record.
     pub tag: String,
-    /// What is remembered of the receiver.
+    /// What is known of the receiver from earlier runs.
     pub known: Option<Receiver>,
-    /// For the date in each record.
+    /// Gives the date of each record.
     pub clock: Clock,
     /// Ends the attempts to connect.
     pub shutdown: Shutdown,
 }
 
 impl Devo {
-    /// A sink without a connection yet.
+    /// Creates a sink without a connection.
     #[must_use]
     pub fn new(options: DevoOptions) -> Devo {
         let known = options
@@ -131,7 +130,7 @@ impl Devo {
         .with_context(|| format!("connecting to {}", self.address))
     }
 
-    /// Steps 2 to 5 of the proof: see the module.
+    /// Ends and proves the transaction, as the module says.
     fn finish(&mut self, mut tls: Tls) -> Result<()> {
         let mut idle = self.network.idle(&Shutdown::never());
         expect_open(tls.listen()?)?;
@@ -142,7 +141,7 @@ impl Devo {
         }
         tls.send_close_notify(&mut idle)?;
         let mut peer = Peer::new(&watch);
-        // while our half is open, a reset behind the peer's end of file can be seen
+        // until our half is closed, a reset after the peer's end of file can be seen
         let limit = Instant::now() + MOMENT;
         while !peer.has_ended && Instant::now() < limit {
             peer.read_event(&mut tls, &mut idle)?;
@@ -157,7 +156,7 @@ impl Devo {
                 .context("waiting until the receiver closes the connection")?;
         }
         tls.tcp.pending_error()?;
-        // and a reset that answers our last bytes may still be on its way, until all is acknowledged
+        // until all is acknowledged, a reset that answers our last bytes may still arrive
         let is_open = |view: View| !view.fin_acknowledged && view.unacknowledged > 0;
         while watch.view().is_some_and(is_open) {
             idle.again(io::ErrorKind::WouldBlock.into())?;
@@ -180,8 +179,8 @@ impl Devo {
     }
 }
 
-/// Waits until the peer's kernel has everything and its program has had the time to close early:
-/// that must come before our close_notify, or it would look like the answer to it.
+/// Waits until the peer's kernel has every byte and its program had time to close early. After our
+/// close_notify, an early close would look like the answer to it.
 fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<()> {
     let mut left = Unacknowledged::new(watch);
     let mut pause = Duration::from_millis(1);
@@ -195,7 +194,7 @@ fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<()> {
     Ok(())
 }
 
-/// What the peer has said since our close_notify.
+/// What the peer did since our close_notify.
 #[derive(Debug)]
 struct Peer<'a> {
     sent_close_notify: bool,
@@ -212,9 +211,10 @@ impl Peer<'_> {
         }
     }
 
-    /// Listens for a moment.
+    /// Waits a moment for an event.
     ///
-    /// The time limit is on no progress: while its kernel takes our bytes, the peer may be slow.
+    /// The timeout counts from the last progress: a peer may be slow while its kernel takes our
+    /// bytes.
     fn read_event(&mut self, tls: &mut Tls, idle: &mut IdleTimeout) -> Result<()> {
         match tls.read_event() {
             Ok(PeerEvent::EndOfFile) => self.has_ended = true,
@@ -232,7 +232,7 @@ impl Peer<'_> {
     }
 }
 
-/// How many bytes the peer's kernel had not acknowledged when it was last asked.
+/// Watches how many bytes the peer's kernel has not acknowledged.
 #[derive(Debug)]
 struct Unacknowledged<'a> {
     watch: &'a Watch,
@@ -244,7 +244,7 @@ impl Unacknowledged<'_> {
         Unacknowledged { watch, last: None }
     }
 
-    /// Asks again; fewer are progress.
+    /// Asks again; a smaller number counts as progress.
     fn shrink(&mut self, idle: &mut IdleTimeout) -> u64 {
         let left = self.watch.view().map_or(0, |view| view.unacknowledged);
         if self.last.replace(left).is_some_and(|before| left < before) {
@@ -263,7 +263,7 @@ fn expect_open(heard: PeerEvent) -> Result<()> {
     }
 }
 
-/// `<14>2026-01-10 12:00:00.000`: priority user.info, and the time of sending.
+/// Writes `<14>2026-01-10 12:00:00.000`: priority user.info, and the time of sending.
 fn write_date(now: OffsetDateTime, line: &mut String) {
     let (date, clock) = (now.date(), now.time());
     let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
@@ -340,7 +340,7 @@ impl Sink for Devo {
     }
 }
 
-/// What an open transaction failed of: an alert about our certificate may come as late as this.
+/// Classifies the error of an open transaction: an alert about our certificate may come this late.
 fn failed(error: anyhow::Error) -> SinkError {
     match Exit::of(&error) {
         Exit::Io => SinkError::Unconfirmed(error),

@@ -1,4 +1,4 @@
-//! Where events go.
+//! `sink` delivers events: to Devo or to standard output.
 
 pub mod devo;
 pub(crate) mod stdout;
@@ -6,41 +6,43 @@ pub(crate) mod stdout;
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 
-/// Takes events and says when they have arrived.
+/// Takes events and confirms their delivery.
 pub trait Sink {
-    /// Hands over a batch, and opens a transaction if none is open; an empty batch does just that.
+    /// Sends a batch; opens a transaction if none is open. An empty batch only opens one.
     ///
     /// # Errors
-    /// When the receiver does not take it; everything since the last confirmation is unsent then.
+    /// When the receiver does not take it. Everything since the last confirmation counts as unsent.
     fn send(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
-    /// Ends the transaction: the receiver has read everything. Nothing pending: at once.
+    /// Ends the transaction and proves that the receiver has read everything. Returns at once if
+    /// none is open.
     ///
     /// # Errors
-    /// When that is not proven; everything since the last confirmation is unsent then.
+    /// When there is no proof. Everything since the last confirmation counts as unsent.
     fn confirm(&mut self) -> Result<(), SinkError>;
 
-    /// What is to be remembered of the receiver.
+    /// What to remember of the receiver.
     fn receiver(&self) -> Option<Receiver>;
 }
 
 /// Why a sink did not take or confirm events.
 ///
-/// Not an [`Error`](std::error::Error): the pipeline decides by its variants, so nothing may hide them.
+/// It is not an [`Error`](std::error::Error): the pipeline decides by its variants, so nothing may
+/// hide them.
 #[derive(Debug)]
 pub enum SinkError {
-    /// Nobody takes any more: the run ends in good order, without what is unconfirmed.
+    /// Nobody reads any more: the run ends cleanly, without what is unconfirmed.
     Closed,
-    /// The run is to end, and no connection had come about.
+    /// The run is to end, and no connection was made.
     Stopped(anyhow::Error),
-    /// The receiver cannot be reached or refuses us; no transaction would get through.
+    /// The receiver cannot be reached or refuses us: no transaction would succeed.
     Refused(anyhow::Error),
-    /// The transaction failed on its way.
+    /// The transaction failed.
     Unconfirmed(anyhow::Error),
 }
 
 impl SinkError {
-    /// Whether a smaller transaction may get through.
+    /// Whether a smaller transaction may succeed.
     #[must_use]
     pub(crate) fn may_be_too_large(&self) -> bool {
         matches!(self, SinkError::Unconfirmed(_))

@@ -1,4 +1,4 @@
-//! Events on standard output, one a line, for those who look.
+//! `Stdout` writes events to standard output, one per line.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
@@ -19,7 +19,7 @@ pub(crate) struct Stdout {
 }
 
 impl Stdout {
-    /// The process's own.
+    /// Opens the standard output of the process.
     ///
     /// # Errors
     /// When there is none.
@@ -51,7 +51,7 @@ impl Sink for Stdout {
             return Err(SinkError::Closed);
         }
         if let Some(file) = file {
-            // half a line would spoil the first of the next run; if this fails, it is there
+            // half a line would spoil the first one of the next run; if this fails, it stays
             let _ = self.out.set_len(file.len());
         }
         Err(error)
@@ -63,7 +63,7 @@ impl Sink for Stdout {
 
     fn confirm(&mut self) -> Result<(), SinkError> {
         match self.out.sync_data() {
-            // pipes and terminals cannot be synced; their reader has it, or it is in the kernel
+            // pipes and terminals cannot be synced: the kernel or the reader has the events
             Err(error)
                 if matches!(
                     error.kind(),
