@@ -1,43 +1,43 @@
-//! What passes from a source through the cycle to a sink.
+//! `Batch` carries events from a source through the cycle to a sink.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::checkpoint::Commit;
 
-/// The log target of what is said for each batch, a line or two: only `-vv` shows it.
+/// Log target of messages per batch, shown only with `-vv`.
 pub(crate) const BATCH: &str = "batch";
 
-/// What makes an event this event: equal identities are one event, delivered once.
+/// The identity of an event: events with equal identities are one event, delivered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventId {
-    /// The service names its events: the digest of the fields that do.
+    /// The service names its events: the digest of the naming fields.
     Key(Digest),
-    /// It does not: the digest of the canonical record, which together with its ordinal among
-    /// equals in one window tells two real events from one that was read twice.
+    /// The service does not name them: the digest of the canonical record. Its ordinal among equals
+    /// in one window tells two real events from one that was read twice.
     Content(Digest),
-    /// As named, and shown as one of the hour that was asked for: an answer without it is not whole.
+    /// Like a key, and shown as an event of the requested hour: an answer without it is incomplete.
     ArchivedKey(Digest),
 }
 
-/// What is known of events: for a source that must know what was delivered.
+/// Tells a source which events were delivered.
 pub trait DedupView: std::fmt::Debug {
-    /// Whether an event of this digest was delivered, or is on its way.
+    /// Whether an event with this digest was delivered or is on its way.
     fn contains(&self, digest: &Digest) -> bool;
-    /// How many events were shown as those of the hour that ends at `hour`, in hours since 1970.
+    /// How many events were shown for the hour that ends at `hour`, in hours since 1970.
     fn shown(&self, hour: u32) -> u64;
-    /// What the answer to the question of this number has held so far.
+    /// What the answer to the request with this number has contained so far.
     fn answer(&self, number: u32) -> AnswerTotals;
 }
 
-/// What an answer has held, each event counted once.
+/// What an answer contained, each event counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnswerTotals {
-    /// All of them.
+    /// All events.
     pub(crate) events: u64,
-    /// Those that were not known.
+    /// Events that were not known.
     pub(crate) new: u64,
-    /// Those that were shown before as those of the hour that was asked for.
+    /// Events that were shown before for the requested hour.
     pub(crate) shown: u64,
 }
 
@@ -47,29 +47,30 @@ pub(crate) type Digest = [u8; 16];
 /// One event of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Record {
-    /// Where its bytes end in the batch's text; they begin where those of the one before end.
+    /// The end of its bytes in the batch's text; they begin where the previous record ends.
     pub end: u32,
-    /// What it is recognised by.
+    /// Its identity.
     pub identity: EventId,
-    /// If it was created before the position from which this run went on, so that an earlier run
-    /// should have found it: how long it took to become visible, as far as is known, in seconds.
+    /// For a late event, the known delay until it became visible, in seconds. An event is late if
+    /// it was created before the position from which this run started.
     pub late: Option<u32>,
 }
 
-/// Some events: their bytes one after the other, and where each ends, with its identity.
+/// Some events: their bytes in one text, and the end and identity of each.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The bytes of the records, as they came.
+    /// The bytes of the records, as received.
     pub text: Vec<u8>,
     /// The records, in the order of their bytes.
     pub records: Vec<Record>,
-    /// What was asked for when these came.
+    /// The request that these records answer.
     pub(crate) request: RequestId,
-    /// Events that cannot be had: they count as known from now on.
+    /// Events that cannot be had; they count as known from now on.
     pub(crate) passed_over: Vec<Digest>,
-    /// Whether they can never be asked for again: then they are kept until they are confirmed.
+    /// Whether the events can never be requested again; then they are kept until they are
+    /// confirmed.
     pub(crate) once: bool,
-    /// Whether, and as what, everything up to here is to be confirmed and made durable.
+    /// The commit after this batch, if everything so far is to be confirmed.
     pub(crate) commit: Option<Commit>,
 }
 
@@ -86,24 +87,24 @@ impl Batch {
     }
 }
 
-/// The question that a batch answers.
+/// The request that a batch answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestId {
-    /// Counts the questions of a run, from 1; ordinals count anew in each.
+    /// The number of the request in this run, from 1; ordinals start anew in each request.
     pub number: u32,
-    /// The end of what was asked for, in whole hours since 1970, rounded up.
+    /// The end of the requested window in hours since 1970, rounded up.
     pub end_hour: u32,
-    /// For which look it was asked.
+    /// The pass that the request belongs to.
     pub pass: Pass,
 }
 
-/// Why a time is read.
+/// Why a window is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pass {
-    /// For what is new, and what became visible since the last run.
+    /// For new events, and for those that became visible since the last run.
     #[default]
     Recent,
-    /// For what became visible later still.
+    /// For events that became visible later still.
     Recheck,
 }
 
@@ -111,20 +112,20 @@ pub enum Pass {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Late {
-    /// How many.
+    /// All late events.
     #[serde(rename = "late")]
     pub(crate) events: u64,
-    /// Of them, those that only the recheck found.
+    /// Late events that only the recheck found.
     #[serde(rename = "late_by_recheck")]
     pub(crate) by_recheck: u64,
-    /// The longest time that one took, in seconds: from its creation to the position of the run that
-    /// did not see it, or, if the recheck found it, to that.
+    /// Longest delay of a late event, in seconds: from its creation to the position of the run that
+    /// missed it, or to the recheck that found it.
     #[serde(rename = "late_seconds_at_most")]
     pub(crate) greatest_seconds: u64,
 }
 
 impl Late {
-    /// Counts one that took so long.
+    /// Counts an event with this delay.
     pub(crate) fn add(&mut self, seconds: u32, pass: Pass) {
         self.events += 1;
         self.by_recheck += u64::from(pass == Pass::Recheck);

@@ -1,23 +1,24 @@
 //! `Checkpoint` says how far a source has come.
 //!
-//! A source makes it and goes on from it; the state keeps it without reading into it.
+//! The source writes it and continues from it; the state stores it without reading it.
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::utc;
 
-/// What becomes durable, with the identities, after a batch. By default the source stands where it stood.
+/// What becomes durable after a batch, together with the identities. By default the checkpoint
+/// stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Commit {
-    /// From where the next run goes on; `None` leaves it as it was.
+    /// The checkpoint for the next run; `None` keeps the old one.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// What was given up with this.
+    /// The range that is given up with it.
     pub(crate) gap: Option<Gap>,
 }
 
 impl Commit {
-    /// Whether it changes nothing but the identities.
+    /// Whether it only commits identities.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         *self == Commit::default()
@@ -33,7 +34,7 @@ impl From<Checkpoint> for Commit {
     }
 }
 
-/// A time to ask for: from its start up to, not including, its end; whole seconds.
+/// A range of time to request: from its start up to, but not including, its end; whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
@@ -46,7 +47,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// How long it is.
+    /// Its length.
     #[must_use]
     pub(crate) fn length(&self) -> Duration {
         self.to - self.from
@@ -65,24 +66,24 @@ impl std::fmt::Display for Window {
 pub enum Checkpoint {
     /// Of a service that is read in windows.
     Windows(WindowsCheckpoint),
-    /// Of a log stream and its archive.
+    /// Of a log stream with an archive.
     Stream(StreamCheckpoint),
 }
 
 impl Checkpoint {
-    /// Of a service that is read in windows, at its beginning.
+    /// The first checkpoint of a service that is read in windows.
     #[must_use]
     pub fn windows_at(until: OffsetDateTime) -> Checkpoint {
         Checkpoint::Windows(WindowsCheckpoint::at(until))
     }
 
-    /// Of a log stream, at its beginning.
+    /// The first checkpoint of a log stream.
     #[must_use]
     pub(crate) fn stream_at(until: OffsetDateTime) -> Checkpoint {
         Checkpoint::Stream(StreamCheckpoint::at(until))
     }
 
-    /// Before it everything is complete, apart from open hours of an archive.
+    /// The position: everything before it is complete, except open hours of an archive.
     #[must_use]
     pub(crate) fn until(&self) -> OffsetDateTime {
         match self {
@@ -91,7 +92,7 @@ impl Checkpoint {
         }
     }
 
-    /// What the next run goes on with, if it reads in windows. Of another kind only the time counts.
+    /// The checkpoint of a source that reads in windows. From another kind only the time is kept.
     #[must_use]
     pub(crate) fn windows(&self) -> WindowsCheckpoint {
         match self {
@@ -100,7 +101,7 @@ impl Checkpoint {
         }
     }
 
-    /// What the next run goes on with, if it reads a log stream. Of another kind only the time counts.
+    /// The checkpoint of a source that reads a log stream. From another kind only the time is kept.
     #[must_use]
     pub(crate) fn stream(&self) -> StreamCheckpoint {
         match self {
@@ -109,7 +110,7 @@ impl Checkpoint {
         }
     }
 
-    /// Where the reading of a log stream stands, if it is one.
+    /// The checkpoint of a log stream, if it is one.
     #[must_use]
     pub(crate) fn as_stream(&self) -> Option<&StreamCheckpoint> {
         match self {
@@ -118,14 +119,14 @@ impl Checkpoint {
         }
     }
 
-    /// Whether something before `end` is left to be read.
+    /// Whether anything before `end` is left to read.
     #[must_use]
     pub(crate) fn is_left_before(&self, end: OffsetDateTime) -> bool {
         let is_open = |stream: &StreamCheckpoint| !stream.open_hours.is_empty();
         self.until() < end || self.as_stream().is_some_and(is_open)
     }
 
-    /// From where the next run may read again, apart from what makes up for late events.
+    /// The earliest time that the next run may read, apart from look-back and recheck.
     #[must_use]
     pub(crate) fn oldest_reading(&self) -> OffsetDateTime {
         let open = self.as_stream().map(|stream| &*stream.open_hours);
@@ -133,7 +134,7 @@ impl Checkpoint {
         open.fold(self.until(), OffsetDateTime::min)
     }
 
-    /// From where the recheck goes on, if there is one.
+    /// Where the recheck continues, if there is one.
     #[must_use]
     pub(crate) fn recheck_from(&self) -> Option<OffsetDateTime> {
         match self {
@@ -142,27 +143,27 @@ impl Checkpoint {
         }
     }
 
-    /// Whether both are of the same kind of source.
+    /// Whether both belong to the same kind of source.
     #[must_use]
     pub(crate) fn is_like(&self, other: &Checkpoint) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
 
-/// Where a source stands that is read in windows.
+/// How far a source that reads in windows has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowsCheckpoint {
-    /// Before it everything is complete: whole seconds, UTC.
+    /// The position: everything before it is complete. Whole seconds, UTC.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) until: OffsetDateTime,
-    /// Where a window had to be halved: how to go on.
+    /// Set after a window had to be halved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) narrow: Option<ReducedWindow>,
-    /// How far the recheck has come; `None` where there is none.
+    /// How far the recheck has come; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) recheck: Option<Recheck>,
-    /// What holds it up.
+    /// Set while the position waits for something that cannot be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stalled: Option<Stalled>,
 }
@@ -178,14 +179,14 @@ impl WindowsCheckpoint {
     }
 }
 
-/// A place that did not come through in one window.
+/// A shorter window, after one that was too large to come through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReducedWindow {
     /// The length of the next window, in seconds.
     pub(crate) seconds: u32,
-    /// Windows do not grow again before this time, where the place ends: re-reading before it
-    /// must not bring back what was too much.
+    /// The end of the window that was too large. Windows do not grow again before it, so that
+    /// look-back does not bring back what was too much.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) until: OffsetDateTime,
 }
@@ -194,36 +195,36 @@ pub(crate) struct ReducedWindow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recheck {
-    /// Before it, everything was read late enough.
+    /// Everything before it was read late enough.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) until: OffsetDateTime,
-    /// Further on, a time that was late enough when it was read first, as after an outage.
+    /// A later range that was late enough when it was first read, as after an outage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) already_covered: Option<Window>,
 }
 
-/// What could not be had holds up a reading.
+/// A position that waits for something that cannot be had for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stalled {
-    /// Where it stands.
+    /// Where it waits.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) at: OffsetDateTime,
-    /// Since when.
+    /// When it began to wait.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) since: OffsetDateTime,
 }
 
-/// Where the reading of a log stream and of its archive stands.
+/// How far a log stream and its archive were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamCheckpoint {
-    /// Before it, every hour of the archive was read, apart from the open ones.
+    /// The position: every hour of the archive before it was read, except the open ones.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) until: OffsetDateTime,
-    /// The hours before it that are to be asked for again, oldest first.
+    /// The hours before it to request again, oldest first.
     pub(crate) open_hours: Vec<OpenHour>,
-    /// How many events the archive had for the hour before `until`, where it is known.
+    /// The number of events that the archive had for the hour before `until`, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hour_before: Option<u64>,
     /// The live stream, if it was ever opened.
@@ -242,43 +243,43 @@ impl StreamCheckpoint {
     }
 }
 
-/// An hour of the archive that is not known to be whole.
+/// An hour of the archive that is not known to be complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenHour {
     /// Its start.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) from: OffsetDateTime,
-    /// When it was first asked for.
+    /// When it was first requested.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) since: OffsetDateTime,
-    /// When it was last asked for.
+    /// When it was last requested.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) asked: OffsetDateTime,
-    /// Why it is not taken for whole.
+    /// Why it is open.
     pub(crate) why: OpenReason,
 }
 
-/// Why an hour of the archive is not taken for whole.
+/// Why an hour of the archive is not known to be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OpenReason {
-    /// The run ended in it.
+    /// The run ended while it was read.
     Unfinished,
-    /// The connection ended before the server said that it was all.
+    /// The connection ended before the server ended the answer.
     Cut,
-    /// It lacks events that the live stream or an earlier answer had shown.
+    /// Events that the live stream or an earlier answer had shown are missing in it.
     Lacking,
     /// It is empty, and the hour before is full.
     Empty,
-    /// It held events that nothing had shown before: there may be more to come.
+    /// It had events that nothing had shown before: more may follow.
     Growing,
-    /// Nothing shows that it is whole: the live stream was not there for all of it.
+    /// Nothing shows that it is complete: the live stream did not cover all of it.
     Unproven,
 }
 
 impl OpenReason {
-    /// What is wrong with the hour.
+    /// The reason, for messages.
     #[must_use]
     pub(crate) fn in_words(self) -> &'static str {
         match self {
@@ -300,17 +301,17 @@ impl OpenReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LiveStream {
-    /// What it brought up to here is confirmed.
+    /// Everything it brought before this time is confirmed.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) until: OffsetDateTime,
-    /// Whether it is open; in a state that is loaded, the run that had it died.
+    /// Whether it is open. In a loaded state that means that the run died.
     pub(crate) open: bool,
-    /// From when on it brought everything that it had to say, without a break, if that is so.
+    /// The start of the unbroken time in which it brought everything, if there is one.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub(crate) since: Option<OffsetDateTime>,
 }
 
-/// A time whose events the service no longer keeps.
+/// A range of time whose events were not collected and never will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gap {
     /// Its start.
@@ -328,7 +329,7 @@ mod tests {
 
     const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
 
-    /// The format of the file: a change here needs another version of the state.
+    /// Holds the format of the file: a change needs another version of the state.
     fn check_golden(checkpoint: &Checkpoint, golden: &str) {
         let golden: Value = serde_json::from_str(golden).unwrap();
         assert_eq!(serde_json::to_value(checkpoint).unwrap(), golden);

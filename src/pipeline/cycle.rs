@@ -1,7 +1,8 @@
-//! One bounded pull cycle: from a source to a sink, and what was confirmed into the state.
+//! `Cycle` runs one bounded pull: it moves events from a source to a sink and commits what was
+//! confirmed.
 //!
-//! The order of commitment lives in this file: prove both ends, read, drop what is known, treat,
-//! send, confirm, commit. It names no service and opens nothing.
+//! The order of commitment lives here: prove both ends, read, drop duplicates, transform, send,
+//! confirm, commit. The cycle names no service and opens nothing.
 
 use std::time::{Duration, Instant};
 
@@ -20,56 +21,56 @@ use crate::source::{PollContext, Source};
 use crate::state::State;
 use crate::transform::{Outcome, Transform};
 
-/// No event stays unconfirmed for longer than this, as long as the receiver confirms at once.
+/// Longest time that an event stays unconfirmed, if the receiver confirms at once.
 const OLDEST: Duration = Duration::from_secs(5);
 
-/// So much memory is kept for the next batch.
+/// Memory kept for the next batch, in bytes.
 const KEPT: usize = 8 * 1024 * 1024;
 
-/// How a cycle ended in good order.
+/// How a cycle ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CycleEnd {
     /// Nothing is left to read now.
     CaughtUp,
-    /// At a signal, or at the end of the run's time.
+    /// At a signal, or when the run's time was over.
     Stopped(ShutdownReason),
-    /// At a limit of the source's own, in its words.
+    /// At a limit of the source, in its words.
     Limit(&'static str),
-    /// Nobody takes any more.
+    /// The sink was closed.
     Closed,
 }
 
-/// What a cycle works with.
+/// The parts of a cycle.
 pub(crate) struct Cycle<'a> {
     /// Where events come from.
     pub(crate) source: &'a mut dyn Source,
-    /// Where they go.
+    /// Where events go.
     pub(crate) sink: &'a mut dyn Sink,
-    /// What happens to them on the way.
+    /// What happens to each event.
     pub(crate) transform: &'a Transform,
-    /// What is remembered.
+    /// What the service remembers.
     pub(crate) state: &'a mut State,
     /// The time.
     pub(crate) clock: Clock,
-    /// What ends it early.
+    /// Ends the cycle early.
     pub(crate) shutdown: &'a Shutdown,
     /// What is counted.
     pub(crate) counters: &'a mut Counters,
-    /// How many requests may be made.
+    /// Books each request.
     pub(crate) quota: &'a mut dyn Quota,
-    /// Where it is shown how far it has come.
+    /// Shows how far the run has come.
     pub(crate) progress: &'a Progress,
 }
 
-/// What was sent and is not confirmed yet.
+/// Events that were sent and are not confirmed yet.
 #[derive(Debug, Default)]
 struct Pending {
     events: u64,
     bytes: u64,
     since: Option<Instant>,
-    /// Whether it is kept until it is confirmed, since it cannot be asked for again.
+    /// Whether they are kept until they are confirmed, since they cannot be requested again.
     once: bool,
-    /// The batch on its way out; its memory is used again.
+    /// The batch to send; its memory is reused.
     out: Batch,
 }
 
@@ -92,7 +93,7 @@ impl From<anyhow::Error> for PullError {
 }
 
 impl Cycle<'_> {
-    /// Runs it to its end.
+    /// Runs the cycle to its end.
     ///
     /// # Errors
     /// Those of the source, the sink and the state. What was committed by then is complete.
@@ -199,7 +200,7 @@ impl Cycle<'_> {
         let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
         match &batch.commit {
             Some(commit) => self.commit(pending, commit),
-            // before a source waits, it hands over an empty batch
+            // a source hands over an empty batch before it waits
             None if old || batch.records.is_empty() => self.commit(pending, &Commit::default()),
             None => Ok(()),
         }
@@ -226,7 +227,7 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    /// Everything up to here is confirmed, then its identities are durable, then the position is.
+    /// Confirms everything so far, then makes the identities durable, then the position.
     fn commit(&mut self, pending: &mut Pending, commit: &Commit) -> Result<(), PullError> {
         if pending.since.take().is_some() {
             let started = Instant::now();
@@ -247,8 +248,7 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    /// What cannot be asked for again is sent once more, in a transaction of its own, before it is
-    /// given up.
+    /// Sends events that cannot be requested again; retries once, in a new transaction.
     fn send_until_confirmed(&mut self, batch: &mut Batch) -> Result<(), SinkError> {
         let mut deliver = || {
             self.sink.send(batch)?;
@@ -268,7 +268,7 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    /// A transaction failed: the state stays where it was, but smaller ones may get through.
+    /// A transaction failed: the state is unchanged, but a smaller transaction may succeed.
     fn unconfirmed(&mut self, error: SinkError) -> Result<(), PullError> {
         if error.may_be_too_large() {
             self.state.halve_unconfirmed_limit()?;
