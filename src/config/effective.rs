@@ -1,4 +1,5 @@
-//! `EffectiveKeys` keeps each key of a configuration with the value that takes effect, as TOML, and its place.
+//! `EffectiveKeys` records each key of a configuration with its effective value, as TOML, and its
+//! place.
 //!
 //! Pure. Secrets, the arguments of commands and patterns are masked.
 
@@ -15,21 +16,21 @@ use crate::clock::utc;
 use crate::quota::Limit;
 use crate::transform::{Action, Rule};
 
-/// All keys that can be set, in the order of the manual. Those of a table that is not written stand
-/// here only where they have defaults.
+/// All keys that can be set, in the order of the manual. Keys of an absent table appear only if
+/// they have defaults.
 #[derive(Debug, Default)]
 pub struct EffectiveKeys(Vec<EffectiveKey>);
 
 /// A key, or the header of a table.
 #[derive(Debug, Clone, Serialize)]
 pub struct EffectiveKey {
-    /// The whole name of its table, empty at the top.
+    /// The full name of its table, empty at the top.
     pub(crate) table: String,
     /// Its own name, empty for the header of the table.
     pub(crate) key: &'static str,
-    /// What takes effect, as TOML writes it; absent where nothing is set and there is no default.
+    /// The effective value as TOML; absent where nothing is set and there is no default.
     pub value: Option<String>,
-    /// Line and column, both from 1; absent where it is not written.
+    /// Line and column, both from 1; absent where the key is not written.
     #[serde(rename = "is_default", serialize_with = "is_absent")]
     pub(crate) place: Option<(usize, usize)>,
 }
@@ -42,7 +43,7 @@ fn is_absent<S: Serializer>(
 }
 
 impl EffectiveKey {
-    /// Whether it has this name, as in `services.tap-clicks-blocked.tag`.
+    /// Whether it has this full name, such as `services.tap-clicks-blocked.tag`.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         match (self.table.as_str(), self.key) {
@@ -72,7 +73,7 @@ impl EffectiveKeys {
         });
     }
 
-    /// The line and the column in which a key or a table stands, if it does.
+    /// The line and column of a key or table, if it is written.
     #[must_use]
     pub(crate) fn place(&self, name: &str) -> Option<(usize, usize)> {
         self.0.iter().find(|entry| entry.is(name))?.place
@@ -89,7 +90,7 @@ pub(super) trait ToToml {
     fn to_toml(&self) -> String;
 }
 
-/// Writes a text; TOML takes a string as JSON writes it.
+/// Quotes a text; TOML and JSON write strings alike.
 #[must_use]
 pub fn quoted(text: impl Display) -> String {
     serde_json::Value::from(text.to_string()).to_string()
@@ -112,7 +113,7 @@ to_toml! {
     usize: number => number.to_string();
     String: text => quoted(text);
     PathBuf: path => quoted(path.display());
-    // never with its user and password
+    // never with user and password
     Url: url => quoted(url);
     Address: address => quoted(address);
     OffsetDateTime: time => quoted(utc(*time));
@@ -134,7 +135,7 @@ impl<T: ToToml> ToToml for Vec<T> {
     }
 }
 
-/// Strings by name, in their order.
+/// Strings by name, in order.
 pub(super) fn inline_table(fields: &[(String, String)]) -> Option<String> {
     let fields = fields
         .iter()
@@ -157,7 +158,7 @@ fn duration(seconds: u64) -> String {
     quoted(if written.is_empty() { "0s" } else { &written })
 }
 
-/// A pattern may be what is to be hidden.
+/// The pattern is hidden: it may itself be secret.
 fn rule(rule: &Rule) -> String {
     let action = match &rule.action {
         Action::Hash => ", hash = true".to_owned(),
@@ -174,7 +175,7 @@ fn secret(reference: &SecretRef) -> String {
         SecretRef::File(path) => format!("{{ file = {} }}", quoted(path.display())),
         SecretRef::Env(name) => format!("{{ env = {} }}", quoted(name)),
         SecretRef::Credential(name) => format!("{{ credential = {} }}", quoted(name)),
-        // its arguments may hold a secret
+        // its arguments may contain a secret
         SecretRef::Command(command) => {
             let more = match command.arguments() {
                 [] => "",

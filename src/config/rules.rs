@@ -1,5 +1,4 @@
-//! What the tables `obfuscate`, `keep` and `drop` of a service may hold, and the rules that come of
-//! it.
+//! `rules` reads the tables `obfuscate`, `keep` and `drop` of a service.
 
 use super::reader::{Reader, ValueError, boolean};
 use super::toml::Value;
@@ -8,7 +7,7 @@ use crate::transform::{Action, Path, Pattern, Replacement, Rule};
 const PATH: &str = "userName";
 const PATTERN: &str = "[^@]+";
 
-/// Takes the rules of a service; `has_key` says whether there is a key for pseudonyms.
+/// Reads the rules of a service; `has_key` says whether there is a key for pseudonyms.
 pub(super) fn rules(table: &mut Reader, has_key: bool) -> Vec<Rule> {
     let mut rules = table.tables("obfuscate", |table| obfuscation(table, has_key));
     for (key, action) in [("keep", Action::Keep), ("drop", Action::Drop)] {
@@ -18,7 +17,7 @@ pub(super) fn rules(table: &mut Reader, has_key: bool) -> Vec<Rule> {
 }
 
 fn obfuscation(mut table: Reader, has_key: bool) -> Option<Rule> {
-    // as the Devo collectors call them
+    // the names of the Devo collectors
     table.also_called(&[
         ("name", "path"),
         ("value", "replace"),
@@ -62,7 +61,7 @@ fn filter(mut table: Reader, action: Action) -> Option<Rule> {
     })
 }
 
-/// The keys that every rule has.
+/// Reads the keys that every rule has.
 fn what(table: &mut Reader) -> (Option<Path>, Option<Pattern>) {
     let example = format!("{PATH:?}");
     table.need("path", &example);

@@ -1,8 +1,8 @@
-//! TOML text to keys that know their place.
+//! `toml` turns TOML text into keys that know their place.
 //!
-//! The one file that names the crate `toml`; it knows none of our keys. What stands on a line with
-//! a syntax error is unreadable: it may have been misread, and then a name or a value may be a
-//! piece of a secret. For the same reason every syntax error is told in words of our own.
+//! Only this file names the crate `toml`; it knows none of our keys. A line with a syntax error is
+//! unreadable: it may be misread, and a name or value on it may be part of a secret. For the same
+//! reason, syntax errors are described in our own words.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use ::toml::de::{DeTable, DeValue};
 use super::ConfigError;
 use crate::error::Exit;
 
-/// Where something stands, both from 1, the column in characters.
+/// A place in the text. Both count from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LineCol {
     line: usize,
@@ -21,7 +21,7 @@ pub(super) struct LineCol {
 }
 
 impl LineCol {
-    /// Says that something is wrong here.
+    /// An error at this place.
     pub(super) fn fault(self, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
         let LineCol { line, column } = self;
         ConfigError {
@@ -38,42 +38,42 @@ impl LineCol {
         (self.line, self.column)
     }
 
-    /// Whether a fault is told of this place.
+    /// Whether an error is at this place.
     pub(super) fn is_of(self, fault: &ConfigError) -> bool {
         (self.line, self.column) == (fault.line, fault.column)
     }
 }
 
-/// A value and its place. None of these can be printed, for they may hold a secret.
+/// A value and its place. Neither can be printed: they may contain a secret.
 pub(super) struct Item {
     pub(super) place: LineCol,
     pub(super) value: Value,
 }
 
-/// A value as TOML knows them.
+/// A TOML value.
 pub(super) enum Value {
     Text(String),
-    /// As JSON writes it, where JSON can.
+    /// Written as JSON where possible.
     Number(String),
     Boolean(bool),
     /// A time without quotes, as it is written.
     Time(String),
     List(Vec<Item>),
     Table(Table),
-    /// There is a syntax error in it or beside it, which is told already.
+    /// It has a syntax error in it or beside it, which is already reported.
     Unreadable,
 }
 
-/// A table, its keys in the order of the file.
+/// A table, with its keys in the order of the file.
 pub(super) struct Table {
     pub(super) place: LineCol,
-    /// Whether a key that is not here is not in the text either.
+    /// Whether every key of the text was read, so that an absent key is missing.
     pub(super) whole: bool,
     pub(super) entries: Vec<TableEntry>,
 }
 
 impl Table {
-    /// One in which nothing is missing.
+    /// An empty table that reports no missing keys.
     pub(super) fn empty(place: LineCol) -> Table {
         Table {
             place,
@@ -83,7 +83,7 @@ impl Table {
     }
 }
 
-/// A key and what it is set to.
+/// A key and its value.
 pub(super) struct TableEntry {
     pub(super) name: String,
     pub(super) place: LineCol,
@@ -91,7 +91,7 @@ pub(super) struct TableEntry {
 }
 
 impl Value {
-    /// What a person calls it.
+    /// Its type, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Text(_) => "a string",
@@ -105,8 +105,8 @@ impl Value {
     }
 }
 
-/// Reads a text as TOML: what could be read, and every syntax error, at most one a line because
-/// the others on it mostly follow from the first.
+/// Reads TOML text. Returns what could be read, and every syntax error, at most one per line:
+/// others on a line mostly follow from the first.
 pub(super) fn read(text: &str) -> (Table, Vec<ConfigError>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut rest = text.to_owned();
@@ -118,7 +118,7 @@ pub(super) fn read(text: &str) -> (Table, Vec<ConfigError>) {
             .map(located)
             .partition(|(_, said)| said.effect == Effect::Ends);
         errors.extend(&ends);
-        // the crate reads nothing behind such a line, so it is taken out and the rest read again
+        // the crate reads nothing after such a line: remove it and read again
         let mut without = rest.clone();
         for (at, _) in &ends {
             let line = line(text, *at..*at);
@@ -142,7 +142,7 @@ pub(super) fn read(text: &str) -> (Table, Vec<ConfigError>) {
     (table, faults)
 }
 
-/// The whole lines on which a part of the text stands, without their last line end.
+/// The range of whole lines that contain a part of the text, without the last line end.
 fn line(text: &str, part: Range<usize>) -> Range<usize> {
     let is_end = |byte: &u8| *byte == b'\n';
     let before = text.as_bytes().get(..part.start).unwrap_or_default();
@@ -152,7 +152,7 @@ fn line(text: &str, part: Range<usize>) -> Range<usize> {
     start..length.map_or(text.len(), |length| part.end + length)
 }
 
-/// The text, where its lines begin, and where there are syntax errors in it.
+/// The text, with the starts of its lines and the places of its syntax errors.
 struct SourceText<'a> {
     text: &'a str,
     lines: Vec<usize>,
@@ -253,18 +253,18 @@ impl SourceText<'_> {
     }
 }
 
-/// What a syntax error does to what can be read.
+/// How a syntax error affects what can be read.
 #[derive(PartialEq)]
 enum Effect {
-    /// Nothing: it says that a key is there already.
+    /// Not at all: the key is a duplicate.
     None,
     /// Its line may be misread.
     Breaks,
-    /// The crate reads nothing behind it.
+    /// The crate reads nothing after it.
     Ends,
 }
 
-/// How an error of the crate `toml` is told: if its message begins so, then in these words.
+/// Our words for errors of the crate `toml` whose messages begin in one of these ways.
 struct Saying {
     begins: &'static [&'static str],
     effect: Effect,
@@ -291,7 +291,7 @@ const NO_VALUE: Saying = broken(
     "write KEY = VALUE on one line, or take the key out",
 );
 
-/// The first that fits is taken; for what is not here there is [`OTHERWISE`].
+/// The first match counts; other errors get [`OTHERWISE`].
 static SAYINGS: &[Saying] = &[
     Saying {
         begins: &["duplicate key"],
@@ -381,14 +381,14 @@ static SAYINGS: &[Saying] = &[
     ),
 ];
 
-/// What the table does not list.
+/// For errors that the table does not list.
 static OTHERWISE: Saying = broken(
     &[],
     "this is not TOML",
     "often a quote, a bracket or a = is missing here or on the line before; see toml.io",
 );
 
-/// An error of the crate, its message exchanged for one that quotes nothing.
+/// The place of an error of the crate, and a message that quotes nothing.
 fn located(error: &::toml::de::Error) -> (usize, &'static Saying) {
     let span = error.span().unwrap_or_default();
     let message = error.message();

@@ -1,13 +1,14 @@
-//! The addresses of services and proxies.
+//! `Url` is the checked address of a service or a proxy.
 
 use std::fmt;
 
 use super::values::parse_host_and_port;
 use super::{Address, Plain};
 
-/// An `http`, `https`, `ws` or `wss` address that was checked: a host, no user part, no query, no
-/// fragment, and without TLS for loopback alone (a proxy may be plain anywhere). A proxy's may hold
-/// a password, so none is ever printed with its user part.
+/// An `http`, `https`, `ws` or `wss` address with a host and without query or fragment.
+///
+/// The address of a service has no user part, and needs TLS unless it is loopback. The address of a
+/// proxy may be plain and hold a password, so the user part is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     tls: bool,
@@ -18,10 +19,10 @@ pub struct Url {
 }
 
 impl Url {
-    /// Reads the address of a service or of a path on it.
+    /// Parses the address of a service, or of a path on it.
     ///
     /// # Errors
-    /// What it must be instead, without a word of the text.
+    /// What it must be instead, never quoting the text.
     pub(crate) fn parse(text: &str) -> Result<Url, String> {
         let url = Url::of(text)?;
         match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
@@ -33,10 +34,10 @@ impl Url {
         }
     }
 
-    /// Reads the address of a WebSocket service or of a path on it.
+    /// Parses the address of a WebSocket service, or of a path on it.
     ///
     /// # Errors
-    /// What it must be instead, without a word of the text.
+    /// What it must be instead, never quoting the text.
     pub(crate) fn parse_web_socket(text: &str) -> Result<Url, String> {
         let url = Url::of(text)?;
         match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
@@ -48,7 +49,7 @@ impl Url {
         }
     }
 
-    /// With TLS, or never leaving this machine; the address of a service holds no password.
+    /// Whether it uses TLS or stays on this machine. An address with a user or password is refused.
     fn is_as_safe_as_it_must_be(&self) -> Result<bool, String> {
         match self.user {
             Some(_) => Err("must not hold a user or a password".into()),
@@ -56,11 +57,11 @@ impl Url {
         }
     }
 
-    /// Reads the address of a proxy, `http://[USER[:PASSWORD]@]HOST[:PORT]`, port 80 if none is
-    /// given. As everywhere with proxies the scheme may be missing.
+    /// Parses the address of a proxy, `http://[USER[:PASSWORD]@]HOST[:PORT]`, with port 80 by
+    /// default. As usual for proxies, the scheme may be missing.
     ///
     /// # Errors
-    /// What it must be instead, without a word of the text.
+    /// What it must be instead, never quoting the text.
     pub(crate) fn parse_proxy(text: &str) -> Result<Url, String> {
         let url = match text.split_once("://") {
             None => Url::of(&format!("http://{text}"))?,
@@ -112,13 +113,13 @@ impl Url {
         })
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Whether it uses TLS.
     #[must_use]
     pub(crate) fn scheme_is_tls(&self) -> bool {
         self.tls
     }
 
-    /// Host, in small letters, and port, that of the scheme if none was given.
+    /// Host in lower case, and port; the port of the scheme by default.
     #[must_use]
     pub(crate) fn address(&self) -> &Address {
         &self.address
@@ -134,19 +135,19 @@ impl Url {
         }
     }
 
-    /// User and password of a proxy, with their percent signs resolved.
+    /// User and password of a proxy, percent-decoded.
     #[must_use]
     pub(crate) fn userinfo(&self) -> Option<(String, Plain)> {
         self.user.clone()
     }
 
-    /// Whether it never leaves this machine: 127.0.0.0/8, `::1` or `localhost`.
+    /// Whether it stays on this machine: 127.0.0.0/8, `::1` or `localhost`.
     #[must_use]
     pub(crate) fn is_loopback(&self) -> bool {
         self.address.is_loopback()
     }
 
-    /// The address of a path below this one; the path begins with a slash.
+    /// The address of a path below this one. The path begins with a slash.
     #[must_use]
     pub(crate) fn join(&self, path: &str) -> Url {
         Url {
@@ -179,7 +180,7 @@ impl fmt::Debug for Url {
     }
 }
 
-/// `USER[:PASSWORD]` as it stands in an address.
+/// Parses `USER[:PASSWORD]` of an address.
 fn user_and_password(text: &str) -> Result<(String, Plain), String> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     let read = |part| decoded(part).filter(|part| !part.contains(char::is_control));
@@ -193,7 +194,7 @@ fn user_and_password(text: &str) -> Result<(String, Plain), String> {
     }
 }
 
-/// Percent signs resolved, if that gives text.
+/// Percent-decodes a text; `None` if the result is not text.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

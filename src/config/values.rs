@@ -1,7 +1,7 @@
-//! Durations, instants and hosts as a person writes them.
+//! `values` parses durations, instants and hosts as people write them.
 //!
-//! Pure. Every error is the end of a sentence that begins with what was asked for ("must be …"),
-//! and never repeats the text: a key that holds a secret may have been mixed up with this one.
+//! Pure. Every error ends a sentence that begins with what was asked for ("must be …"). It never
+//! quotes the text: the value may be a secret that was put under the wrong key.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-/// Seconds in each unit of a duration, in the order in which they are written.
+/// Seconds per unit of a duration, in the order in which they are written.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
 const A_DURATION: &str = "must be a duration such as 45m, 90s or 1h30m";
@@ -17,7 +17,7 @@ const AN_INSTANT: &str =
     "must be a time such as 2026-11-20T00:00:00Z, or a date such as 2026-11-20";
 const A_HOST: &str = "must have a host name or an IP address, of letters, digits, - and .";
 
-/// Reads a duration such as `45m`, `0s` or `1d12h`: days, hours, minutes and seconds, each once.
+/// Parses a duration such as `45m`, `0s` or `1d12h`: days, hours, minutes and seconds, each once.
 ///
 /// # Errors
 /// What it must be instead.
@@ -35,7 +35,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let Some(unit) = tail.chars().next() else {
             return Err("must have a unit: d, h, m or s, as in 45m".into());
         };
-        // the units left are the smaller ones, so that 30m1h and 1m1m are refused
+        // only smaller units are left, so that 30m1h and 1m1m are refused
         let (_, size) = units.find(|(name, _)| *name == unit).ok_or(A_DURATION)?;
         let more = number
             .checked_mul(*size)
@@ -46,8 +46,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Reads RFC 3339, also with an offset without colon, a blank for the `T`, small letters or no
-/// seconds; or a bare date, which is its midnight. UTC.
+/// Parses RFC 3339. The offset may lack its colon, `T` may be a space, letters may be in lower
+/// case, and seconds may be missing. A bare date is its midnight in UTC.
 ///
 /// # Errors
 /// What it must be instead.
@@ -64,7 +64,7 @@ pub fn parse_instant(text: &str) -> Result<OffsetDateTime, String> {
     }
 }
 
-/// Reads an instant, or an age such as `3d` or `12h30m`, counted back from `now`.
+/// Parses an instant, or an age such as `3d` or `12h30m` before `now`.
 ///
 /// # Errors
 /// What it must be instead.
@@ -77,14 +77,14 @@ pub(crate) fn parse_instant_or_age(
         let then = age.and_then(|age| now.checked_sub(age));
         return then.ok_or_else(|| "must not be older than the calendar".into());
     }
-    // a zone that is missing is worth its own words
+    // a missing time zone has a message of its own
     parse_instant(text).map_err(|said| match said == AN_INSTANT {
         true => format!("{AN_INSTANT}, or an age such as 3d, 90m or 12h30m"),
         false => said,
     })
 }
 
-/// What a person may leave out of RFC 3339, put in.
+/// Adds what people may leave out of RFC 3339.
 fn in_full(text: &str) -> String {
     let text = text.trim().to_ascii_uppercase();
     let Some((date, rest)) = text.split_at_checked(10) else {
@@ -104,8 +104,8 @@ fn in_full(text: &str) -> String {
     }
 }
 
-/// Reads `host:port` or `host`, an IPv6 address in brackets: the host without them, in small
-/// letters, and the port from 1.
+/// Parses `host:port` or `host`, an IPv6 address in brackets. Returns the host in lower case
+/// without brackets, and the port.
 ///
 /// # Errors
 /// What it must be instead.
@@ -137,8 +137,8 @@ pub(crate) fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), S
     }
 }
 
-/// Whether it is an IP address, or a name that TLS takes as one of the DNS: labels of 1 to 63
-/// letters, digits, `-` and `_`, the last no number, 253 in all.
+/// Whether it is an IP address, or a DNS name that TLS accepts: labels of 1 to 63 letters, digits,
+/// `-` and `_`, the last one not a number, 253 characters in all.
 #[must_use]
 pub(crate) fn is_host(text: &str) -> bool {
     if text.parse::<IpAddr>().is_ok() {
