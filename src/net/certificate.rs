@@ -1,5 +1,7 @@
-//! Certificates as files: from when to when they hold. The crate `der` is named here only; rustls checks
-//! these times in a handshake, but tells nobody what they are.
+//! `certificate` reads from when to when certificates are valid.
+//!
+//! Only this file names the crate `der`. rustls checks these times in a handshake, but tells nobody
+//! what they are.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use super::tls::certificates;
 use crate::error::{Because, Exit};
 
-/// From when to when a certificate holds.
+/// The time for which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {
     /// Not before.
@@ -20,10 +22,10 @@ pub(crate) struct Validity {
     pub(crate) to: OffsetDateTime,
 }
 
-/// The validity of each certificate in a PEM file, in their order; at least one.
+/// The validity of each certificate in a PEM file, in order; at least one.
 ///
 /// # Errors
-/// When it cannot be read, or one is no certificate.
+/// When the file cannot be read, or contains something else.
 pub(crate) fn validities(path: &Path) -> Result<Vec<Validity>> {
     let all = certificates(path).hint(
         "name a PEM file (-----BEGIN CERTIFICATE-----) that is there and that the user of proofpull may read",
@@ -35,8 +37,8 @@ pub(crate) fn validities(path: &Path) -> Result<Vec<Validity>> {
         .hint("download it again")
 }
 
-/// RFC 5280, 4.1: in the certificate the part that is signed, and there, behind an optional version,
-/// serial number, algorithm and issuer, the two times.
+/// RFC 5280, 4.1: the signed part of a certificate holds the two times after an optional version,
+/// the serial number, the algorithm and the issuer.
 fn validity(certificate: &[u8]) -> der::Result<Option<Validity>> {
     let mut whole = SliceReader::new(certificate)?;
     let mut signed = inside(&mut inside(&mut whole)?)?;
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn both_spellings_of_times_are_read() {
-        // years from 2050 on are written in another way
+        // from 2050 on, years are encoded differently
         for (from, to) in [(2020, 2049), (2049, 2051), (1975, 2120)] {
             let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
             params.not_before = rcgen::date_time_ymd(from, 1, 31);

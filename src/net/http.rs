@@ -1,7 +1,8 @@
-//! HTTP requests over our own connections. The crate `ureq` is named here only.
+//! `http` makes HTTP requests over our own connections.
 //!
-//! An answer is read as it comes; a moment without bytes gives the reader control back. What is
-//! limited is the silence, never the whole: a big answer may take its time.
+//! Only this file names the crate `ureq`. An answer is read as it arrives; a moment without bytes
+//! returns control to the reader. The timeout limits silence, never the whole answer: a big one may
+//! take long.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -25,39 +26,39 @@ use crate::net::{IdleTimeout, NetStream, Network, Stopped, is_wait};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
-/// So much of an answer is taken from the connection at once.
+/// Read buffer size, in bytes.
 const READ: usize = 128 * 1024;
 
-/// So much of the start of an answer is kept, in bytes.
+/// Bytes kept from the start of an answer.
 const START: usize = 1024;
 
-/// Asks one server.
+/// Makes requests to one server.
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: ureq::Agent,
     waits: Arc<Waits>,
 }
 
-/// Shared with the connections: what ends a wait.
+/// What ends a wait; shared with the connections.
 #[derive(Debug)]
 struct Waits {
     network: Arc<Network>,
     trust: Option<Trust>,
     shutdown: Shutdown,
-    /// Whether a moment of silence may be handed up: an answer's head must be read in one go.
+    /// Whether a moment of silence returns to the reader: the head of an answer is read in one go.
     in_body: AtomicBool,
 }
 
-/// An answer whose head has come.
+/// An answer whose head has arrived.
 pub(crate) struct Answer {
     /// The HTTP status.
     pub(crate) status: u16,
     /// The server's time.
     pub(crate) date: Option<OffsetDateTime>,
-    /// `Retry-After`, as it was written.
+    /// `Retry-After`, as written.
     pub(crate) retry_after: Option<String>,
     body: ureq::BodyReader<'static>,
-    /// The first bytes of the body that were read.
+    /// The first bytes of the body.
     start: Vec<u8>,
     waits: Arc<Waits>,
 }
@@ -68,21 +69,21 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// What reading on in an answer brought.
+/// The result of reading on in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bytes {
-    /// So many, at the start of the buffer.
+    /// This many bytes, at the start of the buffer.
     Some(usize),
-    /// None for a moment.
+    /// No bytes for a moment.
     Waiting,
-    /// No more: the answer is whole, as far as HTTP can tell.
+    /// The end: the answer is complete, as far as HTTP can tell.
     End,
 }
 
-/// A connection or an answer that ended before its time; asking again may help.
+/// A connection or answer that ended too early; another attempt may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
-    /// No connection came about.
+    /// No connection was made.
     Unreached,
     /// The server was silent for too long.
     Silent,
@@ -96,7 +97,7 @@ impl fmt::Display for Dropped {
     }
 }
 
-/// No connection came about, so that the request never left.
+/// No connection was made, so the request was never sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unsent;
 
@@ -107,10 +108,10 @@ impl fmt::Display for Unsent {
 }
 
 impl Client {
-    /// A client that ends its waits at `shutdown`.
+    /// Creates a client that ends its waits at `shutdown`.
     ///
     /// # Errors
-    /// When the roots to trust cannot be read.
+    /// When the trusted roots cannot be read.
     pub(crate) fn new(network: Arc<Network>, server: &Url, shutdown: &Shutdown) -> Result<Client> {
         let trust = if server.scheme_is_tls() {
             Some(network.public_trust()?.clone())
@@ -136,11 +137,11 @@ impl Client {
         Ok(Client { agent, waits })
     }
 
-    /// Asks for `url` with these parameters; the value of `authorization` is never shown.
+    /// Requests `url` with these parameters; never shows the value of `authorization`.
     ///
     /// # Errors
-    /// With [`Dropped`] when no answer came; with [`Unsent`] when there was no connection to ask by;
-    /// [`Stopped`] when the run is to end.
+    /// [`Dropped`] when no answer came; [`Unsent`] when no connection was made; [`Stopped`] when
+    /// the run is to end.
     pub(crate) fn get(
         &self,
         url: &Url,
@@ -180,7 +181,7 @@ impl Answer {
     /// Reads on, for a moment at most.
     ///
     /// # Errors
-    /// With [`Dropped`] when the answer was cut off; [`Stopped`] when the run is to end.
+    /// [`Dropped`] when the answer was cut off; [`Stopped`] when the run is to end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes> {
         match self.body.read(buffer) {
             Ok(0) => Ok(Bytes::End),
@@ -199,10 +200,10 @@ impl Answer {
         }
     }
 
-    /// The first characters of the body, for an error message; reads on if need be.
+    /// The first characters of the body, for an error message; reads on if necessary.
     pub(crate) fn beginning(&mut self, characters: usize) -> String {
         let mut buffer = [0; START];
-        // what is to be shown is not worth a long wait
+        // an error message is not worth a long wait
         let mut moments = 20;
         while self.start.len() < START && moments > 0 {
             match self.read(&mut buffer) {
@@ -222,7 +223,7 @@ impl Answer {
     }
 }
 
-/// An error of ours on its way through ureq.
+/// Carries one of our errors through ureq.
 struct CarriedError(anyhow::Error);
 
 impl fmt::Debug for CarriedError {
@@ -250,7 +251,7 @@ fn dropped(error: ureq::Error) -> anyhow::Error {
     }
 }
 
-/// What lies under the layers of an error of reading.
+/// The cause under the layers of a read error.
 enum Inner {
     Io(io::Error),
     Ureq(ureq::Error),
@@ -268,7 +269,7 @@ fn innermost(error: io::Error) -> Inner {
         .into_inner()
         .map(|inner| inner.downcast::<ureq::Error>().map(|error| *error))
     {
-        // the decompressor wraps whatever the connection said
+        // the decompressor wraps errors of the connection
         Some(Ok(ureq::Error::Decompress(_, error))) => innermost(error),
         Some(Ok(ureq::Error::Io(error))) => innermost(error),
         Some(Ok(error)) => Inner::Ureq(error),
@@ -399,7 +400,7 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        // an unasked record of TLS may be a ticket or a close_notify: a new connection costs less than a doubt
+        // an unexpected TLS record may be a ticket or a close_notify: a new connection is safer
         let open = self.stream.tcp().is_quiet();
         self.idle.progress();
         open
@@ -410,7 +411,7 @@ impl Transport for Connection {
     }
 }
 
-/// Names are resolved where connections are made, which may be at the proxy.
+/// Resolves nothing: names are resolved when connecting, perhaps by the proxy.
 #[derive(Debug)]
 struct Unresolved;
 

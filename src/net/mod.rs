@@ -1,5 +1,7 @@
-//! Makes every connection: addresses tried in turn, a proxy's CONNECT, TLS, time limits, and
-//! waits that notice `shutdown`. Knows neither HTTP answers nor events.
+//! `net` makes every connection: it tries addresses in turn, opens tunnels through proxies, adds
+//! TLS and limits time.
+//!
+//! Its waits notice `shutdown`. It knows neither HTTP answers nor events.
 
 pub(crate) mod certificate;
 pub(crate) mod http;
@@ -26,12 +28,12 @@ pub(crate) use stream::NetStream;
 use tcp_state::Watch;
 use tls::Trust;
 
-/// A blocked read or write comes back this often to look at `shutdown` and the time.
+/// How often a blocked read or write returns to check `shutdown` and the time.
 const STEP: Duration = Duration::from_millis(100);
-/// The longest time that one address may take to answer, when there are others to try.
+/// Longest wait for one address to accept a connection.
 const CONNECT: Duration = Duration::from_secs(15);
 
-/// How connections are made, all of them.
+/// Makes all connections of a run.
 #[derive(Debug)]
 pub struct Network {
     proxies: Proxies,
@@ -41,10 +43,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// As configured; `env` looks up the usual proxy variables.
+    /// Creates it from the configuration; `env` looks up the usual proxy variables.
     ///
     /// # Errors
-    /// When a proxy variable is no address of a proxy.
+    /// When a proxy variable is not the address of a proxy.
     pub fn new(http: &config::HttpConfig, env: impl Fn(&str) -> Option<String>) -> Result<Network> {
         let proxies = Proxies::new(http.proxy.as_ref(), env)?;
         Ok(Network {
@@ -55,13 +57,13 @@ impl Network {
         })
     }
 
-    /// The longest silence of a peer.
+    /// Longest silence of a peer.
     #[must_use]
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// A wait that ends at `shutdown`, or when the peer was silent for too long.
+    /// A timeout that ends at `shutdown`, or when the peer is silent for too long.
     #[must_use]
     pub(crate) fn idle(&self, shutdown: &Shutdown) -> IdleTimeout {
         IdleTimeout {
@@ -72,7 +74,7 @@ impl Network {
         }
     }
 
-    /// The system's roots and the configured CA; read when first needed.
+    /// The system's roots and the configured CA, read on first use.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -84,12 +86,12 @@ impl Network {
         self.public.get().context("roots")
     }
 
-    /// Connects to `to`, through the proxy where there is one for it; `scheme` is what will be
-    /// spoken, by which the environment names proxies.
+    /// Connects to `to`, through a proxy if there is one. `scheme` is the protocol, by which the
+    /// environment names proxies.
     ///
     /// # Errors
-    /// With [`Exit::Unavailable`] when nobody answers there, [`Exit::NoPerm`] when the proxy
-    /// refuses our credentials, [`Stopped`] when `shutdown` was raised.
+    /// [`Exit::Unavailable`] when nobody answers, [`Exit::NoPerm`] when the proxy refuses our
+    /// credentials, [`Stopped`] when `shutdown` was raised.
     pub(crate) fn dial(&self, to: &Address, scheme: &str, shutdown: &Shutdown) -> Result<Tcp> {
         let Some(proxy) = self.proxies.lookup(scheme, to) else {
             return tcp(to, self.timeout, shutdown).with_context(|| format!("connecting to {to}"));
@@ -134,11 +136,11 @@ fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp> {
     }
 }
 
-/// A TCP connection whose blocked reads and writes return after a moment, with `WouldBlock`.
+/// A TCP connection whose blocked reads and writes return after [`STEP`] with `WouldBlock`.
 #[derive(Debug)]
 pub(crate) struct Tcp {
     stream: TcpStream,
-    /// Whether the end of file we see may be the proxy's own.
+    /// Whether an end of file may come from a proxy.
     pub(crate) through_proxy: bool,
 }
 
@@ -153,7 +155,7 @@ impl Tcp {
         })
     }
 
-    /// Lets a blocked read wait this long instead of a moment; a signal ends it all the same.
+    /// Makes a blocked read wait this long; a signal still ends it.
     ///
     /// # Errors
     /// When the system refuses.
@@ -161,7 +163,7 @@ impl Tcp {
         self.stream.set_read_timeout(Some(step))
     }
 
-    /// Reads what is there, without waiting.
+    /// Reads without waiting.
     fn read_now(
         &mut self,
         read: impl FnOnce(&mut TcpStream) -> io::Result<usize>,
@@ -172,7 +174,7 @@ impl Tcp {
         result
     }
 
-    /// Whether the peer has closed, or says something unasked; without waiting.
+    /// Whether the peer has neither closed nor sent anything; does not wait.
     #[must_use]
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
@@ -183,12 +185,12 @@ impl Tcp {
     /// Tells the peer that nothing more will come.
     ///
     /// # Errors
-    /// When the connection is gone already.
+    /// When the connection is gone.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.stream.shutdown(net::Shutdown::Write)
     }
 
-    /// The error that is pending on the socket, such as a reset.
+    /// Checks for a pending error on the socket, such as a reset.
     ///
     /// # Errors
     /// That error.
@@ -196,10 +198,10 @@ impl Tcp {
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
-    /// What looks at the connection in the kernel, also once its peer is gone.
+    /// A watch on the connection in the kernel, which also works once the peer is gone.
     ///
     /// # Errors
-    /// When the connection is gone already.
+    /// When the connection is gone.
     pub(crate) fn watch(&self) -> io::Result<Watch> {
         Ok(Watch::new(
             self.stream.local_addr()?,
@@ -228,28 +230,28 @@ impl Write for Tcp {
     }
 }
 
-/// A wait on a connection: it ends at `shutdown`, or after too long without progress.
+/// Ends a wait at `shutdown`, or after too long without progress.
 #[derive(Debug)]
 pub(crate) struct IdleTimeout {
     shutdown: Shutdown,
     silence: Duration,
     since: Instant,
-    /// How long the peer had been silent when nobody waited for it any more.
+    /// How long the peer had been silent when the wait was paused.
     paused: Option<Duration>,
 }
 
 impl IdleTimeout {
-    /// Something moved: the time counts anew.
+    /// Notes progress: the timeout starts again.
     pub(crate) fn progress(&mut self) {
         self.since = Instant::now();
     }
 
-    /// Nobody waits for the peer for a while: that time is not its silence.
+    /// Pauses the timeout while nobody waits for the peer.
     pub(crate) fn pause(&mut self) {
         self.paused = Some(self.since.elapsed());
     }
 
-    /// The wait goes on.
+    /// Continues a paused timeout.
     pub(crate) fn resume(&mut self) {
         if let Some(waited) = self.paused.take() {
             self.since = Instant::now()
@@ -258,10 +260,10 @@ impl IdleTimeout {
         }
     }
 
-    /// Whether to go on after `error`, which a blocked call gave back.
+    /// Whether to go on after `error`, which a blocked call returned.
     ///
     /// # Errors
-    /// `error` itself, unless it only says that nothing has come yet; else [`Stopped`], or
+    /// `error` itself, unless it only says that nothing has come yet; then [`Stopped`], or
     /// `TimedOut` after too long a silence.
     pub(crate) fn again(&self, error: io::Error) -> io::Result<()> {
         if !is_wait(&error) {
@@ -278,13 +280,13 @@ impl IdleTimeout {
     }
 }
 
-/// Whether an error of a socket only says that nothing has come within the moment that a call waits.
+/// Whether a socket error only says that nothing came within the time that a call waits.
 #[must_use]
 pub(crate) fn is_wait(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// The run is to end; nothing is wrong.
+/// The run is to end; there is no failure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopped;
 
@@ -297,7 +299,7 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl Stopped {
-    /// Whether this is why `error` came.
+    /// Whether this is the cause of `error`.
     #[must_use]
     pub(crate) fn is_in(error: &anyhow::Error) -> bool {
         error.chain().any(|cause| {
@@ -318,7 +320,7 @@ mod tests {
     fn the_next_address_is_tried_when_one_refuses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        // on a machine where localhost is ::1 as well, that one refuses
+        // where localhost is also ::1, that address refuses
         let to = Address {
             host: "localhost".into(),
             port,

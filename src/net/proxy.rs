@@ -1,6 +1,8 @@
-//! Which connections go through a proxy, and how a tunnel through it is opened (CONNECT,
-//! RFC 9110 9.3.6). The environment's names are curl's: `https_proxy`, `http_proxy` (lower case
-//! only, since a CGI script gets the other from its client), `all_proxy`, `no_proxy`.
+//! `proxy` chooses the proxy of a connection and opens a tunnel through it (CONNECT, RFC 9110
+//! 9.3.6).
+//!
+//! It reads the same variables as curl: `https_proxy`, `http_proxy` (in lower case only, since a
+//! CGI script gets the other from its client), `all_proxy`, `no_proxy`.
 
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -22,20 +24,20 @@ pub(crate) struct Proxies {
 /// One proxy.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: Address,
     /// The value of `Proxy-Authorization`.
     authorization: Option<Secret>,
 }
 
-/// Longest answer to CONNECT.
+/// Longest answer to CONNECT, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 
 impl Proxies {
-    /// The configured proxy for everything, else those of the environment.
+    /// The configured proxy for everything, or else those of the environment.
     ///
     /// # Errors
-    /// When a variable holds no address of a proxy.
+    /// When a variable is not the address of a proxy.
     pub(crate) fn new(
         configured: Option<&Url>,
         env: impl Fn(&str) -> Option<String>,
@@ -99,10 +101,10 @@ impl From<&Url> for Proxy {
 }
 
 impl Proxy {
-    /// Asks it for a tunnel to `to` on a new connection.
+    /// Opens a tunnel to `to` over a new connection to the proxy.
     ///
     /// # Errors
-    /// When it refuses or says something else.
+    /// When the proxy refuses, or answers something else.
     pub(crate) fn open_tunnel(
         &self,
         tcp: &mut Tcp,
@@ -131,7 +133,7 @@ impl Proxy {
     }
 }
 
-/// Byte by byte, so that nothing of what follows is taken.
+/// Reads byte by byte, so that it takes nothing after the head.
 fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -153,9 +155,9 @@ fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String> {
 #[derive(Debug, PartialEq, Eq)]
 enum Exception {
     Everything,
-    /// A network: address and length of its prefix.
+    /// A network: its address and prefix length.
     Network(IpAddr, u8),
-    /// A domain with all below it, perhaps on one port only.
+    /// A domain and its subdomains, perhaps on one port only.
     Domain(String, Option<u16>),
 }
 

@@ -1,4 +1,4 @@
-//! A connection with or without TLS.
+//! `NetStream` is a connection with or without TLS.
 
 use std::io::{self, Read, Write};
 
@@ -9,17 +9,17 @@ use super::{IdleTimeout, Tcp};
 use crate::config::Address;
 use crate::error::{Because, Exit};
 
-/// A connection over which a protocol is spoken.
+/// A connection that a protocol runs over.
 #[derive(Debug)]
 pub(crate) enum NetStream {
-    /// Without TLS, which the configuration allows for loopback addresses alone.
+    /// Without TLS, which the configuration allows for loopback addresses only.
     Plain(Tcp),
-    /// With it.
+    /// With TLS.
     Tls(Box<Tls>),
 }
 
 impl NetStream {
-    /// Completes the TLS handshake with `to` over a connection, if there is somebody to trust.
+    /// Completes the TLS handshake with `to`, if `trust` is given.
     ///
     /// # Errors
     /// As [`Tls::handshake`].
@@ -38,7 +38,7 @@ impl NetStream {
         Ok(NetStream::Tls(Box::new(tls)))
     }
 
-    /// What it runs over.
+    /// The TCP connection below.
     pub(crate) fn tcp(&mut self) -> &mut Tcp {
         match self {
             NetStream::Plain(tcp) => tcp,
@@ -46,10 +46,10 @@ impl NetStream {
         }
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// When the peer does not take it, is gone, or the wait ends.
+    /// When the peer does not take them or is gone, or the wait ends.
     pub(crate) fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
         let tcp = match self {
             NetStream::Tls(tls) => return tls.write_all(bytes, idle),

@@ -1,9 +1,9 @@
-//! A connection as the kernel sees it: what the peer's kernel has not acknowledged yet.
+//! `tcp_state` asks the kernel how much of a connection the peer's kernel has not acknowledged.
 //!
-//! Asked of the kernel by name (sock_diag(7)), which takes microseconds; where that is not allowed,
-//! the table of all connections is read (proc(5)), which takes milliseconds on a machine with
-//! much memory. Of the crate `rustix` only `net` is named here; `secret::command` and `files`
-//! name other parts of it.
+//! It asks for one connection (sock_diag(7)), which takes microseconds. Where that is not allowed,
+//! it reads the table of all connections (proc(5)), which takes milliseconds on a machine with much
+//! memory. Of the crate `rustix`, only this file uses `net`; `secret::command` and `files` use
+//! other parts.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 /// What the kernel knows of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View {
-    /// Bytes written that the peer's kernel has not acknowledged, our FIN among them.
+    /// Written bytes that the peer's kernel has not acknowledged, our FIN included.
     pub(crate) unacknowledged: u64,
     /// Whether the peer has acknowledged our FIN.
     pub(crate) fin_acknowledged: bool,
@@ -28,25 +28,25 @@ impl View {
     }
 }
 
-/// Looks at one connection, also when its peer is gone.
+/// Watches one connection, also after its peer is gone.
 #[derive(Debug)]
 pub(crate) struct Watch {
     local: SocketAddr,
     peer: SocketAddr,
-    /// Where the kernel can be asked, if it knew the connection when it was asked first: otherwise
-    /// "not there" may mean as well that it cannot tell.
+    /// A netlink socket, if the kernel knew the connection at first. Otherwise "not there" could
+    /// mean that the kernel cannot tell.
     diag: Option<OwnedFd>,
 }
 
 impl Watch {
-    /// Of a connection that is open, by its ends.
+    /// Watches an open connection, given its ends.
     #[must_use]
     pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> Watch {
         let diag = diag::open().filter(|socket| diag::ask(socket, local, peer).is_some());
         Watch { local, peer, diag }
     }
 
-    /// `None` where the kernel does not tell, or no longer knows the connection.
+    /// `None` if the kernel does not tell, or no longer knows the connection.
     #[must_use]
     pub(crate) fn view(&self) -> Option<View> {
         match &self.diag {
@@ -74,7 +74,7 @@ mod diag {
         .ok()
     }
 
-    /// `None` when it is not there, or the kernel cannot be asked.
+    /// `None` if the connection is not there, or the kernel cannot be asked.
     pub(super) fn ask(socket: &OwnedFd, local: SocketAddr, peer: SocketAddr) -> Option<View> {
         send(socket, &question(local, peer), SendFlags::empty()).ok()?;
         let mut answer = [0; 1024];
@@ -82,11 +82,11 @@ mod diag {
         read(answer.get(..length)?)
     }
 
-    /// Of what kind a message is, and how long its head: `struct nlmsghdr`.
+    /// Message type and header length of `struct nlmsghdr`.
     const BY_FAMILY: u16 = 20;
     const HEAD: usize = 16;
 
-    /// A head and a `struct inet_diag_req_v2` of linux/inet_diag.h.
+    /// A header and a `struct inet_diag_req_v2` of linux/inet_diag.h.
     fn question(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
         const LENGTH: u32 = 72;
         const REQUEST: u16 = 1;
@@ -125,7 +125,7 @@ mod diag {
         }
     }
 
-    /// A `struct inet_diag_msg` behind its head; anything else is a refusal.
+    /// Parses a `struct inet_diag_msg` after its header; anything else is a refusal.
     fn read(answer: &[u8]) -> Option<View> {
         const STATE: usize = HEAD + 1;
         const UNACKNOWLEDGED: usize = HEAD + 60;
@@ -166,7 +166,7 @@ fn in_table(local: SocketAddr, peer: SocketAddr) -> Option<View> {
     })
 }
 
-/// Addresses stand there as hexadecimal words of the machine's own byte order.
+/// The table writes addresses as hexadecimal words in the machine's byte order.
 fn name(address: SocketAddr) -> String {
     let octets = match address.ip() {
         IpAddr::V4(ip) => ip.octets().to_vec(),

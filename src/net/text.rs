@@ -1,5 +1,5 @@
-//! `text` reads and writes the pieces of text that HTTP and WebSocket share: HTTP dates and
-//! percent-encoded values.
+//! `text` reads and writes the text that HTTP and WebSocket share: HTTP dates and percent-encoded
+//! values.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
@@ -11,20 +11,20 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// The same and dots, which mean something else in a path.
+/// Also encodes dots, which have a meaning in a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// A value of a query, percent-encoded.
+/// Percent-encodes a value of a query.
 pub(crate) fn query_value(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 
-/// One segment of a path: everything that could mean something else there is percent-encoded.
+/// Percent-encodes one segment of a path.
 pub(crate) fn path_segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-/// A date as HTTP writes it (RFC 9110, 5.6.7: IMF-fixdate); `None` for anything else.
+/// Parses a date as HTTP writes it (RFC 9110, 5.6.7: IMF-fixdate); `None` for anything else.
 pub(crate) fn http_date(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc2822).ok()
 }

@@ -1,6 +1,6 @@
-//! TLS over a connection: whom to trust, who we are, and what its errors mean to a person.
+//! `tls` runs TLS over a connection: whom to trust, who we are, and what its errors mean.
 //!
-//! Always verified. The crate `rustls` is named here only.
+//! It always verifies the server. Only this file names the crate `rustls`.
 
 use std::fmt;
 use std::fs::File;
@@ -20,19 +20,19 @@ use crate::error::{Because, Exit, Hint, fail};
 use crate::pipeline::batch::BATCH;
 use crate::secret;
 
-/// How much is encrypted before it is written, at least.
+/// TLS write buffer size, in bytes.
 const WRITE: usize = 256 * 1024;
 
-/// Whom a connection trusts and who it says we are; shared by the connections of a run.
+/// Whom to trust and our client certificate; shared by the connections of a run.
 #[derive(Debug, Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
-    /// What to do when the peer's certificate is for another name.
+    /// The hint for a certificate with another name.
     other_name: &'static str,
 }
 
 impl Trust {
-    /// The system's roots, and those in `extra`.
+    /// Trusts the system's roots and those in `extra`.
     ///
     /// # Errors
     /// When there are none, or `extra` cannot be read.
@@ -40,11 +40,10 @@ impl Trust {
         Trust::of(system_roots(extra)?, None, OTHER_NAME_OF_API)
     }
 
-    /// For the receiver: the roots in `chain` alone, or the system's and `extra`; and our
-    /// certificate with its key.
+    /// Trusts the roots in `chain`, or the system's and `extra`; adds our certificate with its key.
     ///
     /// # Errors
-    /// When a file cannot be read or is not what it should be, or the key does not fit.
+    /// When a file cannot be read or has wrong content, or the key does not match.
     pub fn receiver(
         chain: Option<&Path>,
         extra: Option<&Path>,
@@ -61,7 +60,7 @@ impl Trust {
         Trust::of(roots, identity, OTHER_NAME_OF_RECEIVER)
     }
 
-    /// Whether a certificate and its key can be used.
+    /// Tests whether a certificate and its key can be used.
     ///
     /// # Errors
     /// As [`Trust::receiver`].
@@ -74,18 +73,18 @@ impl Trust {
         .map(drop)
     }
 
-    /// Whether a key can be read.
+    /// Tests whether a key can be read.
     ///
     /// # Errors
-    /// When it cannot, or others can as well.
+    /// When it cannot, or others can read it as well.
     pub(crate) fn try_key(path: &Path) -> Result<()> {
         private_key(path).or_hint(KEY_HINT).map(drop)
     }
 
-    /// Whether the certificates of authorities can be used.
+    /// Tests whether a file of CA certificates can be used.
     ///
     /// # Errors
-    /// When the file cannot be read or one of them is none.
+    /// When the file cannot be read, or contains something else.
     pub(crate) fn try_ca(path: &Path) -> Result<()> {
         add_roots(&mut RootCertStore::empty(), path)
     }
@@ -120,8 +119,8 @@ impl Trust {
             .with_context(|| format!("using the certificate {}", cert.display()))
             .exit(Exit::Config)
             .hint("[devo] cert and key must be the two files of one download; their public keys must be equal")?;
-        // a receiver that asks for certificates and is built on OpenSSL without a session id context, as
-        // rsyslog's driver is, breaks off each handshake that offers to resume a session
+        // some receivers on OpenSSL that ask for certificates, such as rsyslog's driver, break off
+        // a handshake that offers to resume a session
         config.resumption = Resumption::disabled();
         Ok(Trust {
             config: Arc::new(config),
@@ -139,7 +138,7 @@ const KEY_HINT: &str = "[devo] cert and key: name a PEM file that is there, read
 
 fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    // a root that cannot be parsed is one that nothing we reach is signed by, or the handshake says so
+    // skip roots that cannot be parsed: if one is needed, the handshake says so
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(extra) = extra {
         add_roots(&mut roots, extra)?;
@@ -162,7 +161,7 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The errors of the parser may hold a line of the file, so none is shown.
+/// Reads certificates. Errors of the parser may contain a line of the file, so none is shown.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = || -> Result<Vec<_>> {
         let all: Result<Vec<_>, _> =
@@ -191,26 +190,26 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
         .exit(Exit::Config)
 }
 
-/// A TLS connection, its handshake done.
+/// A TLS connection after its handshake.
 #[derive(Debug)]
 pub(crate) struct Tls {
     session: ClientConnection,
     /// As in [`Trust`].
     other_name: &'static str,
-    /// What it runs over.
+    /// The TCP connection below.
     pub(crate) tcp: Tcp,
-    /// The peer's close_notify was read; what may still come is its end of file.
+    /// Whether the peer's close_notify was read; only its end of file may follow.
     close_notify: bool,
 }
 
-/// What the peer said of itself.
+/// What the peer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerEvent {
     /// Nothing that ends the connection.
     Nothing,
-    /// Its close_notify: nothing more comes from it.
+    /// It sent close_notify: nothing more follows.
     CloseNotify,
-    /// An end of file without one.
+    /// It ended without close_notify.
     EndOfFile,
 }
 
@@ -218,7 +217,7 @@ impl Tls {
     /// Completes the handshake with `name` over `tcp`.
     ///
     /// # Errors
-    /// When the peer is not who it should be, refuses us, or goes away; each with what to do.
+    /// When the peer has a wrong certificate, refuses us or goes away; each with a hint.
     pub(crate) fn handshake(
         tcp: Tcp,
         trust: &Trust,
@@ -266,10 +265,10 @@ impl Tls {
         self.write_out(idle)
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// When the peer does not take it, is gone, or the wait ends.
+    /// When the peer does not take them or is gone, or the wait ends.
     pub(crate) fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
         for piece in bytes.chunks(WRITE) {
             self.session.writer().write_all(piece)?;
@@ -288,10 +287,10 @@ impl Tls {
         Ok(())
     }
 
-    /// Reads what the peer has said by now, without waiting; its data is of no interest.
+    /// Reads what has arrived, without waiting, and drops the data.
     ///
     /// # Errors
-    /// An alert, any other error of TLS, a reset.
+    /// An alert, any other TLS error, a reset.
     pub(crate) fn listen(&mut self) -> Result<PeerEvent> {
         loop {
             let session = &mut self.session;
@@ -308,7 +307,7 @@ impl Tls {
         }
     }
 
-    /// Sends close_notify in full.
+    /// Sends close_notify completely.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -317,12 +316,12 @@ impl Tls {
         self.write_out(idle)
     }
 
-    /// Reads once, for a moment at most: what the peer says after our close_notify.
+    /// Reads once, for a moment at most, after our close_notify.
     ///
     /// # Errors
-    /// An alert, any other error of TLS, a reset; a wait that brought nothing, as `WouldBlock`.
+    /// An alert, any other TLS error, a reset; `WouldBlock` if nothing came.
     pub(crate) fn read_event(&mut self) -> Result<PeerEvent> {
-        // once closed, the session reads no more, but the connection may still be open
+        // after close_notify the session reads no more, but the connection may still be open
         let read = match self.close_notify {
             true => self.tcp.read(&mut [0; 4096])?,
             false => self.session.read_tls(&mut self.tcp)?,
@@ -334,12 +333,12 @@ impl Tls {
         }
     }
 
-    /// Decrypts what was read, and drops the data in it.
+    /// Decrypts what was read, and drops its data.
     fn process(&mut self) -> Result<PeerEvent> {
         let state = match self.session.process_new_packets() {
             Ok(state) => state,
             Err(error) => {
-                // our own alert tells the peer why; it does not matter if it no longer listens
+                // our alert tells the peer the reason; it may no longer listen
                 let _ = self.session.write_tls(&mut self.tcp);
                 return Err(explain(error, self.other_name));
             }
@@ -360,7 +359,7 @@ impl Tls {
     }
 }
 
-/// For those who want the peer's data: HTTP.
+/// Reads the peer's data, for HTTP.
 impl Read for Tls {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -376,7 +375,7 @@ impl Read for Tls {
     }
 }
 
-/// In an error: what a certificate or a protocol is about does not change by itself.
+/// Marks an error that another attempt does not change, such as a refused certificate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerRefusal;
 
@@ -386,7 +385,7 @@ impl fmt::Display for PeerRefusal {
     }
 }
 
-/// What an error of TLS means, and what a person can do about it.
+/// Adds status and hint to a TLS error.
 fn explain(error: rustls::Error, other_name: &'static str) -> anyhow::Error {
     use rustls::Error as E;
     let (exit, hint) = match &error {

@@ -1,4 +1,4 @@
-//! How a WebSocket comes about: the connection, the question, and what became of it.
+//! `handshake` opens a WebSocket, or returns the server's refusal.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::net::{NetStream, Network, is_wait};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
-/// So much of the body of a refusal is kept, in bytes.
+/// Bytes kept from the body of a refusal.
 const SHOWN: usize = 1024;
-/// So many moments (of 100 ms) are given to the body of a refusal.
+/// Waits of 100 ms for the body of a refusal.
 const MOMENTS: usize = 20;
 
 /// What to open.
@@ -31,33 +31,33 @@ pub(crate) struct HandshakeRequest<'a> {
     pub(crate) network: &'a Arc<Network>,
     /// A `ws` or `wss` address.
     pub(crate) url: &'a Url,
-    /// What stands behind the question mark; percent-encoded here.
+    /// The query parameters, not yet percent-encoded.
     pub(crate) query: &'a [(&'a str, &'a str)],
     /// The value of `Authorization`; never shown.
     pub(crate) authorization: &'a Secret,
-    /// The largest message to take, in bytes.
+    /// Largest message to accept, in bytes.
     pub(crate) max_message: usize,
     /// Ends the wait for the handshake.
     pub(crate) shutdown: &'a Shutdown,
 }
 
-/// What became of the handshake.
+/// The result of the handshake.
 #[derive(Debug)]
 pub(crate) enum HandshakeOutcome {
-    /// It is open.
+    /// The WebSocket is open.
     Open(Box<WebSocket>),
-    /// The server answered with another status than 101.
+    /// The server answered with a status other than 101.
     Refused(Refusal),
 }
 
-/// Another answer than an open WebSocket.
+/// An answer other than an open WebSocket.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// The HTTP status.
     pub(crate) status: u16,
     /// The server's time.
     pub(crate) date: Option<OffsetDateTime>,
-    /// The beginning of the body, as it came.
+    /// The start of the body, as received.
     pub(crate) body: String,
 }
 
@@ -65,7 +65,7 @@ impl WebSocket {
     /// Connects and completes the handshakes.
     ///
     /// # Errors
-    /// With [`Exit::Unavailable`] when nobody answers as a WebSocket does;
+    /// [`Exit::Unavailable`] when nobody answers as a WebSocket server;
     /// [`Stopped`](crate::net::Stopped) when the run is to end.
     pub(crate) fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome> {
         let HandshakeRequest { url, network, .. } = opening;
@@ -130,7 +130,7 @@ fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<Handsha
     })))
 }
 
-/// The beginning of a body of this length, for people; `rest` has come already.
+/// The start of a body of this length, for messages; `rest` has already arrived.
 fn body(mut wire: Wire, mut rest: Vec<u8>, length: usize, shutdown: &Shutdown) -> String {
     let wanted = length.min(SHOWN);
     let mut buffer = [0; SHOWN];
@@ -147,7 +147,7 @@ fn body(mut wire: Wire, mut rest: Vec<u8>, length: usize, shutdown: &Shutdown) -
     String::from_utf8_lossy(&rest).into_owned()
 }
 
-/// The bytes of the request, and the key that the answer must fit.
+/// The bytes of the request, and the key that the answer must match.
 fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
     let pairs = opening.query.iter();
     let pairs = pairs.map(|(key, value)| format!("{key}={}", query_value(value)));
@@ -169,7 +169,7 @@ fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
         )
         .header("Authorization", opening.authorization.reveal())
         .body(());
-    // an error of the crate could show what it was given
+    // an error of the crate could quote the key
     let request = request
         .map_err(|_| {
             anyhow!("the key cannot stand in a header: it has other characters than ASCII")
@@ -179,7 +179,7 @@ fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
     generate_request(request).map_err(|error| anyhow!(explained(error)))
 }
 
-/// Errors of the connection as they are, so that a stop is found in them.
+/// Unwraps errors of the connection, so that a stop is recognised.
 fn explained(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,

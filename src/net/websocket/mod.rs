@@ -1,8 +1,8 @@
-//! A WebSocket over our own connections, read message by message (RFC 6455). The crate
-//! `tungstenite` is named here only.
+//! `WebSocket` reads a WebSocket message by message over our own connections (RFC 6455).
 //!
-//! Its frames are read below its messages: those would refuse a text that is no UTF-8 and lose it,
-//! and an event is evidence. Nothing is known here of what a message holds.
+//! Only this folder names the crate `tungstenite`. It reads frames instead of messages, since the
+//! crate drops a text that is not UTF-8, and an event is evidence. It does not know what a message
+//! contains.
 
 mod handshake;
 mod wire;
@@ -22,39 +22,39 @@ use crate::net::is_wait;
 pub(crate) use handshake::{HandshakeOutcome, HandshakeRequest};
 use wire::{Shared, Wire};
 
-/// How often we ping: a server that hears nothing for 300 s hangs up.
+/// Ping interval: a server closes the connection after 300 s of silence.
 const PING: Duration = Duration::from_secs(30);
-/// A connection on which nothing came for so long is dead, though a pong may be missed.
+/// Silence after which a connection is dead; single pongs may be missed.
 const DEAD: Duration = Duration::from_secs(300);
-/// A read that finds nothing returns after this long, or at a signal.
+/// How long a read waits for data; a signal ends it earlier.
 const STEP: Duration = Duration::from_secs(1);
-/// A frame of more bytes is held in memory of its own.
+/// Largest frame for which the read buffer is kept, in bytes.
 const LARGE: usize = 1024 * 1024;
 
 /// An open WebSocket.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    /// The server's time when it was opened, if it told it.
+    /// The server's time when it was opened, if known.
     pub(crate) date: Option<OffsetDateTime>,
     frames: FrameSocket<Shared>,
     wire: Shared,
-    /// The beginning of a message that came in fragments.
+    /// The start of a message that arrives in fragments.
     partial: Option<Vec<u8>>,
     max_message: usize,
     pinged: Instant,
-    /// [`PING`] and [`DEAD`], but in tests.
+    /// [`PING`] and [`DEAD`], except in tests.
     ping: Duration,
     dead: Duration,
     /// Whether our close frame was sent; nothing may follow it.
     closing: bool,
 }
 
-/// What reading on brought.
+/// The result of reading on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum StreamEvent {
     /// A message, at the end of the buffer.
     Message,
-    /// None for a moment.
+    /// No message for a moment.
     Nothing,
     /// The end.
     End(CloseReason),
@@ -63,14 +63,14 @@ pub(crate) enum StreamEvent {
 /// How a WebSocket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// By a close frame: its code, 1005 where it had none, and its reason.
+    /// By a close frame: its code, or 1005 if it had none, and its reason.
     Closed(u16, String),
-    /// Without one, which the RFC calls 1006: what went wrong, in words.
+    /// Without a close frame, which the RFC calls 1006; with the reason.
     Broken(String),
 }
 
 impl CloseReason {
-    /// Whether the peer said that this was all: 1000.
+    /// Whether the peer ended it normally: code 1000.
     #[must_use]
     pub(crate) fn is_normal(&self) -> bool {
         matches!(self, CloseReason::Closed(1000, _))
@@ -99,12 +99,12 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A message that is larger than what is taken.
+/// A message that is larger than the limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TooLong {
     /// Its size so far, in bytes.
     pub(crate) size: usize,
-    /// What is taken, in bytes.
+    /// The limit, in bytes.
     pub(crate) limit: usize,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 impl WebSocket {
-    /// Behind a handshake; `rest` was read with its answer.
+    /// Takes over after a handshake; `rest` was read together with its answer.
     fn over(wire: Wire, rest: Vec<u8>, max_message: usize) -> std::io::Result<WebSocket> {
         let wire = Shared::new(wire, STEP)?;
         Ok(WebSocket {
@@ -134,10 +134,10 @@ impl WebSocket {
         })
     }
 
-    /// Reads on, for a second at most: the next message, added to `into`.
+    /// Appends the next message to `into`, waiting at most a second.
     ///
     /// # Errors
-    /// When a message is larger than what is taken.
+    /// When a message is larger than the limit.
     pub(crate) fn read(&mut self, into: &mut Vec<u8>) -> Result<StreamEvent, TooLong> {
         self.wire.read_for(STEP);
         loop {
@@ -147,7 +147,7 @@ impl WebSocket {
         }
     }
 
-    /// `None` for a frame that is no whole message.
+    /// Reads one frame; `None` if it does not complete a message.
     fn read_frame(&mut self, into: &mut Vec<u8>) -> Result<Option<StreamEvent>, TooLong> {
         if self.pinged.elapsed() >= self.ping {
             self.pinged = Instant::now();
@@ -183,14 +183,14 @@ impl WebSocket {
         heard
     }
 
-    /// The crate keeps the memory of the largest frame; most are small.
+    /// Frees the crate's buffer, which keeps the size of the largest frame.
     fn let_go(&mut self) {
         let frames = FrameSocket::new(self.wire.clone());
         let (wire, rest) = std::mem::replace(&mut self.frames, frames).into_inner();
         self.frames = FrameSocket::from_partially_read(wire, rest.to_vec());
     }
 
-    /// Says that we want to end it; what still comes before the peer's close frame is to be read.
+    /// Starts to close it; what still comes before the peer's close frame is to be read.
     pub(crate) fn close(&mut self) {
         self.refuse(CloseCode::Normal);
     }
@@ -248,7 +248,7 @@ impl WebSocket {
                 let code = code.map_or(1005, |code| u16::from_be_bytes(*code));
                 let reason = frame.payload().get(2..).unwrap_or_default();
                 let reason = String::from_utf8_lossy(reason).into_owned();
-                // the answer to its close frame, unless this is the answer to ours
+                // answers the peer's close frame, unless that answers ours
                 self.refuse(match code {
                     1005 => CloseCode::Normal,
                     code => code.into(),
@@ -266,13 +266,13 @@ impl WebSocket {
         Err(TooLong { size, limit })
     }
 
-    /// Says why we go; it does not matter if the peer no longer listens.
+    /// Sends a close frame with this code; the peer may no longer listen.
     fn refuse(&mut self, code: CloseCode) {
         let _ = self.say(close_frame(code));
         self.closing = true;
     }
 
-    /// Sends a frame, masked as those of a client must be.
+    /// Sends a frame, masked as a client must.
     fn say(&mut self, mut frame: Frame) -> tungstenite::Result<()> {
         if self.closing {
             return Ok(());
@@ -283,7 +283,7 @@ impl WebSocket {
     }
 }
 
-/// The largest control frame; those must get through whatever is left for a message.
+/// Largest control frame, in bytes; it must get through however little is left for a message.
 const CONTROL: usize = 125;
 
 fn close_frame(code: CloseCode) -> Frame {
@@ -325,8 +325,8 @@ mod tests {
         );
     }
 
-    /// A server that answers so many pings and says nothing else; it tells when it last did, and how
-    /// many more it has heard by the end.
+    /// A server that answers this many pings and is otherwise silent. It returns when it last
+    /// answered, and how many more pings it got.
     fn server(answers: usize) -> (Url, JoinHandle<(Instant, usize)>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

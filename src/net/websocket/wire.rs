@@ -1,4 +1,4 @@
-//! The connection as the crate sees it.
+//! `Wire` is the connection that the crate `tungstenite` reads and writes.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 use crate::net::{IdleTimeout, NetStream, Network, Stopped, is_wait};
 use crate::shutdown::Shutdown;
 
-/// A connection, and when anything last came by it.
+/// A connection, and when it last brought anything.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: NetStream,
     network: Arc<Network>,
     heard: Instant,
-    /// When to stop reading on, whatever comes: a server may have much to say that is no message.
+    /// When to stop reading: a server may send much that is no message.
     until: Option<Instant>,
 }
 
-/// The same, so that what reads frames from it can be exchanged.
+/// A shared handle, so that the frame reader on top can be replaced.
 #[derive(Debug, Clone)]
 pub(super) struct Shared(Rc<RefCell<Wire>>);
 
 impl Shared {
-    /// From now on a read that finds nothing returns after `step`.
+    /// From now on, a read that finds nothing returns after `step`.
     pub(super) fn new(mut wire: Wire, step: Duration) -> io::Result<Shared> {
         wire.stream.tcp().wait_for(step)?;
         wire.heard = Instant::now();
         Ok(Shared(Rc::new(RefCell::new(wire))))
     }
 
-    /// From now on reads find nothing once this time has gone by.
+    /// From now on, reads return nothing once this time has passed.
     pub(super) fn read_for(&self, time: Duration) {
         self.0.borrow_mut().until = Some(Instant::now() + time);
     }
 
-    /// For how long nothing has come.
+    /// How long nothing has come.
     pub(super) fn silence(&self) -> Duration {
         self.0.borrow().heard.elapsed()
     }
@@ -69,7 +69,7 @@ impl Wire {
         }
     }
 
-    /// What is written is little; the peer must take it whatever the run is about to do.
+    /// Writes are small, and must complete even if the run is about to end.
     fn idle(&self) -> IdleTimeout {
         self.network.idle(&Shutdown::never())
     }
@@ -85,7 +85,7 @@ impl Read for Wire {
                 self.heard = Instant::now();
                 Ok(count)
             }
-            // the crate knows one kind of wait alone
+            // the crate knows only this kind of wait
             Err(error) if is_wait(&error) => Err(ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
