@@ -11,12 +11,53 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::error::{Because, Exit};
 use crate::shutdown::Shutdown;
+
+/// Why something could not be done with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}", path.display())]
+pub struct FileError {
+    /// What was being done, such as `reading`.
+    doing: &'static str,
+    path: PathBuf,
+    /// What the system said.
+    source: Error,
+}
+
+type Result<T> = std::result::Result<T, FileError>;
+
+impl FileError {
+    /// Something went wrong in `doing` something to the file at `path`.
+    #[must_use]
+    pub(crate) fn new(doing: &'static str, path: &Path, source: Error) -> FileError {
+        let path = path.to_owned();
+        FileError {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.source.kind()
+    }
+}
+
+/// Says what was being done to which file.
+trait While<T> {
+    fn on(self, doing: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> While<T> for std::io::Result<T> {
+    fn on(self, doing: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| FileError::new(doing, path, source))
+    }
+}
 
 /// Creates the directory and its parents, for the owner alone.
 ///
@@ -27,7 +68,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .with_context(|| format!("making {}", dir.display()))
+        .on("making", dir)
 }
 
 /// Reads a file that may not exist yet.
@@ -38,24 +79,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => permitted(Err(error)).with_context(|| format!("reading {}", path.display())),
-    }
-}
-
-/// Adds status and hint to an error for missing permission.
-///
-/// # Errors
-/// The given error.
-pub(crate) fn permitted<T>(result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
-    let is_refused = |error: &anyhow::Error| {
-        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
-        causes.any(|cause: &Error| cause.kind() == ErrorKind::PermissionDenied)
-    };
-    match result.map_err(Into::into) {
-        Err(error) if is_refused(&error) => Err(error).exit(Exit::CantCreate).hint(
-            "it must belong to the user who runs this, as all files of the state folder do: chown USER: FILE",
-        ),
-        result => result,
+        Err(error) => Err(error).on("reading", path),
     }
 }
 
@@ -68,18 +92,16 @@ pub(crate) fn replace(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let what = || format!("writing {}", path.display());
     let beside = beside(path);
-    let file = made_anew(&beside, dir).with_context(what)?;
+    let file = made_anew(&beside, dir).on("writing", path)?;
     let mut out = std::io::BufWriter::with_capacity(64 * 1024, file);
-    write(&mut out).with_context(what)?;
+    write(&mut out).on("writing", path)?;
     let file = out
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error)
-        .with_context(what)?;
-    file.sync_all()
-        .with_context(|| format!("syncing {}", beside.display()))?;
-    std::fs::rename(&beside, path).with_context(|| format!("replacing {}", path.display()))?;
+        .on("writing", path)?;
+    file.sync_all().on("syncing", &beside)?;
+    std::fs::rename(&beside, path).on("replacing", path)?;
     sync_dir(dir)
 }
 
@@ -104,7 +126,7 @@ pub(crate) fn publish(path: &Path, text: &str) -> Result<()> {
         file.set_permissions(Permissions::from_mode(0o644))?;
         std::fs::rename(&beside, path)
     };
-    write().with_context(|| format!("writing {}", path.display()))
+    write().on("writing", path)
 }
 
 /// Renames a file over another, durably.
@@ -112,7 +134,7 @@ pub(crate) fn publish(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// When it cannot be renamed, or the directory cannot be synced.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).with_context(|| format!("replacing {}", to.display()))?;
+    std::fs::rename(from, to).on("replacing", to)?;
     sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
 
@@ -122,9 +144,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 /// When it exists and cannot be removed.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", path.display()))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).on("removing", path),
         _ => Ok(()),
     }
 }
@@ -154,8 +174,7 @@ impl AppendFile {
     /// When it cannot be opened or cut off, or is shorter than `offset`.
     pub(crate) fn open(path: &Path, offset: u64) -> Result<AppendFile> {
         let dir = path.parent().unwrap_or(Path::new("."));
-        let mut file = own_file(&mut OpenOptions::new(), path, dir)
-            .with_context(|| format!("opening {}", path.display()))?;
+        let mut file = own_file(&mut OpenOptions::new(), path, dir).on("opening", path)?;
         let mut cut = || {
             if file.metadata()?.len() < offset {
                 return Err(Error::other("it has become shorter"));
@@ -163,7 +182,7 @@ impl AppendFile {
             file.set_len(offset)?;
             file.seek(std::io::SeekFrom::Start(offset))
         };
-        cut().with_context(|| format!("writing {}", path.display()))?;
+        cut().on("writing", path)?;
         let path = path.to_owned();
         Ok(AppendFile { file, path })
     }
@@ -173,8 +192,7 @@ impl AppendFile {
     /// # Errors
     /// When it cannot be written; a part of it may have been.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all(bytes);
-        written.with_context(|| format!("writing {}", self.path.display()))
+        self.file.write_all(bytes).on("writing", &self.path)
     }
 
     /// Makes the written bytes durable.
@@ -182,8 +200,7 @@ impl AppendFile {
     /// # Errors
     /// When it cannot be synced.
     pub(crate) fn sync(&self) -> Result<()> {
-        let synced = self.file.sync_data();
-        synced.with_context(|| format!("syncing {}", self.path.display()))
+        self.file.sync_data().on("syncing", &self.path)
     }
 }
 
@@ -195,7 +212,7 @@ pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(about) => Ok(Some(about.len())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("looking at {}", path.display())),
+        Err(error) => Err(error).on("looking at", path),
     }
 }
 
@@ -204,15 +221,14 @@ pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
 /// # Errors
 /// When it exists and cannot be read.
 pub(crate) fn lines(path: &Path) -> Result<u64> {
-    let what = || format!("reading {}", path.display());
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error).with_context(what),
+        Err(error) => return Err(error).on("reading", path),
     };
     let (mut piece, mut lines) = (vec![0; 64 * 1024], 0);
     loop {
-        match file.read(&mut piece).with_context(what)? {
+        match file.read(&mut piece).on("reading", path)? {
             0 => return Ok(lines),
             read => lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
         }
@@ -271,7 +287,7 @@ fn make(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<F
 
 fn sync_dir(dir: &Path) -> Result<()> {
     let sync = || File::open(dir)?.sync_all();
-    sync().with_context(|| format!("syncing {}", dir.display()))
+    sync().on("syncing", dir)
 }
 
 /// A lock, held until it is dropped or the process ends.
@@ -302,9 +318,8 @@ pub(crate) fn lock(
     wait: Duration,
     shutdown: &Shutdown,
 ) -> Result<Taken> {
-    let what = || format!("locking {}", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = own_file(OpenOptions::new().read(true), path, dir).with_context(what)?;
+    let mut file = own_file(OpenOptions::new().read(true), path, dir).on("locking", path)?;
     // `holder` takes the lock for an instant to look at it: outlast that
     let until = std::time::Instant::now() + wait.max(INSTANT);
     // some locks are held for a moment, others for a whole run
@@ -314,12 +329,12 @@ pub(crate) fn lock(
         match fs2::FileExt::try_lock_exclusive(&file) {
             Ok(()) => break,
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
-            Err(error) => return Err(error).with_context(what),
+            Err(error) => return Err(error).on("locking", path),
         }
         let left = until.saturating_duration_since(std::time::Instant::now());
         if left.is_zero() || shutdown.reason().is_some() {
             let mut held_by = String::new();
-            file.read_to_string(&mut held_by).with_context(what)?;
+            file.read_to_string(&mut held_by).on("locking", path)?;
             return Ok(Taken::Held(held_by.trim().to_owned()));
         }
         shutdown.sleep(left.min(step));
@@ -329,7 +344,7 @@ pub(crate) fn lock(
         file.set_len(0)?;
         file.write_all(holder.as_bytes())
     };
-    write().with_context(what)?;
+    write().on("locking", path)?;
     Ok(Taken::Ours(Lock { _file: file }))
 }
 
@@ -341,20 +356,19 @@ const INSTANT: Duration = Duration::from_millis(200);
 /// # Errors
 /// When the file exists and cannot be read or locked.
 pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
-    let what = || format!("looking at {}", path.display());
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(what),
+        Err(error) => return Err(error).on("looking at", path),
     };
     // shared, so that two readers do not see each other; dropping the file releases it
     match fs2::FileExt::try_lock_shared(&file) {
         Ok(()) => return Ok(None),
         Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
-        Err(error) => return Err(error).with_context(what),
+        Err(error) => return Err(error).on("looking at", path),
     }
     let mut held_by = String::new();
-    file.read_to_string(&mut held_by).with_context(what)?;
+    file.read_to_string(&mut held_by).on("looking at", path)?;
     Ok(Some(held_by.trim().to_owned()))
 }
 
@@ -364,7 +378,7 @@ pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
 /// When none can be created.
 pub(crate) fn try_dir(dir: &Path) -> Result<()> {
     let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
-    made_anew(&path, dir).with_context(|| format!("making a file in {}", dir.display()))?;
+    made_anew(&path, dir).on("making a file in", dir)?;
     remove(&path)
 }
 
@@ -420,8 +434,8 @@ mod tests {
                 std::os::unix::fs::symlink(&prey, name).unwrap();
             }
         };
-        let says = |error: anyhow::Error| {
-            let said = crate::error::line(&error);
+        let says = |error: FileError| {
+            let said = error.source.to_string();
             assert!(said.contains("symbolic link"), "{said}");
         };
         lay();
@@ -445,7 +459,7 @@ mod tests {
         // nobody reads from it, and still the call returns at once
         assert!(AppendFile::open(&path, 0).is_err());
         let error = lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err();
-        assert!(crate::error::line(&error).contains("it is no file"));
+        assert!(error.source.to_string().contains("it is no file"));
     }
 
     #[test]

@@ -31,7 +31,9 @@ use crate::sink::stdout::Stdout;
 use crate::source::WindowLimits;
 use crate::source::{self, OpenContext, Source, Start};
 use crate::state::ledger::LedgerFile;
-use crate::state::{Range, Retention, StartPoint, State, StateOrigin, StateSummary, Unreported};
+use crate::state::{
+    Range, Retention, StartPoint, State, StateError, StateOrigin, StateSummary, Unreported,
+};
 use crate::transform::{Action, Rule, Transform};
 
 /// A run that got a signal takes no longer to reach the receiver with what it has read.
@@ -226,16 +228,18 @@ pub(super) fn settings(config: &Config, args: &RunArgs) -> Settings {
     settings
 }
 
-fn lock(path: &Path, args: &RunArgs, shutdown: &Shutdown, clock: Clock) -> Result<Lock> {
+fn lock(
+    path: &Path,
+    args: &RunArgs,
+    shutdown: &Shutdown,
+    clock: Clock,
+) -> Result<Lock, StateError> {
     let holder = format!("pid {}, started {}", std::process::id(), utc(clock.now()));
-    let taken = files::lock(path, &holder, args.wait_lock, shutdown).exit(Exit::CantCreate);
-    match taken.hint("the state folder must be writable for the user who runs this")? {
+    let taken = files::lock(path, &holder, args.wait_lock, shutdown);
+    let service = args.service.name;
+    match taken.map_err(StateError::Unwritable)? {
         Taken::Ours(lock) => Ok(lock),
-        Taken::Held(by) => {
-            let name = args.service.name;
-            let message = format!("running {name}: another run of it is under way ({by})");
-            fail(Exit::TempFail, message).hint("let it finish; --wait-lock 10m waits for it")
-        }
+        Taken::Held(holder) => Err(StateError::Running { service, holder }),
     }
 }
 

@@ -142,7 +142,7 @@ impl RunRecord {
         if let Err(error) = self.lock.as_ref().map_or(Ok(()), |_| runs.save(&path)) {
             log::warn!(
                 "{}; status and metrics will not know of this run",
-                line(&error)
+                line(&error.into())
             );
         }
         if let Some((name, path)) = &files.metrics {
@@ -151,7 +151,7 @@ impl RunRecord {
             if let Err(error) = written {
                 log::warn!(
                     "{}: check [metrics] textfile_dir, and who may write there",
-                    line(&error)
+                    line(&error.into())
                 );
             }
         }
@@ -161,7 +161,7 @@ impl RunRecord {
 /// The runs of the file, or none.
 fn runs_before(path: &Path) -> Runs {
     let runs = Runs::load(path).unwrap_or_else(|error| {
-        log::warn!("{}; the sums of runs begin anew", line(&error));
+        log::warn!("{}; the sums of runs begin anew", line(&error.into()));
         None
     });
     runs.unwrap_or_else(Runs::none)

@@ -6,11 +6,10 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::files;
+use crate::files::{self, FileError};
 use crate::pipeline::checkpoint::StreamCheckpoint;
 use crate::state::StateSummary;
 use crate::state::runs::{Last, Runs};
@@ -87,7 +86,7 @@ pub(crate) fn write(
     service: &str,
     runs: &Runs,
     state: Option<&StateSummary>,
-) -> Result<()> {
+) -> Result<(), FileError> {
     files::publish(path, &text(name, service, runs, state))
 }
 

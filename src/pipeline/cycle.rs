@@ -18,7 +18,7 @@ use crate::quota::Quota;
 use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::{Sink, SinkError};
 use crate::source::{PollContext, Source};
-use crate::state::State;
+use crate::state::{State, StateError};
 use crate::transform::{Outcome, Transform};
 
 /// Longest time that an event stays unconfirmed, if the receiver confirms at once.
@@ -89,6 +89,12 @@ impl From<SinkError> for PullError {
 impl From<anyhow::Error> for PullError {
     fn from(error: anyhow::Error) -> PullError {
         PullError::Other(error)
+    }
+}
+
+impl From<StateError> for PullError {
+    fn from(error: StateError) -> PullError {
+        PullError::Other(error.into())
     }
 }
 

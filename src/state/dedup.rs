@@ -13,14 +13,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-
+use super::error::{StateError, StateFile};
 use crate::digest;
-use crate::error::{Because, Exit};
 use crate::files;
 use crate::pipeline::batch::{AnswerTotals, DedupView, Digest, EventId, RequestId};
-
-use super::ROOM;
 
 /// First record of a file: what it is.
 const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
@@ -135,27 +131,24 @@ impl DedupIndex {
     ///
     /// # Errors
     /// When the file cannot be read, or is shorter than the state says, or is something else.
-    pub fn load(path: &Path, extent: &SavedIndex, oldest_hour: u32) -> Result<DedupIndex> {
+    pub fn load(
+        path: &Path,
+        extent: &SavedIndex,
+        oldest_hour: u32,
+    ) -> Result<DedupIndex, StateError> {
         if extent.beside {
             let beside = beside(path);
             // a clean-up that was interrupted after the state had named its file
             if beside.exists() {
-                files::rename(&beside, path)
-                    .exit(Exit::CantCreate)
-                    .hint(ROOM)?;
+                files::rename(&beside, path).map_err(StateError::Unwritable)?;
             }
         }
         let mut dedup = DedupIndex::empty(path);
         if extent.length == 0 {
             return Ok(dedup);
         }
-        let what = || format!("reading {}", path.display());
-        let known = read_file(path, extent.length, oldest_hour).with_context(what).exit(Exit::Data).hint(
-            "restore this service's files together from a backup, or move them away: it then starts over, \
-             and what lies between is delivered again",
-        )?;
+        dedup.known = read_file(path, extent.length, oldest_hour)?;
         dedup.length = extent.length;
-        dedup.known = known;
         dedup.known.sort_unstable_by_key(|entry| key(&entry.digest));
         dedup.known.dedup_by_key(|entry| entry.digest);
         Ok(dedup)
@@ -203,14 +196,13 @@ impl DedupIndex {
     ///
     /// # Errors
     /// When the file cannot be written; nothing is durable then.
-    pub fn commit(&mut self) -> Result<SavedIndex> {
+    pub fn commit(&mut self) -> Result<SavedIndex, StateError> {
         if !self.fresh.is_empty() {
             if self.length == 0 {
                 self.fresh.splice(0..0, *MAGIC);
             }
             files::write_at_end(&self.path, self.length, &self.fresh)
-                .exit(Exit::CantCreate)
-                .hint(ROOM)?;
+                .map_err(StateError::Unwritable)?;
             self.length += self.fresh.len() as u64;
             self.fresh.clear();
         }
@@ -241,7 +233,7 @@ impl DedupIndex {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex> {
+    pub(crate) fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex, StateError> {
         self.fold();
         self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
         files::replace(&beside(&self.path), |out| {
@@ -250,8 +242,7 @@ impl DedupIndex {
                 .iter()
                 .try_for_each(|entry| out.write_all(&record(entry.digest, entry.mark.hour)))
         })
-        .exit(Exit::CantCreate)
-        .hint(ROOM)?;
+        .map_err(StateError::Unwritable)?;
         Ok(SavedIndex {
             beside: true,
             length: ((self.known.len() + 1) * RECORD) as u64,
@@ -262,10 +253,8 @@ impl DedupIndex {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub(crate) fn take_new_file(&mut self, extent: &SavedIndex) -> Result<SavedIndex> {
-        files::rename(&beside(&self.path), &self.path)
-            .exit(Exit::CantCreate)
-            .hint(ROOM)?;
+    pub(crate) fn take_new_file(&mut self, extent: &SavedIndex) -> Result<SavedIndex, StateError> {
+        files::rename(&beside(&self.path), &self.path).map_err(StateError::Unwritable)?;
         self.length = extent.length;
         Ok(SavedIndex {
             beside: false,
@@ -401,21 +390,29 @@ fn find(known: &[IndexEntry], digest: &Digest) -> Option<usize> {
 }
 
 /// Reads record by record: the file is never in memory as a whole.
-fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<IndexEntry>> {
-    let mut file = BufReader::with_capacity(64 * 1024, File::open(path)?);
-    let there = file.get_ref().metadata()?.len();
+fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<IndexEntry>, StateError> {
+    let unreadable = |error| StateError::Unreadable(files::FileError::new("reading", path, error));
+    let damaged = |reason: &str| StateError::Damaged {
+        file: StateFile::Identities,
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut file = BufReader::with_capacity(64 * 1024, file);
+    let there = file.get_ref().metadata().map_err(unreadable)?.len();
     let records = length / RECORD as u64;
-    ensure!(
-        there >= length && length == records * RECORD as u64,
-        "damaged: {there} bytes, {length} expected"
-    );
+    if there < length || length != records * RECORD as u64 {
+        return Err(damaged(&format!("{there} bytes, {length} expected")));
+    }
     let mut bytes = [0; RECORD];
-    file.read_exact(&mut bytes)?;
-    ensure!(&bytes == MAGIC, "not a file of identities");
+    file.read_exact(&mut bytes).map_err(unreadable)?;
+    if &bytes != MAGIC {
+        return Err(damaged("not a file of identities"));
+    }
     // what is not filled takes no memory
-    let mut known = Vec::with_capacity(usize::try_from(records)?);
+    let mut known = Vec::with_capacity(usize::try_from(records).unwrap_or_default());
     for _ in 1..records {
-        file.read_exact(&mut bytes)?;
+        file.read_exact(&mut bytes).map_err(unreadable)?;
         known.extend(Some(entry(&bytes)).filter(|entry| entry.mark.is_kept(oldest_hour)));
     }
     Ok(known)
@@ -635,7 +632,7 @@ mod tests {
                 0,
             )
             .unwrap_err();
-            assert_eq!(Exit::of(&error), Exit::Data);
+            assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
         }
         std::fs::write(&path, vec![b'x'; 40]).unwrap();
         assert!(DedupIndex::load(&path, &SavedIndex { length: 40, beside }, 0).is_err());

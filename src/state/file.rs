@@ -1,145 +1,73 @@
-//! The file of a state, as it is written and read.
+//! `file` reads and writes the files of the state folder that hold one JSON object each.
 
-use anyhow::Result;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
-use super::dedup::SavedIndex;
-use super::{Range, Receiver};
-use crate::error::{Because, Exit, fail};
-use crate::pipeline::batch::Late;
-use crate::pipeline::checkpoint::{Checkpoint, Gap};
+use super::error::{StateError, StateFile};
+use crate::files;
 
-/// The version of the file that this program writes.
-pub(super) const VERSION: u32 = 2;
-
-/// What helps when it cannot be used.
-pub(super) const WAY_OUT: &str = "restore this service's files together from a backup, or move them away and set \
-                                  start_time to where it is to go on from; what lies between may be delivered again";
-
-/// The file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedState {
-    pub(super) version: u32,
-    pub(super) service: String,
-    /// The configured `start_time` it began from.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub(super) start_time: Option<OffsetDateTime>,
-    /// A backfill's range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) range: Option<Range>,
-    /// From where the next run goes on; only its source reads it.
-    pub(super) checkpoint: Checkpoint,
-    /// No re-reading goes before it: what came earlier is not known any more.
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) identities_since: OffsetDateTime,
-    pub(super) identities: SavedIndex,
-    #[serde(default)]
-    pub(super) late: Late,
-    pub(super) gaps: Vec<SavedGap>,
-    #[serde(default, skip_serializing_if = "SavedQuarantine::is_empty")]
-    pub(super) quarantine: SavedQuarantine,
-    /// The rules of the configuration.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) rules: Vec<SavedRuleStats>,
-    pub(super) unconfirmed_limit: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) receiver: Option<Receiver>,
-}
-
-/// Quarantined events.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedQuarantine {
-    /// How many bytes of their file count.
-    pub(super) length: u64,
-    /// How many no run has ended with the status that says so.
-    pub(super) unreported: u64,
-}
-
-impl SavedQuarantine {
-    fn is_empty(&self) -> bool {
-        *self == SavedQuarantine::default()
-    }
-}
-
-/// How a rule has fitted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedRuleStats {
-    /// What it is known by, in hexadecimal digits.
-    pub(super) rule: String,
-    pub(super) tried: u64,
-    pub(super) matched: bool,
-}
-
-impl SavedState {
-    /// Whether some of a backfill's range is left to be read.
-    pub(super) fn is_left(&self) -> bool {
-        let range = self.range.as_ref();
-        range.is_some_and(|range| self.checkpoint.is_left_before(range.to))
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SavedGap {
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) from: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) to: OffsetDateTime,
-    /// Whether a run has ended with the status that says so.
-    pub(super) said: bool,
-}
-
-impl SavedGap {
-    /// The gap itself.
-    pub(super) fn gap(&self) -> Gap {
-        Gap {
-            from: self.from,
-            to: self.to,
+impl StateFile {
+    /// The version that this program writes, and the only one that it reads.
+    pub(super) fn version(self) -> u32 {
+        match self {
+            StateFile::State => 2,
+            StateFile::Identities | StateFile::Ledger | StateFile::Runs => 1,
         }
     }
 }
 
-/// Reads the state of a service.
+/// Reads a file that may not be there yet.
 ///
 /// # Errors
-/// When it is damaged, newer, or another's.
-pub(super) fn parse(bytes: &[u8], service: &str) -> Result<SavedState> {
+/// When it is damaged, of another version, or may not be read.
+pub(super) fn read<T: DeserializeOwned>(
+    file: StateFile,
+    path: &Path,
+) -> Result<Option<T>, StateError> {
+    match files::read(path).map_err(StateError::Unreadable)? {
+        Some(bytes) => parse(file, path, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Understands the bytes of a file.
+///
+/// # Errors
+/// When it is damaged, or of another version.
+fn parse<T: DeserializeOwned>(file: StateFile, path: &Path, bytes: &[u8]) -> Result<T, StateError> {
     #[derive(Deserialize)]
-    struct StateVersion {
+    struct Version {
         version: u32,
     }
-    const OLDER: &str = "an older program wrote it: move this service's files away and set start_time to where it is to \
-                         go on from; what is read again is delivered again";
-    let damaged = |error: serde_json::Error| anyhow::anyhow!("it is damaged: {error}");
-    let StateVersion { version } = serde_json::from_slice(bytes)
-        .map_err(damaged)
-        .exit(Exit::Data)
-        .hint(WAY_OUT)?;
-    if version != VERSION {
-        let is_newer = version > VERSION;
-        return fail(
-            Exit::Data,
-            format!("it has version {version}, and this program knows version {VERSION}"),
-        )
-        .hint(match is_newer {
-            true => "run the newer program that wrote it",
-            false => OLDER,
+    let path = path.to_owned();
+    let damaged = |error: serde_json::Error| StateError::Damaged {
+        file,
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    let Version { version: found } = serde_json::from_slice(bytes).map_err(damaged)?;
+    let known = file.version();
+    if found != known {
+        return Err(StateError::OtherVersion {
+            file,
+            path,
+            found,
+            known,
         });
     }
-    let saved: SavedState = serde_json::from_slice(bytes)
-        .map_err(damaged)
-        .exit(Exit::Data)
-        .hint(WAY_OUT)?;
-    if saved.service != service {
-        return fail(
-            Exit::Data,
-            format!("it is the state of {}, not of {service}", saved.service),
-        )
-        .hint(WAY_OUT);
-    }
-    Ok(saved)
+    serde_json::from_slice(bytes).map_err(damaged)
+}
+
+/// Puts a file in the place of the one that is there, all or nothing.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+    let written = files::replace(path, |out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    });
+    written.map_err(StateError::Unwritable)
 }

@@ -8,20 +8,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::ROOM;
+use super::error::{StateError, StateFile};
+use super::file;
 use crate::digest::Hasher;
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit};
 use crate::files::{self, Lock, Taken};
-use crate::net::Stopped;
 use crate::quota::{Ledger, Quota, QuotaExceeded, QuotaPolicy, Usage};
 use crate::shutdown::Shutdown;
 
-/// The version of the file that this program writes.
-const VERSION: u32 = 1;
 /// A booking takes a few milliseconds; a lock that is held this long is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -88,9 +86,12 @@ impl LedgerFile {
         &self,
         now: OffsetDateTime,
         count: usize,
-    ) -> Result<(Vec<Usage>, usize, Option<QuotaExceeded>)> {
+    ) -> Result<(Vec<Usage>, usize, Option<QuotaExceeded>), StateError> {
         let book = self.read()?.unwrap_or_else(|damage| {
-            log::warn!("{damage}; the next run sets it aside and counts from 0");
+            let path = self.path.display();
+            log::warn!(
+                "the ledger of requests {path} is damaged ({damage}); the next run sets it aside and counts from 0"
+            );
             Ledger::default()
         });
         let (made, spent) = book.foresee(&self.policy, now, count);
@@ -98,17 +99,17 @@ impl LedgerFile {
     }
 
     /// Changes what is booked, and keeps it if it is other than before.
-    fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> Result<T> {
+    fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> Result<T, StateError> {
         let _lock = self.lock()?;
         let mut book = match self.read()? {
             Ok(book) => book,
             Err(damage) => {
                 let quarantine = self.path.with_extension("damaged");
-                files::rename(&self.path, &quarantine)
-                    .exit(Exit::CantCreate)
-                    .hint(ROOM)?;
+                files::rename(&self.path, &quarantine).map_err(StateError::Unwritable)?;
                 log::warn!(
-                    "{damage}: it is now {}; requests of the last 24 hours are not counted, so the service may refuse some",
+                    "the ledger of requests {} is damaged ({damage}): it is now {}; requests of the last 24 hours are \
+                     not counted, so the service may refuse some",
+                    self.path.display(),
                     quarantine.display()
                 );
                 Ledger::default()
@@ -122,59 +123,35 @@ impl LedgerFile {
         Ok(outcome)
     }
 
-    fn lock(&self) -> Result<Lock> {
+    fn lock(&self) -> Result<Lock, StateError> {
         let path = self.path.with_extension("lock");
         let holder = format!("pid {}, {}", std::process::id(), self.policy.service);
         let taken = files::lock(&path, &holder, PATIENCE, &self.shutdown);
-        match taken.exit(Exit::CantCreate).hint(ROOM)? {
+        match taken.map_err(StateError::Unwritable)? {
             Taken::Ours(lock) => Ok(lock),
-            Taken::Held(_) if self.shutdown.reason().is_some() => Err(anyhow!(Stopped)),
-            Taken::Held(by) => {
-                let message = format!("booking a request: {} is taken ({by})", path.display());
-                fail(Exit::TempFail, message)
-                    .hint("a booking takes a moment: see what holds that process up")
-            }
+            Taken::Held(_) if self.shutdown.reason().is_some() => Err(StateError::Stopped),
+            Taken::Held(holder) => Err(StateError::LedgerTaken { path, holder }),
         }
     }
 
     /// What is booked; within, what is wrong with a file that cannot be understood.
-    fn read(&self) -> Result<Result<Ledger, String>> {
-        #[derive(Deserialize)]
-        struct LedgerVersion {
-            version: u32,
-        }
-        let Some(bytes) = files::read(&self.path).or_exit(Exit::Data)? else {
-            return Ok(Ok(Ledger::default()));
-        };
-        let path = self.path.display();
-        match serde_json::from_slice(&bytes) {
-            Ok(LedgerVersion { version }) if version > VERSION => {
-                return fail(
-                    Exit::Data,
-                    format!("it has version {version}, and this program knows version {VERSION}"),
-                )
-                .with_context(|| format!("reading the ledger of requests {path}"))
-                .hint("run the newer program that wrote it");
+    fn read(&self) -> Result<Result<Ledger, String>, StateError> {
+        match file::read::<SavedLedger>(StateFile::Ledger, &self.path) {
+            Ok(saved) => Ok(Ok(saved.map(|saved| saved.pools).unwrap_or_default())),
+            Err(StateError::Damaged { reason, .. }) => Ok(Err(reason)),
+            Err(StateError::OtherVersion { found, known, .. }) if found < known => {
+                Ok(Err(format!("it has version {found}")))
             }
-            _ => {}
+            Err(error) => Err(error),
         }
-        let saved = serde_json::from_slice::<SavedLedger>(&bytes);
-        Ok(saved
-            .map(|saved| saved.pools)
-            .map_err(|error| format!("the ledger of requests {path} is damaged ({error})")))
     }
 
-    fn save(&self, pools: Ledger) -> Result<()> {
+    fn save(&self, pools: Ledger) -> Result<(), StateError> {
         let saved = SavedLedger {
-            version: VERSION,
+            version: StateFile::Ledger.version(),
             pools,
         };
-        files::replace(&self.path, |out| {
-            serde_json::to_writer(&mut *out, &saved)?;
-            out.write_all(b"\n")
-        })
-        .exit(Exit::CantCreate)
-        .hint(ROOM)
+        file::write(&self.path, &saved)
     }
 }
 
@@ -198,10 +175,10 @@ impl Quota for LedgerFile {
             return Ok(());
         };
         self.left = self.left.map(|left| left + 1);
-        self.change(|book| book.give_back(&self.policy, at))
+        Ok(self.change(|book| book.give_back(&self.policy, at))?)
     }
 
     fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> Result<OffsetDateTime> {
-        self.change(|book| book.hold(&self.policy, now, wait))
+        Ok(self.change(|book| book.hold(&self.policy, now, wait))?)
     }
 }

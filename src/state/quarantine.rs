@@ -6,14 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::ROOM;
+use super::error::StateError;
 use crate::digest::hex;
-use crate::error::{Because, Exit};
-use crate::files::{self, AppendFile};
+use crate::files::{self, AppendFile, FileError};
 
 /// The file of quarantined events.
 #[derive(Debug)]
@@ -48,8 +46,9 @@ impl Quarantine {
     ///
     /// # Errors
     /// When the file cannot be looked at.
-    pub(super) fn open(path: PathBuf, confirmed: u64) -> Result<Quarantine> {
-        let there = files::length(&path).exit(Exit::Data)?.unwrap_or(0);
+    pub(super) fn open(path: PathBuf, confirmed: u64) -> Result<Quarantine, StateError> {
+        let there = files::length(&path).map_err(StateError::Unwritable)?;
+        let there = there.unwrap_or(0);
         Ok(Quarantine {
             path,
             length: confirmed.min(there),
@@ -74,22 +73,28 @@ impl Quarantine {
     ///
     /// # Errors
     /// When that cannot be done.
-    pub(super) fn cut(&self) -> Result<()> {
-        let there = files::length(&self.path).exit(Exit::CantCreate)?;
-        if there.is_some_and(|there| there > self.length) {
-            let end = AppendFile::open(&self.path, self.length);
-            end.and_then(|end| end.sync())
-                .exit(Exit::CantCreate)
-                .hint(ROOM)?;
-        }
-        Ok(())
+    pub(super) fn cut(&self) -> Result<(), StateError> {
+        let cut = || match files::length(&self.path)? {
+            Some(there) if there > self.length => AppendFile::open(&self.path, self.length)?.sync(),
+            _ => Ok(()),
+        };
+        cut().map_err(StateError::Unwritable)
     }
 
     /// Adds an event, with why it is here.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn add(&mut self, event: &[u8], why: &str, time: OffsetDateTime) -> Result<()> {
+    pub(crate) fn add(
+        &mut self,
+        event: &[u8],
+        why: &str,
+        time: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        self.write(event, why, time).map_err(StateError::Unwritable)
+    }
+
+    fn write(&mut self, event: &[u8], why: &str, time: OffsetDateTime) -> Result<(), FileError> {
         let text = std::str::from_utf8(event).ok();
         let line = QuarantineLine {
             time,
@@ -97,17 +102,14 @@ impl Quarantine {
             event: text,
             event_hex: text.is_none().then(|| hex(event)),
         };
-        let mut line = serde_json::to_vec(&line).exit(Exit::Software)?;
+        let line = serde_json::to_vec(&line);
+        let mut line = line.map_err(|error| FileError::new("writing", &self.path, error.into()))?;
         line.push(b'\n');
         let end = match &mut self.end {
             Some(end) => end,
-            none => none.insert(
-                AppendFile::open(&self.path, self.length)
-                    .exit(Exit::CantCreate)
-                    .hint(ROOM)?,
-            ),
+            none => none.insert(AppendFile::open(&self.path, self.length)?),
         };
-        end.write(&line).exit(Exit::CantCreate).hint(ROOM)?;
+        end.write(&line)?;
         self.written += line.len() as u64;
         self.events += 1;
         Ok(())
@@ -117,9 +119,9 @@ impl Quarantine {
     ///
     /// # Errors
     /// When it cannot be synced.
-    pub(super) fn commit(&mut self) -> Result<u64> {
+    pub(super) fn commit(&mut self) -> Result<u64, StateError> {
         if let Some(end) = self.end.as_ref().filter(|_| self.written > 0) {
-            end.sync().exit(Exit::CantCreate).hint(ROOM)?;
+            end.sync().map_err(StateError::Unwritable)?;
         }
         self.length += std::mem::take(&mut self.written);
         Ok(std::mem::take(&mut self.events))
@@ -130,8 +132,8 @@ impl Quarantine {
 ///
 /// # Errors
 /// When it is there and cannot be read.
-pub(crate) fn count(path: &Path) -> Result<u64> {
-    files::lines(path).exit(Exit::Data)
+pub(crate) fn count(path: &Path) -> Result<u64, StateError> {
+    files::lines(path).map_err(StateError::Unreadable)
 }
 
 #[cfg(test)]

@@ -8,16 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::error::{Because, Exit};
-use crate::files;
-
-/// The version of the file that this program writes.
-const VERSION: u32 = 1;
+use super::error::{StateError, StateFile};
+use super::file;
+use crate::error::Exit;
 
 /// What a run that never came to its end is counted as: nobody was left to give it a status.
 pub(crate) const KILLED: &str = "killed";
@@ -74,23 +71,15 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be read or understood.
-    pub(crate) fn load(path: &Path) -> Result<Option<Runs>> {
-        let what = || format!("reading {}", path.display());
-        let Some(bytes) = files::read(path).or_exit(Exit::Data)? else {
-            return Ok(None);
-        };
-        let runs: Result<Runs> = parse(&bytes).with_context(what).exit(Exit::Data);
-        let runs = runs.hint(
-            "it only serves status and metrics: move it away, and the next run begins another",
-        )?;
-        Ok(Some(runs))
+    pub(crate) fn load(path: &Path) -> Result<Option<Runs>, StateError> {
+        file::read(StateFile::Runs, path)
     }
 
     /// Before the first one.
     #[must_use]
     pub(crate) fn none() -> Runs {
         Runs {
-            version: VERSION,
+            version: StateFile::Runs.version(),
             begun: None,
             last: None,
             done: None,
@@ -134,24 +123,9 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        files::replace(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, self)?;
-            out.write_all(b"\n")
-        })
+    pub(crate) fn save(&self, path: &Path) -> Result<(), StateError> {
+        file::write(path, self)
     }
-}
-
-fn parse(bytes: &[u8]) -> Result<Runs> {
-    #[derive(Deserialize)]
-    struct RunsVersion {
-        version: u32,
-    }
-    let RunsVersion { version } = serde_json::from_slice(bytes)?;
-    if version != VERSION {
-        bail!("it has version {version}, and this program knows version {VERSION}");
-    }
-    Ok(serde_json::from_slice(bytes)?)
 }
 
 #[cfg(test)]
@@ -209,7 +183,8 @@ mod tests {
         let newer = newer.replace("\"version\": 1", "\"version\": 2");
         for damaged in ["{", "{}", &newer] {
             std::fs::write(&path, damaged).unwrap();
-            assert_eq!(Exit::of(&Runs::load(&path).unwrap_err()), Exit::Data);
+            let error = anyhow::Error::from(Runs::load(&path).unwrap_err());
+            assert_eq!(Exit::of(&error), Exit::Data);
         }
     }
 

@@ -234,7 +234,7 @@ impl OfflineChecks<'_> {
         if let Some(metrics) = &self.config.metrics
             && let Err(error) = files::try_dir(&metrics.textfile_dir)
         {
-            let said = crate::error::line(&error);
+            let said = crate::error::line(&error.into());
             let hint = "make the folder for the user that proofpull runs as; a run goes on without its figures";
             findings.push(self.warning("metrics.textfile_dir", &said, hint));
         }

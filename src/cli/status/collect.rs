@@ -214,7 +214,7 @@ impl ServiceStatus {
     }
 
     /// Takes on why something cannot be read; the first reason stays.
-    fn or_trouble<T>(&mut self, result: Result<T>) -> Option<T> {
+    fn or_trouble<T>(&mut self, result: Result<T, impl Into<anyhow::Error>>) -> Option<T> {
         let trouble = |error: &anyhow::Error| {
             let status = match error.is::<Exit>() {
                 true => Exit::of(error),
@@ -226,7 +226,7 @@ impl ServiceStatus {
                 status: status as u8,
             }
         };
-        match result {
+        match result.map_err(Into::into) {
             Ok(value) => Some(value),
             Err(error) => {
                 self.error.get_or_insert_with(|| trouble(&error));

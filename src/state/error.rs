@@ -1,0 +1,335 @@
+//! `StateError` says why a file of the state folder cannot be used, and what a person can do about it.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use time::OffsetDateTime;
+
+use crate::clock::utc;
+use crate::error::{Exit, Hint};
+use crate::files::FileError;
+use crate::net::Stopped;
+
+/// A kind of file in the state folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateFile {
+    /// `<service>.json`: the position, and what goes with it.
+    State,
+    /// `<service>.seen`: the identities of what was delivered.
+    Identities,
+    /// `quota-<account>.json`: the requests that were made.
+    Ledger,
+    /// `<service>.runs.json`: what became of the runs.
+    Runs,
+}
+
+impl fmt::Display for StateFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StateFile::State => "the state",
+            StateFile::Identities => "the identities",
+            StateFile::Ledger => "the ledger of requests",
+            StateFile::Runs => "the record of runs",
+        })
+    }
+}
+
+/// Why a file of the state folder cannot be used.
+///
+/// Not an [`Error`](std::error::Error): only the conversion below turns it into another error, so that its status and
+/// its hint are never lost.
+#[derive(Debug)]
+pub enum StateError {
+    /// Its bytes are not those that the program wrote.
+    Damaged {
+        /// What kind of file it is.
+        file: StateFile,
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A newer or an older program wrote it.
+    OtherVersion {
+        /// What kind of file it is.
+        file: StateFile,
+        /// Where it is.
+        path: PathBuf,
+        /// The version it has.
+        found: u32,
+        /// The version this program knows.
+        known: u32,
+    },
+    /// It was written for another service, or for another kind of one.
+    OtherService {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Its position lies in the future.
+    InFuture {
+        /// Where it is.
+        path: PathBuf,
+        /// Its position.
+        position: OffsetDateTime,
+    },
+    /// Another run of the service has its lock.
+    Running {
+        /// The name of the service.
+        service: &'static str,
+        /// What the other wrote into the lock.
+        holder: String,
+    },
+    /// Somebody has had the lock of a ledger for much longer than a booking takes.
+    LedgerTaken {
+        /// The lock.
+        path: PathBuf,
+        /// What its holder wrote into it.
+        holder: String,
+    },
+    /// The run is to end, and it did not get a lock.
+    Stopped,
+    /// The system does not let us read it.
+    Unreadable(FileError),
+    /// The system does not let us write it: no room, read-only, no permission.
+    Unwritable(FileError),
+}
+
+impl StateError {
+    /// The status that a run ends with.
+    fn exit(&self) -> Exit {
+        match self {
+            StateError::Unwritable(_) => Exit::CantCreate,
+            StateError::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Exit::CantCreate
+            }
+            StateError::Running { .. } | StateError::LedgerTaken { .. } => Exit::TempFail,
+            _ => Exit::Data,
+        }
+    }
+
+    /// What a person can do about it.
+    fn hint(&self) -> &'static str {
+        const RESTORE: &str = "restore this service's files together from a backup, or move them away and set \
+                               start_time to where it is to go on from; what lies between may be delivered again";
+        match self {
+            StateError::OtherVersion { found, known, .. } if found > known => {
+                "run the newer program that wrote it"
+            }
+            StateError::Damaged { file, .. } | StateError::OtherVersion { file, .. } => {
+                match file {
+                    StateFile::State | StateFile::Identities => RESTORE,
+                    StateFile::Ledger => {
+                        "move it away: requests of the last 24 hours are then not counted"
+                    }
+                    StateFile::Runs => {
+                        "it only serves status and metrics: move it away, and the next run begins another"
+                    }
+                }
+            }
+            StateError::OtherService { .. } => RESTORE,
+            StateError::InFuture { .. } => {
+                "set this machine's clock (timedatectl); if the clock is right, set start_time to where the service is \
+                 to go on from"
+            }
+            StateError::Running { .. } => "let it finish; --wait-lock 10m waits for it",
+            StateError::LedgerTaken { .. } => {
+                "a booking takes a moment: see what holds that process up"
+            }
+            StateError::Stopped => "the next run goes on from there",
+            StateError::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied => {
+                "it must belong to the user who runs this, as all files of the state folder do: chown USER: FILE"
+            }
+            StateError::Unreadable(_) => RESTORE,
+            StateError::Unwritable(_) => {
+                "the state folder must exist, be writable for the user who runs this, and have room"
+            }
+        }
+    }
+}
+
+impl From<StateError> for anyhow::Error {
+    fn from(error: StateError) -> anyhow::Error {
+        let (exit, hint) = (error.exit(), error.hint());
+        let reading = |file: StateFile, path: &Path| format!("reading {file} {}", path.display());
+        let line = match error {
+            StateError::Damaged { file, path, reason } => {
+                anyhow!("it is damaged: {reason}").context(reading(file, &path))
+            }
+            StateError::OtherVersion {
+                file,
+                path,
+                found,
+                known,
+            } => anyhow!("it has version {found}, and this program knows version {known}")
+                .context(reading(file, &path)),
+            StateError::OtherService { path, reason } => {
+                anyhow!(reason).context(reading(StateFile::State, &path))
+            }
+            StateError::InFuture { path, position } => {
+                let position = utc(position);
+                anyhow!("its position {position} lies in the future")
+                    .context(reading(StateFile::State, &path))
+            }
+            StateError::Running { service, holder } => {
+                anyhow!("running {service}: another run of it is under way ({holder})")
+            }
+            StateError::LedgerTaken { path, holder } => {
+                let path = path.display();
+                anyhow!("booking a request: {path} is taken ({holder})")
+            }
+            StateError::Stopped => return anyhow!(Stopped),
+            StateError::Unreadable(error) | StateError::Unwritable(error) => anyhow!(error),
+        };
+        line.context(exit).context(Hint(hint.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::line;
+    use std::io::Error;
+    use time::macros::datetime;
+
+    fn system(doing: &'static str, kind: ErrorKind) -> FileError {
+        FileError::new(doing, Path::new("/s/x.json"), Error::from(kind))
+    }
+
+    fn damaged(file: StateFile) -> StateError {
+        StateError::Damaged {
+            file,
+            path: "/s/x".into(),
+            reason: "no end".into(),
+        }
+    }
+
+    fn version(found: u32) -> StateError {
+        StateError::OtherVersion {
+            file: StateFile::State,
+            path: "/s/x.json".into(),
+            found,
+            known: 5,
+        }
+    }
+
+    #[test]
+    fn each_has_one_status_one_line_and_one_hint() {
+        use ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+        use StateError::{Unreadable, Unwritable};
+        let (holder, path) = (String::from("pid 7"), PathBuf::from("/s/x.json"));
+        let table = [
+            (
+                damaged(StateFile::State),
+                Exit::Data,
+                "reading the state /s/x: it is damaged: no end",
+                "start_time",
+            ),
+            (
+                damaged(StateFile::Identities),
+                Exit::Data,
+                "the identities /s/x",
+                "together",
+            ),
+            (
+                damaged(StateFile::Ledger),
+                Exit::Data,
+                "the ledger of requests /s/x",
+                "24 hours",
+            ),
+            (
+                damaged(StateFile::Runs),
+                Exit::Data,
+                "the record of runs /s/x",
+                "metrics",
+            ),
+            (
+                version(6),
+                Exit::Data,
+                "version 6, and this program knows version 5",
+                "newer program",
+            ),
+            (version(4), Exit::Data, "version 4", "start_time"),
+            (
+                StateError::OtherService {
+                    path: path.clone(),
+                    reason: "it is another's".into(),
+                },
+                Exit::Data,
+                "reading the state /s/x.json: it is another's",
+                "together",
+            ),
+            (
+                StateError::InFuture {
+                    path: path.clone(),
+                    position: datetime!(2100-01-01 0:00 UTC),
+                },
+                Exit::Data,
+                "its position 2100-01-01T00:00:00Z lies in the future",
+                "clock",
+            ),
+            (
+                StateError::Running {
+                    service: "pod-audit",
+                    holder: holder.clone(),
+                },
+                Exit::TempFail,
+                "running pod-audit: another run of it is under way (pid 7)",
+                "--wait-lock",
+            ),
+            (
+                StateError::LedgerTaken { path, holder },
+                Exit::TempFail,
+                "/s/x.json is taken (pid 7)",
+                "moment",
+            ),
+            (
+                Unreadable(system("reading", PermissionDenied)),
+                Exit::CantCreate,
+                "reading /s/x.json: permission denied",
+                "chown",
+            ),
+            (
+                Unreadable(system("reading", InvalidInput)),
+                Exit::Data,
+                "reading /s/x.json: invalid",
+                "backup",
+            ),
+            (
+                Unwritable(system("writing", StorageFull)),
+                Exit::CantCreate,
+                "writing /s/x.json: no storage",
+                "room",
+            ),
+            (
+                Unwritable(system("writing", ReadOnlyFilesystem)),
+                Exit::CantCreate,
+                "writing /s/x.json: read-only",
+                "writable",
+            ),
+            (
+                Unwritable(system("locking", PermissionDenied)),
+                Exit::CantCreate,
+                "locking /s/x.json: permission denied",
+                "writable",
+            ),
+        ];
+        for (error, exit, said, hint) in table {
+            let error = anyhow::Error::from(error);
+            assert!(line(&error).contains(said), "{said}: {}", line(&error));
+            assert_eq!(Exit::of(&error), exit, "{said}");
+            let Some(Hint(remedy)) = error.downcast_ref() else {
+                panic!("{said} has no hint");
+            };
+            assert!(remedy.contains(hint), "{said}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_to_end_is_told_as_such() {
+        assert!(Stopped::is_in(&StateError::Stopped.into()));
+    }
+}

@@ -1,0 +1,471 @@
+//! `State` is what a service remembers between its runs: one JSON file, and beside it the identities and what was
+//! quarantined.
+
+use std::path::{Path, PathBuf};
+
+use time::{Duration, OffsetDateTime};
+
+use super::dedup::{DedupIndex, SavedIndex};
+use super::error::{StateError, StateFile};
+use super::file;
+use super::quarantine::Quarantine;
+use super::saved::{Range, Receiver, SavedGap, SavedQuarantine, SavedRuleStats, SavedState};
+use crate::digest::hex;
+use crate::pipeline::batch::{Digest, Late, Pass, hour_after};
+use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap};
+use crate::transform::RuleStats;
+
+/// Identities are kept at least this long behind the position.
+const SHORTEST_MEMORY: Duration = Duration::hours(2);
+/// Until another run has come to a state that was begun.
+const SOON: Duration = Duration::HOUR;
+/// So much may be unconfirmed at once, in bytes, unless confirmations fail.
+const UNCONFIRMED: u64 = 64 * 1024 * 1024;
+/// Failing confirmations do not press it under this.
+const LEAST_UNCONFIRMED: u64 = 64 * 1024;
+
+/// The state of a service, as it is and on disk.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    saved: SavedState,
+    /// The identities of what was delivered.
+    pub(crate) dedup: DedupIndex,
+    /// What could not be delivered as the rules want it.
+    pub(crate) quarantine: Quarantine,
+    /// How each rule of the configuration has fitted so far.
+    pub(crate) rule_stats: Vec<RuleStats>,
+    /// What the rules are known by.
+    rules: Vec<Digest>,
+    retention: Retention,
+    /// See [`State::is_fresh`].
+    fresh: bool,
+}
+
+/// How far re-reading goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Behind the position, in each run.
+    pub look_back: Duration,
+    /// Once more, so long after a time; zero for never.
+    pub recheck: Duration,
+    /// Identities are kept at least this long behind the position.
+    pub memory: Duration,
+}
+
+/// What to begin with where there is no state.
+#[derive(Debug, Clone)]
+pub struct StartPoint {
+    /// The configured `start_time`.
+    pub configured: Option<OffsetDateTime>,
+    /// A backfill's range.
+    pub range: Option<Range>,
+    /// Where to start reading.
+    pub checkpoint: Checkpoint,
+}
+
+/// A look at a state.
+#[derive(Debug)]
+pub(crate) struct StateSummary {
+    /// How far it has come.
+    pub(crate) checkpoint: Checkpoint,
+    /// A backfill's range.
+    pub(crate) range: Option<Range>,
+    /// Whether some of it is left to be read.
+    pub(crate) is_left: bool,
+    /// What was never collected, from the first on.
+    pub(crate) gaps: Vec<Gap>,
+    /// How many identities are kept.
+    pub(crate) identities: u64,
+    /// Events that became visible late.
+    pub(crate) late: Late,
+}
+
+/// What became of opening a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateOrigin {
+    /// There was none.
+    New,
+    /// It goes on.
+    Known,
+    /// `start_time` was changed: it starts over from there.
+    Restarted,
+}
+
+/// What could not be delivered, and no run has said yet.
+#[derive(Debug, Default)]
+pub struct Unreported {
+    /// What the service no longer kept.
+    pub(crate) gaps: Vec<Gap>,
+    /// How many events were quarantined.
+    pub(crate) quarantined: u64,
+}
+
+impl Unreported {
+    /// Whether there is nothing of the kind.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gaps.is_empty() && self.quarantined == 0
+    }
+}
+
+impl State {
+    /// Opens the state at `path` of `service`, or begins one, which goes back as far as `retention`.
+    /// Nothing is written.
+    ///
+    /// # Errors
+    /// When the file is damaged, newer, or of another service, has a position in the future, or may
+    /// not be read.
+    pub fn open(
+        path: &Path,
+        service: &str,
+        start: &StartPoint,
+        retention: Retention,
+        now: OffsetDateTime,
+    ) -> Result<(State, StateOrigin), StateError> {
+        let (mut state, opened) = State::look(path, service, start, retention, now)?;
+        if opened == StateOrigin::Known {
+            let oldest = hour_after(state.oldest_needed());
+            state.dedup = DedupIndex::load(&seen_path(path), &state.saved.identities, oldest)?;
+            state.saved.identities.beside = false;
+        }
+        Ok((state, opened))
+    }
+
+    /// The same without the identities, to see what would be done.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub(crate) fn look(
+        path: &Path,
+        service: &str,
+        start: &StartPoint,
+        retention: Retention,
+        now: OffsetDateTime,
+    ) -> Result<(State, StateOrigin), StateError> {
+        let Some(saved) = read(path, service)? else {
+            let saved = begin_state(service, start, None);
+            return Ok((State::of(path, saved, retention, true)?, StateOrigin::New));
+        };
+        if !saved.checkpoint.is_like(&start.checkpoint) {
+            return Err(StateError::OtherService {
+                path: path.to_owned(),
+                reason: "its checkpoint is that of another kind of service".to_owned(),
+            });
+        }
+        if is_restart(&saved, start) {
+            let saved = begin_state(service, start, Some(saved));
+            return Ok((
+                State::of(path, saved, retention, true)?,
+                StateOrigin::Restarted,
+            ));
+        }
+        let position = saved.checkpoint.until();
+        if position > now + Duration::minutes(1) {
+            let path = path.to_owned();
+            return Err(StateError::InFuture { path, position });
+        }
+        let fresh = is_fresh(&saved, start);
+        Ok((
+            State::of(path, saved, retention, fresh)?,
+            StateOrigin::Known,
+        ))
+    }
+
+    fn of(
+        path: &Path,
+        mut saved: SavedState,
+        retention: Retention,
+        fresh: bool,
+    ) -> Result<State, StateError> {
+        let quarantine = Quarantine::open(quarantine_path(path), saved.quarantine.length)?;
+        saved.quarantine.length = quarantine.length();
+        Ok(State {
+            path: path.to_owned(),
+            saved,
+            dedup: DedupIndex::empty(&seen_path(path)),
+            quarantine,
+            rule_stats: Vec::new(),
+            rules: Vec::new(),
+            retention,
+            fresh,
+        })
+    }
+
+    /// Takes on the rules of the configuration, by what they are known by. One that is new, or other
+    /// than before, has fitted nothing yet; one that is gone is forgotten.
+    pub(crate) fn follow(&mut self, rules: Vec<Digest>) {
+        let fit = |rule: &Digest| {
+            let name = hex(rule);
+            let saved = self.saved.rules.iter().find(|saved| saved.rule == name);
+            saved.map_or_else(RuleStats::default, |saved| RuleStats {
+                tried: saved.tried,
+                matched: saved.matched,
+            })
+        };
+        self.rule_stats = rules.iter().map(fit).collect();
+        self.rules = rules;
+    }
+
+    /// Up to where the state at `path` has come, if there is one, and a backfill's range.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub(crate) fn peek(path: &Path, service: &str) -> Result<Option<StateSummary>, StateError> {
+        let Some(saved) = read(path, service)? else {
+            return Ok(None);
+        };
+        Ok(Some(StateSummary {
+            is_left: saved.is_left(),
+            checkpoint: saved.checkpoint,
+            range: saved.range,
+            gaps: saved.gaps.iter().map(SavedGap::gap).collect(),
+            identities: saved.identities.count(),
+            late: saved.late,
+        }))
+    }
+
+    /// From where to go on.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.saved.checkpoint
+    }
+
+    /// No re-reading goes before this time.
+    #[must_use]
+    pub(crate) fn identities_since(&self) -> OffsetDateTime {
+        self.saved.identities_since
+    }
+
+    /// How far re-reading goes back.
+    #[must_use]
+    pub(crate) fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// What became visible late since the state began.
+    #[must_use]
+    pub(crate) fn late(&self) -> Late {
+        self.saved.late
+    }
+
+    /// An event that is on its way out became visible late.
+    pub(crate) fn found_late(&mut self, seconds: u32, look: Pass) {
+        self.saved.late.add(seconds, look);
+    }
+
+    /// No re-reading finds what was found in windows that ended before this time.
+    fn oldest_needed(&self) -> OffsetDateTime {
+        let Retention {
+            look_back,
+            recheck,
+            memory,
+        } = self.retention;
+        let memory = memory.max(look_back).max(recheck).max(SHORTEST_MEMORY);
+        let behind = self.saved.checkpoint.oldest_reading() - memory;
+        let recheck = self.saved.checkpoint.recheck_from();
+        recheck.map_or(behind, |recheck| behind.min(recheck))
+    }
+
+    /// Whether what the service does not keep is no gap: in the run that begins the state, and, as long
+    /// as nothing was read of one whose start was too old from the beginning, within the time that
+    /// the edge moves until another run comes. What else is lost while no run succeeds, is one.
+    #[must_use]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The range of a backfill.
+    #[must_use]
+    pub(crate) fn range(&self) -> Option<&Range> {
+        self.saved.range.as_ref()
+    }
+
+    /// Whether some of a backfill's range is left to be read.
+    #[must_use]
+    pub(crate) fn is_left(&self) -> bool {
+        self.saved.is_left()
+    }
+
+    /// How many bytes may be unconfirmed.
+    #[must_use]
+    pub(crate) fn unconfirmed_limit(&self) -> u64 {
+        self.saved.unconfirmed_limit
+    }
+
+    /// What the receiver is like is not known any more.
+    pub(crate) fn forget_receiver(&mut self) {
+        self.saved.receiver = None;
+    }
+
+    /// What is known of the receiver.
+    #[must_use]
+    pub fn receiver(&self) -> Option<&Receiver> {
+        self.saved.receiver.as_ref()
+    }
+
+    /// Writes the state as it is, so that it is known that the next one can be written.
+    ///
+    /// # Errors
+    /// When it cannot be written and synced.
+    pub fn prove(&self) -> Result<(), StateError> {
+        self.quarantine.cut()?;
+        self.save()
+    }
+
+    /// What was delivered becomes durable, and what was quarantined: that and the identities first,
+    /// the position second.
+    ///
+    /// # Errors
+    /// When either cannot be written; the run before still counts then.
+    pub(crate) fn commit(
+        &mut self,
+        commit: &Commit,
+        receiver: Option<Receiver>,
+    ) -> Result<(), StateError> {
+        let unreported = self.saved.quarantine.unreported;
+        self.saved.quarantine.unreported = unreported.saturating_add(self.quarantine.commit()?);
+        self.saved.quarantine.length = self.quarantine.length();
+        self.saved.identities = self.dedup.commit()?;
+        let rule_stats = self.rules.iter().zip(&self.rule_stats);
+        let rule_stats = rule_stats.map(|(rule, fit)| SavedRuleStats {
+            rule: hex(rule),
+            tried: fit.tried,
+            matched: fit.matched,
+        });
+        self.saved.rules = rule_stats.collect();
+        if let Some(checkpoint) = &commit.checkpoint {
+            self.saved.checkpoint.clone_from(checkpoint);
+        }
+        if let Some(Gap { from, to }) = commit.gap {
+            self.saved.gaps.push(SavedGap {
+                from,
+                to,
+                said: false,
+            });
+        }
+        if receiver.is_some() {
+            self.saved.receiver = receiver;
+        }
+        self.save()
+    }
+
+    /// The receiver did not confirm: the next runs send less before they ask it to.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn halve_unconfirmed_limit(&mut self) -> Result<(), StateError> {
+        self.saved.unconfirmed_limit = (self.saved.unconfirmed_limit / 2).max(LEAST_UNCONFIRMED);
+        self.save()
+    }
+
+    /// At the end of a run in which every confirmation came: what is expired goes, the limit of
+    /// the unconfirmed recovers, and what is not yet said is returned, said from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&mut self) -> Result<Unreported, StateError> {
+        let before = (self.saved.unconfirmed_limit, self.saved.gaps.clone());
+        self.saved.unconfirmed_limit = (self.saved.unconfirmed_limit * 2).min(UNCONFIRMED);
+        let unreported = self.saved.gaps.iter_mut().filter(|gap| !gap.said);
+        let said = unreported.map(|gap| {
+            gap.said = true;
+            gap.gap()
+        });
+        let unreported = Unreported {
+            gaps: said.collect(),
+            quarantined: std::mem::take(&mut self.saved.quarantine.unreported),
+        };
+        if self.dedup.is_mostly_expired() {
+            let oldest = self.oldest_needed();
+            self.saved.identities_since = self.saved.identities_since.max(oldest);
+            self.saved.identities = self.dedup.write_new_file(hour_after(oldest))?;
+            self.save()?;
+            self.saved.identities = self.dedup.take_new_file(&self.saved.identities)?;
+            self.save()?;
+        } else if unreported.quarantined > 0
+            || before != (self.saved.unconfirmed_limit, self.saved.gaps.clone())
+        {
+            self.save()?;
+        }
+        Ok(unreported)
+    }
+
+    fn save(&self) -> Result<(), StateError> {
+        file::write(&self.path, &self.saved)
+    }
+}
+
+/// Reads the state of a service, if there is one.
+fn read(path: &Path, service: &str) -> Result<Option<SavedState>, StateError> {
+    let saved: Option<SavedState> = file::read(StateFile::State, path)?;
+    match saved {
+        Some(saved) if saved.service != service => Err(StateError::OtherService {
+            path: path.to_owned(),
+            reason: format!("it is the state of {}, not of {service}", saved.service),
+        }),
+        saved => Ok(saved),
+    }
+}
+
+/// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
+fn begin_state(service: &str, start: &StartPoint, before: Option<SavedState>) -> SavedState {
+    let (gaps, receiver, quarantine, rules) = match before {
+        Some(before) => (
+            before.gaps,
+            before.receiver,
+            before.quarantine,
+            before.rules,
+        ),
+        // of a file that is there all the same nothing is to be cut off
+        None => {
+            let (length, unreported) = (u64::MAX, 0);
+            (
+                Vec::new(),
+                None,
+                SavedQuarantine { length, unreported },
+                Vec::new(),
+            )
+        }
+    };
+    SavedState {
+        version: StateFile::State.version(),
+        service: service.to_owned(),
+        start_time: start.configured,
+        range: start.range.clone(),
+        checkpoint: start.checkpoint.clone(),
+        identities_since: start.checkpoint.until(),
+        identities: SavedIndex::NONE,
+        late: Late::default(),
+        gaps,
+        quarantine,
+        rules,
+        unconfirmed_limit: UNCONFIRMED,
+        receiver,
+    }
+}
+
+/// Whether nothing was read of a state that began at the oldest time that was kept, and still may.
+fn is_fresh(saved: &SavedState, start: &StartPoint) -> bool {
+    let begun = saved.identities_since;
+    let wanted = saved.range.as_ref().map(|range| range.from);
+    let was_moved = wanted
+        .or(saved.start_time)
+        .is_some_and(|wanted| wanted < begun);
+    saved.checkpoint.until() == begun && was_moved && start.checkpoint.until() - begun <= SOON
+}
+
+/// Removing `start_time` changes nothing; a new or another one starts over, and so does another
+/// range.
+fn is_restart(saved: &SavedState, start: &StartPoint) -> bool {
+    let configured = start.configured.is_some() && start.configured != saved.start_time;
+    configured || start.range != saved.range
+}
+
+fn seen_path(path: &Path) -> PathBuf {
+    path.with_extension("seen")
+}
+
+fn quarantine_path(path: &Path) -> PathBuf {
+    path.with_extension("quarantine.jsonl")
+}
