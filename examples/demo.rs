@@ -16,11 +16,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use proofpull::service::{Kind, SERVICES, Service};
+use proofpull::service::{SERVICES, Service};
 use simulator::isolation::visit;
 use simulator::{
-    API_KEY, CLUSTER, Certs, Devo, Ends, Event, Isolation, Options, PRINCIPAL, Pod, Rng, SECRET,
-    StreamFault, TOKEN, Tap, pod_event, scenario,
+    API_KEY, CLUSTER, Certs, Devo, Ends, Event, Isolation, Kind, Options, PRINCIPAL, Pod, Rng,
+    SECRET, StreamFault, TOKEN, Tap, pod_event, scenario,
 };
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -180,10 +180,10 @@ impl Proofpoint {
 
     /// What of a service there is to collect: how often each number occurs.
     fn wanted(&self, service: &Service) -> BTreeMap<u64, usize> {
-        match service.kind {
+        match Kind::of(service.name) {
             Kind::Tap { array, .. } => self.tap.serials(array),
             Kind::Threats => self.tap.threats(self.threats_start()),
-            Kind::Isolation { .. } => self.isolation_of(service).serials(),
+            Kind::Isolation => self.isolation_of(service).serials(),
             Kind::Pod { stream } => self.pod.serials(stream),
         }
     }
@@ -210,7 +210,7 @@ impl Proofpoint {
 }
 
 fn is_of_pod(service: &Service) -> bool {
-    matches!(service.kind, Kind::Pod { .. })
+    matches!(Kind::of(service.name), Kind::Pod { .. })
 }
 
 /// The log streams: five hours of archive, and what the live stream says. That of messages is cut
@@ -271,13 +271,13 @@ fn configure(dir: &Path, certs: &Certs, proofpoint: &Proofpoint, devo: &Devo) ->
         proofpoint.pod.url(),
     );
     for service in &SERVICES {
-        let (start, more) = match service.kind {
+        let (start, more) = match Kind::of(service.name) {
             Kind::Tap { .. } => (proofpoint.start, String::new()),
             Kind::Threats => (
                 proofpoint.threats_start(),
                 "max_threats_per_run = 10000\n".to_owned(),
             ),
-            Kind::Isolation { .. } => (
+            Kind::Isolation => (
                 proofpoint.start,
                 format!("url = {:?}\n", proofpoint.isolation_of(service).url()),
             ),

@@ -12,10 +12,10 @@
 //! A module uses lower layers, and its own layer only where the list has the other one before it.
 //!
 //! ```text
-//! 0  error  clock  shutdown  service  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
+//! 0  error  clock  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
 //! 1  files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus
-//! 3  source
+//! 3  source  service  config::file
 //! 4  pipeline::cycle
 //! 5  cli
 //! ```

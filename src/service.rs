@@ -1,53 +1,40 @@
 //! The table of services: one name for each, used on the command line, in the configuration, in
 //! the names of files and in the end line.
 
-/// How a service is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// An event service of the TAP SIEM API: its path, and the key of the array in its answers.
-    Tap {
-        /// Path below the base URL.
-        path: &'static str,
-        /// The key under which the events stand.
-        array: &'static str,
-    },
-    /// The summaries of the threats that the events of TAP name.
-    Threats,
-    /// A product of Isolation: where its reporting API is.
-    Isolation {
-        /// The whole address.
-        url: &'static str,
-    },
-    /// A type of the PoD log stream.
-    Pod {
-        /// What the parameter `type` says.
-        stream: &'static str,
-    },
-}
-
-impl Kind {
-    /// The table of the configuration that says how to sign in.
-    #[must_use]
-    pub fn sign_in(self) -> &'static str {
-        match self {
-            Kind::Tap { .. } | Kind::Threats => "tap",
-            Kind::Isolation { .. } => "isolation",
-            Kind::Pod { .. } => "pod",
-        }
-    }
-}
+use crate::source::api::Api;
+use crate::source::isolation::api::IsolationApi;
+use crate::source::pod::api::PodApi;
+use crate::source::tap::EventKind;
+use crate::source::tap::api::{CLICKS_PERMITTED, EventApi, OTHERS};
+use crate::source::tap::threats::api::ThreatApi;
 
 /// One row of the table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Service {
     /// What a person calls it, everywhere.
     pub name: &'static str,
     /// What the Devo collectors call it, if they have it.
-    pub(crate) devo: Option<&'static str>,
+    pub devo: Option<&'static str>,
     /// The Devo tag when none is configured.
     pub tag: &'static str,
     /// How it is read.
-    pub kind: Kind,
+    pub(crate) api: &'static dyn Api,
+}
+
+impl PartialEq for Service {
+    fn eq(&self, other: &Service) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Service {}
+
+impl Service {
+    /// The table of the configuration that says how to sign in: `tap`, `isolation` or `pod`.
+    #[must_use]
+    pub fn sign_in_table(&self) -> &'static str {
+        self.api.sign_in_table()
+    }
 }
 
 /// Every service the program knows.
@@ -56,49 +43,57 @@ pub static SERVICES: [Service; 10] = [
         name: "tap-clicks-blocked",
         devo: Some("clicksBlocked"),
         tag: "mail.proofpoint.tapsiem_v2.clicksblocked",
-        kind: Kind::Tap {
+        api: &EventApi {
             path: "/v2/siem/clicks/blocked",
-            array: "clicksBlocked",
+            arrays: &["clicksBlocked"],
+            identity: EventKind::Click,
+            pool: &OTHERS,
         },
     },
     Service {
         name: "tap-clicks-permitted",
         devo: Some("clicksPermitted"),
         tag: "mail.proofpoint.tapsiem_v2.clickspermitted",
-        kind: Kind::Tap {
+        api: &EventApi {
             path: "/v2/siem/clicks/permitted",
-            array: "clicksPermitted",
+            arrays: &["clicksPermitted"],
+            identity: EventKind::Click,
+            pool: &CLICKS_PERMITTED,
         },
     },
     Service {
         name: "tap-messages-blocked",
         devo: Some("messagesBlocked"),
         tag: "mail.proofpoint.tapsiem_v2.messagesblocked",
-        kind: Kind::Tap {
+        api: &EventApi {
             path: "/v2/siem/messages/blocked",
-            array: "messagesBlocked",
+            arrays: &["messagesBlocked"],
+            identity: EventKind::Message,
+            pool: &OTHERS,
         },
     },
     Service {
         name: "tap-messages-delivered",
         devo: Some("messagesDelivered"),
         tag: "mail.proofpoint.tapsiem_v2.messagesdelivered",
-        kind: Kind::Tap {
+        api: &EventApi {
             path: "/v2/siem/messages/delivered",
-            array: "messagesDelivered",
+            arrays: &["messagesDelivered"],
+            identity: EventKind::Message,
+            pool: &OTHERS,
         },
     },
     Service {
         name: "tap-threats",
         devo: None,
         tag: "mail.proofpoint.tapsiem_v2.threats",
-        kind: Kind::Threats,
+        api: &ThreatApi { pool: &OTHERS },
     },
     Service {
         name: "isolation-web",
         devo: Some("browser_and_email_isolation"),
         tag: "tap.proofpoint.isolation.browser_and_email",
-        kind: Kind::Isolation {
+        api: &IsolationApi {
             url: "https://proofpointisolation.com/api/v2/reporting/usage-data",
         },
     },
@@ -106,7 +101,7 @@ pub static SERVICES: [Service; 10] = [
         name: "isolation-url",
         devo: Some("url_isolation"),
         tag: "tap.proofpoint.isolation.url_isolation",
-        kind: Kind::Isolation {
+        api: &IsolationApi {
             url: "https://urlisolation.com/api/v2/reporting/usage-data",
         },
     },
@@ -114,19 +109,19 @@ pub static SERVICES: [Service; 10] = [
         name: "pod-message",
         devo: Some("message"),
         tag: "mail.proofpoint.pod.message",
-        kind: Kind::Pod { stream: "message" },
+        api: &PodApi { stream: "message" },
     },
     Service {
         name: "pod-maillog",
         devo: Some("maillog"),
         tag: "mail.proofpoint.pod.maillog",
-        kind: Kind::Pod { stream: "maillog" },
+        api: &PodApi { stream: "maillog" },
     },
     Service {
         name: "pod-audit",
         devo: None,
         tag: "mail.proofpoint.pod.audit",
-        kind: Kind::Pod { stream: "audit" },
+        api: &PodApi { stream: "audit" },
     },
 ];
 

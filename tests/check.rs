@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proofpull::config::EffectiveKey;
-use proofpull::config::keys::look;
+use proofpull::config::file::look;
 use proofpull::service::SERVICES;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -362,7 +362,7 @@ fn what_is_wrong_in_the_text_does_not_hide_what_is_wrong_with_files() {
     // the tag of each service that is asked for windows
     let windows = SERVICES
         .iter()
-        .filter(|service| service.kind.sign_in() != "pod");
+        .filter(|service| service.sign_in_table() != "pod");
     assert_eq!(lines.len(), 4 + windows.count(), "{said}");
     let place = |line: &&str| -> usize {
         line.rsplit(".toml:")

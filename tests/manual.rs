@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
 use proofpull::cli::args::Cli;
-use proofpull::config::keys::look;
+use proofpull::config::file::look;
 use proofpull::service::SERVICES;
 use time::OffsetDateTime;
 

@@ -37,7 +37,7 @@ fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
     }
     for service in SERVICES
         .iter()
-        .filter(|service| *service != first && service.kind.sign_in() == "tap")
+        .filter(|service| *service != first && service.sign_in_table() == "tap")
     {
         assert_eq!(
             row(&answer, service.name)["outcome"],

@@ -1,11 +1,11 @@
 //! What Devo receives for an event, byte by byte.
 
 use proofpull::clock::utc;
-use proofpull::service::{Kind, SERVICES, Service};
+use proofpull::service::{SERVICES, Service};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::simulator::{Event, Style, sample};
+use crate::simulator::{Event, Kind, Style, sample};
 use crate::test_env::{Run, TestEnv, ago, array};
 
 const SERVICE: &str = "tap-messages-blocked";
@@ -33,7 +33,7 @@ fn check(event: &[u8], expected: &str) {
 }
 
 fn is_of_tap(service: &Service) -> bool {
-    matches!(service.kind, Kind::Tap { .. })
+    matches!(Kind::of(service.name), Kind::Tap { .. })
 }
 
 #[test]

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use crate::simulator::{
-    API_KEY, CLUSTER, Certs, Devo, Ended, Event, Isolation, Options, PRINCIPAL, Pod, Rng, SECRET,
-    TOKEN, Tap, sample, scenario, wait_until,
+    API_KEY, CLUSTER, Certs, Devo, Ended, Event, Isolation, Kind, Options, PRINCIPAL, Pod, Rng,
+    SECRET, TOKEN, Tap, sample, scenario, wait_until,
 };
-use proofpull::service::{Kind, SERVICES};
+use proofpull::service::SERVICES;
 
 /// No run of the program in a test takes longer, even on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -143,11 +143,11 @@ impl TestEnv {
             }
         }
         for service in &SERVICES {
-            let url = match service.kind {
-                Kind::Isolation { .. } => format!("url = {:?}\n", self.isolation.url()),
+            let url = match Kind::of(service.name) {
+                Kind::Isolation => format!("url = {:?}\n", self.isolation.url()),
                 _ => String::new(),
             };
-            if let Kind::Pod { .. } = service.kind {
+            if let Kind::Pod { .. } = Kind::of(service.name) {
                 text += &format!("[services.{}]\n{}\n", service.name, self.stream_table);
                 continue;
             }
@@ -156,10 +156,14 @@ impl TestEnv {
             let known = lines.filter(|line| {
                 let key = line.split(' ').next().unwrap_or_default();
                 match key {
-                    "threat_type" | "threat_status" => matches!(service.kind, Kind::Tap { .. }),
-                    "requests" => matches!(service.kind, Kind::Tap { .. } | Kind::Threats),
-                    "max_threats_per_run" => service.kind == Kind::Threats,
-                    "window_offset" => matches!(service.kind, Kind::Isolation { .. }),
+                    "threat_type" | "threat_status" => {
+                        matches!(Kind::of(service.name), Kind::Tap { .. })
+                    }
+                    "requests" => {
+                        matches!(Kind::of(service.name), Kind::Tap { .. } | Kind::Threats)
+                    }
+                    "max_threats_per_run" => Kind::of(service.name) == Kind::Threats,
+                    "window_offset" => Kind::of(service.name) == Kind::Isolation,
                     "url" => url.is_empty(),
                     _ => true,
                 }
@@ -224,9 +228,9 @@ impl TestEnv {
     /// Every event of the service has arrived, and none that Proofpoint never had; how many arrived more
     /// often than they should.
     pub(crate) fn assert_nothing_lost(&self, service: &str) -> usize {
-        let wanted = match proofpull::service::find(service).unwrap().kind {
+        let wanted = match Kind::of(service) {
             Kind::Tap { array, .. } => self.tap.serials(array),
-            Kind::Isolation { .. } => self.isolation.serials(),
+            Kind::Isolation => self.isolation.serials(),
             // what lies before the start is not named
             Kind::Threats => self.tap.threats(OffsetDateTime::UNIX_EPOCH),
             Kind::Pod { stream } => self.pod.serials(stream),
@@ -273,7 +277,7 @@ impl TestEnv {
 
 /// The key of the array in which a service's events stand.
 pub(crate) fn array(service: &str) -> &'static str {
-    match proofpull::service::find(service).unwrap().kind {
+    match Kind::of(service) {
         Kind::Tap { array, .. } => array,
         other => panic!("{other:?} has no array"),
     }
@@ -507,8 +511,8 @@ impl TestEnv {
             let created = from + (to - from) * number / count;
             let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
             let mut rng = Rng::new(serial);
-            let kind = proofpull::service::find(service).unwrap().kind;
-            if let Kind::Isolation { .. } = kind {
+            let kind = Kind::of(service);
+            if kind == Kind::Isolation {
                 let body = crate::simulator::isolation::visit(&mut rng, created, serial);
                 self.isolation.add(Event::new(created, body));
                 continue;

@@ -13,7 +13,6 @@ const LAYERS: [&[&str]; 6] = [
         "error",
         "clock",
         "shutdown",
-        "service",
         "quota",
         "pipeline::checkpoint",
         "pipeline::batch",
@@ -24,7 +23,7 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["files", "secret", "net", "net::http", "net::websocket"],
     &["output", "state", "sink", "output::prometheus"],
-    &["source"],
+    &["source", "service", "config::file"],
     &["pipeline::cycle"],
     &["cli"],
 ];

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use proofpull::config::keys::look;
+use proofpull::config::file::look;
 use proofpull::config::values::parse_duration;
 use proofpull::service::SERVICES;
 use time::OffsetDateTime;
@@ -115,12 +115,15 @@ fn the_time_limits_of_the_unit_fit_what_a_run_may_take() {
     let seconds = |value: &str| parse_duration(&value.replace("min", "m")).unwrap();
     let (defaults, _) = look("", Path::new("/"), OffsetDateTime::now_utc());
     for service in &SERVICES {
-        let unit = match service.kind.sign_in() {
+        let unit = match service.sign_in_table() {
             "pod" => include_str!("../systemd/drop-ins/pod-service.conf"),
             _ => UNIT,
         };
         let limit = seconds(values(unit, "TimeoutStartSec")[0]);
-        let longest = defaults.settings(service).max_duration;
+        let key = format!("services.{}.max_duration", service.name);
+        let longest = defaults.record.keys().find(|entry| entry.is(&key));
+        let longest = longest.and_then(|entry| entry.value.clone()).unwrap();
+        let longest = parse_duration(longest.trim_matches('"')).unwrap();
         let room = limit.checked_sub(longest);
         assert!(room > Some(Duration::from_secs(180)), "{}", service.name);
     }

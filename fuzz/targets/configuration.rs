@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::config::keys::check;
+use proofpull::config::file::check;
 use time::macros::datetime;
 
 /// Stands where secrets stand; nothing that is said may repeat it.

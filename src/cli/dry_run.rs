@@ -3,14 +3,13 @@
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::run::{RunPaths, begin, ledger, retention, settings, start, warn_if_moved};
+use super::run::{RunPaths, begin, ledger, start, warn_if_moved};
 use crate::cli::args::RunArgs;
-use crate::config::Config;
+use crate::config::file::Config;
 use crate::error::Exit;
 use crate::output;
 use crate::quota::{QuotaExceeded, Usage};
 use crate::shutdown::Shutdown;
-use crate::source;
 use crate::state::State;
 
 /// Reads the state and the ledger, takes no lock, and prints.
@@ -20,18 +19,13 @@ pub(super) fn dry_run(
     config: &Config,
     now: OffsetDateTime,
 ) -> Result<Exit> {
-    let settings = settings(config, args);
-    let begin = begin(paths, args, &settings, now)?;
+    let settings = config.service(args.service);
+    let begin = begin(paths, args, settings, now)?;
     let path = paths.file("json");
-    let (state, opened) = State::look(
-        &path,
-        args.service.name,
-        &begin,
-        retention(args.service, &settings),
-        now,
-    )?;
+    let retention = settings.api.retention();
+    let (state, opened) = State::look(&path, args.service.name, &begin, retention, now)?;
     warn_if_moved(&begin, opened);
-    let steps = source::steps(args.service, &settings, &start(&state), now);
+    let steps = settings.api.preview(&start(&state), now);
     let ledger = ledger(paths, args.service, config, &Shutdown::never())?;
     let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;
     output::answer(&text(&steps, &usage, spent.map(|spent| (now_free, spent))))?;

@@ -16,15 +16,15 @@ use log::LevelFilter;
 use time::OffsetDateTime;
 
 use crate::clock::Clock;
+use crate::config::file::Config;
 use crate::config::values::{parse_instant, parse_instant_or_age};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, ConfigError};
 use crate::error::{Because, Exit, Hint, fail};
 use crate::output::{self, Report};
 use crate::quota::QuotaPolicy;
 use crate::secret;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
-use crate::source;
 use crate::state::ledger::LedgerFile;
 use args::{Cli, Command, Common};
 
@@ -74,7 +74,7 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
         text,
         base,
     } = text(common)?;
-    let config = config::keys::check(&text, &base, now)
+    let config = config::file::check(&text, &base, now)
         .map_err(|faults| all_but_last(faults, &path, report))?;
     if config.holds_a_secret() {
         secret::refuse_if_others_can_read(&file, &path)?;
@@ -204,11 +204,11 @@ fn ledger(
     config: &Config,
     shutdown: &Shutdown,
 ) -> Result<LedgerFile> {
-    let account = source::account(service, config)?;
+    let account = config.service(service).api.quota()?;
     let policy = QuotaPolicy {
         service: service.name,
         pool: account.pool,
-        own: config.settings(service).requests,
+        own: account.own.to_vec(),
         held_back: 0,
     };
     Ok(LedgerFile::of(account.name, dir, policy, shutdown))

@@ -13,13 +13,15 @@ use super::{host_name, load, network, receiver, state_dir, time_argument};
 use crate::cli::args::{Common, RunArgs};
 use crate::clock::Clock;
 use crate::clock::utc;
-use crate::config::{self, Config, Mode, Settings, Url};
+use crate::config::file::{Config, ServiceConfig};
+use crate::config::{self, Url};
 use crate::digest::Pseudonyms;
 use crate::error::{Because, Exit, fail};
 use crate::files::{self, Lock, Taken};
 use crate::net::Network;
 use crate::net::tls::Trust;
 use crate::output::{self, Counters, Report, Summary};
+use crate::pipeline::checkpoint::Retention;
 use crate::pipeline::cycle::{Cycle, CycleEnd};
 use crate::quota::{QuotaExceeded, RESERVE};
 use crate::secret;
@@ -29,11 +31,10 @@ use crate::sink::Sink;
 use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
 use crate::source::WindowLimits;
-use crate::source::{self, OpenContext, Source, Start};
+use crate::source::api::{OpenContext, Start};
+use crate::source::{self, Source};
 use crate::state::ledger::LedgerFile;
-use crate::state::{
-    Range, Retention, StartPoint, State, StateError, StateOrigin, StateSummary, Unreported,
-};
+use crate::state::{Range, StartPoint, State, StateError, StateOrigin, StateSummary, Unreported};
 use crate::transform::{Action, Rule, Transform};
 
 /// A run that got a signal takes no longer to reach the receiver with what it has read.
@@ -53,7 +54,12 @@ fn pull(
     let shutdown = Shutdown::on_signals()
         .context("listening for signals")
         .exit(Exit::Software)?;
-    let config = load(common, report, clock.now())?;
+    let mut config = load(common, report, clock.now())?;
+    // to look must not take from the stream what is then missing at the receiver
+    if args.start_time.is_some() || args.stdout && config.devo.is_some() {
+        config.service_mut(args.service).api.replay_only();
+    }
+    let config = config;
     if common.now.is_some() {
         refuse_beyond_loopback(&config, args.service)?;
     }
@@ -65,15 +71,15 @@ fn pull(
     files::make_dir(&paths.dir)
         .exit(Exit::CantCreate)
         .hint("create it for the user who runs this, or set state_dir")?;
-    let settings = settings(&config, args);
+    let settings = config.service(args.service);
     record.hold(lock(&paths.file("lock"), args, &shutdown, clock)?);
-    let exclusive = source::exclusive(args.service, &config)?;
+    let exclusive = settings.api.exclusive_session()?;
     let exclusive = exclusive.map(|name| paths.dir.join(name).with_extension("lock"));
     let _session = exclusive
         .map(|path| lock(&path, args, &shutdown, clock))
         .transpose()?;
 
-    let usual = (!paths.is_backfill).then_some(settings.max_duration);
+    let usual = (!paths.is_backfill).then(|| settings.api.max_duration());
     let job = RunParts {
         service: args.service,
         config: &config,
@@ -85,7 +91,7 @@ fn pull(
         settings,
     };
     let transform = job.transform()?;
-    let mut state = open_state(&paths, args, &job.settings, clock.now())?;
+    let mut state = open_state(&paths, args, settings, clock.now())?;
     if args.forget_receiver {
         state.forget_receiver();
     }
@@ -122,7 +128,8 @@ fn pull(
     };
     warn(&unreported, &state);
     job.warn_of_misfits(&untried, &state);
-    if let Some(warning) = output::late(&counters.late, &state.late(), job.settings.look_back) {
+    let look_back = settings.api.retention().look_back.unsigned_abs();
+    if let Some(warning) = output::late(&counters.late, &state.late(), look_back) {
         log::warn!("{warning}");
     }
     let summary = Summary {
@@ -218,16 +225,6 @@ impl RunPaths {
     }
 }
 
-/// The service's settings, as they hold for this run.
-pub(super) fn settings(config: &Config, args: &RunArgs) -> Settings {
-    let mut settings = config.settings(args.service);
-    // to look must not take from the stream what is then missing at the receiver
-    if args.start_time.is_some() || args.stdout && config.devo.is_some() {
-        settings.mode = Mode::Archive;
-    }
-    settings
-}
-
 fn lock(
     path: &Path,
     args: &RunArgs,
@@ -247,11 +244,12 @@ fn lock(
 pub(super) fn begin(
     paths: &RunPaths,
     args: &RunArgs,
-    settings: &Settings,
+    settings: &ServiceConfig,
     now: OffsetDateTime,
 ) -> Result<StartPoint> {
-    let rule = source::limits(args.service, settings);
-    let begin = |from| source::beginning(args.service, from);
+    let api = &settings.api;
+    let rule = api.limits();
+    let begin = |from| api.checkpoint_at(from);
     Ok(match &args.start_time {
         Some(_) => {
             let range = range(paths, args, &rule, now)?;
@@ -264,7 +262,7 @@ pub(super) fn begin(
         None => {
             let configured = settings.start_time;
             let from = configured.map(|start| start.max(rule.oldest(now)));
-            let from = from.unwrap_or_else(|| source::first(args.service, settings, now));
+            let from = from.unwrap_or_else(|| api.first_start(now));
             StartPoint {
                 configured,
                 checkpoint: begin(from),
@@ -287,7 +285,7 @@ pub(super) fn warn_if_moved(start: &StartPoint, opened: StateOrigin) {
 fn open_state(
     paths: &RunPaths,
     args: &RunArgs,
-    settings: &Settings,
+    settings: &ServiceConfig,
     now: OffsetDateTime,
 ) -> Result<State> {
     let name = args.service.name;
@@ -296,7 +294,7 @@ fn open_state(
         &paths.file("json"),
         name,
         &start,
-        retention(args.service, settings),
+        settings.api.retention(),
         now,
     )?;
     state.follow(settings.rules.iter().map(Rule::digest).collect());
@@ -332,16 +330,6 @@ pub(super) fn start(state: &State) -> Start {
         end: range.map(|range| range.to),
         look_back: range.map_or(look_back, |_| Duration::ZERO),
         recheck_after: is_rechecked.then_some(recheck),
-    }
-}
-
-pub(super) fn retention(service: &Service, settings: &Settings) -> Retention {
-    // what the configuration takes is never too long
-    let time = |time| Duration::try_from(time).unwrap_or(Duration::DAY);
-    Retention {
-        look_back: time(settings.look_back),
-        recheck: time(settings.recheck_after),
-        memory: source::memory(service),
     }
 }
 
@@ -416,7 +404,7 @@ pub(super) fn ledger(
 struct RunParts<'a> {
     service: &'static Service,
     config: &'a Config,
-    settings: Settings,
+    settings: &'a ServiceConfig,
     network: Arc<Network>,
     shutdown: Shutdown,
     clock: Clock,
@@ -426,10 +414,7 @@ struct RunParts<'a> {
 
 impl RunParts<'_> {
     fn source(&self, state: &State) -> Result<Box<dyn Source>> {
-        source::open(&OpenContext {
-            service: self.service,
-            config: self.config,
-            settings: &self.settings,
+        self.settings.api.open(&OpenContext {
             network: &self.network,
             shutdown: &self.shutdown,
             start: start(state),
@@ -464,10 +449,10 @@ impl RunParts<'_> {
         let sink = Devo::new(devo::DevoOptions {
             tag: self.settings.tag.clone(),
             known: state.receiver().cloned(),
-            shutdown: match source::sends_once(self.service) {
+            shutdown: match self.settings.api.is_replayable() {
+                true => self.shutdown.clone(),
                 // an hour of the archive may go on when the run's time is over
-                true => self.shutdown.after(None).with_grace(GRACE),
-                false => self.shutdown.clone(),
+                false => self.shutdown.after(None).with_grace(GRACE),
             },
             ..devo_options(self.config, to, &self.network, self.clock, &self.shutdown)?
         });
@@ -543,9 +528,8 @@ pub(super) fn devo_options(
 
 /// A set clock is for tests: it must never touch what is real.
 pub(super) fn refuse_beyond_loopback(config: &Config, service: &Service) -> Result<()> {
-    let urls = source::addresses(service, config)
-        .iter()
-        .all(Url::is_loopback);
+    let urls = config.service(service).api.endpoints();
+    let urls = urls.iter().all(Url::is_loopback);
     let receiver = config
         .devo
         .as_ref()

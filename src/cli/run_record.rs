@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::host_name;
 use crate::clock::Clock;
 use crate::clock::utc;
-use crate::config::Config;
+use crate::config::file::Config;
 use crate::error::{Exit, fail, line, of_panic};
 use crate::files::Lock;
 use crate::output::prometheus;
@@ -187,7 +187,7 @@ mod tests {
         let state = dir.path().join("tap-clicks-blocked.json");
         let text = format!("name = \"acme\"\nmetrics.textfile_dir = {:?}", dir.path());
         let now = OffsetDateTime::UNIX_EPOCH;
-        let config = crate::config::keys::check(&text, dir.path(), now).unwrap();
+        let config = crate::config::file::check(&text, dir.path(), now).unwrap();
         let clock = Clock::of_the_machine();
         let runs = || Runs::load(&state.with_extension("runs.json")).unwrap();
         let work = |record: &mut RunRecord| -> Result<Exit> {

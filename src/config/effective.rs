@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::toml::LineCol;
-use super::{Address, Mode, SecretRef, Url};
+use super::{Address, SecretRef, Url};
 use crate::clock::utc;
 use crate::quota::Limit;
 use crate::transform::{Action, Rule};
@@ -86,7 +86,7 @@ impl EffectiveKeys {
 }
 
 /// A value that can be written as TOML.
-pub(super) trait ToToml {
+pub(crate) trait ToToml {
     fn to_toml(&self) -> String;
 }
 
@@ -117,7 +117,6 @@ to_toml! {
     Url: url => quoted(url);
     Address: address => quoted(address);
     OffsetDateTime: time => quoted(utc(*time));
-    Mode: mode => quoted(mode);
     Duration: time => duration(time.as_secs());
     Limit: limit => format!(
         "{{ period = {}, at_most = {} }}",

@@ -1,6 +1,6 @@
 //! `rules` reads the tables `obfuscate`, `keep` and `drop` of a service.
 
-use super::reader::{Reader, ValueError, boolean};
+use super::table_reader::{TableReader, ValueError, boolean};
 use super::toml::Value;
 use crate::transform::{Action, Path, Pattern, Replacement, Rule};
 
@@ -8,15 +8,15 @@ const PATH: &str = "userName";
 const PATTERN: &str = "[^@]+";
 
 /// Reads the rules of a service; `has_key` says whether there is a key for pseudonyms.
-pub(super) fn rules(table: &mut Reader, has_key: bool) -> Vec<Rule> {
-    let mut rules = table.tables("obfuscate", |table| obfuscation(table, has_key));
+pub(super) fn rules(table: &mut TableReader) -> Vec<Rule> {
+    let mut rules = table.tables("obfuscate", obfuscation);
     for (key, action) in [("keep", Action::Keep), ("drop", Action::Drop)] {
         rules.extend(table.tables(key, |table| filter(table, action.clone())));
     }
     rules
 }
 
-fn obfuscation(mut table: Reader, has_key: bool) -> Option<Rule> {
+fn obfuscation(mut table: TableReader) -> Option<Rule> {
     // the names of the Devo collectors
     table.also_called(&[
         ("name", "path"),
@@ -33,7 +33,7 @@ fn obfuscation(mut table: Reader, has_key: bool) -> Option<Rule> {
         let said = "replace cannot stand beside hash = true".into();
         table.fault(place, said, "keep one of the two".into());
     }
-    if let Some(place) = at.filter(|_| hash && !has_key) {
+    if let Some(place) = at.filter(|_| hash && !table.context.has_pseudonym_key) {
         let said = "hash needs a key".into();
         let hint = "add a table [obfuscation] with key = { file = \"obfuscation.key\" }; openssl rand -hex 32 makes one";
         table.fault(place, said, hint.into());
@@ -51,7 +51,7 @@ fn obfuscation(mut table: Reader, has_key: bool) -> Option<Rule> {
     })
 }
 
-fn filter(mut table: Reader, action: Action) -> Option<Rule> {
+fn filter(mut table: TableReader, action: Action) -> Option<Rule> {
     let (path, pattern) = what(&mut table);
     table.close();
     Some(Rule {
@@ -62,7 +62,7 @@ fn filter(mut table: Reader, action: Action) -> Option<Rule> {
 }
 
 /// Reads the keys that every rule has.
-fn what(table: &mut Reader) -> (Option<Path>, Option<Pattern>) {
+fn what(table: &mut TableReader) -> (Option<Path>, Option<Pattern>) {
     let example = format!("{PATH:?}");
     table.need("path", &example);
     let path = table.read("path", &example, path);

@@ -15,7 +15,7 @@ use crate::error::Exit;
 
 /// A place in the text. Both count from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LineCol {
+pub(crate) struct LineCol {
     line: usize,
     column: usize,
 }
@@ -45,13 +45,13 @@ impl LineCol {
 }
 
 /// A value and its place. Neither can be printed: they may contain a secret.
-pub(super) struct Item {
+pub(crate) struct Item {
     pub(super) place: LineCol,
     pub(super) value: Value,
 }
 
 /// A TOML value.
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     /// Written as JSON where possible.
     Number(String),
@@ -65,7 +65,7 @@ pub(super) enum Value {
 }
 
 /// A table, with its keys in the order of the file.
-pub(super) struct Table {
+pub(crate) struct Table {
     pub(super) place: LineCol,
     /// Whether every key of the text was read, so that an absent key is missing.
     pub(super) whole: bool,
@@ -84,7 +84,7 @@ impl Table {
 }
 
 /// A key and its value.
-pub(super) struct TableEntry {
+pub(crate) struct TableEntry {
     pub(super) name: String,
     pub(super) place: LineCol,
     pub(super) item: Item,

@@ -50,6 +50,15 @@ pub(super) fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// A number of things: `1 request`, `2 requests`.
+#[must_use]
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,17 @@ impl From<Checkpoint> for Commit {
     }
 }
 
+/// How far re-reading goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Behind the position, in each run.
+    pub look_back: Duration,
+    /// Once more, so long after a time; zero for never.
+    pub recheck: Duration,
+    /// Identities are kept at least this long behind the position.
+    pub memory: Duration,
+}
+
 /// A range of time to request: from its start up to, but not including, its end; whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,8 @@ use std::time::{Duration as Wait, Instant};
 use anyhow::{Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
-use super::{OpenContext, PollContext};
+use super::PollContext;
+use super::api::OpenContext;
 use crate::clock::utc;
 use crate::config::Url;
 use crate::error::{Exit, Hint};
@@ -135,7 +136,7 @@ impl ErrorHints {
 
 /// An API, ready to be asked.
 #[derive(Debug)]
-pub(super) struct Api {
+pub(super) struct HttpApi {
     client: Client,
     /// Where it is asked for events.
     pub(super) url: Url,
@@ -145,7 +146,7 @@ pub(super) struct Api {
     pub(super) words: &'static ErrorHints,
 }
 
-impl Api {
+impl HttpApi {
     /// An API at `url`, asked with this `Authorization`, which is made from `secret`.
     ///
     /// # Errors
@@ -155,8 +156,8 @@ impl Api {
         url: Url,
         (authorization, secret): (Secret, Secret),
         words: &'static ErrorHints,
-    ) -> Result<Api> {
-        Ok(Api {
+    ) -> Result<HttpApi> {
+        Ok(HttpApi {
             client: Client::new(Arc::clone(context.network), &url, context.shutdown)?,
             url,
             authorization,
@@ -176,7 +177,7 @@ impl Api {
     /// The same at another address of the same server.
     ///
     /// # Errors
-    /// As [`Api::get`].
+    /// As [`HttpApi::get`].
     pub(super) fn get_from(
         &self,
         url: &Url,

@@ -15,4 +15,4 @@ mod store;
 pub use error::StateError;
 pub use saved::{Range, Receiver};
 pub(crate) use store::StateSummary;
-pub use store::{Retention, StartPoint, State, StateOrigin, Unreported};
+pub use store::{StartPoint, State, StateOrigin, Unreported};

@@ -12,7 +12,7 @@ use super::quarantine::Quarantine;
 use super::saved::{Range, Receiver, SavedGap, SavedQuarantine, SavedRuleStats, SavedState};
 use crate::digest::hex;
 use crate::pipeline::batch::{Digest, Late, Pass, hour_after};
-use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap};
+use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap, Retention};
 use crate::transform::RuleStats;
 
 /// Identities are kept at least this long behind the position.
@@ -40,17 +40,6 @@ pub struct State {
     retention: Retention,
     /// See [`State::is_fresh`].
     fresh: bool,
-}
-
-/// How far re-reading goes back.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Behind the position, in each run.
-    pub look_back: Duration,
-    /// Once more, so long after a time; zero for never.
-    pub recheck: Duration,
-    /// Identities are kept at least this long behind the position.
-    pub memory: Duration,
 }
 
 /// What to begin with where there is no state.

@@ -8,10 +8,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use proofpull::service::{Kind, SERVICES};
+use proofpull::service::SERVICES;
 use serde_json::json;
 
-use crate::simulator::{Event, Line, Rng, sample, wait_until};
+use crate::simulator::{Event, Kind, Line, Rng, sample, wait_until};
 use crate::test_env::{TestEnv, ago, array, seed};
 
 /// A Python that has devo-sdk; `None`, and said, where there is none and need not be.
@@ -41,7 +41,7 @@ fn our_records_are_those_of_devos_own_sender() {
     let mut sent = HashMap::new();
     let services = SERVICES
         .iter()
-        .filter(|service| matches!(service.kind, Kind::Tap { .. }));
+        .filter(|service| matches!(Kind::of(service.name), Kind::Tap { .. }));
     for (kind, service) in services.enumerate() {
         for number in 0..25 {
             let serial = (kind * 100 + number) as u64;

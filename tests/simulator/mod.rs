@@ -17,6 +17,7 @@ mod devo;
 mod fake_api;
 mod http;
 pub mod isolation;
+mod kind;
 mod listen;
 mod pod;
 mod proxy;
@@ -34,6 +35,7 @@ pub use devo::{
 pub use fake_api::{Request, Style};
 pub use http::{Fault, Framing};
 pub use isolation::{API_KEY, Isolation, Jobs};
+pub use kind::Kind;
 pub use pod::{Asked as PodAsked, CLUSTER, Ends, Pod, STREAMS, StreamFault, TOKEN, pod_event};
 pub use proxy::Proxy;
 pub use rng::Rng;

@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::{host_name, state_dir, text};
 use crate::cli::args::{CheckArgs, Common};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError, EffectiveKey, quoted};
+use crate::config::file::Config;
+use crate::config::{self, ConfigError, EffectiveKey, quoted};
 use crate::error::{Exit, Hint, line};
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
@@ -25,7 +26,7 @@ pub(super) fn check(
     clock: Clock,
 ) -> Result<Exit> {
     let text = text(common)?;
-    let (config, faults) = config::keys::look(&text.text, &text.base, clock.now());
+    let (config, faults) = config::file::look(&text.text, &text.base, clock.now());
     let mut findings: Vec<Finding> = faults.into_iter().map(Finding::from).collect();
     let checks = offline::OfflineChecks {
         config: &config,
@@ -68,11 +69,11 @@ fn services(args: &CheckArgs, config: &Config) -> Vec<&'static Service> {
     let stands_alone = |sign_in: &str| {
         let mut its_services = SERVICES
             .iter()
-            .filter(|service| service.kind.sign_in() == sign_in);
+            .filter(|service| service.sign_in_table() == sign_in);
         is_written(sign_in) && !its_services.any(has_table)
     };
     let all = SERVICES.iter();
-    all.filter(|service| has_table(service) || stands_alone(service.kind.sign_in()))
+    all.filter(|service| has_table(service) || stands_alone(service.sign_in_table()))
         .collect()
 }
 

@@ -9,12 +9,13 @@ use time::{Duration, OffsetDateTime};
 use super::{Finding, Level};
 use crate::cli::{LoadReport, network};
 use crate::clock::utc;
-use crate::config::{Config, SecretRef};
+use crate::config::SecretRef;
+use crate::config::file::Config;
 use crate::error::{Because, Exit};
 use crate::net::certificate::{Validity, validities};
 use crate::net::tls::Trust;
 use crate::service::Service;
-use crate::{files, secret, source};
+use crate::{files, secret};
 
 /// A certificate that ends earlier than this deserves a word.
 const SOON: Duration = Duration::days(30);
@@ -94,7 +95,7 @@ impl OfflineChecks<'_> {
             findings.extend(said.err().map(|error| self.error("services", &error)));
         }
         for service in self.services {
-            let table = service.kind.sign_in();
+            let table = service.sign_in_table();
             if self.config.record.place(table).is_none() {
                 let said: Result<()> = Err(anyhow!("there is no table [{table}] to sign in with"));
                 let hint = format!(
@@ -242,10 +243,10 @@ impl OfflineChecks<'_> {
 
     fn at_start_times(&self, findings: &mut Vec<Finding>) {
         for service in self.services {
-            let Some(start) = self.config.settings(service).start_time else {
+            let Some(start) = self.config.service(service).start_time else {
                 continue;
             };
-            let oldest = source::limits(service, &self.config.settings(service)).oldest(self.now);
+            let oldest = self.config.service(service).api.limits().oldest(self.now);
             if start < oldest {
                 let said = format!(
                     "the service keeps nothing before {}; a first run starts there",
@@ -265,10 +266,8 @@ impl OfflineChecks<'_> {
 /// Whether a key belongs to the sign-in of another kind of service.
 fn is_of_another(key: &str, only: &Service) -> bool {
     let table = key.split('.').next().unwrap_or(key);
-    let kinds = crate::service::SERVICES
-        .iter()
-        .map(|service| service.kind.sign_in());
-    kinds.into_iter().any(|kind| kind == table) && table != only.kind.sign_in()
+    let kinds = crate::service::SERVICES.iter().map(Service::sign_in_table);
+    kinds.into_iter().any(|kind| kind == table) && table != only.sign_in_table()
 }
 
 /// `devo.cert` as `[devo] cert`.

@@ -14,17 +14,17 @@ use crate::cli::run::{devo_options, refuse_beyond_loopback};
 use crate::cli::{ledger, network, receiver};
 use crate::clock::Clock;
 use crate::config::Url;
-use crate::error::{Because, Exit, Hint, fail, line};
+use crate::error::{Because, Exit, Hint, line};
 use crate::files;
 use crate::net::Network;
-use crate::output::{self, Counters};
-use crate::pipeline::batch::{AnswerTotals, Batch, DedupView, Digest};
+use crate::output;
+use crate::pipeline::batch::Batch;
 use crate::quota::Quota;
-use crate::service::{Kind, Service};
+use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::sink::devo::Devo;
-use crate::source::{self, OpenContext, PollContext, Start};
+use crate::source::api::{Probe, ProbeContext};
 use crate::state::ledger::LedgerFile;
 
 /// Clocks that are further apart than this deserve a word, as in a run.
@@ -228,10 +228,10 @@ impl OnlineChecks<'_> {
     /// Whether to ask for one service says all of the other: the same credentials, asked at addresses of
     /// the same table.
     fn proves_the_same(&self, one: &Service, other: &Service) -> bool {
-        let addresses = |service| source::addresses(service, self.checks.config);
+        let addresses = |service| self.checks.config.service(service).api.endpoints();
         let are_same = |one: &Url, other: &Url| one.to_string() == other.to_string();
         let (ours, theirs) = (addresses(one), addresses(other));
-        one.kind.sign_in() == other.kind.sign_in()
+        one.sign_in_table() == other.sign_in_table()
             && ours.len() == theirs.len()
             && ours
                 .iter()
@@ -242,7 +242,8 @@ impl OnlineChecks<'_> {
     /// Who of our own runs has the session of a service, where it has but one: another is refused then.
     fn held(&self, service: &'static Service) -> Option<Try> {
         // what is wrong there is said when it is asked
-        let name = source::exclusive(service, self.checks.config).ok()??;
+        let api = &self.checks.config.service(service).api;
+        let name = api.exclusive_session().ok()??;
         let lock = self.checks.state_dir.join(name).with_extension("lock");
         let by = files::holder(&lock).ok()??;
         Some(Try::not_tried(
@@ -261,92 +262,40 @@ impl OnlineChecks<'_> {
             return (held, None);
         }
         let started = Instant::now();
-        let (mut cost, mut ahead) = (String::new(), None);
-        let result = self.ask(service, &mut cost, &mut ahead);
-        let rule = source::limits(service, &self.checks.config.settings(service));
-        let shortest = output::age(rule.shortest.try_into().unwrap_or_default());
-        let tried = match service.kind {
-            Kind::Pod { .. } => format!("an archive hour of a day ago{cost}"),
-            _ => format!("the last {shortest}{cost}"),
-        };
-        let one = Try::done(service.name, tried, started, result);
-        // one that has begun meanwhile
-        let held = one.failure().filter(|exit| *exit == Exit::Unavailable);
-        let held = held.and_then(|_| self.held(service));
-        (held.unwrap_or(one), ahead)
-    }
-
-    fn ask(
-        &self,
-        service: &'static Service,
-        cost: &mut String,
-        ahead: &mut Option<Duration>,
-    ) -> Result<String> {
-        let config = self.checks.config;
-        let mut settings = config.settings(service);
-        // one summary of a threat proves as much as many
-        settings.max_threats_per_run = 1;
-        let rule = source::limits(service, &settings);
-        let end = rule.limit(self.clock.now());
-        let from = end - rule.shortest;
-        let opening = OpenContext {
-            service,
-            config,
-            settings: &settings,
-            network: &self.network,
-            shutdown: &self.shutdown,
-            start: Start {
-                checkpoint: source::beginning(service, from),
-                fresh: false,
-                since: from,
-                end: Some(end),
-                look_back: Duration::ZERO,
-                recheck_after: None,
-            },
-            attempts: 1,
-        };
-        if let Kind::Pod { stream } = service.kind {
-            *cost = ": 1 session".into();
-            source::pod::probe(&opening, stream, self.clock.now(), ahead)?;
-            return Ok("it took our key and opened a session; nothing of it was delivered".into());
-        }
-        let mut source = source::open(&opening)?;
-        let limits = source::account(service, config)?.pool.limits.iter();
-        let limits: Vec<String> = limits.map(ToString::to_string).collect();
-        let limits = limits.join(", ");
-        let mut quota = ProbeQuota::of(self.checks, service, &self.shutdown)?;
-        let mut counters = Counters::default();
-        let mut events = 0;
-        let result = loop {
-            let mut turn = PollContext {
-                shutdown: &self.shutdown,
-                now: self.clock.now(),
-                counters: &mut counters,
-                dedup: &Unkept,
-                quota: &mut quota,
-            };
-            match source.next(&mut turn) {
-                Ok(Some(batch)) => events += batch.records.len(),
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+        let one = match self.ask(service) {
+            Ok((probe, cost)) => {
+                let tried = format!("{}: {cost}", probe.asked);
+                let one = Try::done(service.name, tried, started, probe.result);
+                (one, probe.ahead)
+            }
+            Err(error) => {
+                let tried = "nothing".to_owned();
+                (Try::done(service.name, tried, started, Err(error)), None)
             }
         };
-        *cost = match limits.as_str() {
-            "" => format!(": {} requests", counters.requests),
-            limits => format!(": {} of {limits}{}", quota.booked, quota.left()),
+        // one that has begun meanwhile
+        let held = one.0.failure().filter(|exit| *exit == Exit::Unavailable);
+        let held = held.and_then(|_| self.held(service));
+        held.map_or(one, |held| (held, None))
+    }
+
+    /// What came of asking, and what it has cost.
+    fn ask(&self, service: &'static Service) -> Result<(Probe, String)> {
+        let api = &self.checks.config.service(service).api;
+        let limits = api.quota()?.pool.limits.iter();
+        let limits: Vec<String> = limits.map(ToString::to_string).collect();
+        let mut quota = ProbeQuota::of(self.checks, service, &self.shutdown)?;
+        let probe = api.probe(&mut ProbeContext {
+            network: &self.network,
+            shutdown: &self.shutdown,
+            clock: self.clock,
+            quota: &mut quota,
+        });
+        let cost = match limits.is_empty() {
+            true => probe.cost.clone(),
+            false => format!("{} of {}{}", quota.booked, limits.join(", "), quota.left()),
         };
-        *ahead = source.ahead();
-        result?;
-        // a source that has ended at its limit had what it was asked for
-        if counters.windows == 0 && source.limit().is_none() {
-            return fail(
-                Exit::Unavailable,
-                "it did not answer for the whole of what it was asked for",
-            );
-        }
-        Ok(format!(
-            "it took our credentials and answered with {events} events, which were not delivered"
-        ))
+        Ok((probe, cost))
     }
 
     /// A connection without a record, and the proof that the receiver has read it to its end.
@@ -423,24 +372,6 @@ impl Quota for ProbeQuota {
             Some(ledger) => ledger.hold(now, wait),
             None => Ok(now + wait),
         }
-    }
-}
-
-/// Nothing is known of what was delivered.
-#[derive(Debug)]
-struct Unkept;
-
-impl DedupView for Unkept {
-    fn contains(&self, _: &Digest) -> bool {
-        false
-    }
-
-    fn shown(&self, _: u32) -> u64 {
-        0
-    }
-
-    fn answer(&self, _: u32) -> AnswerTotals {
-        AnswerTotals::default()
     }
 }
 

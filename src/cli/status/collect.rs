@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::cli::ledger;
 use crate::clock::utc;
-use crate::config::Config;
+use crate::config::file::Config;
 use crate::error::{Exit, Hint, line};
 use crate::files;
 use crate::pipeline::batch::Late;

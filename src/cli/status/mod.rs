@@ -13,7 +13,7 @@ use super::{host_name, load, state_dir};
 use crate::cli::args::{Common, StatusArgs};
 use crate::clock::Clock;
 use crate::clock::utc;
-use crate::config::Config;
+use crate::config::file::Config;
 use crate::error::line;
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};

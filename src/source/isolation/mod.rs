@@ -6,6 +6,7 @@
 //! place; but a first and only answer that has no `data` and says itself that the total is 0 is an
 //! empty range.
 
+pub(crate) mod api;
 mod page;
 
 use std::collections::HashSet;
@@ -14,18 +15,14 @@ use std::time::{Duration as Wait, Instant};
 use anyhow::{Context, Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
-use super::http_api::{Api, ErrorHints, Reading};
+use super::http_api::{ErrorHints, HttpApi, Reading};
 use super::windows::{PollStep as Turned, WindowPoller, WindowRequest};
-use super::{OpenContext, PollContext, Source};
+use super::{PollContext, Source};
 use crate::clock::utc;
-use crate::config::{Settings, Url};
-use crate::error::{Because, Exit, Hint, fail};
+use crate::error::{Because, Exit, Hint};
 use crate::json_stream::{Broken, Splitter};
 use crate::net::http::Dropped;
 use crate::pipeline::batch::{Batch, Record, RequestId};
-use crate::quota::Pool;
-use crate::secret;
-use crate::source::windows::WindowLimits;
 use page::Page;
 
 /// So many records to a page; the API takes no more.
@@ -52,7 +49,7 @@ const DATA: &[&str] = &["data"];
 const MEMBERS: &[&str] = &["status", "jobId", "pageToken", "total", "data"];
 
 /// What helps, for Isolation.
-const WORDS: ErrorHints = ErrorHints {
+const HINTS: ErrorHints = ErrorHints {
     api: "Isolation API",
     denied: "[ApiError 403] ",
     refused: "",
@@ -64,54 +61,10 @@ const WORDS: ErrorHints = ErrorHints {
     comes_back: "when requests come back is not published",
 };
 
-/// What the API allows is not published; only its refusals count.
-pub(super) static POOL: Pool = Pool {
-    name: "reports",
-    limits: &[],
-};
-
-/// What the API accepts: a day at most, ending `window_offset` before its present, since it records
-/// with a delay; it keeps 30 days, of which an hour is left as headroom.
-pub(super) fn limits(settings: &Settings) -> WindowLimits {
-    WindowLimits {
-        shortest: Duration::minutes(1),
-        longest: Duration::DAY,
-        keep: Duration::hours(30 * 24 - 1),
-        grain: Duration::seconds(1),
-        margin: Duration::try_from(settings.window_offset).unwrap_or(Duration::DAY),
-    }
-}
-
-/// Opens the product whose API is at `url`, unless the service is configured with another one;
-/// nothing is asked for yet.
-///
-/// # Errors
-/// When `[isolation]` is missing, or its key cannot be read or be one.
-pub(super) fn open(context: &OpenContext<'_>, url: &str) -> Result<Isolation> {
-    let name = context.service.name;
-    let Some(sign_in) = &context.config.isolation else {
-        let message = format!("running {name}: the configuration has no table [isolation]");
-        return fail(Exit::Config, message).hint(WORDS.unknown);
-    };
-    let key = secret::read(&sign_in.api_key, "api_key of [isolation]")?;
-    let Some(bearer) = key.bearer() else {
-        return fail(Exit::Config, "reading api_key of [isolation]: it is no key")
-            .hint("it must be the key alone, of ASCII letters, digits and signs without a blank");
-    };
-    let built_in = || Url::parse(url).map_err(|said| anyhow!("{url} {said}"));
-    let url = context.settings.url.clone().map_or_else(built_in, Ok)?;
-    Ok(Isolation {
-        api: Api::new(context, url, (bearer, key), &WORDS)?,
-        windows: WindowPoller::new(limits(context.settings), context),
-        job_timeout: context.network.timeout() * SILENCES,
-        job: None,
-    })
-}
-
 /// One product of Isolation.
 #[derive(Debug)]
 pub(crate) struct Isolation {
-    api: Api,
+    api: HttpApi,
     windows: WindowPoller,
     /// How long a job may take until it is completed, and then until each of its pages is there.
     job_timeout: Wait,

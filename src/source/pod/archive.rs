@@ -4,11 +4,11 @@ use time::OffsetDateTime;
 
 use anyhow::Result;
 
+use super::api::Mode;
 use super::archive_policy::{self, GIVE_UP, HOUR};
 use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodPhase};
 use crate::clock::utc;
-use crate::config::Mode;
 use crate::net::websocket::{CloseReason, WebSocket};
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::{Gap, OpenHour, OpenReason};

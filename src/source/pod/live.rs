@@ -6,11 +6,11 @@ use std::time::{Duration as Wait, Instant};
 use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
+use super::api::Mode;
 use super::archive::hour_end;
 use super::archive_policy::HOUR;
 use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodPhase};
-use crate::config::Mode;
 use crate::net::websocket::WebSocket;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::{Gap, LiveStream};

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::event::{PodEvent, identify};
 use super::hints;
-use crate::config::{self, Url};
+use crate::config::Url;
 use crate::error::{Exit, Hint, line};
 use crate::net::tls::PeerRefusal;
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
@@ -18,9 +18,10 @@ use crate::output::Counters;
 use crate::pipeline::batch::{Batch, EventId, Record};
 use crate::secret::{self, Secret};
 use crate::shutdown::{Shutdown, ShutdownReason};
+use crate::source::PollContext;
+use crate::source::api::OpenContext;
 use crate::source::retry::Backoff;
 use crate::source::windows::clock::Clocks;
-use crate::source::{OpenContext, PollContext};
 
 /// The wait before another attempt.
 const BACKOFF: Backoff = Backoff {
@@ -99,19 +100,20 @@ pub(super) struct ReadLimits<'a> {
 impl Session {
     pub(super) fn new(
         context: &OpenContext<'_>,
-        sign_in: &config::PodConfig,
+        url: Url,
+        cluster: String,
         stream: &'static str,
         (authorization, key): (Secret, Secret),
+        max_message: usize,
     ) -> Session {
-        let built_in = || sign_in.base_url.join("/v1/stream");
         Session {
             network: Arc::clone(context.network),
-            url: context.settings.url.clone().unwrap_or_else(built_in),
-            cluster: sign_in.cluster_id.clone(),
+            url,
+            cluster,
             stream,
             authorization,
             key,
-            max_message: context.settings.max_frame_bytes,
+            max_message,
             clocks: Clocks::default(),
             vain: None,
             failures: 0,

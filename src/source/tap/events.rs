@@ -25,18 +25,6 @@ pub enum EventKind {
     Click,
 }
 
-impl EventKind {
-    /// The kind that stands in an array.
-    #[must_use]
-    pub(crate) fn of(array: &str) -> EventKind {
-        if array.starts_with("clicks") {
-            EventKind::Click
-        } else {
-            EventKind::Message
-        }
-    }
-}
-
 /// What was found in a record.
 #[derive(Debug)]
 pub struct TapEvent<'a> {

@@ -1,43 +1,19 @@
 //! Proofpoint TAP: its event services, and the summaries of the threats that events name.
 
+pub(crate) mod api;
 mod events;
 mod hints;
 mod siem;
-pub(super) mod threats;
-
-use std::slice;
+pub(crate) mod threats;
 
 use anyhow::Result;
 use time::Duration;
 
 use super::http_api::each;
-use super::{OpenContext, PollContext, Source};
+use super::{PollContext, Source};
 use crate::pipeline::batch::{Batch, Record};
 pub use events::{EventKind, identify};
-pub(crate) use siem::LIMITS;
 use siem::{Part, Siem, Then};
-pub(super) use siem::{pool, sign_in};
-
-/// Opens an event service: its `path` below the base URL, the `array` in its answers.
-///
-/// # Errors
-/// When `[tap]` is missing, or its secret cannot be read.
-pub(super) fn open(
-    context: &OpenContext<'_>,
-    path: &str,
-    array: &'static &'static str,
-) -> Result<Tap> {
-    let settings = context.settings;
-    let types = settings.threat_type.iter();
-    let types = types.map(|value| ("threatType", value.clone()));
-    let statuses = settings.threat_status.iter();
-    let statuses = statuses.map(|value| ("threatStatus", value.clone()));
-    let filters = types.chain(statuses).collect();
-    Ok(Tap {
-        siem: Siem::open(context, path, slice::from_ref(array), filters)?,
-        kind: EventKind::of(array),
-    })
-}
 
 /// One event service of TAP.
 #[derive(Debug)]

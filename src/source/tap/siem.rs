@@ -8,75 +8,49 @@ use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
 
 use super::hints;
-use crate::config::{self, Config};
-use crate::error::{Because, Exit, fail};
+use crate::config::{TapConfig, Url};
 use crate::json_stream::Splitter;
 use crate::net::http::Unsent;
 use crate::pipeline::batch::RequestId;
 use crate::pipeline::checkpoint::Commit;
-use crate::quota::{Limit, Pool};
 use crate::secret;
-use crate::service::{Kind, Service};
-use crate::source::http_api::{Api, Reading};
+use crate::source::PollContext;
+use crate::source::api::OpenContext;
+use crate::source::http_api::{ErrorHints, HttpApi, Reading};
 use crate::source::windows::WindowLimits;
 use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
-use crate::source::{OpenContext, PollContext};
 
 /// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
 /// is left as headroom, since the edge moves while we work. A minute's distance from the present,
 /// since two clocks are never equal.
-pub(crate) const LIMITS: WindowLimits = WindowLimits {
+pub(super) const LIMITS: WindowLimits = WindowLimits {
     shortest: Duration::seconds(30),
     longest: Duration::hours(1),
     keep: Duration::hours(7 * 24 - 1),
     margin: Duration::seconds(60),
     grain: Duration::seconds(1),
 };
-/// What the API allows for each principal: permitted clicks apart, all else together.
-static CLICKS_PERMITTED: Pool = Pool {
-    name: "clicks/permitted",
-    limits: &[Limit::a_day(1800)],
-};
-static OTHERS: Pool = Pool {
-    name: "all but clicks/permitted",
-    limits: &[Limit::a_day(1800)],
-};
 /// Records are handed over at about this size.
 const PART: usize = 512 * 1024;
 
-/// How to sign in.
-///
-/// # Errors
-/// When `[tap]` is missing.
-pub(crate) fn sign_in<'a>(service: &Service, config: &'a Config) -> Result<&'a config::TapConfig> {
-    match &config.tap {
-        Some(sign_in) => Ok(sign_in),
-        None => fail(
-            Exit::Config,
-            format!(
-                "running {}: the configuration has no table [tap]",
-                service.name
-            ),
-        )
-        .hint(
-            "set [tap] principal and secret; they are made in the TAP Dashboard under Settings, \
-             Connected Applications",
-        ),
-    }
-}
-
-/// The pool in which requests for these arrays count.
-pub(crate) fn pool(arrays: &[&str]) -> &'static Pool {
-    match arrays {
-        ["clicksPermitted"] => &CLICKS_PERMITTED,
-        _ => &OTHERS,
-    }
+/// Where the API is asked, for what, and as whom.
+#[derive(Debug)]
+pub(super) struct Endpoint<'a> {
+    pub(super) sign_in: &'a TapConfig,
+    /// Asked instead of `path` below the base URL.
+    pub(super) url: Option<&'a Url>,
+    pub(super) path: &'a str,
+    /// The keys of the arrays in the answer.
+    pub(super) arrays: &'static [&'static str],
+    /// `threatType` and `threatStatus`, once for each value.
+    pub(super) filters: Vec<(&'static str, String)>,
+    pub(super) hints: &'static ErrorHints,
 }
 
 /// The API as it was configured, and how far this run has come with it.
 #[derive(Debug)]
 pub(super) struct Siem {
-    pub(super) api: Api,
+    pub(super) api: HttpApi,
     /// The keys of the arrays in the answer.
     arrays: &'static [&'static str],
     /// `threatType` and `threatStatus`, once for each value.
@@ -123,30 +97,24 @@ pub(super) enum Then {
 }
 
 impl Siem {
-    /// The end point at `path` below the base URL, whose answers have these arrays; nothing is asked
-    /// for yet.
+    /// Nothing is asked for yet.
     ///
     /// # Errors
-    /// When `[tap]` is missing, or its secret cannot be read.
-    pub(super) fn open(
-        context: &OpenContext<'_>,
-        path: &str,
-        arrays: &'static [&'static str],
-        filters: Vec<(&'static str, String)>,
-    ) -> Result<Siem> {
-        let sign_in = sign_in(context.service, context.config)?;
-        let secret = secret::read(&sign_in.secret, "the secret of [tap]")?;
-        let built_in = || sign_in.base_url.join(path);
-        let url = context.settings.url.clone().unwrap_or_else(built_in);
-        let signed = (secret.basic(&sign_in.principal), secret);
-        let words = match context.service.kind {
-            Kind::Threats => &hints::OF_THREATS,
-            _ => &hints::WORDS,
-        };
+    /// When the secret of `[tap]` cannot be read.
+    pub(super) fn open(context: &OpenContext<'_>, endpoint: Endpoint<'_>) -> Result<Siem> {
+        let TapConfig {
+            base_url,
+            principal,
+            secret,
+        } = endpoint.sign_in;
+        let secret = secret::read(secret, "the secret of [tap]")?;
+        let built_in = || base_url.join(endpoint.path);
+        let url = endpoint.url.cloned().unwrap_or_else(built_in);
+        let signed = (secret.basic(principal), secret);
         Ok(Siem {
-            api: Api::new(context, url, signed, words)?,
-            arrays,
-            filters,
+            api: HttpApi::new(context, url, signed, endpoint.hints)?,
+            arrays: endpoint.arrays,
+            filters: endpoint.filters,
             windows: WindowPoller::new(LIMITS, context),
             open: None,
         })

@@ -7,10 +7,14 @@ pub(super) mod clock;
 mod limits;
 mod plan;
 mod poller;
+mod probe;
 mod recheck;
+mod settings;
 
 pub(crate) use limits::WindowLimits;
 pub(crate) use plan::warn_of_a_late_start;
 pub(super) use plan::{WindowPlan, WindowRequest};
 pub(crate) use poller::ATTEMPTS;
 pub(super) use poller::{BACKOFF, PollStep, WindowPoller};
+pub(super) use probe::{preview, probe};
+pub(super) use settings::WindowSettings;

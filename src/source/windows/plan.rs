@@ -12,7 +12,7 @@ use crate::pipeline::checkpoint::Window;
 use crate::pipeline::checkpoint::{
     Checkpoint, Commit, Gap, Recheck, ReducedWindow, Stalled, WindowsCheckpoint,
 };
-use crate::source::Start;
+use crate::source::api::Start;
 use crate::source::windows::WindowLimits;
 
 /// A window to ask for.

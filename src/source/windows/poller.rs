@@ -18,9 +18,10 @@ use crate::net::Stopped;
 use crate::net::http::Dropped;
 use crate::pipeline::batch::{Pass, RequestId, hour_after};
 use crate::pipeline::checkpoint::{Commit, Stalled};
+use crate::source::api::OpenContext;
 use crate::source::retry::Backoff;
 use crate::source::windows::WindowLimits;
-use crate::source::{OpenContext, PollContext, wire_time};
+use crate::source::{PollContext, wire_time};
 
 /// So many failures of the same question, one after the other, end the run.
 pub(crate) const ATTEMPTS: u32 = 3;

@@ -6,6 +6,7 @@
 //! window's summaries are there: the next run reads the window again, and requests those that are not
 //! known. `queue` holds what a window names; `policy` decides what follows when a summary cannot be had.
 
+pub(crate) mod api;
 mod policy;
 mod queue;
 
@@ -15,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Error, Result};
 use time::Duration;
 
-use super::siem::{Part, PendingWindow, Siem, Then, sign_in};
+use super::siem::{Part, PendingWindow, Siem, Then};
 use crate::config::Url;
 use crate::error::{Exit, line};
 use crate::json_stream::Splitter;
@@ -25,48 +26,25 @@ use crate::net::text::path_segment;
 use crate::pipeline::batch::{Batch, Digest, EventId, Record};
 use crate::source::http_api::{PATIENCE, READ, each};
 use crate::source::windows::BACKOFF;
-use crate::source::{OpenContext, PollContext, Source};
+use crate::source::{PollContext, Source};
 use policy::{AfterFailure, AfterWindow, IncompleteWindow, SummaryFailures};
 use queue::{ThreatQueue, ThreatStatus};
 
 /// The keys of the arrays in the answers of `/v2/siem/all`.
-pub(crate) const ARRAYS: &[&str] = &[
+const ARRAYS: &[&str] = &[
     "messagesDelivered",
     "messagesBlocked",
     "clicksPermitted",
     "clicksBlocked",
 ];
 /// How long a summary that was delivered is not requested again.
-pub(crate) const MEMORY: Duration = Duration::days(30);
+const MEMORY: Duration = Duration::days(30);
 /// The largest summary that is accepted, in bytes; they have about 1 kB.
 const MAX_SUMMARY: usize = 4 * 1024 * 1024;
 
-/// Opens the service; nothing is asked for yet.
-///
-/// # Errors
-/// When `[tap]` is missing, or its secret cannot be read.
-pub(crate) fn open(context: &OpenContext<'_>) -> Result<Threats> {
-    // left out, false positives would be missing
-    let statuses = ["active", "cleared", "falsePositive"];
-    let filters = statuses.map(|status| ("threatStatus", status.to_owned()));
-    let base = &sign_in(context.service, context.config)?.base_url;
-    Ok(Threats {
-        siem: Siem::open(context, "/v2/siem/all", ARRAYS, filters.into())?,
-        summaries: base.join("/v2/threat/summary"),
-        window: None,
-        left: context.settings.max_threats_per_run,
-        is_limited: false,
-        done_with: HashSet::new(),
-        deferred: Vec::new(),
-        deferred_for: None,
-        failed: None,
-        failures: SummaryFailures::new(context.attempts),
-    })
-}
-
 /// The summaries of threats.
 #[derive(Debug)]
-pub(crate) struct Threats {
+pub(super) struct Threats {
     siem: Siem,
     /// Where summaries are, each below the id of its threat.
     summaries: Url,
@@ -131,6 +109,22 @@ impl Source for Threats {
 }
 
 impl Threats {
+    /// Requests nothing yet. A run delivers `left` summaries at most.
+    fn new(siem: Siem, summaries: Url, left: u32, attempts: u32) -> Threats {
+        Threats {
+            siem,
+            summaries,
+            window: None,
+            left,
+            is_limited: false,
+            done_with: HashSet::new(),
+            deferred: Vec::new(),
+            deferred_for: None,
+            failed: None,
+            failures: SummaryFailures::new(attempts),
+        }
+    }
+
     /// Takes the threats from some events of a window.
     fn collect(
         &mut self,

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use time::macros::datetime;
 
+use std::time::Duration;
+
 use super::*;
+use crate::config::quoted;
 use crate::error::Exit;
-use crate::service::{Service, find};
 use crate::transform::Rule;
 
 const NOW: OffsetDateTime = datetime!(2026-11-27 12:00 UTC);
@@ -45,6 +47,21 @@ fn read(text: &str) -> Result<Config, Vec<ConfigError>> {
 
 fn service(name: &str) -> &'static Service {
     find(name).unwrap()
+}
+
+/// What takes effect for a key such as `services.tap-threats.tag`, as TOML.
+fn effective<'a>(config: &'a Config, name: &str) -> Option<&'a str> {
+    let key = config.record.keys().find(|key| key.is(name));
+    key.unwrap_or_else(|| panic!("no key {name}"))
+        .value
+        .as_deref()
+}
+
+/// The same for some keys of a service, `\n` between them.
+fn of_service(config: &Config, name: &str, keys: &[&str]) -> Vec<Option<String>> {
+    let value =
+        |key: &&str| effective(config, &format!("services.{name}.{key}")).map(str::to_owned);
+    keys.iter().map(value).collect()
 }
 
 fn good(text: &str) -> Config {
@@ -95,7 +112,7 @@ fn an_empty_text_is_the_defaults() {
         "[http]\n[services]\n[services.tap-clicks-blocked]",
     ] {
         let config = good(text);
-        assert!(config.name.is_none() && config.devo.is_none() && config.tap.is_none());
+        assert!(config.name.is_none() && config.devo.is_none() && config.sign_in.tap.is_none());
         assert_eq!(config.http.timeout, Duration::from_secs(60));
         assert!(!config.holds_a_secret());
     }
@@ -137,7 +154,10 @@ fn everything_that_can_be_said_is_understood() {
         threat_status = []
         "#,
     );
-    let (devo, tap) = (config.devo.as_ref().unwrap(), config.tap.as_ref().unwrap());
+    let (devo, tap) = (
+        config.devo.as_ref().unwrap(),
+        config.sign_in.tap.as_ref().unwrap(),
+    );
     assert_eq!(config.name.as_deref(), Some("acme"));
     assert_eq!(
         config.state_dir.as_deref(),
@@ -189,29 +209,25 @@ fn everything_that_can_be_said_is_understood() {
         config.record.place("services.tap-clicks-blocked.none"),
         None
     );
-    let settings = config.settings(service("tap-clicks-blocked"));
-    assert_eq!(settings.start_time, Some(datetime!(2026-11-20 07:00 UTC)));
-    assert_eq!(settings.tag, "my.app.tap_clicks.a-b");
-    assert_eq!(
-        settings.url.map(|url| url.to_string()).as_deref(),
-        Some("https://gw.example/v2/siem/clicks/blocked")
-    );
-    assert_eq!(
+    let clicks = |key| effective(&config, &format!("services.tap-clicks-blocked.{key}"));
+    for (key, value) in [
+        ("start_time", Some("\"2026-11-20T07:00:00Z\"")),
+        ("tag", Some("\"my.app.tap_clicks.a-b\"")),
+        ("url", Some("\"https://gw.example/v2/siem/clicks/blocked\"")),
+        ("look_back", Some("\"0s\"")),
+        ("max_duration", Some("\"7d\"")),
+        ("recheck_after", Some("\"0s\"")),
         (
-            settings.look_back.as_secs(),
-            settings.max_duration.as_secs()
+            "requests",
+            Some("[{ period = \"1h\", at_most = 1 }, { period = \"30d\", at_most = 9999999 }]"),
         ),
-        (0, 7 * 86_400)
-    );
-    assert_eq!(settings.recheck_after, Duration::ZERO);
-    let limits: Vec<_> = settings.requests.iter().map(ToString::to_string).collect();
-    assert_eq!(limits, ["1 requests in 1h", "9999999 requests in 30d"]);
-    assert_eq!(settings.threat_type, ["messageText", "url"]);
-    assert!(settings.threat_status.is_empty());
-    assert_eq!(
-        config.settings(service("tap-messages-blocked")).look_back,
-        Duration::from_secs(45 * 60)
-    );
+        ("threat_type", Some("[\"messageText\", \"url\"]")),
+        ("threat_status", None),
+    ] {
+        assert_eq!(clicks(key), value, "{key}");
+    }
+    let other = effective(&config, "services.tap-messages-blocked.look_back");
+    assert_eq!(other, Some("\"45m\""));
     assert!(!config.holds_a_secret());
 }
 
@@ -221,7 +237,7 @@ fn a_start_time_may_be_written_in_many_ways() {
         let config = good(&format!(
             "[services.tap-clicks-blocked]\nstart_time = {value}"
         ));
-        config.settings(service("tap-clicks-blocked")).start_time
+        config.service(service("tap-clicks-blocked")).start_time
     };
     let seven = Some(datetime!(2026-11-20 07:00 UTC));
     for value in [
@@ -265,7 +281,7 @@ fn a_secret_in_the_text_is_noticed() {
 fn a_command_is_a_list_of_strings_and_its_arguments_are_never_shown() {
     let command = |value: &str| {
         let text = format!("[tap]\nprincipal = 'me'\nsecret = {{ command = {value} }}");
-        match good(&text).tap.unwrap().secret {
+        match good(&text).sign_in.tap.unwrap().secret {
             SecretRef::Command(line) => line,
             other => panic!("{other:?}"),
         }
@@ -948,10 +964,13 @@ fn metrics_need_a_folder() {
 #[test]
 fn limits_of_requests_are_numbers_in_periods() {
     let config = good("[services.tap-clicks-blocked]\nrequests = []");
-    let limits = |config: &Config, name| config.settings(service(name)).requests;
-    assert_eq!(limits(&config, "tap-clicks-blocked"), []);
+    let limits = |config: &Config, name: &str| of_service(config, name, &["requests"])[0].clone();
+    assert_eq!(limits(&config, "tap-clicks-blocked").as_deref(), Some("[]"));
     let usual = limits(&config, "tap-messages-blocked");
-    assert_eq!(usual, [Limit::a_day(220)]);
+    assert_eq!(
+        usual.as_deref(),
+        Some("[{ period = \"1d\", at_most = 220 }]")
+    );
     let config = good("[[services.tap-clicks-blocked.requests]]\nperiod = '1d'\nat_most = 0xdc\n");
     assert_eq!(limits(&config, "tap-clicks-blocked"), usual);
 
@@ -1067,7 +1086,7 @@ fn rules_are_read_in_their_order() {
     );
     assert!(matches!(&config.pseudonym_key, Some(SecretRef::Env(name)) if name == "KEY"));
     let shown = |name: &str| -> Vec<String> {
-        let rules = config.settings(service(name)).rules;
+        let rules = &config.service(service(name)).rules;
         let shown = |rule: &Rule| format!("{rule}: {:?}", rule.action);
         rules.iter().map(shown).collect()
     };
@@ -1108,7 +1127,8 @@ fn what_replaces_is_what_json_can_write() {
             );
             continue;
         }
-        let rules = good(&text).settings(service("tap-clicks-blocked")).rules;
+        let config = good(&text);
+        let rules = &config.service(service("tap-clicks-blocked")).rules;
         let action = format!("{:?}", rules[0].action);
         assert!(
             action.ends_with(&format!("inside: {json:?} }})")),
@@ -1281,8 +1301,9 @@ fn the_most_threats_of_a_run_are_a_number() {
         "max_threats_per_run must be a whole number such as 500",
     );
     let config = good("[services.tap-threats]\nmax_threats_per_run = 7");
-    let most = |config: &Config| config.settings(service("tap-threats")).max_threats_per_run;
-    assert_eq!((most(&config), most(&good(""))), (7, 500));
+    let usual = good("");
+    let most = |config| effective(config, "services.tap-threats.max_threats_per_run");
+    assert_eq!((most(&config), most(&usual)), (Some("7"), Some("500")));
 }
 
 #[test]
@@ -1315,8 +1336,12 @@ fn isolation_is_checked() {
     offset("30", "window_offset must be a string");
     for (text, minutes) in [("0s", 0), ("1440m", 1440), ("24h", 1440)] {
         let text = format!("[services.isolation-url]\nwindow_offset = {text:?}");
-        let offset = good(&text).settings(service("isolation-url")).window_offset;
-        assert_eq!(offset, Duration::from_secs(60 * minutes));
+        let margin = good(&text)
+            .service(service("isolation-url"))
+            .api
+            .limits()
+            .margin;
+        assert_eq!(margin.whole_minutes(), minutes);
     }
 }
 
@@ -1746,22 +1771,17 @@ fn the_example_is_accepted_with_and_without_its_comments() {
             && devo.fields.is_empty())
     );
     let all = good(&with_all_keys(EXAMPLE));
-    let (shown, usual) = (
-        all.settings(service("tap-clicks-blocked")),
-        good("").settings(service("tap-clicks-blocked")),
-    );
-    assert_eq!(
-        (shown.look_back, shown.recheck_after, shown.max_duration),
-        (usual.look_back, usual.recheck_after, usual.max_duration)
-    );
+    let keys = ["look_back", "recheck_after", "max_duration"];
+    let of_clicks = |config| of_service(config, "tap-clicks-blocked", &keys);
+    assert_eq!(of_clicks(&all), of_clicks(&good("")));
     assert_eq!(all.http.timeout, good("").http.timeout);
     assert!(
         all.devo
             .is_some_and(|devo| devo.pulling_id && devo.fields.len() == 1)
     );
     assert_eq!(
-        all.tap.map(|tap| tap.base_url),
-        config.tap.map(|tap| tap.base_url)
+        all.sign_in.tap.map(|tap| tap.base_url),
+        config.sign_in.tap.map(|tap| tap.base_url)
     );
 }
 
@@ -1772,43 +1792,53 @@ fn what_the_readme_shows_is_accepted() {
         .skip(1);
     let texts: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
     assert!(texts.len() >= 3);
-    let rules = |text: &&str| good(text).settings(service("tap-messages-blocked")).rules;
-    assert_eq!(texts.iter().map(|text| rules(text).len()).max(), Some(3));
+    let rules = |text: &&str| {
+        let config = good(text);
+        config.service(service("tap-messages-blocked")).rules.len()
+    };
+    assert_eq!(texts.iter().map(rules).max(), Some(3));
 }
 
 #[test]
 fn the_example_for_isolation_is_accepted_and_shows_the_defaults() {
     let (example, _) = EXAMPLES[1];
-    assert!(good(example).isolation.is_some());
-    let all = good(&with_all_keys(example)).settings(service("isolation-web"));
-    let usual = good("").settings(service("isolation-web"));
-    assert_eq!(
-        (all.look_back, all.recheck_after, all.max_duration),
-        (usual.look_back, usual.recheck_after, usual.max_duration)
-    );
-    assert_eq!(all.window_offset, usual.window_offset);
-    assert_eq!(all.tag, service("isolation-web").tag);
+    assert!(good(example).sign_in.isolation.is_some());
+    let keys = [
+        "tag",
+        "look_back",
+        "recheck_after",
+        "max_duration",
+        "window_offset",
+    ];
+    let of_isolation = |config| of_service(config, "isolation-web", &keys);
+    let all = good(&with_all_keys(example));
+    assert_eq!(of_isolation(&all), of_isolation(&good("")));
 }
 
 #[test]
 fn the_example_of_pod_is_accepted_with_and_without_its_comments() {
     let (example, _) = EXAMPLES[2];
     let config = good(example);
-    let pod = config.pod.as_ref().unwrap();
+    let pod = config.sign_in.pod.as_ref().unwrap();
     assert_eq!(pod.cluster_id, "examplecorp_hosted");
     let all = good(&with_all_keys(example));
-    assert_eq!(all.pod.as_ref().unwrap().base_url, pod.base_url);
-    let pod_message = service("pod-message");
-    let (shown, usual) = (all.settings(pod_message), config.settings(pod_message));
     assert_eq!(
-        (shown.mode, shown.archive_lag, shown.max_duration),
-        (usual.mode, usual.archive_lag, usual.max_duration)
+        all.sign_in.pod.as_ref().unwrap().base_url.to_string(),
+        pod.base_url.to_string()
     );
-    assert_eq!(shown.max_frame_bytes, usual.max_frame_bytes);
-    assert_eq!(shown.tag, pod_message.tag);
-    assert_eq!(shown.url, Some(pod.base_url.join("/v1/stream")));
-    assert_eq!(usual.idle_exit, None);
-    assert!(shown.idle_exit.is_some());
+    let keys = [
+        "tag",
+        "mode",
+        "archive_lag",
+        "max_duration",
+        "max_frame_bytes",
+    ];
+    let of_pod = |config| of_service(config, "pod-message", &keys);
+    assert_eq!(of_pod(&all), of_pod(&config));
+    let shown = effective(&all, "services.pod-message.url").unwrap();
+    assert_eq!(shown, quoted(pod.base_url.join("/v1/stream")));
+    assert_eq!(effective(&config, "services.pod-message.idle_exit"), None);
+    assert!(effective(&all, "services.pod-message.idle_exit").is_some());
 }
 
 #[test]
@@ -1819,7 +1849,7 @@ fn every_key_is_in_an_example() {
             .iter()
             .for_each(|header| check_shows(&example, header));
     }
-    for service in &service::SERVICES {
+    for service in &SERVICES {
         let table = format!("\n[services.{}]\n", service.name);
         let shown = EXAMPLES.iter().any(|(text, _)| text.contains(&table));
         assert!(shown, "{table}");

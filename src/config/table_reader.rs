@@ -4,13 +4,17 @@
 //! Knows no key by itself. What it says begins with table and key and never has a value in it.
 
 use std::mem;
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
 
 use super::ConfigError;
 use super::effective::{EffectiveKeys, ToToml};
+use super::suggest::{nearest, shown};
 use super::toml::{Item, LineCol, Table, TableEntry, Value};
 
 /// A table that is read key by key; what nobody asked for is unknown at the end.
-pub(super) struct Reader<'a> {
+pub(crate) struct TableReader<'a> {
     /// What stands in its header, nothing for the top level.
     path: String,
     table: Table,
@@ -18,27 +22,38 @@ pub(super) struct Reader<'a> {
     aliases: &'static [(&'static str, &'static str)],
     /// Whether names that are not ours are kept out of what is said.
     quiet: bool,
-    faults: &'a mut Vec<ConfigError>,
-    record: &'a mut EffectiveKeys,
+    pub(super) context: &'a mut ReadContext,
 }
 
-impl<'a> Reader<'a> {
+/// What is known and collected while a configuration is read.
+#[derive(Debug)]
+pub(super) struct ReadContext {
+    /// Relative paths count from this folder.
+    pub(super) base: PathBuf,
+    /// No `start_time` lies behind it.
+    pub(super) now: OffsetDateTime,
+    /// Whether a secret stands in the text itself.
+    pub(super) secret_inside: bool,
+    /// Whether there is a table for the key of pseudonyms; what is wrong in it is told there.
+    pub(super) has_pseudonym_key: bool,
+    /// Everything that is wrong.
+    pub(super) faults: Vec<ConfigError>,
+    /// Every key that was read.
+    pub(super) record: EffectiveKeys,
+}
+
+impl<'a> TableReader<'a> {
     /// Begins with the top level. If there are syntax errors in the text, a quote may be missing
     /// and what looks like a name be a piece of a secret.
-    pub(super) fn new(
-        table: Table,
-        faults: &'a mut Vec<ConfigError>,
-        record: &'a mut EffectiveKeys,
-    ) -> Reader<'a> {
-        let quiet = !faults.is_empty();
-        Reader {
+    pub(super) fn new(table: Table, context: &'a mut ReadContext) -> TableReader<'a> {
+        let quiet = !context.faults.is_empty();
+        TableReader {
             path: String::new(),
             table,
             known: Vec::new(),
             aliases: &[],
             quiet,
-            faults,
-            record,
+            context,
         }
     }
 
@@ -84,12 +99,14 @@ impl<'a> Reader<'a> {
     ) -> T {
         let place = self.place(key);
         let value = read(self);
-        self.record.add(&self.path, key, written(&value), place);
+        self.context
+            .record
+            .add(&self.path, key, written(&value), place);
         value
     }
 
     /// Takes a key with a text that is not blank, and records it; `example` is such a text.
-    pub(super) fn text<T: ToToml, E: Into<ValueError>>(
+    pub(crate) fn text<T: ToToml, E: Into<ValueError>>(
         &mut self,
         key: &'static str,
         example: &str,
@@ -99,8 +116,14 @@ impl<'a> Reader<'a> {
         self.recorded(key, read, |value| value.as_ref().map(ToToml::to_toml))
     }
 
+    /// Takes a key with a path and records it; a relative one counts from the configuration's folder.
+    pub(super) fn path(&mut self, key: &'static str, example: &str) -> Option<PathBuf> {
+        let base = self.context.base.clone();
+        self.text(key, example, |text| path_in(&base, text))
+    }
+
     /// Takes a key with a text and records it, or its default.
-    pub(super) fn text_or<T: ToToml, E: Into<ValueError>>(
+    pub(crate) fn text_or<T: ToToml, E: Into<ValueError>>(
         &mut self,
         key: &'static str,
         default: T,
@@ -111,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a key with a value of any type and records it, or its default.
-    pub(super) fn value_or<T: ToToml, E: Into<ValueError>>(
+    pub(crate) fn value_or<T: ToToml, E: Into<ValueError>>(
         &mut self,
         key: &'static str,
         default: T,
@@ -127,7 +150,7 @@ impl<'a> Reader<'a> {
     pub(super) fn tables<T: ToToml>(
         &mut self,
         key: &'static str,
-        read: impl FnMut(Reader<'_>) -> Option<T>,
+        read: impl FnMut(TableReader<'_>) -> Option<T>,
     ) -> Vec<T> {
         self.recorded(key, |table| table.read_tables(key, read), unless_empty)
     }
@@ -203,19 +226,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a table and records where it stands; it is closed by its reader.
-    pub(super) fn table(&mut self, key: &'static str) -> Option<Reader<'_>> {
+    pub(super) fn table(&mut self, key: &'static str) -> Option<TableReader<'_>> {
         let place = self.place(key);
         let item = self.take(key)?;
         let path = self.path_of(key);
-        self.record.add(&path, "", None, place);
+        self.context.record.add(&path, "", None, place);
         self.open(key, item)
     }
 
     /// Takes a table as [`table`](Self::table) does, or an empty one: its keys have defaults.
-    pub(super) fn table_or_empty(&mut self, key: &'static str) -> Reader<'_> {
+    pub(super) fn table_or_empty(&mut self, key: &'static str) -> TableReader<'_> {
         let path = self.path_of(key);
         let place = self.place(key);
-        self.record.add(&path, "", None, place);
+        self.context.record.add(&path, "", None, place);
         let item = self.take(key);
         let table = item.and_then(|item| self.open_table(key, item));
         self.inner(
@@ -232,7 +255,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads on in what should be a table of this one.
-    pub(super) fn open(&mut self, name: &str, item: Item) -> Option<Reader<'_>> {
+    pub(super) fn open(&mut self, name: &str, item: Item) -> Option<TableReader<'_>> {
         let table = self.open_table(name, item)?;
         Some(self.inner(self.path_of(name), table))
     }
@@ -256,7 +279,7 @@ impl<'a> Reader<'a> {
     fn read_tables<T>(
         &mut self,
         key: &'static str,
-        mut read: impl FnMut(Reader<'_>) -> Option<T>,
+        mut read: impl FnMut(TableReader<'_>) -> Option<T>,
     ) -> Vec<T> {
         let path = format!("[{}.{key}]", self.path);
         let (mut values, mut wrong) = (Vec::new(), Vec::new());
@@ -288,15 +311,14 @@ impl<'a> Reader<'a> {
         values
     }
 
-    fn inner(&mut self, path: String, table: Table) -> Reader<'_> {
-        Reader {
+    fn inner(&mut self, path: String, table: Table) -> TableReader<'_> {
+        TableReader {
             path,
             table,
             known: Vec::new(),
             aliases: &[],
             quiet: self.quiet,
-            faults: self.faults,
-            record: self.record,
+            context: self.context,
         }
     }
 
@@ -307,7 +329,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Names that others have for keys of this table.
-    pub(super) fn also_called(&mut self, aliases: &'static [(&'static str, &'static str)]) {
+    pub(crate) fn also_called(&mut self, aliases: &'static [(&'static str, &'static str)]) {
         self.aliases = aliases;
     }
 
@@ -318,7 +340,7 @@ impl<'a> Reader<'a> {
         } else {
             format!("[{}] {said}", self.path)
         };
-        self.faults.push(place.fault(message, hint));
+        self.context.faults.push(place.fault(message, hint));
     }
 
     /// Puts a number before what was said about the value of a key that is about to be taken.
@@ -331,7 +353,7 @@ impl<'a> Reader<'a> {
         let entry = self.table.entries.iter().find(|entry| entry.name == key);
         let place = entry.map(|entry| entry.item.place);
         let value = read(self);
-        for fault in self.faults.iter_mut() {
+        for fault in self.context.faults.iter_mut() {
             if place.is_some_and(|place| place.is_of(fault)) {
                 fault.message.insert_str(0, number);
             }
@@ -371,6 +393,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The path that a text means in a folder.
+pub(super) fn path_in(base: &Path, text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        _ if text.contains(char::is_control) => Err("must be a path without control characters"),
+        // only a shell knows it
+        _ if text.starts_with("~/") => Err("must be a path without ~"),
+        _ => Ok(base.join(text)),
+    }
+}
+
 fn as_text<T, E: Into<ValueError>>(
     value: Value,
     example: &str,
@@ -401,7 +433,7 @@ pub(super) fn unless_empty<T: ToToml>(list: &Vec<T>) -> Option<String> {
 
 /// What is wrong with a value: the end of a sentence that begins with its key, and the remedy if
 /// an example of the key does not show it.
-pub(super) struct ValueError {
+pub(crate) struct ValueError {
     said: String,
     hint: Option<String>,
 }
@@ -432,48 +464,4 @@ impl From<&str> for ValueError {
     fn from(said: &str) -> ValueError {
         said.to_owned().into()
     }
-}
-
-/// A name that is not ours, fit for a line: without control characters, and not too long.
-pub(super) fn shown(name: &str) -> String {
-    let cut: String = name.chars().take(60).collect();
-    cut.escape_debug().to_string()
-}
-
-/// The name that was meant, if one is near: one or two slips away, or with something left out or
-/// added.
-pub(super) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let name = name.to_lowercase();
-    let slips = |other: &str| distance(&name, other);
-    let near = known
-        .iter()
-        .map(|other| (slips(&other.to_lowercase()), *other))
-        .min();
-    let by_slips =
-        near.filter(|(slips, other)| *slips <= 2 && *slips < other.len().min(name.len()));
-    let part = |other: &&&str| {
-        let (short, long) = if other.len() < name.len() {
-            (**other, &*name)
-        } else {
-            (&*name, **other)
-        };
-        short.len() >= 3 && (long.starts_with(short) || short.len() >= 5 && long.contains(short))
-    };
-    by_slips
-        .map(|(_, other)| other)
-        .or_else(|| known.iter().find(part).copied())
-}
-
-/// How many characters must be added, removed or exchanged to get from one word to another.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (line, left) in one.chars().enumerate() {
-        let mut before = mem::replace(&mut row[0], line + 1);
-        for (column, right) in other.chars().enumerate() {
-            let exchanged = before + usize::from(left != right);
-            before = row[column + 1];
-            row[column + 1] = exchanged.min(before + 1).min(row[column] + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

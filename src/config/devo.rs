@@ -1,0 +1,130 @@
+//! `DevoConfig` is the table `[devo]`: the receiver, and what is written to it.
+
+use std::path::PathBuf;
+
+use super::Address;
+use super::effective::inline_table;
+use super::table_reader::{TableReader, boolean};
+use super::toml::{TableEntry, Value};
+use super::values::{is_host, parse_host_and_port};
+
+/// The longest host name.
+const MAX_HOSTNAME: usize = 255;
+
+const PULLING_ID: &str = "@devo_pulling_id";
+
+/// `[devo]`: the receiver and what is written to it.
+#[derive(Debug, Clone)]
+pub(crate) struct DevoConfig {
+    /// Host and port.
+    pub(crate) address: Address,
+    /// CA file of the server; absent: the system's roots.
+    pub(crate) chain: Option<PathBuf>,
+    /// Client certificate and its key.
+    pub(crate) identity: Option<ClientIdentity>,
+    /// The name to verify.
+    pub(crate) server_name: String,
+    /// The host in each record; absent: this machine's name.
+    pub(crate) hostname: Option<String>,
+    /// Whether `@devo_pulling_id` is appended to each event.
+    pub(crate) pulling_id: bool,
+    /// Constant strings appended to each event, in the order of the file.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+/// A client certificate (PEM, leaf first) and its key (PEM: PKCS#8, PKCS#1 or SEC1).
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// Certificate file.
+    pub cert: PathBuf,
+    /// Key file.
+    pub key: PathBuf,
+}
+
+pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
+    table.need("address", "\"collector-us.devo.io:443\"");
+    let address = table.text("address", "collector-us.devo.io:443", address);
+    let chain = table.path("chain", "certs/chain.crt");
+    table.together("cert", "key");
+    let cert = table.path("cert", "certs/domain.crt");
+    let key = table.path("key", "certs/domain.key");
+    let own_name = address.as_ref().map(|address| address.host.clone());
+    let own_name = own_name.unwrap_or_else(|| "collector-us.devo.io".to_owned());
+    let server_name = table.text_or("server_name", own_name, server_name);
+    let hostname = table.text("hostname", "mail-collector-1", hostname);
+    let pulling_id = table.value_or("pulling_id", true, |value| boolean("pulling_id", value));
+    let read =
+        |table: &mut TableReader| table.table("fields").map(|table| fields(table, pulling_id));
+    let fields = table.recorded("fields", read, |read| inline_table(read.as_deref()?));
+    table.close();
+    let identity = cert
+        .zip(key)
+        .map(|(cert, key)| ClientIdentity { cert, key });
+    Some(DevoConfig {
+        address: address?,
+        chain,
+        identity,
+        server_name,
+        hostname,
+        pulling_id,
+        fields: fields.unwrap_or_default(),
+    })
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    let (host, port) = parse_host_and_port(text)?;
+    Ok(Address {
+        host,
+        port: port.ok_or("must end with a colon and a port")?,
+    })
+}
+
+fn server_name(text: &str) -> Result<String, &'static str> {
+    match is_host(text) {
+        true => Ok(text.into()),
+        false => Err("must be a DNS name or an IP address, without a port"),
+    }
+}
+
+/// The receiver takes the word before the tag as the host, unless it has a colon
+/// (as Scoja's parser does, the open relative of Devo's receiver).
+fn hostname(text: &str) -> Result<String, &'static str> {
+    match text.len() <= MAX_HOSTNAME
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b':')
+    {
+        true => Ok(text.into()),
+        false => Err("must be at most 255 ASCII characters without blanks and colons"),
+    }
+}
+
+/// Constant strings for each event, under any name but the one that the program writes itself.
+fn fields(mut table: TableReader, pulling_id: bool) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for TableEntry { name, place, item } in table.rest() {
+        let at = item.place;
+        let said = match item.value {
+            Value::Unreadable => continue,
+            _ if name.is_empty() => "must not have an empty name in it".into(),
+            _ if name == PULLING_ID && pulling_id => {
+                let hint = format!(
+                    "take it out of fields, or set pulling_id = false in [devo] (it appends {PULLING_ID})"
+                );
+                table.fault(place, format!("{PULLING_ID} is appended already"), hint);
+                continue;
+            }
+            Value::Text(text) => {
+                fields.push((name, text));
+                continue;
+            }
+            other => format!("must hold strings, not {}", other.kind()),
+        };
+        table.fault(
+            at,
+            said,
+            "write fields = { \"@devo_environment\" = \"prod\" }".into(),
+        );
+    }
+    fields
+}

@@ -1,0 +1,350 @@
+//! `PodApi` is a type of the PoD log stream: its row, and how it is configured.
+
+use std::fmt;
+use std::time::{Duration as Wait, Instant};
+
+use anyhow::Result;
+use time::{Duration, OffsetDateTime};
+
+use super::Pod;
+use super::archive;
+use super::archive_policy::{self, HOUR};
+use super::session::Session;
+use crate::clock::whole_seconds;
+use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, number, web_socket_address};
+use crate::config::{PodConfig, SignIn, TableReader, ToToml, Url, quoted};
+use crate::digest::{Hasher, hex};
+use crate::error::{Because, Exit, fail};
+use crate::net::websocket::StreamEvent;
+use crate::pipeline::checkpoint::{Checkpoint, OpenHour, Retention, StreamCheckpoint, Window};
+use crate::quota::Pool;
+use crate::secret;
+use crate::source::api::{
+    Api, ConfiguredApi, OpenContext, Probe, ProbeContext, QuotaAccount, Start,
+};
+use crate::source::{Source, WindowLimits};
+
+/// How the address of a service is written.
+const EXAMPLE: &str = "wss://logstream.proofpoint.com:443/v1/stream";
+
+/// What the API key is called in errors.
+const KEY: &str = "the api_key of [pod]";
+
+/// No quota of sessions is published, and none is counted.
+static POOL: Pool = Pool {
+    name: "log stream",
+    limits: &[],
+};
+
+/// A type of the log stream.
+#[derive(Debug)]
+pub(crate) struct PodApi {
+    /// What the parameter `type` says.
+    pub(crate) stream: &'static str,
+}
+
+impl Api for PodApi {
+    fn sign_in_table(&self) -> &'static str {
+        "pod"
+    }
+
+    fn configure(
+        &self,
+        name: &'static str,
+        table: &mut TableReader,
+        sign_in: &SignIn,
+    ) -> Box<dyn ConfiguredApi> {
+        let minutes = |minutes| Wait::from_secs(minutes * MINUTE);
+        let bytes = number("a whole number of bytes", 1 << 10..=1 << 30);
+        Box::new(ConfiguredPod {
+            service: name,
+            stream: self.stream,
+            sign_in: sign_in.pod.clone(),
+            url: table.text("url", EXAMPLE, web_socket_address),
+            max_duration: table.text_or("max_duration", minutes(50), duration(1..=WEEK)),
+            mode: table.text_or("mode", Mode::Complete, mode),
+            archive_lag: table.text_or("archive_lag", minutes(45), duration(0..=DAY)),
+            max_frame_bytes: table.value_or("max_frame_bytes", 64 << 20, bytes),
+            idle_exit: table.text("idle_exit", "30s", duration(1..=DAY)),
+        })
+    }
+}
+
+/// How a PoD service is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The live stream, and hour by hour the archive.
+    Complete,
+    /// The live stream alone.
+    Live,
+    /// The archive alone.
+    Archive,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Complete => "complete",
+            Mode::Live => "live",
+            Mode::Archive => "archive",
+        })
+    }
+}
+
+impl ToToml for Mode {
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, &'static str> {
+    match text {
+        "complete" => Ok(Mode::Complete),
+        "live" => Ok(Mode::Live),
+        "archive" => Ok(Mode::Archive),
+        _ => Err("must be \"complete\", \"live\" or \"archive\""),
+    }
+}
+
+/// A type of the log stream as it is configured.
+#[derive(Debug)]
+struct ConfiguredPod {
+    service: &'static str,
+    stream: &'static str,
+    sign_in: Option<PodConfig>,
+    /// Asked instead of the address below the base URL.
+    url: Option<Url>,
+    /// The longest time of a run.
+    max_duration: Wait,
+    /// What is read.
+    mode: Mode,
+    /// How long after its end an hour of the archive is read.
+    archive_lag: Wait,
+    /// The largest message, in bytes.
+    max_frame_bytes: usize,
+    /// The run ends when the live stream was silent for this long.
+    idle_exit: Option<Wait>,
+}
+
+impl ConfiguredPod {
+    fn sign_in(&self) -> Result<&PodConfig> {
+        match &self.sign_in {
+            Some(sign_in) => Ok(sign_in),
+            None => fail(
+                Exit::Config,
+                format!(
+                    "running {}: the configuration has no table [pod]",
+                    self.service
+                ),
+            )
+            .hint(
+                "set [pod] cluster_id and api_key; the key is made in the PoD admin console under \
+                 API Key Management, PoD Logging",
+            ),
+        }
+    }
+
+    fn session(&self, context: &OpenContext<'_>) -> Result<Session> {
+        let sign_in = self.sign_in()?;
+        let key = secret::read(&sign_in.api_key, KEY)?;
+        let Some(bearer) = key.bearer() else {
+            return fail(Exit::Config, format!("reading {KEY}: it is no key")).hint(
+                "it must be the key alone, of ASCII letters, digits and signs without a blank",
+            );
+        };
+        let built_in = || sign_in.base_url.join("/v1/stream");
+        let url = self.url.clone().unwrap_or_else(built_in);
+        let cluster = sign_in.cluster_id.clone();
+        Ok(Session::new(
+            context,
+            url,
+            cluster,
+            self.stream,
+            (bearer, key),
+            self.max_frame_bytes,
+        ))
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::try_from(self.archive_lag).unwrap_or(HOUR)
+    }
+
+    /// Where the reading stands at the start of a run.
+    fn position(&self, start: &Start) -> StreamCheckpoint {
+        let mut position = start.checkpoint.stream();
+        position.until = match self.mode {
+            Mode::Live => position.until,
+            // after another mode, from the hour in which the stream was left
+            Mode::Complete | Mode::Archive => self.limits().floor(position.until),
+        };
+        position
+    }
+
+    /// Opens a session for an hour of the archive that is a day old, and closes it: the smallest question
+    /// that proves the sign-in, and takes nothing from the live stream. What the archive says is dropped.
+    fn try_an_old_hour(
+        &self,
+        context: &ProbeContext<'_>,
+        ahead: &mut Option<Duration>,
+    ) -> Result<()> {
+        /// A server that goes on for longer is left.
+        const MOMENT: Wait = Wait::from_secs(5);
+        let now = context.clock.now();
+        let from = self.limits().floor(now - Duration::DAY);
+        let mut session = self.session(&OpenContext {
+            network: context.network,
+            shutdown: context.shutdown,
+            start: Start {
+                checkpoint: self.checkpoint_at(from),
+                fresh: false,
+                since: from,
+                end: Some(from + HOUR),
+                look_back: Duration::ZERO,
+                recheck_after: None,
+            },
+            attempts: 1,
+        })?;
+        let (since_time, to_time) = (archive::stamp(from), archive::stamp(from + HOUR));
+        let times = [
+            ("sinceTime", since_time.as_str()),
+            ("toTime", to_time.as_str()),
+        ];
+        let opened = session.try_to_open(&times, context.shutdown, now);
+        *ahead = session.clocks.ahead();
+        let mut socket = opened?;
+        socket.close();
+        let (mut dropped, until) = (Vec::new(), Instant::now() + MOMENT);
+        while Instant::now() < until && context.shutdown.reason().is_none() {
+            dropped.clear();
+            // how it ends proves nothing more
+            if !matches!(
+                socket.read(&mut dropped),
+                Ok(StreamEvent::Message | StreamEvent::Nothing)
+            ) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ConfiguredApi for ConfiguredPod {
+    fn max_duration(&self) -> Wait {
+        self.max_duration
+    }
+
+    /// Whole hours; the service keeps 30 days, of which two hours are left as headroom, since the edge
+    /// moves while we work. An hour of the archive is there `archive_lag` after its end.
+    fn limits(&self) -> WindowLimits {
+        WindowLimits {
+            shortest: HOUR,
+            longest: HOUR,
+            keep: Duration::days(30) - HOUR * 2,
+            margin: self.lag(),
+            grain: HOUR,
+        }
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            look_back: Duration::ZERO,
+            recheck: Duration::ZERO,
+            memory: Duration::ZERO,
+        }
+    }
+
+    fn quota(&self) -> Result<QuotaAccount<'_>> {
+        Ok(QuotaAccount {
+            name: &self.sign_in()?.cluster_id,
+            pool: &POOL,
+            own: &[],
+        })
+    }
+
+    fn endpoints(&self) -> Vec<Url> {
+        let base = self.sign_in.as_ref().map(|pod| pod.base_url.clone());
+        self.url.clone().into_iter().chain(base).collect()
+    }
+
+    fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Pod::new(
+            self.session(context)?,
+            self.mode,
+            self.lag(),
+            self.idle_exit,
+            self.limits(),
+            self.position(&context.start),
+            context,
+        )))
+    }
+
+    fn probe(&self, context: &mut ProbeContext<'_>) -> Probe {
+        let mut ahead = None;
+        let tried = self.try_an_old_hour(context, &mut ahead);
+        Probe {
+            asked: "an archive hour of a day ago".to_owned(),
+            cost: "1 session".to_owned(),
+            ahead,
+            result: tried.map(|()| {
+                "it took our key and opened a session; nothing of it was delivered".to_owned()
+            }),
+        }
+    }
+
+    /// Hours of the archive, and the live stream.
+    fn preview(&self, start: &Start, now: OffsetDateTime) -> Vec<String> {
+        let limits = self.limits();
+        let position = self.position(start);
+        let mut steps = Vec::new();
+        let named = |from| Window {
+            from,
+            to: from + HOUR,
+        };
+        if self.mode != Mode::Live {
+            let due = |hour: &&OpenHour| archive_policy::is_due(hour, now, limits.margin);
+            let open = position.open_hours.iter().filter(due);
+            steps.extend(open.map(|hour| named(hour.from).to_string()));
+            let limit = start.end.unwrap_or(now).min(limits.limit(now));
+            let mut next = position.until.max(limits.oldest(now));
+            while next + HOUR <= limit {
+                steps.push(named(next).to_string());
+                next += HOUR;
+            }
+        }
+        if self.mode != Mode::Archive {
+            steps.push("the live stream".to_owned());
+        }
+        steps
+    }
+
+    /// With the stream as it is now, or with the last hour that the archive has.
+    fn first_start(&self, now: OffsetDateTime) -> OffsetDateTime {
+        let limits = self.limits();
+        match self.mode {
+            Mode::Complete | Mode::Live => limits.floor(now),
+            Mode::Archive => limits.limit(now) - HOUR,
+        }
+    }
+
+    fn checkpoint_at(&self, from: OffsetDateTime) -> Checkpoint {
+        Checkpoint::stream_at(whole_seconds(from))
+    }
+
+    /// A token has one session for each type. The name does not tell the token.
+    fn exclusive_session(&self) -> Result<Option<String>> {
+        let key = secret::read(&self.sign_in()?.api_key, KEY)?;
+        let mut hasher = Hasher::of("pod session");
+        hasher.part(key.reveal().as_bytes());
+        hasher.part(self.stream.as_bytes());
+        Ok(Some(format!("pod-{}", hex(&hasher.finish()[..8]))))
+    }
+
+    /// What the live stream has sent never comes again.
+    fn is_replayable(&self) -> bool {
+        false
+    }
+
+    fn replay_only(&mut self) {
+        self.mode = Mode::Archive;
+    }
+}

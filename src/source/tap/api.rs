@@ -1,0 +1,176 @@
+//! `EventApi` is an event service of the TAP SIEM API: its row, and how it is configured.
+
+use std::time::Duration as Wait;
+
+use anyhow::Result;
+use time::Duration;
+
+use super::events::EventKind;
+use super::siem::{Endpoint, LIMITS, Siem};
+use super::{Tap, hints};
+use crate::config::service_keys::{choices, requests};
+use crate::config::{SignIn, TableReader, TapConfig, Url};
+use crate::error::{Because, Exit, fail};
+use crate::pipeline::checkpoint::Retention;
+use crate::quota::{Limit, Pool};
+use crate::source::api::{Api, ConfiguredApi, OpenContext, QuotaAccount};
+use crate::source::windows::WindowSettings;
+use crate::source::{Source, WindowLimits};
+
+/// What TAP takes as `threatType` and `threatStatus` (Proofpoint's SIEM API document).
+const THREAT_TYPES: [&str; 3] = ["url", "attachment", "messageText"];
+const THREAT_STATUSES: [&str; 3] = ["active", "cleared", "falsePositive"];
+
+/// The default of `look_back`, in minutes.
+pub(super) const LOOK_BACK: u64 = 45;
+
+/// What the API allows for each principal: permitted clicks apart, all else together.
+pub(crate) static CLICKS_PERMITTED: Pool = Pool {
+    name: "clicks/permitted",
+    limits: &[Limit::a_day(1800)],
+};
+pub(crate) static OTHERS: Pool = Pool {
+    name: "all but clicks/permitted",
+    limits: &[Limit::a_day(1800)],
+};
+
+/// An event service of TAP.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventApi {
+    /// Its path below the base URL.
+    pub(crate) path: &'static str,
+    /// The one key under which events stand in its answers.
+    pub(crate) arrays: &'static [&'static str],
+    /// How its events are recognised.
+    pub(crate) identity: EventKind,
+    /// The limits that it shares.
+    pub(crate) pool: &'static Pool,
+}
+
+impl Api for EventApi {
+    fn sign_in_table(&self) -> &'static str {
+        "tap"
+    }
+
+    fn configure(
+        &self,
+        name: &'static str,
+        table: &mut TableReader,
+        sign_in: &SignIn,
+    ) -> Box<dyn ConfiguredApi> {
+        Box::new(ConfiguredEvents {
+            api: *self,
+            account: TapAccount::new(name, sign_in),
+            windows: WindowSettings::read(table, LOOK_BACK),
+            requests: requests(table),
+            threat_type: choices(table, "threat_type", &THREAT_TYPES),
+            threat_status: choices(table, "threat_status", &THREAT_STATUSES),
+        })
+    }
+}
+
+/// An event service as it is configured.
+#[derive(Debug)]
+struct ConfiguredEvents {
+    api: EventApi,
+    account: TapAccount,
+    windows: WindowSettings,
+    /// How many requests may be made, besides what the credentials allow; all of these hold.
+    requests: Vec<Limit>,
+    /// `threatType` values, as the API takes them.
+    threat_type: Vec<String>,
+    /// `threatStatus` values, as the API takes them.
+    threat_status: Vec<String>,
+}
+
+impl ConfiguredApi for ConfiguredEvents {
+    fn max_duration(&self) -> Wait {
+        self.windows.max_duration
+    }
+
+    fn limits(&self) -> WindowLimits {
+        LIMITS
+    }
+
+    fn retention(&self) -> Retention {
+        self.windows.retention(Duration::ZERO)
+    }
+
+    fn quota(&self) -> Result<QuotaAccount<'_>> {
+        self.account.quota(self.api.pool, &self.requests)
+    }
+
+    fn endpoints(&self) -> Vec<Url> {
+        self.account.endpoints(&self.windows)
+    }
+
+    fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
+        let types = self.threat_type.iter();
+        let types = types.map(|value| ("threatType", value.clone()));
+        let statuses = self.threat_status.iter();
+        let statuses = statuses.map(|value| ("threatStatus", value.clone()));
+        let endpoint = Endpoint {
+            sign_in: self.account.sign_in()?,
+            url: self.windows.url.as_ref(),
+            path: self.api.path,
+            arrays: self.api.arrays,
+            filters: types.chain(statuses).collect(),
+            hints: &hints::WORDS,
+        };
+        Ok(Box::new(Tap {
+            siem: Siem::open(context, endpoint)?,
+            kind: self.api.identity,
+        }))
+    }
+}
+
+/// What a service of TAP signs in with.
+#[derive(Debug, Clone)]
+pub(super) struct TapAccount {
+    service: &'static str,
+    sign_in: Option<TapConfig>,
+}
+
+impl TapAccount {
+    pub(super) fn new(service: &'static str, sign_in: &SignIn) -> TapAccount {
+        TapAccount {
+            service,
+            sign_in: sign_in.tap.clone(),
+        }
+    }
+
+    /// How to sign in.
+    ///
+    /// # Errors
+    /// When `[tap]` is missing.
+    pub(super) fn sign_in(&self) -> Result<&TapConfig> {
+        match &self.sign_in {
+            Some(sign_in) => Ok(sign_in),
+            None => fail(
+                Exit::Config,
+                format!(
+                    "running {}: the configuration has no table [tap]",
+                    self.service
+                ),
+            )
+            .hint(
+                "set [tap] principal and secret; they are made in the TAP Dashboard under \
+                 Settings, Connected Applications",
+            ),
+        }
+    }
+
+    pub(super) fn quota<'a>(
+        &'a self,
+        pool: &'static Pool,
+        own: &'a [Limit],
+    ) -> Result<QuotaAccount<'a>> {
+        let name = &self.sign_in()?.principal;
+        Ok(QuotaAccount { name, pool, own })
+    }
+
+    pub(super) fn endpoints(&self, windows: &WindowSettings) -> Vec<Url> {
+        let base = self.sign_in.as_ref().map(|tap| tap.base_url.clone());
+        windows.url.clone().into_iter().chain(base).collect()
+    }
+}

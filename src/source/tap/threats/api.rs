@@ -1,0 +1,111 @@
+//! `ThreatApi` is the service of threat summaries: its row, and how it is configured.
+
+use std::time::Duration as Wait;
+
+use anyhow::Result;
+
+use super::{ARRAYS, MEMORY, Threats};
+use crate::config::service_keys::{number, requests};
+use crate::config::{SignIn, TableReader, Url};
+use crate::pipeline::checkpoint::Retention;
+use crate::quota::{Limit, Pool};
+use crate::source::api::{Api, ConfiguredApi, OpenContext, Probe, ProbeContext, QuotaAccount};
+use crate::source::tap::api::{LOOK_BACK, TapAccount};
+use crate::source::tap::hints;
+use crate::source::tap::siem::{Endpoint, LIMITS, Siem};
+use crate::source::windows::{self, WindowSettings};
+use crate::source::{Source, WindowLimits};
+
+/// The summaries of the threats that events name.
+#[derive(Debug)]
+pub(crate) struct ThreatApi {
+    /// The limits that it shares.
+    pub(crate) pool: &'static Pool,
+}
+
+impl Api for ThreatApi {
+    fn sign_in_table(&self) -> &'static str {
+        "tap"
+    }
+
+    fn configure(
+        &self,
+        name: &'static str,
+        table: &mut TableReader,
+        sign_in: &SignIn,
+    ) -> Box<dyn ConfiguredApi> {
+        let most = number("a whole number such as 500", 1..=100_000);
+        Box::new(ConfiguredThreats {
+            pool: self.pool,
+            account: TapAccount::new(name, sign_in),
+            windows: WindowSettings::read(table, LOOK_BACK),
+            requests: requests(table),
+            max_threats_per_run: table.value_or("max_threats_per_run", 500, most),
+        })
+    }
+}
+
+/// The service as it is configured.
+#[derive(Debug, Clone)]
+struct ConfiguredThreats {
+    pool: &'static Pool,
+    account: TapAccount,
+    windows: WindowSettings,
+    /// How many requests may be made, besides what the credentials allow; all of these hold.
+    requests: Vec<Limit>,
+    /// How many summaries a run delivers at most.
+    max_threats_per_run: u32,
+}
+
+impl ConfiguredApi for ConfiguredThreats {
+    fn max_duration(&self) -> Wait {
+        self.windows.max_duration
+    }
+
+    fn limits(&self) -> WindowLimits {
+        LIMITS
+    }
+
+    fn retention(&self) -> Retention {
+        self.windows.retention(MEMORY)
+    }
+
+    fn quota(&self) -> Result<QuotaAccount<'_>> {
+        self.account.quota(self.pool, &self.requests)
+    }
+
+    fn endpoints(&self) -> Vec<Url> {
+        self.account.endpoints(&self.windows)
+    }
+
+    fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
+        let sign_in = self.account.sign_in()?;
+        // left out, false positives would be missing
+        let statuses = ["active", "cleared", "falsePositive"];
+        let endpoint = Endpoint {
+            sign_in,
+            url: self.windows.url.as_ref(),
+            path: "/v2/siem/all",
+            arrays: ARRAYS,
+            filters: statuses
+                .map(|status| ("threatStatus", status.to_owned()))
+                .into(),
+            hints: &hints::OF_THREATS,
+        };
+        Ok(Box::new(Threats::new(
+            Siem::open(context, endpoint)?,
+            sign_in.base_url.join("/v2/threat/summary"),
+            self.max_threats_per_run,
+            context.attempts,
+        )))
+    }
+
+    /// One summary of a threat proves as much as many.
+    fn probe(&self, context: &mut ProbeContext<'_>) -> Probe {
+        let one = ConfiguredThreats {
+            max_threats_per_run: 1,
+            ..self.clone()
+        };
+        windows::probe(&one, context)
+    }
+}

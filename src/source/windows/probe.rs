@@ -1,0 +1,120 @@
+//! `probe` asks for the newest and shortest window once; `preview` says which windows a run would ask for.
+
+use anyhow::Result;
+use time::{Duration, OffsetDateTime};
+
+use super::{WindowLimits, WindowPlan};
+use crate::error::{Exit, fail};
+use crate::output::{Counters, age, counted};
+use crate::pipeline::batch::{AnswerTotals, DedupView, Digest};
+use crate::source::api::{ConfiguredApi, OpenContext, Probe, ProbeContext, Start};
+use crate::source::{PollContext, Source};
+
+/// Asks for the newest and shortest window there is, once.
+pub(in crate::source) fn probe<A: ConfiguredApi + ?Sized>(
+    api: &A,
+    context: &mut ProbeContext<'_>,
+) -> Probe {
+    let limits = api.limits();
+    let mut counters = Counters::default();
+    let mut ahead = None;
+    let result = ask(api, context, &mut counters, &mut ahead);
+    let shortest = age(limits.shortest.try_into().unwrap_or_default());
+    Probe {
+        asked: format!("the last {shortest}"),
+        cost: counted(counters.requests, "request"),
+        ahead,
+        result,
+    }
+}
+
+fn ask<A: ConfiguredApi + ?Sized>(
+    api: &A,
+    context: &mut ProbeContext<'_>,
+    counters: &mut Counters,
+    ahead: &mut Option<Duration>,
+) -> Result<String> {
+    let limits = api.limits();
+    let end = limits.limit(context.clock.now());
+    let from = end - limits.shortest;
+    let mut source = api.open(&OpenContext {
+        network: context.network,
+        shutdown: context.shutdown,
+        start: Start {
+            checkpoint: api.checkpoint_at(from),
+            fresh: false,
+            since: from,
+            end: Some(end),
+            look_back: Duration::ZERO,
+            recheck_after: None,
+        },
+        attempts: 1,
+    })?;
+    let events = read(source.as_mut(), context, counters);
+    *ahead = source.ahead();
+    let events = events?;
+    // a source that has ended at its limit had what it was asked for
+    if counters.windows == 0 && source.limit().is_none() {
+        return fail(
+            Exit::Unavailable,
+            "it did not answer for the whole of what it was asked for",
+        );
+    }
+    Ok(format!(
+        "it took our credentials and answered with {events} events, which were not delivered"
+    ))
+}
+
+fn read(
+    source: &mut dyn Source,
+    context: &mut ProbeContext<'_>,
+    counters: &mut Counters,
+) -> Result<usize> {
+    let mut events = 0;
+    loop {
+        let batch = source.next(&mut PollContext {
+            shutdown: context.shutdown,
+            now: context.clock.now(),
+            counters,
+            dedup: &NothingKnown,
+            quota: context.quota,
+        })?;
+        match batch {
+            Some(batch) => events += batch.records.len(),
+            None => return Ok(events),
+        }
+    }
+}
+
+/// Nothing is known of what was delivered.
+#[derive(Debug)]
+struct NothingKnown;
+
+impl DedupView for NothingKnown {
+    fn contains(&self, _: &Digest) -> bool {
+        false
+    }
+
+    fn shown(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn answer(&self, _: u32) -> AnswerTotals {
+        AnswerTotals::default()
+    }
+}
+
+/// The windows that a run would ask for when it is `now`, if all goes well.
+pub(in crate::source) fn preview(
+    limits: WindowLimits,
+    start: &Start,
+    now: OffsetDateTime,
+) -> Vec<String> {
+    let mut plan = WindowPlan::new(limits, start);
+    let mut windows = Vec::new();
+    while let Some(window) = plan.next(now, now) {
+        let _ = plan.complete(window, now, Some(now));
+        windows.push(window.to_string());
+    }
+    windows
+}

@@ -1,0 +1,49 @@
+//! `WindowSettings` are the keys of every service that is read in windows.
+
+use std::time::Duration as Wait;
+
+use time::Duration;
+
+use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, http_address};
+use crate::config::{TableReader, Url};
+use crate::pipeline::checkpoint::Retention;
+
+/// How addresses of single services are written.
+const EXAMPLE: &str = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
+
+/// How a service is read in windows.
+#[derive(Debug, Clone)]
+pub(in crate::source) struct WindowSettings {
+    /// Asked instead of the built-in address.
+    pub(in crate::source) url: Option<Url>,
+    /// How much each run reads again for events that became visible late.
+    look_back: Wait,
+    /// How long after a time it is read once more; zero for never.
+    recheck_after: Wait,
+    /// The longest time of a run.
+    pub(in crate::source) max_duration: Wait,
+}
+
+impl WindowSettings {
+    /// Reads the keys; `look_back` is the default in minutes.
+    pub(in crate::source) fn read(table: &mut TableReader, look_back: u64) -> WindowSettings {
+        let minutes = |minutes| Wait::from_secs(minutes * MINUTE);
+        WindowSettings {
+            url: table.text("url", EXAMPLE, http_address),
+            look_back: table.text_or("look_back", minutes(look_back), duration(0..=DAY)),
+            recheck_after: table.text_or("recheck_after", minutes(720), duration(0..=6 * DAY)),
+            max_duration: table.text_or("max_duration", minutes(10), duration(1..=WEEK)),
+        }
+    }
+
+    /// How far back runs read again; what was delivered is remembered for `memory` at least.
+    pub(in crate::source) fn retention(&self, memory: Duration) -> Retention {
+        // what the configuration takes is never too long
+        let time = |time| Duration::try_from(time).unwrap_or(Duration::DAY);
+        Retention {
+            look_back: time(self.look_back),
+            recheck: time(self.recheck_after),
+            memory,
+        }
+    }
+}
