@@ -87,6 +87,16 @@ impl Batch {
     }
 }
 
+impl From<Commit> for Batch {
+    /// A batch without events.
+    fn from(commit: Commit) -> Batch {
+        Batch {
+            commit: Some(commit),
+            ..Batch::default()
+        }
+    }
+}
+
 /// The request that a batch answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestId {

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use super::Pod;
 use super::archive;
 use super::archive_policy::{self, HOUR};
+use super::plan::{PodPlan, position};
 use super::session::Session;
 use crate::clock::whole_seconds;
 use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, number, web_socket_address};
@@ -16,7 +17,7 @@ use crate::config::{PodConfig, SignIn, TableReader, ToToml, Url, quoted};
 use crate::digest::{Hasher, hex};
 use crate::error::{Because, Exit, fail};
 use crate::net::websocket::StreamEvent;
-use crate::pipeline::checkpoint::{Checkpoint, OpenHour, Retention, StreamCheckpoint, Window};
+use crate::pipeline::checkpoint::{Checkpoint, OpenHour, Retention, Window};
 use crate::quota::Pool;
 use crate::secret;
 use crate::source::api::{
@@ -165,21 +166,6 @@ impl ConfiguredPod {
         ))
     }
 
-    fn lag(&self) -> Duration {
-        Duration::try_from(self.archive_lag).unwrap_or(HOUR)
-    }
-
-    /// Where the reading stands at the start of a run.
-    fn position(&self, start: &Start) -> StreamCheckpoint {
-        let mut position = start.checkpoint.stream();
-        position.until = match self.mode {
-            Mode::Live => position.until,
-            // after another mode, from the hour in which the stream was left
-            Mode::Complete | Mode::Archive => self.limits().floor(position.until),
-        };
-        position
-    }
-
     /// Opens a session for an hour of the archive that is a day old, and closes it: the smallest question
     /// that proves the sign-in, and takes nothing from the live stream. What the archive says is dropped.
     fn try_an_old_hour(
@@ -240,7 +226,7 @@ impl ConfiguredApi for ConfiguredPod {
             shortest: HOUR,
             longest: HOUR,
             keep: Duration::days(30) - HOUR * 2,
-            margin: self.lag(),
+            margin: Duration::try_from(self.archive_lag).unwrap_or(HOUR),
             grain: HOUR,
         }
     }
@@ -267,14 +253,13 @@ impl ConfiguredApi for ConfiguredPod {
     }
 
     fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
+        let session = self.session(context)?;
+        let plan = PodPlan::new(self.mode, self.limits(), &context.start);
         Ok(Box::new(Pod::new(
-            self.session(context)?,
-            self.mode,
-            self.lag(),
+            session,
+            plan,
             self.idle_exit,
-            self.limits(),
-            self.position(&context.start),
-            context,
+            context.shutdown,
         )))
     }
 
@@ -294,7 +279,7 @@ impl ConfiguredApi for ConfiguredPod {
     /// Hours of the archive, and the live stream.
     fn preview(&self, start: &Start, now: OffsetDateTime) -> Vec<String> {
         let limits = self.limits();
-        let position = self.position(start);
+        let position = position(self.mode, &limits, start);
         let mut steps = Vec::new();
         let named = |from| Window {
             from,

@@ -13,6 +13,8 @@ use crate::pipeline::checkpoint::{LiveStream, OpenHour, OpenReason};
 pub(super) const HOUR: Duration = Duration::hours(1);
 /// An hour that could not be read is asked for this long before it is given up.
 pub(super) const GIVE_UP: Duration = Duration::hours(24);
+/// Attempts at an hour in one run, if its answers are cut.
+const ATTEMPTS: u32 = 3;
 /// By then after its end, an hour is taken to have everything that it will ever have.
 const SETTLED: Duration = Duration::hours(6);
 /// What belongs to an hour may come by the live stream so long after its end.
@@ -75,6 +77,16 @@ pub(super) fn is_covered(live: Option<LiveStream>, from: OffsetDateTime) -> bool
     live.is_some_and(|live| {
         live.since.is_some_and(|since| since <= from) && live.until >= from + HOUR + BEHIND
     })
+}
+
+/// Whether an hour whose answer was cut at this attempt is requested again in the same run.
+pub(super) fn is_retried(attempt: u32, is_stopping: bool) -> bool {
+    attempt < ATTEMPTS && !is_stopping
+}
+
+/// Whether the answer for an hour, which is open for this reason if it is, counts its events.
+pub(super) fn is_sound(why: Option<OpenReason>) -> bool {
+    matches!(why, None | Some(OpenReason::Growing | OpenReason::Unproven))
 }
 
 /// Whether an hour that stays so for a day is a gap: something of it is known to be missing.

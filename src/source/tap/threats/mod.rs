@@ -271,10 +271,7 @@ impl Threats {
             match incomplete.verdict() {
                 AfterWindow::Stall(stalled) => {
                     self.failed = Some(error);
-                    return Batch {
-                        commit: Some(self.siem.windows.stall(stalled)),
-                        ..Batch::default()
-                    };
+                    return self.siem.windows.stall(stalled).into();
                 }
                 AfterWindow::Abandon => log::warn!("{}: it is asked for no longer", line(&error)),
             }

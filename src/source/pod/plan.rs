@@ -1,0 +1,846 @@
+//! `PodPlan` says what a run reads next, and what becomes complete by what it has read.
+//!
+//! Pure: it is told the time and how the run stands. Hours of the archive come first, the one in which
+//! the last run ended before all others, then the live stream, then the end. `archive_policy` says when
+//! an hour counts as read.
+
+use time::OffsetDateTime;
+
+use super::api::Mode;
+use super::archive_policy::{self, GIVE_UP, HOUR, HourReading};
+use super::live_policy::{missed, unbroken};
+use crate::clock::utc;
+use crate::pipeline::batch::AnswerTotals;
+use crate::pipeline::checkpoint::{
+    Checkpoint, Commit, Gap, LiveStream, OpenHour, OpenReason, StreamCheckpoint,
+};
+use crate::source::api::Start;
+use crate::source::{WindowLimits, warn_of_a_late_start};
+
+/// What a run does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PodPhase {
+    /// It gives up what the service no longer keeps.
+    GiveUp(Gap),
+    /// It reads the hour of the archive that begins here.
+    Archive(OffsetDateTime),
+    /// It reads the live stream.
+    Live,
+    /// It ends: nothing is left to read now, or the run is to stop.
+    End,
+}
+
+/// How a run stands when the next phase is chosen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// The time by our clock or the server's, whichever is behind.
+    pub(super) now: OffsetDateTime,
+    /// The time by the server's clock; by ours, as long as the server has not told its time.
+    pub(super) server: OffsetDateTime,
+    /// Whether a session was opened, so that the server has told its time.
+    pub(super) is_connected: bool,
+    /// Whether the run is to stop.
+    pub(super) is_stopping: bool,
+    /// Whether half of the run's time is over.
+    pub(super) is_half_over: bool,
+    /// Whether the live stream was read to its end.
+    pub(super) is_drained: bool,
+}
+
+/// An hour of the archive whose session was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BegunHour {
+    /// The number of this attempt, from 1.
+    pub(super) attempt: u32,
+    /// Whether the last run ended in this hour.
+    pub(super) is_unfinished: bool,
+    /// What the service turned out not to keep any more.
+    pub(super) gap: Option<Gap>,
+}
+
+/// Which hours of the archive a run reads, and how far the reading has come.
+#[derive(Debug)]
+pub(super) struct PodPlan {
+    pub(super) mode: Mode,
+    limits: WindowLimits,
+    /// A backfill's end.
+    end: Option<OffsetDateTime>,
+    /// Whether nothing was read before: then a start that is too old is no gap.
+    fresh: bool,
+    /// How far the reading has come.
+    position: StreamCheckpoint,
+    /// The hours that this run has requested.
+    requested: Vec<OffsetDateTime>,
+    /// An hour whose answer was cut, and the attempt at which it was: it is requested again.
+    cut: Option<(OffsetDateTime, u32)>,
+}
+
+/// Where the reading stands at the start of a run.
+pub(super) fn position(mode: Mode, limits: &WindowLimits, start: &Start) -> StreamCheckpoint {
+    let mut position = start.checkpoint.stream();
+    position.until = match mode {
+        Mode::Live => position.until,
+        // after another mode, from the hour in which the stream was left
+        Mode::Complete | Mode::Archive => limits.floor(position.until),
+    };
+    position
+}
+
+impl PodPlan {
+    /// Of a run in this mode that has requested nothing yet; a backfill reads the archive alone.
+    pub(super) fn new(mode: Mode, limits: WindowLimits, start: &Start) -> PodPlan {
+        let position = position(mode, &limits, start);
+        PodPlan {
+            mode: match start.end {
+                Some(_) => Mode::Archive,
+                None => mode,
+            },
+            limits,
+            end: start.end,
+            // what the live stream has brought is a beginning, too
+            fresh: start.fresh && position.live.is_none(),
+            position,
+            requested: Vec::new(),
+            cut: None,
+        }
+    }
+
+    /// Chooses what comes next.
+    pub(super) fn next(&mut self, moment: &Moment) -> PodPhase {
+        // only the server's clock tells what is too old
+        if moment.is_connected
+            && let Some(gap) = self.give_up_what_is_too_old(moment)
+        {
+            return PodPhase::GiveUp(gap);
+        }
+        if moment.is_drained {
+            return PodPhase::End;
+        }
+        if let Some(hour) = self.next_hour(moment) {
+            return PodPhase::Archive(hour);
+        }
+        match self.mode {
+            _ if moment.is_stopping => PodPhase::End,
+            // there may have been nothing to open a session for
+            Mode::Archive => {
+                let gap = self.give_up_what_is_too_old(moment);
+                gap.map_or(PodPhase::End, PodPhase::GiveUp)
+            }
+            Mode::Complete | Mode::Live => PodPhase::Live,
+        }
+    }
+
+    /// The next hour to request, if one is left for this run.
+    fn next_hour(&self, moment: &Moment) -> Option<OffsetDateTime> {
+        if self.mode == Mode::Live || moment.is_stopping {
+            return None;
+        }
+        let is_there = |hour: &OffsetDateTime| self.is_there(*hour, moment);
+        // what did not fit into a run must not meet the same end again and again
+        if let Some(hour) = self.unfinished().filter(is_there) {
+            return Some(hour);
+        }
+        // the live stream gets the other half
+        if self.mode == Mode::Complete && moment.is_half_over {
+            return None;
+        }
+        if let Some((hour, _)) = self.cut.filter(|(hour, _)| is_there(hour)) {
+            return Some(hour);
+        }
+        let due = |hour: &&OpenHour| {
+            let is_new = !self.requested.contains(&hour.from);
+            is_new
+                && archive_policy::is_due(hour, moment.now, self.limits.margin)
+                && is_there(&hour.from)
+        };
+        if let Some(hour) = self.position.open_hours.iter().find(due) {
+            return Some(hour.from);
+        }
+        let limit = self.limits.limit(moment.now);
+        let limit = self.end.map_or(limit, |end| end.min(limit));
+        let next = self.next_unread(moment);
+        (next + HOUR <= limit).then_some(next)
+    }
+
+    /// Whether the archive has an hour that is open or the next, as far as clocks are known.
+    fn is_there(&self, from: OffsetDateTime, moment: &Moment) -> bool {
+        let is_kept_and_open = || {
+            let mut open = self.position.open_hours.iter();
+            from >= self.limits.oldest(moment.server) && open.any(|hour| hour.from == from)
+        };
+        from + HOUR <= self.limits.limit(moment.now)
+            && (from == self.next_unread(moment) || is_kept_and_open())
+    }
+
+    /// The first hour that was never read and that the service still keeps.
+    fn next_unread(&self, moment: &Moment) -> OffsetDateTime {
+        let oldest = self.limits.oldest(moment.server);
+        self.position.until.max(oldest)
+    }
+
+    /// The hour in which the last run ended, until this one has requested it.
+    fn unfinished(&self) -> Option<OffsetDateTime> {
+        let open = self.position.open_hours.iter();
+        let mut unfinished = open.filter(|hour| hour.why == OpenReason::Unfinished);
+        let hour = unfinished.find(|hour| !self.requested.contains(&hour.from));
+        hour.map(|hour| hour.from)
+    }
+
+    /// The session of an hour was opened, and the server has told its time. `None` if by that time the
+    /// archive does not have the hour.
+    pub(super) fn begin_hour(
+        &mut self,
+        from: OffsetDateTime,
+        moment: &Moment,
+    ) -> Option<BegunHour> {
+        if !self.is_there(from, moment) {
+            self.come_back_from_the_future(moment.now);
+            return None;
+        }
+        let is_unfinished = self.unfinished() == Some(from);
+        let gap = self.give_up_what_is_too_old(moment);
+        self.requested.push(from);
+        let attempt = match self.cut.take() {
+            Some((hour, attempt)) if hour == from => attempt + 1,
+            _ => 1,
+        };
+        Some(BegunHour {
+            attempt,
+            is_unfinished,
+            gap,
+        })
+    }
+
+    /// The answer for an hour was cut at this attempt: the hour is requested again.
+    pub(super) fn retry_hour(&mut self, from: OffsetDateTime, attempt: u32) {
+        self.cut = Some((from, attempt));
+    }
+
+    /// What an answer for an hour is judged by: what it held, and how many events of the hour were shown
+    /// by now.
+    pub(super) fn reading(
+        &self,
+        from: OffsetDateTime,
+        (answered, shown): (AnswerTotals, u64),
+        now: OffsetDateTime,
+    ) -> HourReading {
+        let is_next = from == self.position.until;
+        let mut open = self.position.open_hours.iter();
+        HourReading {
+            answered,
+            shown,
+            is_covered: archive_policy::is_covered(self.position.live, from),
+            before: self.position.hour_before.filter(|_| is_next),
+            was: open.find(|hour| hour.from == from).map(|hour| hour.why),
+            age: now - from - HOUR,
+        }
+    }
+
+    /// An hour was read, of so many events; `why` it is not taken for whole, if it is not.
+    #[must_use]
+    pub(super) fn record_hour(
+        &mut self,
+        from: OffsetDateTime,
+        events: u64,
+        why: Option<OpenReason>,
+        now: OffsetDateTime,
+    ) -> Commit {
+        self.fresh = false;
+        if from == self.position.until {
+            if archive_policy::is_sound(why) {
+                self.position.hour_before = Some(events);
+            }
+            self.position.until += HOUR;
+        }
+        let open = &mut self.position.open_hours;
+        // what it was open for before, if that was no loss, gives it no less time
+        let was = open.iter().find(|hour| hour.from == from);
+        let was = was.filter(|hour| {
+            why.is_none_or(|why| archive_policy::is_loss(why) == archive_policy::is_loss(hour.why))
+        });
+        let since = was.map_or(now, |hour| hour.since);
+        open.retain(|hour| hour.from != from);
+        let Some(why) = why else {
+            return self.commit(None);
+        };
+        if archive_policy::is_loss(why) && now - since >= GIVE_UP {
+            let (name, words) = (utc(from), why.in_words());
+            log::warn!(
+                "giving up the archive hour of {name}, which was asked for since {}: {words}",
+                utc(since)
+            );
+            let to = from + HOUR;
+            return self.commit(Some(Gap { from, to }));
+        }
+        let at = open.partition_point(|hour| hour.from < from);
+        let hour = OpenHour {
+            from,
+            since,
+            asked: now,
+            why,
+        };
+        open.insert(at, hour);
+        self.commit(None)
+    }
+
+    /// Gives up what the service no longer keeps, one gap at a time.
+    fn give_up_what_is_too_old(&mut self, moment: &Moment) -> Option<Gap> {
+        let oldest = self.limits.oldest(moment.server);
+        let to = self.end.map_or(oldest, |end| end.min(oldest));
+        if self.mode != Mode::Live && self.position.until < to {
+            let from = std::mem::replace(&mut self.position.until, to);
+            self.position.hour_before = None;
+            match self.fresh {
+                true => warn_of_a_late_start(from, to),
+                false => return Some(Gap { from, to }),
+            }
+        }
+        let live_alone = self.mode == Mode::Live;
+        let mut open = self.position.open_hours.iter();
+        let lost = open.position(|hour| live_alone || hour.from < oldest)?;
+        let from = self.position.open_hours.remove(lost).from;
+        let to = from + HOUR;
+        Some(Gap { from, to })
+    }
+
+    /// A clock of ours that was ahead may have made it begin, or go on, where the service has not come.
+    fn come_back_from_the_future(&mut self, now: OffsetDateTime) {
+        if self.mode != Mode::Live {
+            let floor = self.limits.floor(now);
+            if self.position.until > floor {
+                (self.position.until, self.position.hour_before) = (floor, None);
+            }
+        }
+    }
+
+    /// The live stream was opened.
+    #[must_use]
+    pub(super) fn begin_live(&mut self, now: OffsetDateTime) -> Commit {
+        self.come_back_from_the_future(now);
+        let live = self.position.live;
+        let lost = live.filter(|_| self.mode == Mode::Live);
+        let gap = lost.and_then(|live| missed(live, now));
+        let since = live.and_then(|live| unbroken(live, now));
+        self.note_live(now, true);
+        if let Some(live) = &mut self.position.live {
+            live.since = since.or(Some(live.until));
+        }
+        self.commit(gap)
+    }
+
+    /// What the live stream brought up to now is in the batch that is handed over next, or was before.
+    #[must_use]
+    pub(super) fn record_live(&mut self, now: OffsetDateTime, open: bool) -> Commit {
+        self.note_live(now, open);
+        self.commit(None)
+    }
+
+    fn note_live(&mut self, now: OffsetDateTime, open: bool) {
+        let since = self.position.live.and_then(|live| live.since);
+        self.position.live = Some(LiveStream {
+            until: now,
+            open,
+            since,
+        });
+        if self.mode == Mode::Live {
+            self.position.until = now;
+        }
+    }
+
+    /// Something that the live stream has said may not have come.
+    pub(super) fn lose_track(&mut self) {
+        if let Some(live) = &mut self.position.live {
+            live.since = None;
+        }
+    }
+
+    /// The hours that later runs request again, oldest first.
+    pub(super) fn open_hours(&self) -> &[OpenHour] {
+        &self.position.open_hours
+    }
+
+    /// What makes durable how far the reading has come, and what is given up with it.
+    #[must_use]
+    pub(super) fn commit(&self, gap: Option<Gap>) -> Commit {
+        Commit {
+            checkpoint: Some(Checkpoint::Stream(self.position.clone())),
+            gap,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration;
+    use time::macros::datetime;
+
+    use OpenReason::{Cut, Empty, Growing, Lacking, Unfinished, Unproven};
+
+    const LIMITS: WindowLimits = WindowLimits {
+        shortest: HOUR,
+        longest: HOUR,
+        keep: Duration::hours(30 * 24 - 2),
+        margin: Duration::minutes(45),
+        grain: HOUR,
+    };
+    /// At this time hours up to 09:00 are in the archive.
+    const NOW: OffsetDateTime = datetime!(2026-11-20 10:20 UTC);
+
+    /// A whole hour of that day.
+    fn at(hour: i64) -> OffsetDateTime {
+        NOW.replace_time(time::Time::MIDNIGHT) + HOUR * i32::try_from(hour).unwrap()
+    }
+
+    fn hours(gap: Gap) -> String {
+        let hour = |time: OffsetDateTime| (time - at(0)).whole_hours();
+        format!("gap {}-{}", hour(gap.from), hour(gap.to))
+    }
+
+    /// An hour that was requested first and last so many minutes ago.
+    fn open(hour: i64, why: OpenReason, (since, asked): (i64, i64)) -> OpenHour {
+        OpenHour {
+            from: at(hour),
+            since: NOW - Duration::minutes(since),
+            asked: NOW - Duration::minutes(asked),
+            why,
+        }
+    }
+
+    /// A run that goes on at 05:00.
+    fn plan(mode: Mode, open_hours: &[OpenHour]) -> PodPlan {
+        let start = Start {
+            checkpoint: Checkpoint::stream_at(at(5)),
+            fresh: false,
+            since: at(0),
+            end: None,
+            look_back: Duration::ZERO,
+            recheck_after: None,
+        };
+        let mut plan = PodPlan::new(mode, LIMITS, &start);
+        plan.position.open_hours = open_hours.to_vec();
+        plan
+    }
+
+    const CONNECTED: Moment = Moment {
+        now: NOW,
+        server: NOW,
+        is_connected: true,
+        is_stopping: false,
+        is_half_over: false,
+        is_drained: false,
+    };
+
+    /// Goes through the phases of a run, in which each hour is whole; names them.
+    fn phases(plan: &mut PodPlan, mut moment: Moment) -> String {
+        let mut phases = Vec::new();
+        loop {
+            match plan.next(&moment) {
+                PodPhase::GiveUp(gap) => phases.push(hours(gap)),
+                PodPhase::Archive(hour) => {
+                    phases.push((hour - at(0)).whole_hours().to_string());
+                    moment.is_connected = true;
+                    let Some(begun) = plan.begin_hour(hour, &moment) else {
+                        phases.push("not there".into());
+                        continue;
+                    };
+                    phases.extend(begun.gap.map(hours));
+                    let _ = plan.record_hour(hour, 9, None, moment.now);
+                }
+                PodPhase::Live => {
+                    phases.push("live".into());
+                    break;
+                }
+                PodPhase::End => {
+                    phases.push("end".into());
+                    break;
+                }
+            }
+        }
+        phases.join(", ")
+    }
+
+    #[track_caller]
+    fn check(mut plan: PodPlan, moment: Moment, expected: &str) {
+        assert_eq!(phases(&mut plan, moment), expected, "{plan:?} {moment:?}");
+    }
+
+    #[test]
+    fn the_archive_comes_first_then_the_live_stream_then_the_end() {
+        let all = [Mode::Complete, Mode::Archive, Mode::Live];
+        let each = |moment: Moment, expected: [&str; 3]| {
+            for (mode, expected) in all.into_iter().zip(expected) {
+                check(plan(mode, &[]), moment, expected);
+            }
+        };
+        each(CONNECTED, ["5, 6, 7, 8, live", "5, 6, 7, 8, end", "live"]);
+        let before = Moment {
+            is_connected: false,
+            ..CONNECTED
+        };
+        each(before, ["5, 6, 7, 8, live", "5, 6, 7, 8, end", "live"]);
+        let half = Moment {
+            is_half_over: true,
+            ..CONNECTED
+        };
+        each(half, ["live", "5, 6, 7, 8, end", "live"]);
+        let stopping = Moment {
+            is_stopping: true,
+            ..CONNECTED
+        };
+        each(stopping, ["end", "end", "end"]);
+        let drained = Moment {
+            is_drained: true,
+            ..CONNECTED
+        };
+        each(drained, ["end", "end", "end"]);
+        // an hour is there 45 minutes after its end
+        let just = |minutes| Moment {
+            now: at(9) + Duration::minutes(minutes),
+            ..CONNECTED
+        };
+        each(just(44), ["5, 6, 7, live", "5, 6, 7, end", "live"]);
+        each(just(45), ["5, 6, 7, 8, live", "5, 6, 7, 8, end", "live"]);
+        let nothing_new = Moment {
+            now: at(5) + Duration::minutes(50),
+            ..CONNECTED
+        };
+        each(nothing_new, ["live", "end", "live"]);
+    }
+
+    #[test]
+    fn open_hours_that_are_due_come_before_new_ones_and_an_unfinished_one_before_all() {
+        const DUE: (i64, i64) = (600, 300);
+        let table: [(&[OpenHour], &str); 6] = [
+            (
+                &[open(2, Empty, DUE), open(3, Cut, DUE)],
+                "2, 3, 5, 6, 7, 8",
+            ),
+            (
+                &[open(2, Lacking, DUE), open(3, Unfinished, (9, 9))],
+                "3, 2, 5, 6, 7, 8",
+            ),
+            (
+                &[open(2, Growing, (44, 44)), open(3, Unproven, (45, 45))],
+                "3, 5, 6, 7, 8",
+            ),
+            (&[open(2, Cut, (0, 0))], "5, 6, 7, 8"),
+            (
+                &[open(2, Unfinished, DUE), open(3, Unfinished, DUE)],
+                "2, 3, 5, 6, 7, 8",
+            ),
+            // the archive does not have it yet, as far as clocks are known
+            (&[open(9, Unfinished, DUE)], "5, 6, 7, 8"),
+        ];
+        for (open, expected) in table {
+            let with = |end| format!("{expected}, {end}");
+            check(plan(Mode::Complete, open), CONNECTED, &with("live"));
+            check(plan(Mode::Archive, open), CONNECTED, &with("end"));
+        }
+        // when half of the time is over, nothing but what did not fit into the last run
+        let half = Moment {
+            is_half_over: true,
+            ..CONNECTED
+        };
+        let open = [open(2, Empty, DUE), open(3, Unfinished, DUE)];
+        check(plan(Mode::Complete, &open), half, "3, live");
+    }
+
+    #[test]
+    fn an_hour_is_requested_once_in_a_run_unless_its_answer_is_cut() {
+        let mut plan = plan(Mode::Complete, &[open(2, Empty, (600, 300))]);
+        let first = PodPhase::Archive(at(2));
+        assert_eq!(plan.next(&CONNECTED), first);
+        for attempt in 1..=3 {
+            let begun = plan.begin_hour(at(2), &CONNECTED).unwrap();
+            assert_eq!(begun.attempt, attempt);
+            plan.retry_hour(at(2), attempt);
+            assert_eq!(plan.next(&CONNECTED), first);
+        }
+        let half = Moment {
+            is_half_over: true,
+            ..CONNECTED
+        };
+        assert_eq!(plan.next(&half), PodPhase::Live);
+        // another hour counts from the start
+        let begun = plan.begin_hour(at(5), &CONNECTED).unwrap();
+        assert_eq!(begun.attempt, 1);
+        // however long ago it was requested, by a clock that jumped
+        let _ = plan.record_hour(at(5), 9, Some(Cut), NOW - HOUR * 9);
+        assert_eq!(plan.next(&CONNECTED), PodPhase::Archive(at(6)));
+    }
+
+    #[test]
+    fn an_hour_in_which_the_last_run_ended_is_told_from_others() {
+        let mut plan = plan(Mode::Complete, &[open(3, Unfinished, (9, 9))]);
+        let is_unfinished = |plan: &mut PodPlan| {
+            let begun = plan.begin_hour(at(3), &CONNECTED);
+            begun.unwrap().is_unfinished
+        };
+        assert!(is_unfinished(&mut plan));
+        assert!(!is_unfinished(&mut plan));
+        let begun = plan.begin_hour(at(5), &CONNECTED).unwrap();
+        assert!(!begun.is_unfinished);
+    }
+
+    #[test]
+    fn a_backfill_reads_the_archive_alone_and_ends_with_its_range() {
+        let backfill = |end: i64, open: &[OpenHour]| {
+            let mut plan = plan(Mode::Archive, open);
+            plan.end = Some(at(end));
+            plan
+        };
+        let half = Moment {
+            is_half_over: true,
+            ..CONNECTED
+        };
+        for moment in [CONNECTED, half] {
+            check(backfill(7, &[]), moment, "5, 6, end");
+            check(backfill(5, &[]), moment, "end");
+            // as far as the archive has come
+            check(backfill(12, &[]), moment, "5, 6, 7, 8, end");
+            let open = [open(4, Cut, (60, 60))];
+            check(backfill(6, &open), moment, "4, 5, end");
+        }
+        let start = Start {
+            checkpoint: Checkpoint::stream_at(at(5)),
+            fresh: true,
+            since: at(0),
+            end: Some(at(7)),
+            look_back: Duration::ZERO,
+            recheck_after: None,
+        };
+        for mode in [Mode::Complete, Mode::Archive, Mode::Live] {
+            check(PodPlan::new(mode, LIMITS, &start), CONNECTED, "5, 6, end");
+        }
+    }
+
+    /// The service keeps three hours: from 08:00 on.
+    fn short(mut plan: PodPlan) -> PodPlan {
+        plan.limits.keep = HOUR * 3;
+        plan
+    }
+
+    #[test]
+    fn what_the_service_no_longer_keeps_is_given_up_one_gap_at_a_time() {
+        let before = Moment {
+            is_connected: false,
+            ..CONNECTED
+        };
+        let old = [open(2, Empty, (600, 300)), open(3, Cut, (600, 300))];
+        let with = |mode, old: &[OpenHour]| short(plan(mode, old));
+        check(with(Mode::Complete, &[]), CONNECTED, "gap 5-8, 8, live");
+        check(
+            with(Mode::Complete, &old),
+            CONNECTED,
+            "gap 5-8, gap 2-3, gap 3-4, 8, live",
+        );
+        // the server's clock is known only once a session is open
+        check(
+            with(Mode::Complete, &old),
+            before,
+            "8, gap 5-8, gap 2-3, gap 3-4, live",
+        );
+        // or, if there is nothing to open one for, ours is believed
+        let mut backfill = with(Mode::Archive, &[]);
+        backfill.end = Some(at(7));
+        check(backfill, before, "gap 5-7, end");
+        // a start that is too old is no gap
+        let mut fresh = with(Mode::Archive, &[]);
+        fresh.fresh = true;
+        check(fresh, CONNECTED, "8, end");
+        // the clock of the server counts, not ours
+        let behind = Moment {
+            server: NOW - HOUR * 3,
+            ..CONNECTED
+        };
+        check(with(Mode::Archive, &[]), behind, "5, 6, 7, 8, end");
+        let stopping = Moment {
+            is_stopping: true,
+            ..CONNECTED
+        };
+        check(with(Mode::Complete, &[]), stopping, "gap 5-8, end");
+    }
+
+    #[test]
+    fn the_live_stream_alone_reads_no_hour_that_another_mode_left_open() {
+        let open = [open(2, Empty, (9, 9)), open(8, Unfinished, (9, 9))];
+        check(plan(Mode::Live, &open), CONNECTED, "gap 2-3, gap 8-9, live");
+    }
+
+    #[test]
+    fn what_the_server_s_clock_says_is_not_there_yet_is_not_read() {
+        // by our clock hours up to 09:00 were there
+        let mut plan = plan(Mode::Complete, &[]);
+        plan.position.until = at(8);
+        plan.position.hour_before = Some(70);
+        assert_eq!(plan.next(&CONNECTED), PodPhase::Archive(at(8)));
+        let behind = Moment {
+            now: at(6) + Duration::minutes(50),
+            ..CONNECTED
+        };
+        assert_eq!(plan.begin_hour(at(8), &behind), None);
+        assert_eq!(plan.position.until, at(6));
+        assert_eq!(plan.position.hour_before, None);
+        assert_eq!(plan.next(&behind), PodPhase::Live);
+    }
+
+    /// An hour, open before for this reason since so many hours, is read with this verdict: what becomes
+    /// of it, and since how many hours it is open then.
+    #[track_caller]
+    fn check_hour(
+        was: Option<(OpenReason, i64)>,
+        why: Option<OpenReason>,
+        expected: (&str, Option<i64>),
+    ) {
+        let open_before = was.map(|(why, hours)| open(3, why, (hours * 60, 60)));
+        let mut plan = plan(Mode::Complete, open_before.as_slice());
+        let commit = plan.record_hour(at(3), 9, why, NOW);
+        let Some(Checkpoint::Stream(position)) = commit.checkpoint else {
+            panic!("nothing becomes durable");
+        };
+        assert_eq!(position, plan.position);
+        assert_eq!(position.until, at(5));
+        let open = plan.open_hours().first();
+        assert!(open.is_none_or(|open| Some(open.why) == why && open.asked == NOW));
+        let what = match (commit.gap, open) {
+            (Some(gap), None) => hours(gap),
+            (None, Some(_)) => "open".into(),
+            (None, None) => "read".into(),
+            both => panic!("{both:?}"),
+        };
+        let since = open.map(|open| (NOW - open.since).whole_hours());
+        assert_eq!((what.as_str(), since), expected, "{was:?} {why:?}");
+    }
+
+    #[test]
+    fn an_hour_that_stays_a_loss_for_a_day_is_a_gap_and_one_that_is_only_doubted_never_is() {
+        for was in [None, Some((Unfinished, 30)), Some((Lacking, 30))] {
+            check_hour(was, None, ("read", None));
+        }
+        for why in [Cut, Lacking] {
+            check_hour(None, Some(why), ("open", Some(0)));
+            for was in [Cut, Lacking] {
+                check_hour(Some((was, 23)), Some(why), ("open", Some(23)));
+                check_hour(Some((was, 24)), Some(why), ("gap 3-4", None));
+            }
+            // what it was open for before was no loss: its day begins now
+            for was in [Unfinished, Empty, Growing, Unproven] {
+                check_hour(Some((was, 30)), Some(why), ("open", Some(0)));
+            }
+        }
+        for why in [Unfinished, Empty, Growing, Unproven] {
+            check_hour(None, Some(why), ("open", Some(0)));
+            for was in [Unfinished, Empty, Growing, Unproven] {
+                check_hour(Some((was, 100)), Some(why), ("open", Some(100)));
+            }
+            for was in [Cut, Lacking] {
+                check_hour(Some((was, 100)), Some(why), ("open", Some(0)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_position_moves_on_by_the_next_hour_whatever_its_verdict_and_open_ones_are_sorted() {
+        let mut plan = plan(Mode::Complete, &[open(2, Empty, (9, 9))]);
+        let _ = plan.record_hour(at(5), 60, Some(Growing), NOW);
+        assert_eq!(plan.position.until, at(6));
+        assert_eq!(plan.position.hour_before, Some(60));
+        // how many events a bad answer held is not known
+        let _ = plan.record_hour(at(6), 3, Some(Cut), NOW);
+        assert_eq!(plan.position.until, at(7));
+        assert_eq!(plan.position.hour_before, Some(60));
+        let _ = plan.record_hour(at(3), 7, Some(Cut), NOW);
+        assert_eq!(plan.position.hour_before, Some(60));
+        let _ = plan.record_hour(at(7), 80, None, NOW);
+        assert_eq!(plan.position.hour_before, Some(80));
+        let open: Vec<OffsetDateTime> = plan.open_hours().iter().map(|hour| hour.from).collect();
+        assert_eq!(open, [at(2), at(3), at(5), at(6)]);
+    }
+
+    #[test]
+    fn an_answer_is_judged_by_what_is_known_of_its_hour() {
+        let mut plan = plan(Mode::Complete, &[open(3, Lacking, (9, 9))]);
+        plan.position.hour_before = Some(70);
+        plan.position.live = Some(LiveStream {
+            until: at(5),
+            open: false,
+            since: Some(at(2)),
+        });
+        let shown = (AnswerTotals::default(), 4);
+        let old = plan.reading(at(3), shown, NOW);
+        assert_eq!(
+            (old.was, old.before, old.is_covered),
+            (Some(Lacking), None, true)
+        );
+        assert_eq!((old.shown, old.age), (4, Duration::minutes(380)));
+        let next = plan.reading(at(5), shown, NOW);
+        assert_eq!(
+            (next.was, next.before, next.is_covered),
+            (None, Some(70), false)
+        );
+    }
+
+    /// The live stream is opened, after it was left so many minutes ago, or not left at all: the gap in
+    /// minutes, and how many minutes ago its unbroken time began.
+    #[track_caller]
+    fn check_live(mode: Mode, left: Option<(i64, bool)>, expected: (Option<i64>, i64)) {
+        let mut plan = plan(mode, &[]);
+        plan.position.live = left.map(|(minutes, open)| LiveStream {
+            until: NOW - Duration::minutes(minutes),
+            open,
+            since: Some(NOW - Duration::minutes(300)),
+        });
+        let gap = plan.begin_live(NOW).gap;
+        let live = plan.position.live.unwrap();
+        assert!(live.open && live.until == NOW);
+        let since = (NOW - live.since.unwrap()).whole_minutes();
+        let gap = gap.map(|gap| (gap.to - gap.from).whole_minutes());
+        assert_eq!((gap, since), expected, "{mode:?} {left:?}");
+        let until = if mode == Mode::Live { NOW } else { at(5) };
+        assert_eq!(plan.position.until, until);
+
+        let later = NOW + Duration::minutes(3);
+        let commit = plan.record_live(later, false);
+        assert_eq!(
+            (commit.gap, plan.position.live.unwrap().until),
+            (None, later)
+        );
+        assert_eq!(plan.position.live.unwrap().since, live.since);
+        plan.lose_track();
+        assert_eq!(plan.position.live.unwrap().since, None);
+    }
+
+    #[test]
+    fn what_the_live_stream_lost_is_a_gap_where_no_archive_makes_up_for_it() {
+        for mode in [Mode::Complete, Mode::Live] {
+            check_live(mode, None, (None, 0));
+            check_live(mode, Some((60, false)), (None, 300));
+        }
+        check_live(Mode::Complete, Some((61, false)), (None, 0));
+        check_live(Mode::Complete, Some((3, true)), (None, 0));
+        check_live(Mode::Live, Some((61, false)), (Some(1), 0));
+        check_live(Mode::Live, Some((3, true)), (Some(3), 0));
+        check_live(Mode::Live, Some((30, true)), (Some(5), 0));
+    }
+
+    #[test]
+    fn times_are_whole_hours_unless_the_live_stream_alone_is_read() {
+        let odd = at(5) + Duration::minutes(20);
+        let start = Start {
+            checkpoint: Checkpoint::stream_at(odd),
+            fresh: true,
+            since: odd,
+            end: None,
+            look_back: Duration::ZERO,
+            recheck_after: None,
+        };
+        for (mode, until) in [
+            (Mode::Complete, at(5)),
+            (Mode::Archive, at(5)),
+            (Mode::Live, odd),
+        ] {
+            assert_eq!(position(mode, &LIMITS, &start).until, until);
+        }
+    }
+}
