@@ -7,9 +7,9 @@
 //! empty range.
 
 pub(crate) mod api;
+mod job;
 mod page;
 
-use std::collections::HashSet;
 use std::time::{Duration as Wait, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -21,8 +21,9 @@ use super::{PollContext, Source};
 use crate::clock::utc;
 use crate::error::{Because, Exit, Hint};
 use crate::json_stream::{Broken, Splitter};
-use crate::net::http::Dropped;
+use crate::net::http::{Answer, Dropped};
 use crate::pipeline::batch::{Batch, Record, RequestId};
+use job::{AfterAnswer, JobAnswer, JobData, JobError, JobProgress};
 use page::Page;
 
 /// So many records to a page; the API takes no more.
@@ -34,16 +35,8 @@ const HELD: usize = 6 * 1024 * 1024;
 const RECORDS: usize = 20_000;
 /// A part is read, and a batch handed over, at about this size.
 const BATCH: usize = 512 * 1024;
-/// The waits between two looks at a job grow from the first of these to the second.
-const FIRST_WAIT: Wait = Wait::from_millis(250);
-const LONGEST_WAIT: Wait = Wait::from_secs(30);
 /// A job may take so many times the longest silence, `[http] timeout`.
 const SILENCES: u32 = 8;
-/// A status with one of these in it will not become COMPLETED any more. None is documented.
-const FAILURES: [&str; 11] = [
-    "FAIL", "ERROR", "CANCEL", "ABORT", "EXPIR", "REJECT", "KILL", "INVALID", "DENIED", "TIMEOUT",
-    "TIMED",
-];
 /// What its answers have: records, and what is said of the job.
 const DATA: &[&str] = &["data"];
 const MEMBERS: &[&str] = &["status", "jobId", "pageToken", "total", "data"];
@@ -78,13 +71,9 @@ struct Job {
     request: RequestId,
     /// The server's time when it was asked for.
     server: Option<OffsetDateTime>,
-    id: Option<String>,
-    page_token: Option<String>,
-    /// All page tokens so far.
-    tokens: HashSet<String>,
-    /// Since when it is looked at in vain, and how often.
+    progress: JobProgress,
+    /// Since when it is looked at in vain.
     since: Instant,
-    looks: u32,
     /// Whether a part of the answer that is being read was handed over already.
     in_pieces: bool,
     page: Page,
@@ -116,12 +105,7 @@ impl Source for Isolation {
                     booked.with_context(|| format!("asking for {step}"))?;
                     Job::new(step, self.windows.ask(step))
                 }
-                Some(Turned::GiveUp(_, commit)) => {
-                    return Ok(Some(Batch {
-                        commit: Some(commit),
-                        ..Batch::default()
-                    }));
-                }
+                Some(Turned::GiveUp(_, commit)) => return Ok(Some(commit.into())),
                 None => return Ok(None),
             },
         };
@@ -133,10 +117,7 @@ impl Source for Isolation {
                     true => self.windows.leave_to_the_next_run(job.step, error),
                     false => self.windows.give_up(job.step, error),
                 };
-                return Ok(Some(Batch {
-                    commit: Some(commit),
-                    ..Batch::default()
-                }));
+                return Ok(Some(commit.into()));
             }
         };
         match job.next {
@@ -191,9 +172,7 @@ impl Isolation {
             ("to", to.as_str()),
             ("pageSize", PAGE_SIZE),
         ];
-        let job_id = job.id.iter().map(|id| ("jobId", id.as_str()));
-        let token = job.page_token.iter();
-        query.extend(job_id.chain(token.map(|token| ("pageToken", token.as_str()))));
+        query.extend(job.progress.query());
         let started = Instant::now();
         let mut answer = self.api.get(&query, context.counters)?;
         if let Some(date) = answer.date {
@@ -207,76 +186,61 @@ impl Isolation {
         }
     }
 
-    /// What a whole answer says of its job; `data` is what is wrong if it had none.
+    /// Takes on a whole answer; `data` is what is wrong if it had no list of records.
     fn judge(&self, job: &mut Job, mut reading: Reading, data: Result<()>) -> Result<()> {
         let member = |key| reading.splitter.member(key);
-        let (status, id, token) = (member("status"), member("jobId"), member("pageToken"));
-        job.id = id.or_else(|| job.id.take());
-        let Some(status) = status else {
-            return Err(self
-                .api
-                .unexpected(&mut reading.answer, "the answer has no status"));
+        let answer = JobAnswer {
+            status: member("status"),
+            id: member("jobId"),
+            page_token: member("pageToken"),
+            total: member("total"),
+            data: match (&data, member("data")) {
+                (Ok(()), _) => JobData::List,
+                (Err(_), Some(_)) => JobData::Other,
+                (Err(_), None) => JobData::Absent,
+            },
+            in_pieces: job.in_pieces,
         };
-        if status.eq_ignore_ascii_case("COMPLETED") {
-            let is_alone = token.is_none() && job.page_token.is_none();
-            let (other, total) = (member("data"), member("total"));
-            match data {
-                Err(_) if is_alone && other.is_none() && total.as_deref() == Some("0") => {}
-                data => data.hint(without_data(other, total, is_alone))?,
-            }
-            let (text, ends) = reading.take();
-            job.page.add(text, &ends);
-            job.page.sort();
-            return self.turn_the_page(job, reading, token);
-        }
-        let said = format!("the job is {status:?}");
-        let upper = status.to_ascii_uppercase();
-        if FAILURES.iter().any(|word| upper.contains(word)) {
-            let shown = self.api.shown(&mut reading.answer);
-            let hint =
-                "the service has trouble with this; the next run asks again, for less at once";
-            return Err(over(&format!("{said}: {shown}"), hint));
-        }
-        job.page = Page::default();
-        if job.in_pieces {
-            // what was handed over will be known, but ordinals cannot go on from there
-            let error = anyhow!("{said}, but its answer had more than could be held");
-            return Err(error.context(Exit::Unavailable).context(Dropped::Cut));
-        }
-        if job.id.is_none() {
-            return Err(self
-                .api
-                .unexpected(&mut reading.answer, &format!("{said} and has no jobId")));
-        }
         let waited = job.since.elapsed();
-        let Some(left) = self.job_timeout.checked_sub(waited) else {
-            let said = format!("{said}, not COMPLETED after {} s", waited.as_secs());
-            let hint = "the next run asks for less at once; where jobs are always slow, set a longer [http] timeout";
-            return Err(over(&said, hint));
+        job.next = match job.progress.take(answer, waited, self.job_timeout) {
+            Ok(AfterAnswer::Look(wait)) => {
+                job.page = Page::default();
+                job.next = JobStep::Confirm(wait);
+                return Ok(());
+            }
+            Ok(AfterAnswer::NextPage) => JobStep::Confirm(Wait::ZERO),
+            Ok(AfterAnswer::LastPage) => JobStep::End,
+            Err(JobError::NoData(hint)) => return data.hint(hint),
+            Err(error) => return Err(self.failed(error, &mut reading.answer)),
         };
-        let wait = wait_after(job.looks).min(left);
-        job.looks += 1;
-        job.next = JobStep::Confirm(wait);
+        let (text, ends) = reading.take();
+        job.page.add(text, &ends);
+        job.page.sort();
+        (job.since, job.in_pieces) = (Instant::now(), false);
         Ok(())
     }
 
-    /// After a page comes the one that its token names, or nothing.
-    fn turn_the_page(
-        &self,
-        job: &mut Job,
-        mut reading: Reading,
-        token: Option<String>,
-    ) -> Result<()> {
-        (job.since, job.looks, job.in_pieces) = (Instant::now(), 0, false);
-        if let Some(token) = &token {
-            if !job.tokens.insert(token.clone()) {
-                let said = "the answer has a pageToken that came before";
-                return Err(self.api.unexpected(&mut reading.answer, said));
+    /// The error for a job that cannot go on after this answer.
+    fn failed(&self, error: JobError, answer: &mut Answer) -> anyhow::Error {
+        match error {
+            JobError::Failed(_) => {
+                let hint =
+                    "the service has trouble with this; the next run asks again, for less at once";
+                over(&format!("{error}: {}", self.api.shown(answer)), hint)
             }
-            job.next = JobStep::Confirm(Wait::ZERO);
+            JobError::TooSlow { .. } => {
+                let hint = "the next run asks for less at once; where jobs are always slow, set a longer [http] timeout";
+                over(&error.to_string(), hint)
+            }
+            JobError::InPieces(_) => {
+                let error = anyhow!(error).context(Exit::Unavailable);
+                error.context(Dropped::Cut)
+            }
+            JobError::NoStatus
+            | JobError::NoData(_)
+            | JobError::RepeatedToken
+            | JobError::NoId(_) => self.api.unexpected(answer, &error.to_string()),
         }
-        job.page_token = token;
-        Ok(())
     }
 }
 
@@ -286,11 +250,8 @@ impl Job {
             step,
             request,
             server: None,
-            id: None,
-            page_token: None,
-            tokens: HashSet::new(),
+            progress: JobProgress::default(),
             since: Instant::now(),
-            looks: 0,
             in_pieces: false,
             page: Page::default(),
             next: JobStep::Ask,
@@ -342,26 +303,6 @@ impl Job {
     }
 }
 
-/// What helps where a job is completed without `data`.
-fn without_data(other: Option<String>, total: Option<String>, is_alone: bool) -> String {
-    let data = other.map_or("absent", |_| "no list");
-    let total = total.unwrap_or_else(|| "absent".to_owned());
-    let total: String = total.chars().take(20).collect();
-    let page = if is_alone { "no" } else { "a" };
-    format!(
-        "a completed job without data is taken for an empty range only if its total is 0 and it has one page: here data \
-         is {data}, the total is {total}, and there is {page} pageToken; nothing is lost, the next run asks again; check \
-         url of the service, and [http] proxy"
-    )
-}
-
-/// The wait after so many looks at a job that was not completed.
-fn wait_after(looks: u32) -> Wait {
-    FIRST_WAIT
-        .saturating_mul(1 << looks.min(10))
-        .min(LONGEST_WAIT)
-}
-
 /// A time as Proofpoint's own tools ask for it: UTC, without saying so.
 fn as_asked(time: OffsetDateTime) -> String {
     utc(time).replace('Z', ".000")
@@ -386,12 +327,6 @@ fn over(said: &str, hint: &str) -> anyhow::Error {
 mod tests {
     use super::*;
     use time::macros::datetime;
-
-    #[test]
-    fn waits_grow_to_half_a_minute() {
-        let waits = [0, 1, 2, 6, 7, 100, u32::MAX].map(|looks| wait_after(looks).as_millis());
-        assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
-    }
 
     #[test]
     fn times_are_asked_for_as_proofpoints_own_tools_do() {

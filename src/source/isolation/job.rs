@@ -1,0 +1,429 @@
+//! `JobProgress` says what comes next in a job of the reporting API, by what was answered.
+//!
+//! Pure. A job is requested, looked at until it is completed, and then read page by page. Its records
+//! are its `data`, and no `total` takes their place; but a first and only answer that has no `data`
+//! and says itself that the total is 0 is an empty range.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The waits between two looks at a job double from the first of these to the second.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A status that contains one of these will not become COMPLETED any more. None is documented.
+const FAILURES: [&str; 11] = [
+    "FAIL", "ERROR", "CANCEL", "ABORT", "EXPIR", "REJECT", "KILL", "INVALID", "DENIED", "TIMEOUT",
+    "TIMED",
+];
+
+/// How far a job has come.
+#[derive(Debug, Default)]
+pub(super) struct JobProgress {
+    /// Its id, once the API has given it one.
+    id: Option<String>,
+    /// The page to request, unless it is the first.
+    page_token: Option<String>,
+    /// All page tokens so far.
+    tokens: HashSet<String>,
+    /// Looks in vain since it was requested, or since its last page.
+    looks: u32,
+}
+
+/// What a whole answer says of its job; what is `null` or empty is absent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct JobAnswer {
+    pub(super) status: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) page_token: Option<String>,
+    pub(super) total: Option<String>,
+    pub(super) data: JobData,
+    /// Whether some of its records were handed over already, since they were too many to hold.
+    pub(super) in_pieces: bool,
+}
+
+/// What an answer has under `data`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum JobData {
+    /// The records of a page.
+    List,
+    /// Something else.
+    Other,
+    #[default]
+    Absent,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AfterAnswer {
+    /// The job is not completed: another look at it, after a wait.
+    Look(Duration),
+    /// A page is complete; the next one is requested.
+    NextPage,
+    /// The last page is complete.
+    LastPage,
+}
+
+/// Why a job cannot go on.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum JobError {
+    #[error("the answer has no status")]
+    NoStatus,
+    /// It is completed, but has no records; what that says, for people.
+    #[error("the answer has no data")]
+    NoData(String),
+    #[error("the answer has a pageToken that came before")]
+    RepeatedToken,
+    #[error("the job is {0:?} and has no jobId")]
+    NoId(String),
+    #[error("the job is {0:?}")]
+    Failed(String),
+    #[error("the job is {status:?}, not COMPLETED after {} s", waited.as_secs())]
+    TooSlow { status: String, waited: Duration },
+    /// What was handed over will be known, but ordinals cannot go on from there.
+    #[error("the job is {0:?}, but its answer had more than could be held")]
+    InPieces(String),
+}
+
+impl JobProgress {
+    /// The parameters that name the job, and its page, in a request.
+    pub(super) fn query(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let id = self.id.iter().map(|id| ("jobId", id.as_str()));
+        let token = self.page_token.iter();
+        id.chain(token.map(|token| ("pageToken", token.as_str())))
+    }
+
+    /// Takes on an answer. The job has been looked at in vain for as long as it has `waited`, and may
+    /// take `timeout`.
+    ///
+    /// # Errors
+    /// When the job, or the API, does not answer as it should.
+    pub(super) fn take(
+        &mut self,
+        answer: JobAnswer,
+        waited: Duration,
+        timeout: Duration,
+    ) -> Result<AfterAnswer, JobError> {
+        self.id = answer.id.clone().or_else(|| self.id.take());
+        let Some(status) = answer.status.clone() else {
+            return Err(JobError::NoStatus);
+        };
+        if status.eq_ignore_ascii_case("COMPLETED") {
+            return self.turn_the_page(answer);
+        }
+        let upper = status.to_ascii_uppercase();
+        if FAILURES.iter().any(|word| upper.contains(word)) {
+            return Err(JobError::Failed(status));
+        }
+        if answer.in_pieces {
+            return Err(JobError::InPieces(status));
+        }
+        if self.id.is_none() {
+            return Err(JobError::NoId(status));
+        }
+        let Some(left) = timeout.checked_sub(waited) else {
+            return Err(JobError::TooSlow { status, waited });
+        };
+        let wait = wait_after(self.looks).min(left);
+        self.looks += 1;
+        Ok(AfterAnswer::Look(wait))
+    }
+
+    /// After a page comes the one that its token names, or nothing.
+    fn turn_the_page(&mut self, answer: JobAnswer) -> Result<AfterAnswer, JobError> {
+        let is_alone = answer.page_token.is_none() && self.page_token.is_none();
+        let is_empty_range =
+            is_alone && answer.data == JobData::Absent && answer.total.as_deref() == Some("0");
+        if answer.data != JobData::List && !is_empty_range {
+            return Err(JobError::NoData(without_data(&answer, is_alone)));
+        }
+        self.looks = 0;
+        self.page_token = answer.page_token;
+        match &self.page_token {
+            None => Ok(AfterAnswer::LastPage),
+            Some(token) if self.tokens.insert(token.clone()) => Ok(AfterAnswer::NextPage),
+            Some(_) => Err(JobError::RepeatedToken),
+        }
+    }
+}
+
+/// What helps when a job is completed without `data`.
+fn without_data(answer: &JobAnswer, is_alone: bool) -> String {
+    let data = match answer.data {
+        JobData::Absent => "absent",
+        JobData::List | JobData::Other => "no list",
+    };
+    let total = answer.total.as_deref().unwrap_or("absent");
+    let total: String = total.chars().take(20).collect();
+    let page = if is_alone { "no" } else { "a" };
+    format!(
+        "a completed job without data is taken for an empty range only if its total is 0 and it has one page: here data \
+         is {data}, the total is {total}, and there is {page} pageToken; nothing is lost, the next run asks again; check \
+         url of the service, and [http] proxy"
+    )
+}
+
+/// The wait after this many looks at a job that was not completed.
+fn wait_after(looks: u32) -> Duration {
+    FIRST_WAIT
+        .saturating_mul(1 << looks.min(10))
+        .min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(480);
+    const LIST: JobAnswer = JobAnswer {
+        status: None,
+        id: None,
+        page_token: None,
+        total: None,
+        data: JobData::List,
+        in_pieces: false,
+    };
+
+    fn some(text: &str) -> Option<String> {
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// An answer with this status and id.
+    fn pending(status: &str, id: &str) -> JobAnswer {
+        JobAnswer {
+            status: some(status),
+            id: some(id),
+            ..JobAnswer::default()
+        }
+    }
+
+    /// A completed one, with records and this page token.
+    fn page(page_token: &str) -> JobAnswer {
+        JobAnswer {
+            status: some("COMPLETED"),
+            page_token: some(page_token),
+            ..LIST
+        }
+    }
+
+    /// What comes next after each answer, one every second.
+    fn check(answers: &[JobAnswer], expected: &[Result<AfterAnswer, JobError>]) {
+        let mut job = JobProgress::default();
+        let taken = answers.iter().cloned();
+        let found: Vec<_> = taken
+            .map(|answer| job.take(answer, Duration::from_secs(1), TIMEOUT))
+            .collect();
+        assert_eq!(found, expected, "{answers:?}");
+    }
+
+    fn look(milliseconds: u64) -> Result<AfterAnswer, JobError> {
+        Ok(AfterAnswer::Look(Duration::from_millis(milliseconds)))
+    }
+
+    #[test]
+    fn a_job_is_looked_at_until_it_is_completed_and_read_page_by_page() {
+        use AfterAnswer::{LastPage, NextPage};
+        check(
+            &[
+                pending("RUNNING", "j"),
+                pending("RUNNING", ""),
+                pending("queued", "j"),
+                page("p"),
+                // a page, too, may take its time
+                pending("RUNNING", ""),
+                page("q"),
+                page(""),
+            ],
+            &[
+                look(250),
+                look(500),
+                look(1000),
+                Ok(NextPage),
+                look(250),
+                Ok(NextPage),
+                Ok(LastPage),
+            ],
+        );
+        // one that is completed at once needs no id
+        check(&[page("")], &[Ok(LastPage)]);
+        check(&[page("p"), page("")], &[Ok(NextPage), Ok(LastPage)]);
+        let completed = JobAnswer {
+            status: some("Completed"),
+            ..LIST
+        };
+        check(&[completed], &[Ok(LastPage)]);
+    }
+
+    #[test]
+    fn a_request_names_the_job_and_the_page_to_come() {
+        let mut job = JobProgress::default();
+        let mut named = |answer| {
+            job.take(answer, Duration::ZERO, TIMEOUT).unwrap();
+            let query: Vec<String> = job
+                .query()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            query.join("&")
+        };
+        assert_eq!(named(pending("RUNNING", "j")), "jobId=j");
+        assert_eq!(named(pending("RUNNING", "")), "jobId=j");
+        assert_eq!(named(page("p")), "jobId=j&pageToken=p");
+        assert_eq!(named(pending("RUNNING", "k")), "jobId=k&pageToken=p");
+        assert_eq!(named(page("")), "jobId=k");
+        assert_eq!(JobProgress::default().query().count(), 0);
+    }
+
+    #[test]
+    fn a_status_is_pending_unless_it_is_completed_or_says_that_it_failed() {
+        for status in [
+            "RUNNING",
+            "queued",
+            "?",
+            "in progress",
+            "COMPLETE",
+            "Unknown",
+        ] {
+            check(&[pending(status, "j")], &[look(250)]);
+        }
+        for status in [
+            "FAILED",
+            "failure",
+            "Error",
+            "Cancelled",
+            "CANCELED",
+            "ABORTED",
+            "expired",
+            "REJECTED",
+            "Killed",
+            "invalid",
+            "Denied",
+            "TIMEOUT",
+            "TIMED_OUT",
+        ] {
+            let failed = Err(JobError::Failed(status.to_owned()));
+            check(&[pending(status, "j")], std::slice::from_ref(&failed));
+            // that counts more than all else that is wrong
+            let mut other = pending(status, "");
+            other.in_pieces = true;
+            check(&[other], std::slice::from_ref(&failed));
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_status_or_a_pending_job_without_an_id_is_an_error() {
+        check(&[LIST], &[Err(JobError::NoStatus)]);
+        check(&[JobAnswer::default()], &[Err(JobError::NoStatus)]);
+        let no_id = Err(JobError::NoId("RUNNING".to_owned()));
+        check(&[pending("RUNNING", "")], &[no_id]);
+    }
+
+    #[test]
+    fn a_page_token_that_came_before_is_an_error() {
+        use AfterAnswer::NextPage;
+        check(
+            &[page("p"), page("p")],
+            &[Ok(NextPage), Err(JobError::RepeatedToken)],
+        );
+        check(
+            &[page("p"), page("q"), page("p")],
+            &[Ok(NextPage), Ok(NextPage), Err(JobError::RepeatedToken)],
+        );
+    }
+
+    /// A job that is completed without a list of records: behind a first page, with what stands under
+    /// `data`, the total, a page token; what the hint says, or nothing if it is an empty range.
+    #[track_caller]
+    fn check_without_data(
+        is_second: bool,
+        (data, total, page_token): (JobData, &str, &str),
+        expected: &str,
+    ) {
+        let mut job = JobProgress::default();
+        if is_second {
+            job.take(page("first"), Duration::ZERO, TIMEOUT).unwrap();
+        }
+        let answer = JobAnswer {
+            total: some(total),
+            data,
+            ..page(page_token)
+        };
+        match (job.take(answer, Duration::ZERO, TIMEOUT), expected) {
+            (Ok(AfterAnswer::LastPage), "") => {}
+            (Err(JobError::NoData(hint)), expected) if !expected.is_empty() => {
+                assert!(hint.contains(expected), "{hint}");
+            }
+            (found, _) => panic!("{found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_completed_job_without_data_is_an_empty_range_only_if_it_says_so_itself() {
+        use JobData::{Absent, Other};
+        check_without_data(false, (Absent, "0", ""), "");
+        check_without_data(false, (Absent, "", ""), "the total is absent");
+        check_without_data(false, (Absent, "17", ""), "the total is 17");
+        check_without_data(false, (Absent, "00", ""), "the total is 00");
+        check_without_data(false, (Absent, "0", "p"), "there is a pageToken");
+        check_without_data(false, (Other, "0", ""), "data is no list");
+        // a page of its own is no range of its own
+        check_without_data(true, (Absent, "0", ""), "there is a pageToken");
+        check_without_data(true, (Absent, "0", "p"), "there is a pageToken");
+        // what is shown of a total is short
+        let long = "9".repeat(30);
+        check_without_data(
+            false,
+            (Absent, &long, ""),
+            "the total is 99999999999999999999,",
+        );
+    }
+
+    #[test]
+    fn a_total_never_takes_the_place_of_records() {
+        for total in ["", "0", "17"] {
+            let answer = JobAnswer {
+                total: some(total),
+                ..page("")
+            };
+            check(&[answer], &[Ok(AfterAnswer::LastPage)]);
+        }
+    }
+
+    #[test]
+    fn records_that_were_handed_over_before_the_job_is_completed_end_the_attempt() {
+        let mut answer = pending("RUNNING", "j");
+        answer.in_pieces = true;
+        check(&[answer], &[Err(JobError::InPieces("RUNNING".to_owned()))]);
+        let mut answer = page("");
+        answer.in_pieces = true;
+        check(&[answer], &[Ok(AfterAnswer::LastPage)]);
+    }
+
+    #[test]
+    fn a_job_may_take_as_long_as_its_timeout_and_no_wait_passes_that() {
+        let after = |looks: u32, waited: u64| {
+            let mut job = JobProgress {
+                looks,
+                ..JobProgress::default()
+            };
+            let waited = Duration::from_secs(waited);
+            job.take(pending("RUNNING", "j"), waited, TIMEOUT)
+        };
+        assert_eq!(after(9, 440), look(30_000));
+        assert_eq!(after(9, 470), look(10_000));
+        assert_eq!(after(9, 480), look(0));
+        let waited = Duration::from_secs(481);
+        let status = "RUNNING".to_owned();
+        assert_eq!(after(9, 481), Err(JobError::TooSlow { status, waited }));
+        // a page that is there is never too late
+        let mut job = JobProgress::default();
+        assert_eq!(
+            job.take(page(""), waited, TIMEOUT),
+            Ok(AfterAnswer::LastPage)
+        );
+    }
+
+    #[test]
+    fn waits_grow_to_half_a_minute() {
+        let waits = [0, 1, 2, 6, 7, 100, u32::MAX].map(|looks| wait_after(looks).as_millis());
+        assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
+    }
+}
