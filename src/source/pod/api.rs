@@ -8,8 +8,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::Pod;
 use super::archive;
-use super::archive_policy::{self, HOUR};
-use super::plan::{PodPlan, position};
+use super::archive_policy::HOUR;
+use super::plan::PodPlan;
 use super::session::Session;
 use crate::clock::whole_seconds;
 use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, number, web_socket_address};
@@ -17,7 +17,7 @@ use crate::config::{PodConfig, SignIn, TableReader, ToToml, Url, quoted};
 use crate::digest::{Hasher, hex};
 use crate::error::{Because, Exit, fail};
 use crate::net::websocket::StreamEvent;
-use crate::pipeline::checkpoint::{Checkpoint, OpenHour, Retention, Window};
+use crate::pipeline::checkpoint::{Checkpoint, Retention};
 use crate::quota::Pool;
 use crate::secret;
 use crate::source::api::{
@@ -276,30 +276,8 @@ impl ConfiguredApi for ConfiguredPod {
         }
     }
 
-    /// Hours of the archive, and the live stream.
     fn preview(&self, start: &Start, now: OffsetDateTime) -> Vec<String> {
-        let limits = self.limits();
-        let position = position(self.mode, &limits, start);
-        let mut steps = Vec::new();
-        let named = |from| Window {
-            from,
-            to: from + HOUR,
-        };
-        if self.mode != Mode::Live {
-            let due = |hour: &&OpenHour| archive_policy::is_due(hour, now, limits.margin);
-            let open = position.open_hours.iter().filter(due);
-            steps.extend(open.map(|hour| named(hour.from).to_string()));
-            let limit = start.end.unwrap_or(now).min(limits.limit(now));
-            let mut next = position.until.max(limits.oldest(now));
-            while next + HOUR <= limit {
-                steps.push(named(next).to_string());
-                next += HOUR;
-            }
-        }
-        if self.mode != Mode::Archive {
-            steps.push("the live stream".to_owned());
-        }
-        steps
+        PodPlan::new(self.mode, self.limits(), start).preview(now)
     }
 
     /// With the stream as it is now, or with the last hour that the archive has.

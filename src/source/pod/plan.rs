@@ -12,7 +12,7 @@ use super::live_policy::{missed, unbroken};
 use crate::clock::utc;
 use crate::pipeline::batch::AnswerTotals;
 use crate::pipeline::checkpoint::{
-    Checkpoint, Commit, Gap, LiveStream, OpenHour, OpenReason, StreamCheckpoint,
+    Checkpoint, Commit, Gap, LiveStream, OpenHour, OpenReason, StreamCheckpoint, Window,
 };
 use crate::source::api::Start;
 use crate::source::{WindowLimits, warn_of_a_late_start};
@@ -76,7 +76,7 @@ pub(super) struct PodPlan {
 }
 
 /// Where the reading stands at the start of a run.
-pub(super) fn position(mode: Mode, limits: &WindowLimits, start: &Start) -> StreamCheckpoint {
+fn position(mode: Mode, limits: &WindowLimits, start: &Start) -> StreamCheckpoint {
     let mut position = start.checkpoint.stream();
     position.until = match mode {
         Mode::Live => position.until,
@@ -102,6 +102,35 @@ impl PodPlan {
             position,
             requested: Vec::new(),
             cut: None,
+        }
+    }
+
+    /// What a run asks for when it is `now`, if all goes well, in words.
+    pub(super) fn preview(mut self, now: OffsetDateTime) -> Vec<String> {
+        let moment = Moment {
+            now,
+            server: now,
+            is_connected: true,
+            is_stopping: false,
+            is_half_over: false,
+            is_drained: false,
+        };
+        let mut steps = Vec::new();
+        loop {
+            match self.next(&moment) {
+                PodPhase::GiveUp(_) => {}
+                PodPhase::Archive(from) => {
+                    let to = from + HOUR;
+                    steps.push(Window { from, to }.to_string());
+                    let _ = self.begin_hour(from, &moment);
+                    let _ = self.record_hour(from, 0, None, now);
+                }
+                PodPhase::Live => {
+                    steps.push("the live stream".to_owned());
+                    return steps;
+                }
+                PodPhase::End => return steps,
+            }
         }
     }
 
@@ -822,6 +851,24 @@ mod tests {
         check_live(Mode::Live, Some((61, false)), (Some(1), 0));
         check_live(Mode::Live, Some((3, true)), (Some(3), 0));
         check_live(Mode::Live, Some((30, true)), (Some(5), 0));
+    }
+
+    #[test]
+    fn a_preview_names_what_the_run_reads() {
+        let hour = |hour| Window {
+            from: at(hour),
+            to: at(hour + 1),
+        };
+        let open = [open(2, Empty, (600, 300)), open(3, Unfinished, (9, 9))];
+        let [first, second, third] = [3, 2, 8].map(|number| hour(number).to_string());
+        let mut plan = plan(Mode::Complete, &open);
+        plan.position.until = at(8);
+        let live = "the live stream".to_owned();
+        assert_eq!(plan.preview(NOW), [first, second, third, live]);
+        assert_eq!(
+            short(self::plan(Mode::Archive, &open)).preview(NOW),
+            [hour(8).to_string()]
+        );
     }
 
     #[test]
