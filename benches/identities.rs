@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use proofpull::output::peak_memory;
 use proofpull::pipeline::batch::{DedupView, EventId, RequestId};
-use proofpull::state::dedup::{DedupIndex, SavedIndex};
+use proofpull::state::SavedIndex;
+use proofpull::state::dedup::DedupIndex;
 
 const KNOWN: u64 = 5_000_000;
 const AN_HOUR: u64 = 1_000_000;
@@ -25,24 +26,17 @@ fn main() -> ExitCode {
     let path = dir.path().join("x.seen");
     // what makes the file must not count as memory of what reads it
     if let Some(path) = std::env::var_os("PROOFPULL_MAKE") {
-        make(path.as_ref());
+        let extent = make(path.as_ref());
+        println!("{}", serde_json::to_string(&extent).expect("JSON"));
         return ExitCode::SUCCESS;
     }
     let made = Command::new(std::env::current_exe().expect("this program"))
         .env("PROOFPULL_MAKE", &path)
-        .status();
-    assert!(
-        made.is_ok_and(|made| made.success()),
-        "the file was not made"
-    );
-
-    let length = std::fs::metadata(&path).expect("it was made").len();
-    let extent = SavedIndex {
-        beside: false,
-        length,
-    };
+        .output()
+        .expect("it runs");
+    let extent: SavedIndex = serde_json::from_slice(&made.stdout).expect("the file was made");
     let started = Instant::now();
-    let mut dedup = DedupIndex::load(&path, &extent, 0).expect("a good file");
+    let mut dedup = DedupIndex::load(&path, extent, 0).expect("a good file");
     let load = started.elapsed();
     println!(
         "start with {KNOWN} known   {:.2} s; promised under 2 s",
@@ -89,7 +83,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn make(path: &std::path::Path) {
+fn make(path: &std::path::Path) -> SavedIndex {
     let mut dedup = DedupIndex::empty(path);
     for number in 0..KNOWN {
         insert(&mut dedup, number);
@@ -97,7 +91,7 @@ fn make(path: &std::path::Path) {
             dedup.commit().expect("there is room");
         }
     }
-    dedup.commit().expect("there is room");
+    dedup.commit().expect("there is room")
 }
 
 /// The number, spread over all digests as a hash is.

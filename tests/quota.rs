@@ -10,7 +10,7 @@ use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Behaviour, Fault, PRINCIPAL};
-use crate::test_env::{Run, Running, TestEnv, ago, each, hold};
+use crate::test_env::{Run, Running, TestEnv, ago, each, hold, sealed};
 
 const SERVICE: &str = "tap-messages-blocked";
 const POOL: &str = "all but clicks/permitted";
@@ -63,7 +63,7 @@ fn spend(env: &TestEnv, count: usize) {
     let mut ledger = ledger(env);
     let now = OffsetDateTime::now_utc().unix_timestamp();
     ledger["pools"][POOL]["requests"]["tap-threats"] = json!(vec![now; count]);
-    fs::write(&ledgers(env)[0], ledger.to_string()).unwrap();
+    fs::write(&ledgers(env)[0], sealed(&ledger)).unwrap();
 }
 
 #[test]
@@ -297,8 +297,8 @@ fn a_damaged_ledger_is_set_aside_with_a_warning_and_a_newer_one_is_refused() {
         "",
         "{",
         "[]",
-        "{\"version\":1}",
-        "{\"version\":1,\"pools\":{},\"more\":1}",
+        "{\"version\":2}",
+        "{\"version\":2,\"pools\":{}}",
     ] {
         let env = env(2);
         env.run(SERVICE, &[]).assert_status(0);
@@ -317,11 +317,11 @@ fn a_damaged_ledger_is_set_aside_with_a_warning_and_a_newer_one_is_refused() {
     }
     let env = env(2);
     env.run(SERVICE, &[]).assert_status(0);
-    let newer = "{\"version\":2,\"something\":[]}";
+    let newer = "{\"version\":3,\"something\":[]}";
     fs::write(&ledgers(&env)[0], newer).unwrap();
     env.tap.forget_requests();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(65, &["quota-", "version 2"], "newer program");
+    run.assert_error(65, &["quota-", "version 3"], "newer program");
     assert_eq!(env.tap.requests().len(), 0);
     assert_eq!(fs::read_to_string(&ledgers(&env)[0]).unwrap(), newer);
 }
@@ -350,7 +350,7 @@ fn requests_that_a_wrong_clock_booked_do_not_stop_it_for_ever() {
     let future = ago(-3650 * 24 * 60).unix_timestamp();
     ledger["pools"][POOL]["requests"][SERVICE] = json!(vec![future; 4]);
     ledger["pools"][POOL]["not_before"] = json!(future);
-    fs::write(path, ledger.to_string()).unwrap();
+    fs::write(path, sealed(&ledger)).unwrap();
     let now = ago(0);
     run_at(&env, SERVICE, now, &[]).assert_status(75);
     run_at(&env, SERVICE, now + DAY - Duration::minutes(1), &[]).assert_status(75);

@@ -5,7 +5,7 @@ use proofpull::clock::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, Fault, Rng, sample};
-use crate::test_env::{Run, TestEnv, ago, array};
+use crate::test_env::{Run, TestEnv, ago, array, sealed};
 
 const SERVICE: &str = "tap-messages-delivered";
 const HOUR: Duration = Duration::HOUR;
@@ -156,7 +156,7 @@ fn a_recheck_that_says_it_is_where_it_cannot_be_is_put_right() {
             state["checkpoint"]["recheck"]["already_covered"] =
                 serde_json::json!({ "from": from, "to": to });
         }
-        std::fs::write(&path, state.to_string()).unwrap();
+        std::fs::write(&path, sealed(&state)).unwrap();
         env.run(SERVICE, &[]).assert_status(0);
         let look = &env.state(SERVICE)["checkpoint"]["recheck"];
         let until = look["until"].as_str().unwrap();

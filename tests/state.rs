@@ -7,7 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::test_env::{Mounted, Run, Running, TestEnv, ago, hold};
+use serde_json::Value;
+
+use crate::test_env::{Mounted, Run, Running, TestEnv, ago, hold, sealed};
 
 const SERVICE: &str = "tap-messages-delivered";
 
@@ -60,6 +62,13 @@ fn check_refused(extension: &str, name: &str, damage: impl Fn(&TestEnv, Vec<u8>)
     env.assert_exactly_once(SERVICE);
 }
 
+/// An object of the state with something else in it, and its checksum.
+fn changed(bytes: &[u8], change: impl Fn(&mut Value)) -> Vec<u8> {
+    let mut state = serde_json::from_slice(bytes).unwrap();
+    change(&mut state);
+    sealed(&state).into()
+}
+
 #[test]
 fn a_state_that_cannot_be_understood_is_refused() {
     check_refused("json", "empty", |_, _| Vec::new());
@@ -67,24 +76,26 @@ fn a_state_that_cannot_be_understood_is_refused() {
     check_refused("json", "garbage", |_, _| b"\x00\xff rubbish".into());
     check_refused("json", "another type", |_, _| b"[]".into());
     check_refused("json", "no version", |_, _| b"{}".into());
-    check_refused("json", "newer", |_, bytes| {
+    check_refused("json", "without a checksum", |_, bytes| {
         let text = String::from_utf8(bytes).unwrap();
-        text.replace("\"version\": 2", "\"version\": 99").into()
+        let end = text.rfind(",\n  \"checksum\"").unwrap();
+        format!("{}}}", &text[..end]).into()
+    });
+    check_refused("json", "newer", |_, bytes| {
+        changed(&bytes, |state| state["version"] = 99.into())
     });
     check_refused("json", "older", |_, bytes| {
-        let text = String::from_utf8(bytes).unwrap();
-        text.replace("\"version\": 2", "\"version\": 1").into()
+        changed(&bytes, |state| state["version"] = 2.into())
     });
     check_refused("json", "a checkpoint of another kind", |_, bytes| {
-        let mut state: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        let until = state["checkpoint"]["until"].clone();
-        state["checkpoint"] =
-            serde_json::json!({"kind": "stream", "until": until, "open_hours": []});
-        state.to_string().into()
+        changed(&bytes, |state| {
+            let until = state["checkpoint"]["until"].clone();
+            state["checkpoint"] =
+                serde_json::json!({"kind": "stream", "until": until, "open_hours": []});
+        })
     });
     check_refused("json", "something more", |_, bytes| {
-        let text = String::from_utf8(bytes).unwrap();
-        text.replacen('{', "{\"more\": 1,", 1).into()
+        changed(&bytes, |state| state["more"] = 1.into())
     });
     check_refused("json", "of another service", |env, _| {
         env.run("tap-clicks-blocked", &[]).assert_status(0);
@@ -99,12 +110,13 @@ fn the_refusal_of_a_state_says_the_way_out() {
     fs::write(file(&env, "json"), "{").unwrap();
     let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["damaged"], "start_time");
-    fs::write(file(&env, "json"), "{\"version\": 3}").unwrap();
+    fs::write(file(&env, "json"), "{\"version\": 9}").unwrap();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(65, &["version 3"], "newer program");
-    fs::write(file(&env, "json"), "{\"version\": 1}").unwrap();
+    run.assert_error(65, &["version 9"], "newer program");
+    // the first build had no checksums
+    fs::write(file(&env, "json"), "{\"version\": 2}").unwrap();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(65, &["version 1"], "start_time");
+    run.assert_error(65, &["version 2"], "start_time");
     // and the way out leads out
     for extension in ["json", "seen"] {
         fs::rename(
@@ -117,6 +129,35 @@ fn the_refusal_of_a_state_says_the_way_out() {
     env.assert_nothing_lost(SERVICE);
 }
 
+/// Every bit of the program's own files counts, and what is said names the place.
+#[test]
+fn damage_is_told_with_its_file_and_its_place() {
+    let flipped = |path: &Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 4;
+        fs::write(path, bytes).unwrap();
+    };
+    let env = known();
+    let whole = fs::read(file(&env, "json")).unwrap();
+    flipped(&file(&env, "json"), whole.len() / 2);
+    let run = env.run(SERVICE, &[]);
+    let place = format!("in bytes 0 to {}", whole.len());
+    run.assert_error(65, &["the state", ".json", &place], "backup");
+    fs::write(file(&env, "json"), whole).unwrap();
+
+    flipped(&file(&env, "seen"), 50);
+    let run = env.run(SERVICE, &[]);
+    run.assert_error(65, &["the identities", ".seen", "in bytes 20 to"], "backup");
+    flipped(&file(&env, "seen"), 50);
+
+    flipped(&file(&env, "runs.json"), 30);
+    let run = env.run(SERVICE, &[]);
+    run.assert_status(0)
+        .assert_says("runs.json: it is damaged in bytes 0 to")
+        .assert_says("begin anew");
+    env.assert_exactly_once(SERVICE);
+}
+
 #[test]
 fn identities_that_are_not_all_there_are_refused() {
     check_refused("seen", "empty", |_, _| Vec::new());
@@ -125,6 +166,15 @@ fn identities_that_are_not_all_there_are_refused() {
     });
     check_refused("seen", "foreign", |_, bytes| {
         bytes.iter().rev().copied().collect()
+    });
+    check_refused("seen", "a flipped bit", |_, mut bytes| {
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes
+    });
+    check_refused("seen", "of another service", |env, _| {
+        env.run("tap-clicks-blocked", &[]).assert_status(0);
+        env.tap.forget_requests();
+        fs::read(env.state_dir().join("tap-clicks-blocked.seen")).unwrap_or_default()
     });
     let env = known();
     fs::remove_file(file(&env, "seen")).unwrap();
@@ -138,7 +188,7 @@ fn what_a_killed_run_left_behind_does_no_harm() {
     let mut seen = fs::read(file(&env, "seen")).unwrap();
     seen.extend_from_slice(b"a record that was torn, and more than one of them");
     fs::write(file(&env, "seen"), seen).unwrap();
-    fs::write(file(&env, "json.new"), "{\"version\": 2, \"serv").unwrap();
+    fs::write(file(&env, "json.new"), "{\"version\": 3, \"serv").unwrap();
     fs::write(file(&env, "seen.next"), "torn").unwrap();
     fs::write(
         file(&env, "lock"),

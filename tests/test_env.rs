@@ -283,6 +283,16 @@ pub(crate) fn array(service: &str) -> &'static str {
     }
 }
 
+/// An object as it stands in a file of the state, with its checksum.
+pub(crate) fn sealed(object: &serde_json::Value) -> String {
+    let mut object = object.clone();
+    object.as_object_mut().unwrap().remove("checksum");
+    let text = object.to_string();
+    let members = text.strip_suffix('}').unwrap();
+    let checksum = crc32fast::hash(members.as_bytes());
+    format!("{members},\n  \"checksum\": \"crc32:{checksum:08x}\"\n}}\n")
+}
+
 /// Writes a file that nobody else may read.
 pub(crate) fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;

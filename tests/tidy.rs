@@ -29,10 +29,11 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 22] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
+    ("crc32fast", &["state"]),
     ("der", &["net"]),
     ("env_logger", &["output"]),
     ("fs2", &["files"]),

@@ -1,27 +1,19 @@
-//! Which events were delivered already: their identities, in memory and in a file.
+//! `DedupIndex` knows the identities of the events that were delivered already.
 //!
 //! In memory they take 24 bytes each: a sorted vector, and a small table of the newest that is
-//! folded into it from time to time. The file is a list of fixed records that only grows; the
-//! state file says up to where it counts, and what is beyond that is cut off. A checkpoint costs
-//! what is new, not what is known.
+//! folded into it from time to time. A commit writes only the new ones to their file.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::error::{StateError, StateFile};
+use super::error::StateError;
+use super::seen::{SavedIndex, SeenFile, SeenRecord, record};
 use crate::digest;
-use crate::files;
 use crate::pipeline::batch::{AnswerTotals, DedupView, Digest, EventId, RequestId};
 
-/// First record of a file: what it is.
-const MAGIC: &[u8; RECORD] = b"proofpull seen v1  \n";
-/// Length of a record: the hour as four bytes, little-endian, and the digest.
-const RECORD: usize = 20;
 /// In the hour of a record: the live stream, or an answer of the archive, has shown it within that hour,
 /// to which it belongs.
 const SHOWN: u32 = 1 << 31;
@@ -33,13 +25,11 @@ const FOLD_SHARE: usize = 64;
 /// The identities of what was delivered.
 #[derive(Debug)]
 pub struct DedupIndex {
-    path: PathBuf,
+    file: SeenFile,
     known: Vec<IndexEntry>,
     recent: HashMap<Digest, EntryMark, BuildHasherDefault<FirstBytes>>,
     /// Admitted since the last commit, as records of the file.
-    fresh: Vec<u8>,
-    /// How many bytes of the file count.
-    length: u64,
+    fresh: Vec<SeenRecord>,
     /// Of records that are equal in the window that is being read: the next ordinal.
     repeats: HashMap<Digest, u32, BuildHasherDefault<FirstBytes>>,
     window: u32,
@@ -86,72 +76,42 @@ impl Hasher for FirstBytes {
     }
 }
 
-/// Where the identities of a state are, as its file says.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SavedIndex {
-    /// Whether they are in the new file that a clean-up has written beside the old one.
-    pub beside: bool,
-    /// How many bytes of it count.
-    pub length: u64,
-}
-
-impl SavedIndex {
-    /// No identities at all.
-    pub(crate) const NONE: SavedIndex = SavedIndex {
-        beside: false,
-        length: 0,
-    };
-
-    /// How many identities these are.
-    #[must_use]
-    pub(crate) fn count(&self) -> u64 {
-        // the first record says what the file is
-        (self.length / RECORD as u64).saturating_sub(1)
-    }
-}
-
 impl DedupIndex {
     /// Nothing known; the file at `path` begins anew at the next commit.
     #[must_use]
     pub fn empty(path: &Path) -> DedupIndex {
         DedupIndex {
-            path: path.to_owned(),
+            file: SeenFile::empty(path),
             known: Vec::new(),
             recent: HashMap::default(),
             fresh: Vec::new(),
-            length: 0,
             repeats: HashMap::default(),
             window: 0,
             answered: AnswerTotals::default(),
         }
     }
 
-    /// Reads the identities of the file at `path`, those before `oldest_hour` left out.
+    /// Reads the identities of the file at `path`, those before `oldest_hour` left out. Nothing is written.
     ///
     /// # Errors
-    /// When the file cannot be read, or is shorter than the state says, or is something else.
+    /// When the file is damaged, missing, another than that of the state, or may not be read.
     pub fn load(
         path: &Path,
-        extent: &SavedIndex,
+        extent: SavedIndex,
         oldest_hour: u32,
     ) -> Result<DedupIndex, StateError> {
-        if extent.beside {
-            let beside = beside(path);
-            // a clean-up that was interrupted after the state had named its file
-            if beside.exists() {
-                files::rename(&beside, path).map_err(StateError::Unwritable)?;
-            }
-        }
-        let mut dedup = DedupIndex::empty(path);
-        if extent.length == 0 {
-            return Ok(dedup);
-        }
-        dedup.known = read_file(path, extent.length, oldest_hour)?;
-        dedup.length = extent.length;
-        dedup.known.sort_unstable_by_key(|entry| key(&entry.digest));
-        dedup.known.dedup_by_key(|entry| entry.digest);
-        Ok(dedup)
+        let (file, mut known) = SeenFile::load(path, extent, |digest, hour| {
+            let mark = EntryMark { hour, met: 0 };
+            mark.is_kept(oldest_hour)
+                .then_some(IndexEntry { digest, mark })
+        })?;
+        known.sort_unstable_by_key(|entry| key(&entry.digest));
+        known.dedup_by_key(|entry| entry.digest);
+        Ok(DedupIndex {
+            file,
+            known,
+            ..DedupIndex::empty(path)
+        })
     }
 
     /// Whether an event is new; it is known from then on.
@@ -198,18 +158,10 @@ impl DedupIndex {
     /// When the file cannot be written; nothing is durable then.
     pub fn commit(&mut self) -> Result<SavedIndex, StateError> {
         if !self.fresh.is_empty() {
-            if self.length == 0 {
-                self.fresh.splice(0..0, *MAGIC);
-            }
-            files::write_at_end(&self.path, self.length, &self.fresh)
-                .map_err(StateError::Unwritable)?;
-            self.length += self.fresh.len() as u64;
+            self.file.append(&self.fresh)?;
             self.fresh.clear();
         }
-        Ok(SavedIndex {
-            beside: false,
-            length: self.length,
-        })
+        Ok(self.file.extent())
     }
 
     /// How many identities are kept in memory.
@@ -221,11 +173,10 @@ impl DedupIndex {
     /// Whether most of the file is of no use any more, so that a new one should take its place.
     #[must_use]
     pub(crate) fn is_mostly_expired(&self) -> bool {
-        const SMALL: u64 = 64 * 1024;
+        const SMALL: u64 = 3000;
+        let in_file = self.file.extent().count;
         let all_is_committed = self.fresh.is_empty();
-        all_is_committed
-            && self.length > SMALL
-            && self.length / RECORD as u64 > 2 * self.count() as u64
+        all_is_committed && in_file > SMALL && in_file > 2 * self.count() as u64
     }
 
     /// Writes what is kept, from `oldest_hour` on, to a new file beside. It counts once the state
@@ -236,30 +187,19 @@ impl DedupIndex {
     pub(crate) fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex, StateError> {
         self.fold();
         self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
-        files::replace(&beside(&self.path), |out| {
-            out.write_all(MAGIC)?;
-            self.known
-                .iter()
-                .try_for_each(|entry| out.write_all(&record(entry.digest, entry.mark.hour)))
-        })
-        .map_err(StateError::Unwritable)?;
-        Ok(SavedIndex {
-            beside: true,
-            length: ((self.known.len() + 1) * RECORD) as u64,
-        })
+        let known = self.known.iter();
+        self.file
+            .write_new_file(known.map(|entry| record(entry.digest, entry.mark.hour)))?;
+        Ok(self.file.extent())
     }
 
-    /// Puts the new file in the place of the old one.
+    /// Puts the new file in the place of the old one, if it is the one that counts.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub(crate) fn take_new_file(&mut self, extent: &SavedIndex) -> Result<SavedIndex, StateError> {
-        files::rename(&beside(&self.path), &self.path).map_err(StateError::Unwritable)?;
-        self.length = extent.length;
-        Ok(SavedIndex {
-            beside: false,
-            length: self.length,
-        })
+    pub(crate) fn take_new_file(&mut self) -> Result<SavedIndex, StateError> {
+        self.file.take_new_file()?;
+        Ok(self.file.extent())
     }
 
     fn meet(&mut self, digest: Digest, request: RequestId) -> Lookup {
@@ -287,8 +227,7 @@ impl DedupIndex {
         }
         self.answered.events += 1;
         self.answered.new += 1;
-        self.fresh
-            .extend_from_slice(&record(digest, request.end_hour));
+        self.fresh.push(record(digest, request.end_hour));
         if self.recent.len() >= FOLD_AT.max(self.known.len() / FOLD_SHARE) {
             self.fold();
         }
@@ -389,63 +328,11 @@ fn find(known: &[IndexEntry], digest: &Digest) -> Option<usize> {
         .ok()
 }
 
-/// Reads record by record: the file is never in memory as a whole.
-fn read_file(path: &Path, length: u64, oldest_hour: u32) -> Result<Vec<IndexEntry>, StateError> {
-    let unreadable = |error| StateError::Unreadable(files::FileError::new("reading", path, error));
-    let damaged = |reason: &str| StateError::Damaged {
-        file: StateFile::Identities,
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut file = BufReader::with_capacity(64 * 1024, file);
-    let there = file.get_ref().metadata().map_err(unreadable)?.len();
-    let records = length / RECORD as u64;
-    if there < length || length != records * RECORD as u64 {
-        return Err(damaged(&format!("{there} bytes, {length} expected")));
-    }
-    let mut bytes = [0; RECORD];
-    file.read_exact(&mut bytes).map_err(unreadable)?;
-    if &bytes != MAGIC {
-        return Err(damaged("not a file of identities"));
-    }
-    // what is not filled takes no memory
-    let mut known = Vec::with_capacity(usize::try_from(records).unwrap_or_default());
-    for _ in 1..records {
-        file.read_exact(&mut bytes).map_err(unreadable)?;
-        known.extend(Some(entry(&bytes)).filter(|entry| entry.mark.is_kept(oldest_hour)));
-    }
-    Ok(known)
-}
-
-fn beside(path: &Path) -> PathBuf {
-    path.with_extension("seen.next")
-}
-
-fn record(digest: Digest, hour: u32) -> [u8; RECORD] {
-    let mut record = [0; RECORD];
-    record[..4].copy_from_slice(&hour.to_le_bytes());
-    record[4..].copy_from_slice(&digest);
-    record
-}
-
-fn entry(record: &[u8; RECORD]) -> IndexEntry {
-    let (mut hour, mut digest) = ([0; 4], Digest::default());
-    hour.copy_from_slice(&record[..4]);
-    digest.copy_from_slice(&record[4..]);
-    IndexEntry {
-        digest,
-        mark: EntryMark {
-            hour: u32::from_le_bytes(hour),
-            met: 0,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pipeline::batch::Pass;
+    use std::path::PathBuf;
 
     const WINDOW: RequestId = RequestId {
         number: 1,
@@ -553,7 +440,7 @@ mod tests {
         dedup.insert(named(10), WINDOW);
         assert_eq!((dedup.shown(500), dedup.shown(501)), (10, 0));
         let extent = dedup.commit().unwrap();
-        let mut dedup = DedupIndex::load(&path, &extent, 500).unwrap();
+        let mut dedup = DedupIndex::load(&path, extent, 500).unwrap();
         assert_eq!(dedup.shown(500), 10);
         let third = RequestId {
             number: 3,
@@ -573,7 +460,7 @@ mod tests {
             (answered, AnswerTotals::default())
         );
         assert!(dedup.contains(&digest(11)) && !dedup.contains(&digest(12)));
-        let none = DedupIndex::load(&path, &extent, 501).unwrap();
+        let none = DedupIndex::load(&path, extent, 501).unwrap();
         assert_eq!(none.count(), 0);
     }
 
@@ -605,39 +492,15 @@ mod tests {
         let extent = dedup.commit().unwrap();
         dedup.insert(named(3), WINDOW);
         dedup.commit().unwrap();
-        let mut dedup = DedupIndex::load(&path, &extent, 0).unwrap();
+        let mut dedup = DedupIndex::load(&path, extent, 0).unwrap();
         assert_eq!(
             [named(1), canonical(2), named(3)].map(|identity| dedup.insert(identity, WINDOW)),
             [false, false, true]
         );
         // the torn end is overwritten
         let extent = dedup.commit().unwrap();
-        assert_eq!(DedupIndex::load(&path, &extent, 0).unwrap().count(), 3);
-        assert_eq!(extent.length, 4 * RECORD as u64);
-    }
-
-    #[test]
-    fn a_shorter_or_foreign_file_is_refused() {
-        let (_dir, path) = path();
-        let mut dedup = DedupIndex::empty(&path);
-        dedup.insert(named(1), WINDOW);
-        let SavedIndex { length, beside } = dedup.commit().unwrap();
-        for wrong in [length + 1, length + RECORD as u64, u64::MAX] {
-            let error = DedupIndex::load(
-                &path,
-                &SavedIndex {
-                    length: wrong,
-                    beside,
-                },
-                0,
-            )
-            .unwrap_err();
-            assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
-        }
-        std::fs::write(&path, vec![b'x'; 40]).unwrap();
-        assert!(DedupIndex::load(&path, &SavedIndex { length: 40, beside }, 0).is_err());
-        std::fs::remove_file(&path).unwrap();
-        assert!(DedupIndex::load(&path, &SavedIndex { length, beside }, 0).is_err());
+        assert_eq!(DedupIndex::load(&path, extent, 0).unwrap().count(), 3);
+        assert_eq!(extent.count, 3);
     }
 
     #[test]
@@ -648,10 +511,10 @@ mod tests {
         dedup.insert(named(2), AGAIN);
         let old = dedup.commit().unwrap();
         let new = dedup.write_new_file(AGAIN.end_hour).unwrap();
-        assert_eq!(DedupIndex::load(&path, &old, 0).unwrap().count(), 2);
+        assert_eq!(DedupIndex::load(&path, old, 0).unwrap().count(), 2);
         // the state names it, but it was not yet renamed; after this load it is
-        assert_eq!(DedupIndex::load(&path, &new, 0).unwrap().count(), 1);
-        let mut dedup = DedupIndex::load(&path, &new, 0).unwrap();
+        assert_eq!(DedupIndex::load(&path, new, 0).unwrap().count(), 1);
+        let mut dedup = DedupIndex::load(&path, new, 0).unwrap();
         assert!(!dedup.insert(named(2), WINDOW));
         assert!(dedup.insert(named(1), WINDOW));
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -48,7 +49,9 @@ pub enum StateError {
         file: StateFile,
         /// Where it is.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Which of its bytes are not trusted.
+        bytes: Range<u64>,
+        /// What is wrong with them.
         reason: String,
     },
     /// A newer or an older program wrote it.
@@ -156,9 +159,13 @@ impl From<StateError> for anyhow::Error {
         let (exit, hint) = (error.exit(), error.hint());
         let reading = |file: StateFile, path: &Path| format!("reading {file} {}", path.display());
         let line = match error {
-            StateError::Damaged { file, path, reason } => {
-                anyhow!("it is damaged: {reason}").context(reading(file, &path))
-            }
+            StateError::Damaged {
+                file,
+                path,
+                bytes: Range { start, end },
+                reason,
+            } => anyhow!("it is damaged in bytes {start} to {end}: {reason}")
+                .context(reading(file, &path)),
             StateError::OtherVersion {
                 file,
                 path,
@@ -203,6 +210,7 @@ mod tests {
         StateError::Damaged {
             file,
             path: "/s/x".into(),
+            bytes: 20..108,
             reason: "no end".into(),
         }
     }
@@ -225,7 +233,7 @@ mod tests {
             (
                 damaged(StateFile::State),
                 Exit::Data,
-                "reading the state /s/x: it is damaged: no end",
+                "reading the state /s/x: it is damaged in bytes 20 to 108: no end",
                 "start_time",
             ),
             (

@@ -1,4 +1,6 @@
 //! `file` reads and writes the files of the state folder that hold one JSON object each.
+//!
+//! The object's last member is a checksum of everything before it, so that no damage passes for data.
 
 use std::path::Path;
 
@@ -8,17 +10,24 @@ use serde::{Deserialize, Serialize};
 use super::error::{StateError, StateFile};
 use crate::files;
 
+/// How the last member begins, up to the digits of the checksum.
+const SEAL: &[u8] = b",\n  \"checksum\": \"crc32:";
+/// How a file ends, behind the digits.
+const END: &[u8] = b"\"\n}\n";
+/// How many digits a checksum has.
+const DIGITS: usize = 8;
+
 impl StateFile {
     /// The version that this program writes, and the only one that it reads.
     pub(super) fn version(self) -> u32 {
         match self {
-            StateFile::State => 2,
-            StateFile::Identities | StateFile::Ledger | StateFile::Runs => 1,
+            StateFile::State => 3,
+            StateFile::Identities | StateFile::Ledger | StateFile::Runs => 2,
         }
     }
 }
 
-/// Reads a file that may not be there yet.
+/// Reads a file that may not exist yet.
 ///
 /// # Errors
 /// When it is damaged, of another version, or may not be read.
@@ -32,7 +41,41 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// Understands the bytes of a file.
+/// Puts a file in the place of the existing one, all or nothing.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write(
+    file: StateFile,
+    path: &Path,
+    value: &impl Serialize,
+) -> Result<(), StateError> {
+    let written = files::replace(path, |out| {
+        let text = match file {
+            // written before each request, and not for people
+            StateFile::Ledger => serde_json::to_vec(value)?,
+            _ => serde_json::to_vec_pretty(value)?,
+        };
+        out.write_all(&sealed(&text))
+    });
+    written.map_err(StateError::Unwritable)
+}
+
+/// Adds the checksum to an object that has members.
+fn sealed(text: &[u8]) -> Vec<u8> {
+    let members = text.strip_suffix(b"}").unwrap_or(text).trim_ascii_end();
+    let digits = format!("{:08x}", crc32fast::hash(members));
+    [members, SEAL, digits.as_bytes(), END].concat()
+}
+
+/// Takes the checksum off; `None` if there is none, or another one than the bytes have.
+fn unsealed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let members = &bytes[..bytes.len().checked_sub(SEAL.len() + DIGITS + END.len())?];
+    let text = [members, b"}"].concat();
+    (sealed(&text) == bytes).then_some(text)
+}
+
+/// Reads the bytes of a file.
 ///
 /// # Errors
 /// When it is damaged, or of another version.
@@ -41,15 +84,21 @@ fn parse<T: DeserializeOwned>(file: StateFile, path: &Path, bytes: &[u8]) -> Res
     struct Version {
         version: u32,
     }
-    let path = path.to_owned();
-    let damaged = |error: serde_json::Error| StateError::Damaged {
+    let damaged = |reason: String| StateError::Damaged {
         file,
-        path: path.clone(),
-        reason: error.to_string(),
+        path: path.to_owned(),
+        bytes: 0..bytes.len() as u64,
+        reason,
     };
-    let Version { version: found } = serde_json::from_slice(bytes).map_err(damaged)?;
+    let whole = unsealed(bytes);
+    // a version that has no checksum, or another one, is told as such
+    let text = whole.as_deref().unwrap_or(bytes);
+    let version = serde_json::from_slice(text);
+    let Version { version: found } = version.map_err(|error| damaged(error.to_string()))?;
+    let has_seal = bytes.windows(SEAL.len()).any(|part| part == SEAL);
     let known = file.version();
-    if found != known {
+    if found != known && (whole.is_some() || !has_seal) {
+        let path = path.to_owned();
         return Err(StateError::OtherVersion {
             file,
             path,
@@ -57,17 +106,86 @@ fn parse<T: DeserializeOwned>(file: StateFile, path: &Path, bytes: &[u8]) -> Res
             known,
         });
     }
-    serde_json::from_slice(bytes).map_err(damaged)
+    match whole {
+        Some(text) => serde_json::from_slice(&text).map_err(|error| damaged(error.to_string())),
+        None => Err(damaged("the checksum does not match".to_owned())),
+    }
 }
 
-/// Puts a file in the place of the one that is there, all or nothing.
-///
-/// # Errors
-/// When it cannot be written.
-pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
-    let written = files::replace(path, |out| {
-        serde_json::to_writer_pretty(&mut *out, value)?;
-        out.write_all(b"\n")
-    });
-    written.map_err(StateError::Unwritable)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Saved {
+        version: u32,
+        text: String,
+    }
+
+    fn saved() -> Saved {
+        Saved {
+            version: StateFile::Runs.version(),
+            text: "a \"quoted\" text }\n".into(),
+        }
+    }
+
+    fn check(bytes: &[u8]) -> Result<Saved, StateError> {
+        parse(StateFile::Runs, Path::new("x"), bytes)
+    }
+
+    #[test]
+    fn what_is_written_is_json_with_a_checksum_and_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        assert!(
+            read::<Saved>(StateFile::Runs, &path).unwrap().is_none(),
+            "none yet"
+        );
+        for file in [StateFile::Runs, StateFile::Ledger] {
+            write(file, &path, &saved()).unwrap();
+            assert_eq!(read(file, &path).unwrap(), Some(saved()));
+            let json: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            assert_eq!(json["text"], saved().text);
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_and_no_cut_is_accepted() {
+        let good = sealed(&serde_json::to_vec_pretty(&saved()).unwrap());
+        assert_eq!(check(&good).unwrap(), saved());
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                let error = check(&bad).unwrap_err();
+                let all = 0..good.len() as u64;
+                assert!(
+                    matches!(&error, StateError::Damaged { bytes, .. } if *bytes == all),
+                    "byte {at}, bit {bit}: {error:?}"
+                );
+            }
+            let cut = check(&good[..at]).unwrap_err();
+            assert!(matches!(cut, StateError::Damaged { .. }), "{at}: {cut:?}");
+        }
+        let longer = [&good[..], b"\n"].concat();
+        assert!(check(&longer).is_err());
+    }
+
+    #[test]
+    fn another_version_is_told_as_such_with_and_without_a_checksum() {
+        let text = r#"{"version": 9, "what": "is not known"}"#;
+        for bytes in [text.as_bytes(), &sealed(text.as_bytes())] {
+            let error = check(bytes).unwrap_err();
+            assert!(
+                matches!(error, StateError::OtherVersion { found: 9, .. }),
+                "{error:?}"
+            );
+        }
+        // this one has no checksum, and should
+        let unsealed = serde_json::to_vec(&saved()).unwrap();
+        let error = check(&unsealed).unwrap_err();
+        assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
+    }
 }

@@ -138,7 +138,10 @@ impl LedgerFile {
     fn read(&self) -> Result<Result<Ledger, String>, StateError> {
         match file::read::<SavedLedger>(StateFile::Ledger, &self.path) {
             Ok(saved) => Ok(Ok(saved.map(|saved| saved.pools).unwrap_or_default())),
-            Err(StateError::Damaged { reason, .. }) => Ok(Err(reason)),
+            Err(StateError::Damaged { bytes, reason, .. }) => Ok(Err(format!(
+                "in bytes {} to {}: {reason}",
+                bytes.start, bytes.end
+            ))),
             Err(StateError::OtherVersion { found, known, .. }) if found < known => {
                 Ok(Err(format!("it has version {found}")))
             }
@@ -151,7 +154,7 @@ impl LedgerFile {
             version: StateFile::Ledger.version(),
             pools,
         };
-        file::write(&self.path, &saved)
+        file::write(StateFile::Ledger, &self.path, &saved)
     }
 }
 

@@ -10,9 +10,11 @@ pub(crate) mod ledger;
 pub(crate) mod quarantine;
 pub(crate) mod runs;
 mod saved;
+mod seen;
 mod store;
 
 pub use error::StateError;
 pub use saved::{Range, Receiver};
+pub use seen::SavedIndex;
 pub(crate) use store::StateSummary;
 pub use store::{StartPoint, State, StateOrigin, Unreported};

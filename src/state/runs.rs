@@ -124,7 +124,7 @@ impl Runs {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn save(&self, path: &Path) -> Result<(), StateError> {
-        file::write(path, self)
+        file::write(StateFile::Runs, path, self)
     }
 }
 
@@ -179,9 +179,7 @@ mod tests {
         }
         let runs = Runs::load(&path).unwrap().unwrap();
         assert_eq!(runs.ended.len(), 3);
-        let newer = std::fs::read_to_string(&path).unwrap();
-        let newer = newer.replace("\"version\": 1", "\"version\": 2");
-        for damaged in ["{", "{}", &newer] {
+        for damaged in ["{", "{}", "{\"version\": 1}"] {
             std::fs::write(&path, damaged).unwrap();
             let error = anyhow::Error::from(Runs::load(&path).unwrap_err());
             assert_eq!(Exit::of(&error), Exit::Data);

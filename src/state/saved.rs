@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::dedup::SavedIndex;
+use super::seen::SavedIndex;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::{Checkpoint, Gap};
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use time::{Duration, OffsetDateTime};
 
-use super::dedup::{DedupIndex, SavedIndex};
+use super::dedup::DedupIndex;
 use super::error::{StateError, StateFile};
 use super::file;
 use super::quarantine::Quarantine;
 use super::saved::{Range, Receiver, SavedGap, SavedQuarantine, SavedRuleStats, SavedState};
+use super::seen::SavedIndex;
 use crate::digest::hex;
 use crate::pipeline::batch::{Digest, Late, Pass, hour_after};
 use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap, Retention};
@@ -115,8 +116,7 @@ impl State {
         let (mut state, opened) = State::look(path, service, start, retention, now)?;
         if opened == StateOrigin::Known {
             let oldest = hour_after(state.oldest_needed());
-            state.dedup = DedupIndex::load(&seen_path(path), &state.saved.identities, oldest)?;
-            state.saved.identities.beside = false;
+            state.dedup = DedupIndex::load(&seen_path(path), state.saved.identities, oldest)?;
         }
         Ok((state, opened))
     }
@@ -209,7 +209,7 @@ impl State {
             checkpoint: saved.checkpoint,
             range: saved.range,
             gaps: saved.gaps.iter().map(SavedGap::gap).collect(),
-            identities: saved.identities.count(),
+            identities: saved.identities.count,
             late: saved.late,
         }))
     }
@@ -297,8 +297,9 @@ impl State {
     ///
     /// # Errors
     /// When it cannot be written and synced.
-    pub fn prove(&self) -> Result<(), StateError> {
+    pub fn prove(&mut self) -> Result<(), StateError> {
         self.quarantine.cut()?;
+        self.saved.identities = self.dedup.take_new_file()?;
         self.save()
     }
 
@@ -370,7 +371,7 @@ impl State {
             self.saved.identities_since = self.saved.identities_since.max(oldest);
             self.saved.identities = self.dedup.write_new_file(hour_after(oldest))?;
             self.save()?;
-            self.saved.identities = self.dedup.take_new_file(&self.saved.identities)?;
+            self.saved.identities = self.dedup.take_new_file()?;
             self.save()?;
         } else if unreported.quarantined > 0
             || before != (self.saved.unconfirmed_limit, self.saved.gaps.clone())
@@ -381,7 +382,7 @@ impl State {
     }
 
     fn save(&self) -> Result<(), StateError> {
-        file::write(&self.path, &self.saved)
+        file::write(StateFile::State, &self.path, &self.saved)
     }
 }
 
@@ -457,4 +458,120 @@ fn seen_path(path: &Path) -> PathBuf {
 
 fn quarantine_path(path: &Path) -> PathBuf {
     path.with_extension("quarantine.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::batch::{EventId, RequestId};
+    use time::macros::datetime;
+
+    const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+    const SERVICE: &str = "tap-clicks-blocked";
+
+    fn open(path: &Path) -> Result<(State, StateOrigin), StateError> {
+        let start = StartPoint {
+            configured: None,
+            range: None,
+            checkpoint: Checkpoint::windows_at(NOON - Duration::DAY),
+        };
+        let retention = Retention {
+            look_back: Duration::HOUR,
+            recheck: Duration::hours(12),
+            memory: Duration::ZERO,
+        };
+        State::open(path, SERVICE, &start, retention, NOON)
+    }
+
+    /// A state in which all members are written, with two identities.
+    fn filled() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("{SERVICE}.json"));
+        let (mut state, origin) = open(&path).unwrap();
+        assert_eq!(origin, StateOrigin::New);
+        state.prove().unwrap();
+        state.follow(vec![[0xab; 16]]);
+        state.rule_stats[0].tried = 2;
+        state.found_late(90, Pass::Recheck);
+        for (number, byte) in [(1, 1), (2, 2)] {
+            let request = RequestId {
+                number,
+                end_hour: hour_after(NOON),
+                pass: Pass::Recent,
+            };
+            assert!(state.dedup.insert(EventId::Key([byte; 16]), request));
+        }
+        state.quarantine.add(b"{", "it is cut off", NOON).unwrap();
+        let commit = Commit {
+            checkpoint: Some(Checkpoint::windows_at(NOON)),
+            gap: Some(Gap {
+                from: NOON - Duration::DAY,
+                to: NOON - Duration::HOUR,
+            }),
+        };
+        let receiver = Receiver {
+            address: "collector.example:443".into(),
+            sends_close_notify: true,
+        };
+        state.commit(&commit, Some(receiver)).unwrap();
+        (dir, path)
+    }
+
+    /// A change of this file needs another version of it.
+    #[test]
+    fn a_state_is_written_as_its_golden_file() {
+        let (_dir, path) = filled();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(written, include_str!("golden/state.json"));
+        let identities = std::fs::read(seen_path(&path)).unwrap();
+        let golden = include_str!("golden/seen.hex").split_whitespace();
+        assert_eq!(hex(&identities), golden.collect::<String>());
+        let (state, origin) = open(&path).unwrap();
+        assert_eq!(origin, StateOrigin::Known);
+        assert_eq!((state.dedup.count(), state.saved.gaps.len()), (2, 1));
+    }
+
+    #[test]
+    fn no_changed_byte_of_its_files_is_accepted() {
+        let (_dir, path) = filled();
+        for file in [path.clone(), seen_path(&path)] {
+            let good = std::fs::read(&file).unwrap();
+            for at in 0..good.len() {
+                for change in [1, 0x20, 0x80, 0xff] {
+                    let mut bad = good.clone();
+                    bad[at] ^= change;
+                    std::fs::write(&file, &bad).unwrap();
+                    match open(&path) {
+                        Err(StateError::Damaged { path, .. }) => assert_eq!(path, file),
+                        other => panic!("byte {at} of {}: {other:?}", file.display()),
+                    }
+                }
+            }
+            std::fs::write(&file, good).unwrap();
+        }
+        open(&path).unwrap();
+    }
+
+    #[test]
+    fn identities_of_another_time_are_found_out_and_what_is_beyond_them_does_no_harm() {
+        let (_dir, path) = filled();
+        let old = std::fs::read(&path).unwrap();
+        let (mut state, _) = open(&path).unwrap();
+        let request = RequestId {
+            number: 1,
+            end_hour: hour_after(NOON),
+            pass: Pass::Recent,
+        };
+        state.dedup.insert(EventId::Key([3; 16]), request);
+        state.commit(&Commit::default(), None).unwrap();
+        assert_eq!(open(&path).unwrap().0.dedup.count(), 3);
+        // a crash between the two files, or an older backup of the state: its identities are all there
+        std::fs::write(&path, &old).unwrap();
+        assert_eq!(open(&path).unwrap().0.dedup.count(), 2);
+        // others are not
+        state.saved.identities = state.dedup.write_new_file(0).unwrap();
+        state.dedup.take_new_file().unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
+    }
 }
