@@ -14,7 +14,7 @@ pub enum Exit {
     Ok = 0,
     /// Wrong arguments.
     Usage = 2,
-    /// Done, but something could not be delivered; recorded and named.
+    /// Done, but some events could not be delivered; recorded and named.
     Gap = 3,
     /// The state, or an answer as a whole, cannot be understood.
     Data = 65,
@@ -26,7 +26,7 @@ pub enum Exit {
     CantCreate = 73,
     /// The receiver did not confirm; what was not confirmed is sent again.
     Io = 74,
-    /// Nothing is wrong, come again.
+    /// Temporary; the next run retries.
     TempFail = 75,
     /// Credentials or the client certificate refused, or a secret that others can read.
     NoPerm = 77,

@@ -177,7 +177,7 @@ impl AppendFile {
         let mut file = own_file(&mut OpenOptions::new(), path, dir).on("opening", path)?;
         let mut cut = || {
             if file.metadata()?.len() < offset {
-                return Err(Error::other("it has become shorter"));
+                return Err(Error::other("it is shorter than before"));
             }
             file.set_len(offset)?;
             file.seek(std::io::SeekFrom::Start(offset))
@@ -257,16 +257,16 @@ fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Resu
         }
     };
     let file = there.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => Error::other("it is a symbolic link, and none is followed"),
+        Some(Errno::LOOP) => Error::other("it is a symbolic link, which proofpull does not follow"),
         _ => error,
     })?;
     let about = file.metadata()?;
     if !about.is_file() {
-        return Err(Error::other("it is no file"));
+        return Err(Error::other("it is not a regular file"));
     }
     // a hard link may lead to any file, unless the folder's owner owns that file anyway
     if about.nlink() > 1 && about.uid() != std::fs::metadata(dir)?.uid() {
-        return Err(Error::other("it is another file's second name"));
+        return Err(Error::other("it is a hard link to another file"));
     }
     Ok(file)
 }
@@ -378,7 +378,7 @@ pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
 /// When none can be created.
 pub(crate) fn try_dir(dir: &Path) -> Result<()> {
     let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
-    made_anew(&path, dir).on("making a file in", dir)?;
+    made_anew(&path, dir).on("creating a file in", dir)?;
     remove(&path)
 }
 
@@ -459,7 +459,12 @@ mod tests {
         // nobody reads from it, and still the call returns at once
         assert!(AppendFile::open(&path, 0).is_err());
         let error = lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err();
-        assert!(error.source.to_string().contains("it is no file"));
+        assert!(
+            error
+                .source
+                .to_string()
+                .contains("it is not a regular file")
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! proofpull collects Proofpoint logs, completely and without doubles, and delivers them to Devo
+//! proofpull collects Proofpoint logs completely and without duplicates, and delivers them to Devo
 //! with confirmation.
 //!
 //! `proofpull run SERVICE` takes the service's lock, loads its state, asks one [`source`] for

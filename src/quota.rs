@@ -88,7 +88,12 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} requests in {}", self.at_most, self.period)
+        let noun = if self.at_most == 1 {
+            "request"
+        } else {
+            "requests"
+        };
+        write!(f, "{} {noun} per {}", self.at_most, self.period)
     }
 }
 
@@ -344,18 +349,23 @@ impl QuotaExceeded {
     pub(crate) fn hint(&self, policy: &QuotaPolicy) -> String {
         match self.reason {
             BlockedBy::Limit { held_back, .. } if held_back > 0 => format!(
-                "nothing is lost: the same command goes on once requests are free; {held_back} are left to the timer's runs"
+                "run the same command again once requests are free; {held_back} are reserved for \
+                 the timer's runs"
             ),
             BlockedBy::Limit { of, .. } if of == policy.service => format!(
-                "nothing is lost: a later run goes on from there; where the quota of the credentials has room, set \
-                 requests of [services.{of}] higher"
+                "raise requests of [services.{of}] if the credentials have quota left; a later run \
+                 continues from the saved position"
             ),
-            BlockedBy::Limit { .. } => "nothing is lost: a later run goes on from there; run less often, or give a service \
-                 credentials of its own"
-                .to_owned(),
-            BlockedBy::Refused => "nothing is lost: a later run goes on from there; other programs may use the same \
-                 credentials: give them their own"
-                .to_owned(),
+            BlockedBy::Limit { .. } => {
+                "run less often, or give a service its own credentials; a later run continues from \
+                 the saved position"
+                    .to_owned()
+            }
+            BlockedBy::Refused => {
+                "give other programs their own credentials if they use these; a later run \
+                 continues from the saved position"
+                    .to_owned()
+            }
         }
     }
 }
@@ -367,18 +377,19 @@ impl fmt::Display for QuotaExceeded {
                 of,
                 limit,
                 held_back: 0,
-            } => write!(f, "the {limit} of {of} are spent")?,
+            } => write!(f, "the quota of {of} is spent ({limit})")?,
             BlockedBy::Limit {
                 of,
                 limit,
                 held_back,
             } => write!(
                 f,
-                "the {limit} of {of} are spent, but for {held_back} held back from backfills"
+                "the quota of {of} is spent ({limit}), except for {held_back} reserved for the \
+                 timer's runs"
             )?,
-            BlockedBy::Refused => write!(f, "the service has answered 429")?,
+            BlockedBy::Refused => write!(f, "the service answered HTTP 429")?,
         }
-        write!(f, "; the next is free at {}", utc(self.free()))
+        write!(f, "; the next request is free at {}", utc(self.free()))
     }
 }
 
@@ -593,22 +604,22 @@ mod tests {
         let own = said(&policy("a", &[(2, Duration::DAY)], 0), 3);
         assert!(
             own.starts_with(
-                "the 2 requests in 1d of a are spent; the next is free at 2026-11-25T12:00:00Z | "
+                "the quota of a is spent (2 requests per 1d); the next request is free at 2026-11-25T12:00:00Z | "
             ),
             "{own}"
         );
-        assert!(own.contains("[services.a] higher"), "{own}");
+        assert!(own.contains("raise requests of [services.a]"), "{own}");
         let pool = said(&policy("a", &[], 0), 6);
         assert!(
             pool.contains(
-                "the 5 requests in 1d of pool are spent; the next is free at 2026-11-25T12:01:00Z"
+                "the quota of pool is spent (5 requests per 1d); the next request is free at 2026-11-25T12:01:00Z"
             ),
             "{pool}"
         );
         let backfill = said(&policy("a", &[], RESERVE), 4);
         assert!(
-            backfill.contains("but for 2 held back from backfills")
-                && backfill.contains("the same command"),
+            backfill.contains("except for 2 reserved for the timer's runs")
+                && backfill.contains("run the same command"),
             "{backfill}"
         );
     }

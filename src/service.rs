@@ -134,11 +134,11 @@ pub fn find(name: &str) -> Result<&'static Service, String> {
         return Ok(service);
     }
     if let Some(service) = SERVICES.iter().find(|service| service.devo == Some(name)) {
-        return Err(format!("{name} is called {} here", service.name));
+        return Err(format!("{name} is called {} in proofpull", service.name));
     }
     let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
     Err(format!(
-        "no service is called {name}; there are {}",
+        "there is no service {name}; the services are {}",
         names.join(", ")
     ))
 }
@@ -151,7 +151,7 @@ mod tests {
     fn a_devo_name_is_refused_and_translated() {
         assert_eq!(
             find("clicksBlocked"),
-            Err("clicksBlocked is called tap-clicks-blocked here".into())
+            Err("clicksBlocked is called tap-clicks-blocked in proofpull".into())
         );
         assert_eq!(
             find("tap-clicks-blocked").map(|service| service.devo),

@@ -141,7 +141,7 @@ fn check_stopped(more: &[&str], stop: impl Fn(&crate::test_env::Running), status
 
     env.tap.no_script();
     let run = backfill(&env, &["--start-time", "5h"]);
-    run.assert_status(0).assert_says("going on");
+    run.assert_status(0).assert_says("continuing at");
     assert_eq!(asked(&env).0, until);
     env.assert_exactly_once(SERVICE);
 }
@@ -172,7 +172,7 @@ fn a_failed_backfill_goes_on_too() {
     env.tap.no_script();
     backfill(&env, &["--start-time", "5h"])
         .assert_status(0)
-        .assert_says("going on");
+        .assert_says("continuing at");
     assert_eq!(env.tap.requests().len(), 3);
     env.assert_exactly_once(SERVICE);
 }
@@ -313,7 +313,7 @@ fn what_a_backfill_had_left_when_it_was_no_longer_kept_is_a_gap() {
     let later = utc(OffsetDateTime::now_utc() + days);
     let again = [&words[..], &["--now", &later]].concat();
     let run = backfill(&env, &again);
-    run.assert_status(3).assert_says("going on");
+    run.assert_status(3).assert_says("continuing at");
     assert_eq!(env.tap.requests().len(), 0);
     let state = env.state(&format!("{SERVICE}.backfill"));
     let until = from + Duration::hours(2);
@@ -336,7 +336,7 @@ fn a_backfill_that_the_services_clock_holds_up_is_not_taken_for_complete() {
     env.tap.set_clock_offset(-hour);
     let run = backfill(&env, &["--start-time", "5h"]);
     run.assert_status(75)
-        .assert_says("the rest cannot be asked for yet");
+        .assert_says("the rest cannot be requested yet");
     env.tap.set_clock_offset(Duration::ZERO);
     backfill(&env, &["--start-time", "5h"]).assert_status(0);
     env.assert_exactly_once(SERVICE);

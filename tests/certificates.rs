@@ -190,9 +190,9 @@ fn as_nobody(env: &mut TestEnv) {
     unset(env, "key");
 }
 
-const EXPIRED: &str = "our certificate has expired: download a new one";
-const STRANGER: &str = "does not know who signed our certificate";
-const NOBODY: &str = "wants a client certificate: set [devo] cert and key";
+const EXPIRED: &str = "set [devo] cert and key: this one has expired";
+const STRANGER: &str = "the server does not know who signed it";
+const NOBODY: &str = "set [devo] cert and key: the server requires a client certificate";
 const CASES: [Case; 10] = [
     (
         "the server's has expired",
@@ -200,7 +200,7 @@ const CASES: [Case; 10] = [
         |_| {},
         69,
         &["localhost", "expired"],
-        "the server's certificate has expired: its owner must renew it",
+        "ask the operator of the server to renew its certificate",
     ),
     (
         "the server's is of another CA",
@@ -216,7 +216,7 @@ const CASES: [Case; 10] = [
         |_| {},
         69,
         &["localhost", "other.example"],
-        "for another name: check the address, or set [devo] server_name",
+        "check [devo] address, or set [devo] server_name",
     ),
     (
         "ours has expired, 1.2",
@@ -288,24 +288,23 @@ fn each_refusal_says_what_is_wrong_with_which_certificate_and_what_to_do() {
     });
 }
 
-const PAIR: &str = "must be the two files of one download";
-const NO_CERT: &str = "[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----";
-const NO_KEY: &str =
-    "[devo] cert and key: name a PEM file that is there, readable, and without a passphrase";
-const NO_CHAIN: &str = "[devo] chain and [http] ca name PEM files of CA certificates";
+const PAIR: &str = "set [devo] cert and key to the two files of one download";
+const NO_CERT: &str = "set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----";
+const NO_KEY: &str = "set [devo] key to an existing, readable PEM file without a passphrase";
+const NO_CHAIN: &str = "set [devo] chain and [http] ca to PEM files of CA certificates";
 
 /// A key of `[devo]`, the wrong file it names, what the error says of it, and the hint.
 const FILES: [(&str, &str, &str, &str); 12] = [
-    ("key", "lone.key", "does not fit", PAIR),
-    ("key", "client-rsa.key", "does not fit", PAIR),
-    ("key", "client.pem", "holds none", NO_KEY),
-    ("key", "garbage.pem", "holds none", NO_KEY),
+    ("key", "lone.key", "does not match", PAIR),
+    ("key", "client-rsa.key", "does not match", PAIR),
+    ("key", "client.pem", "no private key", NO_KEY),
+    ("key", "garbage.pem", "no private key", NO_KEY),
     ("key", "missing.key", "No such file", NO_KEY),
-    ("cert", "client.key", "holds none", NO_CERT),
-    ("cert", "garbage.pem", "holds none", NO_CERT),
+    ("cert", "client.key", "no certificate", NO_CERT),
+    ("cert", "garbage.pem", "no certificate", NO_CERT),
     ("cert", "missing.pem", "No such file", NO_CERT),
-    ("chain", "client.key", "holds none", NO_CHAIN),
-    ("chain", "garbage.pem", "holds none", NO_CHAIN),
+    ("chain", "client.key", "no certificate", NO_CHAIN),
+    ("chain", "garbage.pem", "no certificate", NO_CHAIN),
     ("chain", "nothing.pem", "using the CA", NO_CHAIN),
     ("chain", "missing.pem", "No such file", NO_CHAIN),
 ];

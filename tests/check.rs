@@ -28,7 +28,7 @@ fn nothing_is_wrong_with_a_good_configuration() {
     run.assert_status(0);
     assert!(
         run.answer()
-            .ends_with("0 errors, 0 warnings; nothing was asked, see --online\n"),
+            .ends_with("0 errors, 0 warnings; nothing was tested online, see --online\n"),
         "{run:?}"
     );
     assert_eq!((run.stderr.as_str(), env.tap.requests().len()), ("", 0));
@@ -62,7 +62,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
                 "error",
                 "cert = ",
                 "none.pem: No such file",
-                "name a PEM file",
+                "existing PEM file",
             ],
             78,
         ),
@@ -79,7 +79,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "error",
                 "cert = ",
-                "holds something that is no certificate",
+                "contains something that is not a certificate",
                 "download it again",
             ],
             78,
@@ -93,8 +93,8 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "error",
                 "cert = ",
-                "it has expired on 2021-01-01T00:00:00Z",
-                "download a new one",
+                "it expired on 2021-01-01T00:00:00Z",
+                "download a new certificate",
             ],
             77,
         ),
@@ -108,7 +108,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
                 "warning",
                 "cert = ",
                 "it expires on 20",
-                "download a new one",
+                "download a new certificate",
             ],
             0,
         ),
@@ -119,7 +119,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
                 "error",
                 "key = ",
                 "none.key: No such file",
-                "name a PEM file",
+                "existing, readable PEM file",
             ],
             78,
         ),
@@ -143,7 +143,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "error",
                 "key = ",
-                "does not fit the certificate",
+                "does not match the certificate",
                 "two files of one download",
             ],
             78,
@@ -171,7 +171,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
                 "error",
                 "chain = ",
                 "every certificate in it has expired",
-                "ask whoever runs the server",
+                "operator of the server",
             ],
             69,
         ),
@@ -181,7 +181,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "error",
                 "ca = ",
-                "it holds none",
+                "it contains no certificate",
                 "PEM files of CA certificates",
             ],
             78,
@@ -206,7 +206,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         (
             "an empty secret",
             |env| write_private(&env.dir.path().join("tap.secret"), "\n"),
-            ["error", "secret = ", "it is empty", "the secret alone"],
+            ["error", "secret = ", "it is empty", "only the secret"],
             78,
         ),
         (
@@ -223,7 +223,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         (
             "a credential outside of the unit",
             |env| secret(env, "{ credential = \"tap.secret\" }"),
-            ["warning", "secret = ", "not looked at", "/proofpull.toml"],
+            ["warning", "secret = ", "not checked", "/proofpull.toml"],
             0,
         ),
         (
@@ -242,8 +242,8 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "error",
                 "state_dir = ",
-                "making a file in",
-                "able to write there",
+                "creating a file in",
+                "make it writable",
             ],
             73,
         ),
@@ -253,8 +253,8 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "warning",
                 "metrics.textfile_dir = ",
-                "making a file in",
-                "make the folder",
+                "creating a file in",
+                "create it",
             ],
             0,
         ),
@@ -275,7 +275,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
             [
                 "error",
                 "[services.tap-messages-blocked]",
-                "no table [tap] to sign in with",
+                "the configuration has no table [tap]",
                 "add [tap]",
             ],
             78,
@@ -405,8 +405,8 @@ fn without_any_sign_in_nothing_is_called_good() {
     run.assert_status(78);
     for words in [
         "no service can be collected",
-        "no such table, so that nothing can be delivered",
-        "online: 0 of 2 well",
+        "no table [devo], so nothing can be delivered",
+        "online: 0 of 2 ok",
     ] {
         assert!(run.answer().contains(words), "{words}: {}", run.answer());
     }

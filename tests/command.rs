@@ -31,23 +31,26 @@ fn program(words: &[&str]) -> Run {
 fn wrong_words_are_status_2_and_an_error_with_a_hint() {
     let table: &[(&[&str], &str)] = &[
         (&["fetch"], "fetch"),
-        (&["run", "clicksBlocked"], "called tap-clicks-blocked here"),
+        (
+            &["run", "clicksBlocked"],
+            "is called tap-clicks-blocked in proofpull",
+        ),
         (
             &["run", "clicksPermitted"],
-            "called tap-clicks-permitted here",
+            "is called tap-clicks-permitted in proofpull",
         ),
         (
             &["run", "messagesBlocked"],
-            "called tap-messages-blocked here",
+            "is called tap-messages-blocked in proofpull",
         ),
         (
             &["run", "messagesDelivered"],
-            "called tap-messages-delivered here",
+            "is called tap-messages-delivered in proofpull",
         ),
         (&["run", "tap-messages"], "tap-messages-delivered"),
         (&["run", "url_isolation"], "called isolation-url here"),
         (&["run", "maillog"], "called pod-maillog here"),
-        (&["run", "pod-mail"], "no service is called pod-mail"),
+        (&["run", "pod-mail"], "there is no service pod-mail"),
         (&["run", SERVICE, SERVICE], SERVICE),
         (&["run", SERVICE, "--no-such-option"], "--no-such-option"),
         (&["run", SERVICE, "-q", "-v"], "--quiet"),
@@ -57,7 +60,7 @@ fn wrong_words_are_status_2_and_an_error_with_a_hint() {
         (&["run", SERVICE, "--end-time", "1h"], "--start-time"),
         (
             &["check", "clicksBlocked"],
-            "called tap-clicks-blocked here",
+            "is called tap-clicks-blocked in proofpull",
         ),
         (&["status", "--max-lag", "5"], "unit"),
         (&["status", "--max-lag", "5m", "--json"], "--json"),

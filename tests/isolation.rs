@@ -375,7 +375,7 @@ fn what_goes_wrong_has_a_status_and_a_hint_and_loses_nothing() {
             come_again_at_once(),
             75,
             vec!["HTTP 429: later"],
-            "not published",
+            "does not publish",
         ),
         (status(302, ""), 65, vec!["HTTP 302"], "proxy"),
         (status(500, "x"), 69, vec!["HTTP 500: x"], "next run"),
@@ -418,7 +418,7 @@ fn what_goes_wrong_has_a_status_and_a_hint_and_loses_nothing() {
             body(r#"{"jobId":"j","status":"COMPLETED","total":0,"data":{"0":{}}}"#),
             65,
             vec!["no array \"data\""],
-            "no list",
+            "not a list",
         ),
         (body(r#"{"status":"RUNNING"}"#), 65, vec!["no jobId"], "url"),
         (
@@ -444,7 +444,7 @@ fn what_goes_wrong_has_a_status_and_a_hint_and_loses_nothing() {
                 "{job}\"COMPLETED\",\"data\":[],\"pageToken\":\"p\"}}"
             )),
             65,
-            vec!["a pageToken that came before"],
+            vec!["an earlier pageToken"],
             "url",
         ),
         (
@@ -596,7 +596,7 @@ fn what_isolation_no_longer_keeps_is_a_gap_and_a_backfill_stays_apart() {
     }
     let run = env.run(SERVICE, &[]);
     run.assert_status(3)
-        .assert_says(&format!("between {position}"));
+        .assert_says(&format!("from {position}"));
     env.assert_exactly_once(SERVICE);
 
     let before = std::fs::read(env.state_dir().join(format!("{SERVICE}.json"))).unwrap();
@@ -606,7 +606,7 @@ fn what_isolation_no_longer_keeps_is_a_gap_and_a_backfill_stays_apart() {
     let after = std::fs::read(env.state_dir().join(format!("{SERVICE}.json"))).unwrap();
     assert_eq!(before, after);
     let run = env.run(SERVICE, &["--start-time", "10m"]);
-    run.assert_error(2, &["nothing to backfill"], "30m ago at the latest");
+    run.assert_error(2, &["nothing to backfill"], "at least 30m ago");
 }
 
 #[test]
@@ -618,7 +618,7 @@ fn a_key_that_is_missing_or_none_is_said_before_anything_is_asked() {
     for wrong in ["two words", "schlüssel"] {
         env.isolation_table = format!("api_key = {wrong:?}\n");
         let run = env.run(SERVICE, &[]);
-        run.assert_error(78, &["api_key of [isolation]"], "alone")
+        run.assert_error(78, &["[isolation] api_key"], "only the key")
             .assert_never_says(wrong);
     }
     assert!(env.isolation.requests().is_empty());

@@ -37,7 +37,7 @@ fn add_keys(table: &str, keys: &mut BTreeSet<String>) {
         let text = format!("{header}\nzzzzzzzzzz = 1");
         let (_, faults) = look(&text, Path::new("/"), OffsetDateTime::now_utc());
         let mut hints = faults.iter().map(|fault| &fault.hint);
-        let Some(known) = hints.find_map(|hint| hint.strip_prefix("known here: ")) else {
+        let Some(known) = hints.find_map(|hint| hint.strip_prefix("use one of: ")) else {
             continue;
         };
         for key in known.split(", ") {

@@ -64,12 +64,7 @@ fn tap_is_verified_and_a_ca_can_be_added() {
     env.http_table = "timeout = \"20s\"\n".into();
     check_fails(&env, 69, &["[PullError 301]"], "[http] ca");
     let env = world_with(|certs| Tap::start_tls_with(&certs.server_for("tap.example")));
-    check_fails(
-        &env,
-        69,
-        &["[PullError 301]"],
-        "another name: check base_url",
-    );
+    check_fails(&env, 69, &["[PullError 301]"], "check base_url");
     let env = world_with(|certs| Tap::start_tls_with(&certs.expired_server()));
     check_fails(&env, 69, &["[PullError 301]"], "expired");
     let env = world_with(|certs| Tap::start_tls_with(&certs.other_ca().server));
@@ -197,7 +192,7 @@ fn a_proxy_that_fails_is_named() {
         (proxy.url(), vec!["through the proxy", "502"], "proxy"),
         (
             talks,
-            vec!["through the proxy", "its answer is too long"],
+            vec!["through the proxy", "answer of the proxy is too long"],
             "check the address of the proxy",
         ),
     ];
@@ -227,7 +222,11 @@ fn through_a_proxy_an_end_of_file_alone_confirms_nothing() {
         _ => Behaviour::NoGoodbye,
     });
     let run = behind.run(SERVICE, &[]);
-    run.assert_error(74, &["close_notify", "proxy"], "sent again");
+    run.assert_error(
+        74,
+        &["close_notify", "proxy"],
+        "sends unconfirmed events again",
+    );
     assert_eq!(behind.devo.count(), 10);
     behind.devo.behave(|_| Behaviour::Normal);
     behind.run(SERVICE, &[]).assert_status(0);

@@ -128,12 +128,12 @@ fn the_key_is_a_secret_like_any_other_and_is_asked_for_only_where_it_is_used() {
     let run = env.run(SERVICE, &[]);
     run.assert_error(
         77,
-        &["the key of [obfuscation]", "others can read it"],
+        &["[obfuscation] key", "others can read it"],
         "chmod 640",
     );
     std::fs::remove_file(&key).unwrap();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(78, &["reading the key of [obfuscation]"], "create it");
+    run.assert_error(78, &["reading [obfuscation] key"], "create it");
     assert_eq!((env.tap.requests().len(), env.devo.count()), (0, 0));
     env.run(OTHER, &[]).assert_status(0);
     write_private(&key, "short");
@@ -170,7 +170,7 @@ fn what_is_appended_is_no_part_of_the_event() {
     rule(&mut env, SERVICE, "obfuscate", "path = 'user'");
     let run = env.run(SERVICE, &[]);
     run.assert_status(0)
-        .assert_says("never matched: obfuscate user (1 events)");
+        .assert_says("never matched: obfuscate user (1 event)");
     assert_eq!(arrived(&env), [r#"{"id":"1","user":"constant"}"#]);
 }
 
@@ -200,7 +200,7 @@ fn what_cannot_be_read_is_set_aside_counted_and_said_once() {
     let run = env.run(SERVICE, &[]);
     run.assert_status(3)
         .assert_says("1 quarantined, ")
-        .assert_says("warning: 1 events");
+        .assert_says("warning: 1 event ");
     assert_eq!(quarantined(&env, SERVICE), [BROKEN, r#"{"id":"9",,}"#]);
     // those who look and those who go back have files of their own
     env.run(SERVICE, &["--stdout"]).assert_status(3);
@@ -231,7 +231,7 @@ fn what_a_failing_run_set_aside_is_said_by_the_next_that_does_not_fail() {
     assert!(env.position(SERVICE) > utc(start));
     env.tap.no_script();
     let run = env.run(SERVICE, &[]);
-    run.assert_status(3).assert_says("warning: 1 events");
+    run.assert_status(3).assert_says("warning: 1 event ");
     env.run(SERVICE, &[]).assert_status(0);
     assert_eq!(quarantined(&env, SERVICE), [BROKEN]);
 }
@@ -311,7 +311,7 @@ fn where_nothing_can_be_set_aside_the_position_stays() {
     let path = quarantine(&env, SERVICE);
     std::fs::create_dir_all(&path).unwrap();
     env.run(SERVICE, &[])
-        .assert_error(73, &["quarantine.jsonl"], "room");
+        .assert_error(73, &["quarantine.jsonl"], "space");
     assert_eq!(env.position(SERVICE), start);
     std::fs::remove_dir(&path).unwrap();
     env.run(SERVICE, &[]).assert_status(3);
@@ -328,7 +328,7 @@ fn a_full_disk_loses_nothing_that_was_to_be_set_aside() {
     };
     let filling = disk.fill(4);
     env.run(SERVICE, &[])
-        .assert_error(73, &["No space left"], "room");
+        .assert_error(73, &["No space left"], "space");
     std::fs::remove_file(filling).unwrap();
     env.run(SERVICE, &[]).assert_status(3);
     let mut events = quarantined(&env, SERVICE);
@@ -421,8 +421,8 @@ fn a_rule_that_never_matched_is_named_until_it_does() {
     }
     add(&env, SERVICE, &[DANA]);
     let run = env.run(SERVICE, &[]);
-    run.assert_says(&both.replace("0 events", "1 events"));
-    run.assert_says("warning: obfuscate threats.*.user has matched nothing in 1 events");
+    run.assert_says(&both.replace("0 events", "1 event"));
+    run.assert_says("warning: obfuscate threats.*.user has matched nothing in 1 event:");
     run.assert_never_says("secret");
     // the warning is for those who do not read summaries, and comes once
     add(&env, SERVICE, &[r#"{"id":"2","user":"x@secret"}"#]);

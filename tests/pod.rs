@@ -208,7 +208,7 @@ fn an_hour_that_is_cut_off_is_asked_for_again_in_the_same_run() {
         ))
     });
     let run = hours.run(NOW);
-    run.assert_status(0).assert_says("asking again");
+    run.assert_status(0).assert_says("retrying in");
     hours.env.pod.no_script();
     // all five hours, though the last may not be asked for yet
     hours.sweep(NOW);
@@ -238,7 +238,7 @@ fn an_hour_that_cannot_be_read_does_not_hold_up_the_next_and_is_a_named_gap_afte
     let run = hours.run(NOW + Duration::hours(25));
     run.assert_status(3);
     run.assert_says("giving up the archive hour of 2026-11-20T06:00:00Z");
-    run.assert_says("gap: what lies between 2026-11-20T06:00:00Z and 2026-11-20T07:00:00Z");
+    run.assert_says("gap: events from 2026-11-20T06:00:00Z to 2026-11-20T07:00:00Z");
     hours.run(NOW + Duration::hours(26)).assert_status(0);
 }
 
@@ -318,7 +318,7 @@ fn a_record_that_cannot_be_read_is_delivered_and_the_connection_goes_on() {
     }
     let run = hours.run(NOW);
     run.assert_status(0)
-        .assert_says("unreadable as JSON")
+        .assert_says("not valid JSON")
         .assert_says("not UTF-8");
     hours.sweep(NOW);
     hours.env.assert_exactly_once(SERVICE);
@@ -364,7 +364,7 @@ fn a_message_that_is_too_large_is_an_error_that_names_its_size_and_the_setting()
         let run = hours.run(now);
         run.assert_error(
             65,
-            &["a message of 90", "5000 are taken at most"],
+            &["a message has 90", "the limit is 5000"],
             "max_frame_bytes",
         );
     }
@@ -407,7 +407,7 @@ fn another_holder_of_the_token_is_waited_for() {
     hours.env.pod.release(STREAM);
     let run = run.wait();
     run.assert_status(0)
-        .assert_says("HTTP 409: Exceeded maximum number of sessions per token; trying again in");
+        .assert_says("HTTP 409: Exceeded maximum number of sessions per token; retrying in");
     assert_eq!(run.count("delivered"), 5);
 }
 
@@ -419,7 +419,7 @@ fn a_token_that_is_held_for_the_whole_run_is_unavailable() {
     run.assert_error(
         69,
         &["HTTP 409: Exceeded maximum number of sessions"],
-        "another collector holds it",
+        "its own api_key",
     );
     assert_eq!(hours.env.devo.count(), 0);
     // a signal is no failure
@@ -438,7 +438,11 @@ fn two_runs_never_use_one_token_and_type_at_once() {
     let first = hours.start(NOW, &[]);
     wait_until(|| hours.env.pod.is_held(STREAM), "the live stream");
     let second = hours.start(NOW, &["--stdout"]).wait();
-    second.assert_error(75, &["another run of it is under way"], "--wait-lock");
+    second.assert_error(
+        75,
+        &["another run of this service is in progress"],
+        "--wait-lock",
+    );
     let locks = std::fs::read_dir(hours.env.state_dir()).unwrap();
     let names: Vec<String> = locks
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -514,7 +518,7 @@ fn a_backfill_is_widened_to_whole_hours_and_ends_when_all_of_them_are_read() {
     run.assert_status(75);
     hours.env.pod.no_script();
     let run = hours.start(now + Duration::HOUR, &backfill).wait();
-    run.assert_status(0).assert_says("going on");
+    run.assert_status(0).assert_says("continuing at");
 }
 
 #[test]
@@ -532,7 +536,7 @@ fn a_start_older_than_30_days_is_moved_up_and_a_long_pause_is_a_gap() {
     let run = hours
         .start(NOW + Duration::days(40), &["--max-duration", "1s"])
         .wait();
-    run.assert_status(3).assert_says("gap: what lies between");
+    run.assert_status(3).assert_says("gap: events from");
 }
 
 /// A receiver that reads this much at once, 66 times a second, and takes its time to confirm.
@@ -628,8 +632,7 @@ fn trouble_of_the_service_is_waited_for() {
         .pod
         .script(|_, number| (number < 2).then_some(StreamFault::Status(503, "busy")));
     let run = hours.run(NOW);
-    run.assert_status(0)
-        .assert_says("HTTP 503: busy; trying again");
+    run.assert_status(0).assert_says("HTTP 503: busy; retrying");
     hours
         .env
         .pod
@@ -637,7 +640,7 @@ fn trouble_of_the_service_is_waited_for() {
     let run = hours
         .start(NOW + Duration::HOUR, &["--max-duration", "3s"])
         .wait();
-    run.assert_error(69, &["HTTP 503: busy"], "come again later");
+    run.assert_error(69, &["HTTP 503: busy"], "the next run retries");
 }
 
 #[test]
@@ -665,7 +668,7 @@ fn in_live_mode_an_hour_without_a_good_end_and_a_run_that_died_are_gaps() {
     hours.run(NOW + Duration::minutes(50)).assert_status(0);
     let run = hours.run(NOW + Duration::minutes(150));
     run.assert_status(3)
-        .assert_says("gap: what lies between 2026-11-20T11:10:0");
+        .assert_says("gap: events from 2026-11-20T11:10:0");
     assert_eq!(hours.env.position(SERVICE)[..16], *"2026-11-20T12:50");
     hours.env.stream_table = "mode = \"live\"\n".into();
     let run = hours.start(NOW + Duration::minutes(155), &[]);
@@ -676,14 +679,14 @@ fn in_live_mode_an_hour_without_a_good_end_and_a_run_that_died_are_gaps() {
     hours.env.stream_table += "idle_exit = \"1s\"\n";
     let run = hours.run(NOW + Duration::minutes(157));
     run.assert_status(3)
-        .assert_says("gap: what lies between 2026-11-20T12:55:0");
+        .assert_says("gap: events from 2026-11-20T12:55:0");
     hours.run(NOW + Duration::minutes(158)).assert_status(0);
 }
 
 #[test]
 fn a_live_connection_that_drops_is_made_again_within_the_run_and_each_end_is_told() {
     let rows = [
-        (Ends::Code(1000), "in good order (1000)", 0),
+        (Ends::Code(1000), "normally (1000)", 0),
         (Ends::Code(1009), "too big (1009)", 0),
         (
             Ends::Code(1011),
@@ -798,7 +801,8 @@ fn what_the_live_stream_said_is_sent_once_more_before_it_is_given_up() {
         _ => Behaviour::Normal,
     });
     let run = hours.run(NOW);
-    run.assert_status(0).assert_says("sending it once more");
+    run.assert_status(0)
+        .assert_says("sending the batch once more");
     assert_eq!(run.count("delivered"), 30);
     assert_eq!(hours.env.devo.counts_by_serial().len(), 30);
     // twice in vain, and the archive has it

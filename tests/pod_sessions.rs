@@ -128,7 +128,7 @@ fn what_is_too_old_is_a_gap_though_nothing_but_the_live_stream_was_ever_read() {
         .start(NOW + Duration::days(40), &["--max-duration", "3s"])
         .wait();
     run.assert_status(3)
-        .assert_says("gap: what lies between 2026-11-20T10:00:00Z and 2026-11-30T13:00:00Z");
+        .assert_says("gap: events from 2026-11-20T10:00:00Z to 2026-11-30T13:00:00Z");
 }
 
 #[test]
@@ -152,5 +152,5 @@ fn a_backfill_that_was_left_until_all_of_it_is_too_old_is_a_gap_up_to_its_end() 
     hours.env.pod.no_script();
     let run = hours.start(NOW + Duration::days(40), &backfill).wait();
     run.assert_status(3)
-        .assert_says("gap: what lies between 2026-11-20T06:00:00Z and 2026-11-20T08:00:00Z");
+        .assert_says("gap: events from 2026-11-20T06:00:00Z to 2026-11-20T08:00:00Z");
 }

@@ -59,8 +59,8 @@ fn a_stream_by_which_nothing_comes_for_5_minutes_is_dead_and_made_again_and_noth
     run.signal("TERM");
     run.wait()
         .assert_status(0)
-        .assert_says("nothing came for 3")
-        .assert_says("opening it again");
+        .assert_says("no data came for 3")
+        .assert_says("reopening it");
     hours.env.stream_table += "idle_exit = \"1s\"\n";
     hours.sweep(now);
     hours.env.assert_exactly_once(SERVICE);

@@ -76,18 +76,22 @@ fn a_catch_up_longer_than_the_quota_gets_through_over_days() {
     assert_eq!(asked.len(), 100);
     let next = utc(asked[0].at + DAY);
     let says = [
-        "the 100 requests in 1d of tap-messages-blocked are spent; the next is free at",
+        "the quota of tap-messages-blocked is spent (100 requests per 1d); the next request is free at",
         &next[..15],
     ];
-    run.assert_error(75, &says, "[services.tap-messages-blocked] higher");
-    run.assert_says("stopped, the quota is spent: 100 windows, 100 requests (0 left)");
+    run.assert_error(
+        75,
+        &says,
+        "raise requests of [services.tap-messages-blocked]",
+    );
+    run.assert_says("stopped because the quota is spent: 100 windows, 100 requests (0 left)");
     // what was read is delivered and known
     assert_eq!(env.position(SERVICE), utc(asked[99].interval().unwrap().1));
     assert_eq!(env.devo.count() as u64, run.count("delivered"));
 
     for hours in [1, 23] {
         let run = run_at(&env, SERVICE, start + Duration::hours(hours), &[]);
-        run.assert_error(75, &[&next[..15]], "nothing is lost");
+        run.assert_error(75, &[&next[..15]], "continues from the saved position");
         assert_eq!(env.tap.requests().len(), 0);
     }
     run_at(&env, SERVICE, start + DAY + Duration::minutes(5), &[]).assert_status(0);
@@ -133,8 +137,8 @@ fn services_that_run_at_the_same_time_share_the_pool_and_never_pass_it() {
     for run in running.map(Running::wait) {
         run.assert_error(
             75,
-            &["the 1800 requests in 1d of all but clicks/permitted are spent"],
-            "credentials of its own",
+            &["the quota of all but clicks/permitted is spent (1800 requests per 1d)"],
+            "its own credentials",
         );
     }
     assert_eq!(env.tap.requests().len(), 9);
@@ -198,7 +202,7 @@ fn after_a_429_nothing_is_asked_for_before_its_time() {
             // others of the pool do not ask either
             for service in [SERVICE, "tap-clicks-blocked"] {
                 let run = run_at(&env, service, free - Duration::minutes(2), &[]);
-                run.assert_error(75, &["429", "the next is free at", until], "");
+                run.assert_error(75, &["429", "the next request is free at", until], "");
                 assert_eq!(env.tap.requests().len(), 0);
             }
             run_at(&env, "tap-clicks-permitted", now, &[]).assert_status(0);
@@ -219,8 +223,8 @@ fn a_backfill_leaves_a_reserve_to_the_timer() {
     let run = run_at(&env, SERVICE, now, &words);
     run.assert_error(
         75,
-        &["but for 15 held back from backfills"],
-        "15 are left to the timer's runs",
+        &["except for 15 reserved for the timer's runs"],
+        "15 are reserved for the timer's runs",
     );
     assert_eq!(env.tap.requests().len(), 15);
     env.start_at(ago(10 * 60));
@@ -321,7 +325,7 @@ fn a_damaged_ledger_is_set_aside_with_a_warning_and_a_newer_one_is_refused() {
     fs::write(&ledgers(&env)[0], newer).unwrap();
     env.tap.forget_requests();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(65, &["quota-", "version 3"], "newer program");
+    run.assert_error(65, &["quota-", "version 3"], "newer proofpull");
     assert_eq!(env.tap.requests().len(), 0);
     assert_eq!(fs::read_to_string(&ledgers(&env)[0]).unwrap(), newer);
 }
@@ -409,8 +413,8 @@ fn a_dry_run_prints_what_a_run_would_ask_for_and_what_it_costs() {
         lines[14..],
         [
             "14 windows: 14 requests",
-            "1800 requests in 1d of all but clicks/permitted: 0 used, 1800 left",
-            "220 requests in 1d of tap-messages-blocked: 0 used, 220 left",
+            "all but clicks/permitted: 0 of 1800 requests per 1d used, 1800 left",
+            "tap-messages-blocked: 0 of 220 requests per 1d used, 220 left",
         ]
     );
 
@@ -420,24 +424,29 @@ fn a_dry_run_prints_what_a_run_would_ask_for_and_what_it_costs() {
     let lines = dry_run(&env, &["--now", &utc(later)]);
     assert_eq!(lines[5], "5 windows: 5 requests", "{lines:?}");
     assert!(
-        lines[..3].iter().all(|line| !line.contains("once more")),
+        lines[..3].iter().all(|line| !line.contains("(recheck)")),
         "{lines:?}"
     );
     assert!(
         lines[3..5]
             .iter()
-            .all(|line| line.contains("once more: 1 request")),
+            .all(|line| line.contains("(recheck): 1 request")),
         "{lines:?}"
     );
     assert_eq!(
         lines[7],
-        "17 requests in 1d of tap-messages-blocked: 14 used, 3 left"
+        "tap-messages-blocked: 14 of 17 requests per 1d used, 3 left"
     );
     assert!(
-        lines[8].starts_with("only 3 can be made now: the 17 requests in 1d"),
+        lines[8].starts_with(
+            "only 3 requests can be made now: the quota of tap-messages-blocked is spent"
+        ),
         "{lines:?}"
     );
-    assert!(lines[8].contains("the next is free at 20"), "{lines:?}");
+    assert!(
+        lines[8].contains("the next request is free at 20"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -463,7 +472,7 @@ fn a_dry_run_waits_for_no_lock_and_tells_of_a_backfill_too() {
     );
     let nothing = dry_run(&env, &[]);
     assert!(
-        nothing[0].starts_with("nothing to ask for") || nothing[1] == "1 window: 1 request",
+        nothing[0].starts_with("nothing to request") || nothing[1] == "1 window: 1 request",
         "{nothing:?}"
     );
 }

@@ -252,7 +252,7 @@ fn a_receiver_that_never_closes_is_sent_no_more_events() {
     let run = env.run(SERVICE, &[]);
     let said = [
         "confirming the delivery to localhost",
-        "until the receiver closes",
+        "waiting for the receiver to close",
     ];
     run.assert_error(74, &said, "each must pass on the end of a connection");
     let unconfirmed = env.unconfirmed();
@@ -288,13 +288,13 @@ fn an_end_without_goodbye_counts_until_the_receiver_has_once_said_one() {
     env.tap.forget_requests();
     let said = ["confirming", "without close_notify"];
     let failed = run(Behaviour::NoGoodbye);
-    failed.assert_error(74, &said, "sent again by the next run");
+    failed.assert_error(74, &said, "sends unconfirmed events again");
     assert!(env.tap.requests().is_empty());
     run(Behaviour::Normal).assert_status(0);
 
     // another balancer: it is learnt anew, once
     let failed = run(Behaviour::NoGoodbye);
-    failed.assert_error(74, &said, "one run with --forget-receiver");
+    failed.assert_error(74, &said, "run once with --forget-receiver");
     env.run(SERVICE, &["--forget-receiver"]).assert_status(0);
     assert_eq!(says(), false);
     run(Behaviour::NoGoodbye).assert_status(0);

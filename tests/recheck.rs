@@ -100,7 +100,7 @@ fn a_recheck_that_fails_holds_up_nothing_and_is_made_up_for() {
     });
     let now = start + HOUR * 4;
     let run = run_at(&env, now);
-    run.assert_error(69, &["HTTP 503", "once more"], "next run");
+    run.assert_error(69, &["HTTP 503", "(recheck)"], "next run");
     assert_eq!(run.count("delivered"), 6, "{}", run.stderr);
     assert_eq!(env.position(SERVICE), utc(now - Duration::MINUTE));
     env.tap.no_script();

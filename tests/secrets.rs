@@ -175,7 +175,7 @@ fn a_wrong_configuration_is_told_without_its_secrets() {
         let env = env();
         write_private(&env.dir.path().join("tap.secret"), &content);
         let run = env.run(SERVICE, &["-vv"]);
-        run.assert_error(78, &["tap.secret"], "the secret alone");
+        run.assert_error(78, &["tap.secret"], "only the secret");
         assert_hidden(&env, &run, &[SECRET]);
     }
 }
@@ -346,13 +346,13 @@ fn a_secret_that_is_not_there_is_status_78_and_says_where_it_should_be() {
             fs::remove_file(secret_of(&env)).unwrap();
         }
         let run = env.run(SERVICE, &[]);
-        run.assert_error(78, &["the secret of [tap]", says], hint);
+        run.assert_error(78, &["[tap] secret", says], hint);
         assert_eq!((env.tap.requests().len(), env.devo.count()), (0, 0));
     }
     for blank in ["", "\n"] {
         let env = env();
         write_private(&secret_of(&env), blank);
         let run = env.run(SERVICE, &[]);
-        run.assert_error(78, &["it is empty"], "the secret alone");
+        run.assert_error(78, &["it is empty"], "only the secret");
     }
 }

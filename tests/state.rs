@@ -112,7 +112,7 @@ fn the_refusal_of_a_state_says_the_way_out() {
     run.assert_error(65, &["damaged"], "start_time");
     fs::write(file(&env, "json"), "{\"version\": 9}").unwrap();
     let run = env.run(SERVICE, &[]);
-    run.assert_error(65, &["version 9"], "newer program");
+    run.assert_error(65, &["version 9"], "newer proofpull");
     // the first build had no checksums
     fs::write(file(&env, "json"), "{\"version\": 2}").unwrap();
     let run = env.run(SERVICE, &[]);
@@ -250,7 +250,7 @@ fn a_full_disk_is_status_73_and_nothing_is_lost() {
         env.tap.forget_requests();
         let filling = disk.fill(pages);
         let run = env.run(SERVICE, &[]);
-        run.assert_error(73, &["No space left on device"], "room");
+        run.assert_error(73, &["No space left on device"], "space");
         if pages == 0 {
             assert_nothing_asked(&env);
         }
@@ -402,7 +402,7 @@ fn a_state_that_may_not_be_read_is_status_73_and_says_who_must_own_it() {
         }
         let run = Running::start(&mut command).wait();
         let path = path.display().to_string();
-        run.assert_error(73, &[&path, "denied"], "must belong to the user");
+        run.assert_error(73, &[&path, "denied"], "give it to the user");
         assert_nothing_asked(&env);
     }
 }

@@ -224,7 +224,7 @@ fn gaps_late_events_and_other_sinks_are_told() {
     let one = standing(&env, "devo");
     assert_eq!(one["gaps"].as_array().unwrap().len(), 1);
     let said = env.ask(&["status", SERVICE]).answer();
-    assert!(said.contains("gap: what lies between"), "{said}");
+    assert!(said.contains("gap: events from"), "{said}");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn max_lag_answers_as_a_nagios_check() {
         "1h",
         0,
         &[
-            "1 services, at most ",
+            "1 service, at most ",
             " | 'tap-messages-blocked'=",
             "s;;3600;0",
         ],
@@ -376,7 +376,7 @@ fn damaged_sums_begin_anew_with_a_warning() {
     fs::write(&path, "{}").unwrap();
     env.run(SERVICE, &[])
         .assert_status(0)
-        .assert_says("begin anew");
+        .assert_says("start again at 0");
     assert_eq!(
         standing(&env, "devo")["runs"]["ended"],
         serde_json::json!({"ok": 1})
@@ -400,14 +400,14 @@ fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
         let run = running.wait();
         assert_eq!(run.status, None);
         // of the one before
-        let left = "left no account of its end";
+        let left = "did not finish";
         assert_eq!(run.stderr.contains(left), round == 2, "{}", run.stderr);
         drop(held);
         let one = standing(&env, "devo");
         assert_eq!(one["killed"], before["runs"]["begun"], "{one:#}");
         assert_eq!(one["running"], Value::Null, "{one:#}");
         let said = env.ask(&["status", SERVICE]).answer();
-        let words = format!("(pid {pid}), {left}: it was killed");
+        let words = format!("pid {pid}) {left}: it was killed");
         assert!(
             said.contains("  killed  ") && said.contains(&words),
             "{said}"
@@ -419,7 +419,7 @@ fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
     env.tap.no_script();
     let run = env.run(SERVICE, &[]);
     run.assert_status(0)
-        .assert_says("warning: the run before, begun at ");
+        .assert_says("warning: the previous run (started ");
     let two = standing(&env, "devo");
     assert_eq!(
         (&two["killed"], &two["runs"]["begun"]),
@@ -437,7 +437,7 @@ fn a_run_that_was_killed_is_told_by_status_and_counted_by_the_next() {
     assert!(figures.contains("status=\"killed\"} 2\n"), "{figures}");
     judge(&env, SERVICE);
     let run = env.run(SERVICE, &[]);
-    run.assert_status(0).assert_never_says("the run before");
+    run.assert_status(0).assert_never_says("the previous run");
     env.assert_exactly_once(SERVICE);
 }
 
@@ -478,19 +478,19 @@ fn a_panic_is_status_70_and_gives_its_account() {
         last["error"]
             .as_str()
             .unwrap()
-            .starts_with("a bug, please report it: ")
+            .starts_with("this is a bug, please report it: ")
     );
     assert_eq!(figure(&env, "last_run_status"), 70.0);
     assert_eq!(figure(&env, "events_delivered_total"), 10.0);
     let said = env.ask(&["status", SERVICE]).answer();
     assert!(
-        said.contains("the last run ended with 70 (software): a bug"),
+        said.contains("the last run ended with 70 (software): this is a bug"),
         "{said}"
     );
     // the lock went with it, and the next run goes on
     env.run(SERVICE, &[])
         .assert_status(0)
-        .assert_never_says("left no account");
+        .assert_never_says("did not finish");
     env.assert_exactly_once(SERVICE);
 }
 
@@ -509,9 +509,7 @@ fn events_set_aside_are_counted_while_they_stand_in_their_file() {
     let file = one["quarantine"]["file"].as_str().unwrap();
     let said = env.ask(&["status", SERVICE]).answer();
     assert!(
-        said.contains(&format!(
-            "2 events were quarantined and stand, unmasked, in {file}"
-        )),
+        said.contains(&format!("2 events quarantined, kept unredacted in {file}")),
         "{said}"
     );
     // somebody has dealt with them
@@ -525,7 +523,7 @@ fn events_set_aside_are_counted_while_they_stand_in_their_file() {
         (&0.into(), &2.into())
     );
     let said = env.ask(&["status", SERVICE]).answer();
-    assert!(!said.contains("unmasked"), "{said}");
+    assert!(!said.contains("unredacted"), "{said}");
 }
 
 #[test]
@@ -578,7 +576,7 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     );
     let said = ask(&hours.env, &[]).answer();
     let words = format!(
-        "pod-message: {} hours of the archive are open and asked for again, from that of {} on: ",
+        "pod-message: {} open archive hours, requested again by later runs; the first is {}: ",
         told.len(),
         told[0].0
     );

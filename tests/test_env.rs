@@ -451,17 +451,18 @@ impl Run {
     /// The number before a word of the end line, such as `duplicates` or `requests`.
     #[track_caller]
     pub(crate) fn count(&self, word: &str) -> u64 {
+        let singular = |word: &'_ str| word.trim_end_matches('s').to_owned();
         let words: Vec<&str> = self
             .stderr
             .lines()
             .rev()
-            .find(|line| line.contains(" windows, "))
+            .find(|line| line.contains(" s, @devo_pulling_id "))
             .unwrap_or_default()
             .split(' ')
             .collect();
         let at = words
             .iter()
-            .position(|found| found.trim_end_matches(',') == word);
+            .position(|found| singular(found.trim_end_matches(',')) == singular(word));
         let number = at.and_then(|at| words[at - 1].parse().ok());
         number.unwrap_or_else(|| panic!("no number of {word}:\n{}", self.stderr))
     }

@@ -264,7 +264,7 @@ fn events_that_are_no_json_are_counted_and_hold_up_nothing() {
     env.tap
         .add("clicksBlocked", Event::new(ago(9), "{\"threatID\":NaN}"));
     let run = env.run(SERVICE, &[]);
-    run.assert_status(0).assert_says("1 unreadable as JSON");
+    run.assert_status(0).assert_says("1 not valid JSON");
     assert_each_once(&env, 2);
 }
 

@@ -210,10 +210,10 @@ fn what_tap_no_longer_keeps_is_a_gap_and_said_once() {
     env.tap.no_script();
     let run = env.run(SERVICE, &[]);
     run.assert_status(3);
-    let said = format!("between {} and {}", utc(before), utc(first));
-    run.assert_says(&said).assert_says("1 gaps");
+    let said = format!("from {} to {}", utc(before), utc(first));
+    run.assert_says(&said).assert_says("1 gap,");
     let run = env.run(SERVICE, &[]);
-    run.assert_status(0).assert_never_says("between");
+    run.assert_status(0).assert_never_says("gap:");
     assert_eq!(gaps(&env)[0]["said"], true);
     env.assert_exactly_once(SERVICE);
 }
@@ -365,7 +365,7 @@ fn a_saved_position_in_the_future_is_an_error_and_nothing_is_asked() {
     let before = std::fs::read(&path).unwrap();
     env.tap.forget_requests();
     let run = run_at(&env, now());
-    run.assert_error(65, &["lies in the future"], "clock");
+    run.assert_error(65, &["is in the future"], "clock");
     assert_eq!(env.tap.requests().len(), 0);
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -10,7 +10,7 @@ use crate::config::values::parse_duration;
 use crate::output::Format;
 use crate::service::{self, Service};
 
-/// Collects Proofpoint logs, completely and without doubles, and delivers them to Devo.
+/// Collects Proofpoint logs completely and without duplicates, and delivers them to Devo.
 #[derive(Debug, Parser)]
 #[command(
     name = "proofpull",
@@ -26,17 +26,18 @@ pub struct Cli {
 }
 
 const AFTER: &str = "Exit statuses: 0 ok, 2 usage, 3 gap, 65 data, 69 unavailable, 70 software, 73 cantcreat, \
-                     74 io, 75 tempfail (come again), 77 noperm, 78 config. Any other number is a failure, too.";
+                     74 io, 75 tempfail (temporary; the next run retries), 77 noperm, 78 config. \
+                     Any other status is a failure, too.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// One bounded pull cycle: lock, read state, pull, deliver, confirm, save, exit
+    /// Collect one service once: lock, read the state, pull, deliver, confirm, save, exit
     Run(RunArgs),
-    /// Say everything that is wrong with the configuration; with --online, try it
+    /// Report every error in the configuration; with --online, test the connections, too
     Check(CheckArgs),
-    /// Say where each service stands
+    /// Show position, lag, last run, gaps and quota of each service
     Status(StatusArgs),
-    /// Print the completions for a shell
+    /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }
 
@@ -44,91 +45,91 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
-    /// The configuration [default: $PROOFPULL_CONFIG, else /etc/proofpull/config.toml]
+    /// Configuration file [default: $PROOFPULL_CONFIG, else /etc/proofpull/config.toml]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Where state is kept [default: state_dir of the configuration, else $STATE_DIRECTORY, else
+    /// State folder [default: state_dir of the configuration, else $STATE_DIRECTORY, else
     /// /var/lib/proofpull]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Say more: -v a line a window, -vv a line a batch
+    /// Log more: -v a line per window, -vv a line per batch
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
-    /// Say only warnings and errors
+    /// Log only warnings and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// How messages look
+    /// Format of messages
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, global = true)]
     pub(crate) log_format: Format,
-    /// A time to take for the present, for tests over hours; only with loopback addresses
+    /// Take this time for the present, for tests; only with loopback addresses
     #[arg(long, value_name = "T", global = true, hide = true)]
     pub(crate) now: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// What to collect
+    /// Service to collect
     #[arg(value_name = "SERVICE", value_parser = ServiceName)]
     pub(crate) service: &'static Service,
-    /// Backfill from here on, apart from the saved position; the same command again goes on where it
-    /// was stopped. RFC 3339, a date, or an age such as 3d or 90m
+    /// Backfill from this time, independently of the saved position; the same command continues a
+    /// stopped backfill. RFC 3339, a date, or an age such as 3d or 90m
     #[arg(long, value_name = "T")]
     pub(crate) start_time: Option<String>,
-    /// Backfill up to here [default: the saved position, else now]
+    /// Backfill up to this time [default: the saved position, else now]
     #[arg(long, value_name = "T", requires = "start_time")]
     pub(crate) end_time: Option<String>,
-    /// One JSON event a line on standard output instead of Devo, with a state of its own
+    /// Write one JSON event per line to standard output instead of Devo, with a state of its own
     #[arg(long)]
     pub(crate) stdout: bool,
-    /// Print what would be asked for and what it costs of the quota; call nothing, save nothing
+    /// Print what a run would request and its cost in quota; request nothing, save nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Stop in good order after this long, such as 90s or 10m [default: max_duration of the service;
-    /// for a backfill, no limit]
+    /// Stop cleanly after this long, such as 90s or 10m [default: max_duration of the service; for
+    /// a backfill, no limit]
     #[arg(long, value_name = "D", value_parser = parse_duration)]
     pub(crate) max_duration: Option<Duration>,
     /// Wait this long for another run of the same service
     #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "0s")]
     pub(crate) wait_lock: Duration,
-    /// Forget how the receiver ends connections: wanted once when another balancer stands before Devo
+    /// Forget how the receiver ends connections; use it once after a load balancer was replaced
     #[arg(long, conflicts_with = "stdout")]
     pub(crate) forget_receiver: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Look at what this service needs alone [default: all that is configured]
+    /// Check only what this service needs [default: everything that is configured]
     #[arg(value_name = "SERVICE", value_parser = ServiceName)]
     pub(crate) service: Option<&'static Service>,
-    /// Print the configuration as it takes effect, secrets masked, defaults marked
+    /// Print the effective configuration, with secrets masked and defaults marked
     #[arg(long)]
     pub(crate) show: bool,
-    /// Sign in to each API with the smallest request that proves the credentials, and complete a
-    /// confirmed transaction with Devo; nothing is collected, and no event is sent
+    /// Test the credentials of each API with the smallest request, and complete a confirmed
+    /// transaction with Devo; no event is delivered
     #[arg(long)]
     pub(crate) online: bool,
-    /// Answer with one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// This service alone [default: all that have a table or a state]
+    /// Show only this service [default: all with a table or a saved state]
     #[arg(value_name = "SERVICE", value_parser = ServiceName)]
     pub(crate) service: Option<&'static Service>,
-    /// Answer with one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Answer as a Nagios check: 2 if a service is further behind than this or never ran, 1 if its
-    /// last run failed, 3 if that cannot be told, else 0
+    /// Act as a Nagios check: 2 if a service is further behind than this or never ran, 1 if its
+    /// last run failed, 3 if that is unknown, else 0
     #[arg(long, value_name = "D", value_parser = parse_duration, conflicts_with = "json")]
     pub(crate) max_lag: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell
     #[arg(value_name = "SHELL", value_enum)]
     pub(crate) shell: Shell,
 }

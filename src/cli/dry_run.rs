@@ -38,16 +38,20 @@ fn text(steps: &[String], usage: &[Usage], too_much: Option<(usize, QuotaExceede
         .iter()
         .map(|step| format!("{step}: 1 request"))
         .collect();
-    lines.push(match steps.len() {
-        0 => "nothing to ask for".to_owned(),
-        1 => "1 window: 1 request".to_owned(),
-        many => format!("{many} windows: {many} requests"),
+    let total = steps.len() as u64;
+    lines.push(match total {
+        0 => "nothing to request".to_owned(),
+        _ => {
+            let [windows, requests] = ["window", "request"].map(|noun| output::count(total, noun));
+            format!("{windows}: {requests}")
+        }
     });
     lines.extend(usage.iter().map(|usage| {
         let Usage { of, limit, used } = usage;
-        format!("{limit} of {of}: {used} used, {} left", usage.left())
+        format!("{of}: {used} of {limit} used, {} left", usage.left())
     }));
     if let Some((free, spent)) = too_much {
+        let free = output::count(free as u64, "request");
         lines.push(format!("only {free} can be made now: {spent}"));
     }
     lines.join("\n") + "\n"

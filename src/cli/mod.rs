@@ -100,8 +100,8 @@ fn text(common: &Common) -> Result<LoadReport> {
     let path = common.config.clone().or_else(from_env);
     let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
     let what = || format!("reading the configuration {}", path.display());
-    let hint =
-        "name it with --config, or write it: the README has a first one, examples/ all keys of it";
+    let hint = "name the file with --config, or create it: README.md shows a first one, examples/ every \
+         key";
     let file = File::open(&path)
         .with_context(what)
         .exit(Exit::Config)
@@ -127,7 +127,7 @@ fn receiver(config: &Config) -> Result<&config::DevoConfig> {
     let to = config.devo.as_ref();
     let to = to.context("the configuration has no table [devo]");
     to.exit(Exit::Config)
-        .hint("set [devo] address, chain, cert and key, or look at events with --stdout")
+        .hint("set [devo] address, chain, cert and key, or print events with --stdout")
 }
 
 /// Says each fault but the last, which is the error that the program ends with.
@@ -141,7 +141,8 @@ fn all_but_last(faults: Vec<ConfigError>, path: &Path, report: &Report) -> anyho
     });
     let mut errors: Vec<anyhow::Error> = errors.collect();
     if left > 0 {
-        errors.push(anyhow!("{}: and {left} more", path.display()).context(Exit::Config));
+        let more = output::count(left as u64, "more error");
+        errors.push(anyhow!("{}: {more}", path.display()).context(Exit::Config));
     }
     let last = errors.pop();
     errors.iter().for_each(|error| report.error(error));
@@ -187,7 +188,7 @@ fn time_argument(option: &str, text: &str, now: OffsetDateTime) -> Result<Offset
         .with_context(|| format!("reading {option}"))
         .exit(Exit::Usage)?;
     if time > now {
-        return fail(Exit::Usage, format!("{option} lies in the future"));
+        return fail(Exit::Usage, format!("{option} is in the future"));
     }
     Ok(time)
 }

@@ -70,7 +70,7 @@ fn pull(
     record.begin(&config, args.service.name, &paths.file("json"), clock.now());
     files::make_dir(&paths.dir)
         .exit(Exit::CantCreate)
-        .hint("create it for the user who runs this, or set state_dir")?;
+        .hint("create it, writable by the user running proofpull, or set state_dir")?;
     let settings = config.service(args.service);
     record.hold(lock(&paths.file("lock"), args, &shutdown, clock)?);
     let exclusive = settings.api.exclusive_session()?;
@@ -166,13 +166,15 @@ fn is_spent(error: &anyhow::Error) -> bool {
 
 fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
     match end {
-        Ok(CycleEnd::CaughtUp) if state.is_left() => "stopped, the rest cannot be asked for yet",
+        Ok(CycleEnd::CaughtUp) if state.is_left() => {
+            "stopped because the rest cannot be requested yet"
+        }
         Ok(CycleEnd::CaughtUp) => "caught up",
         Ok(CycleEnd::Stopped(ShutdownReason::Signal)) => "stopped by a signal",
         Ok(CycleEnd::Stopped(ShutdownReason::Deadline)) => "stopped at max_duration",
         Ok(CycleEnd::Limit(words)) => words,
-        Ok(CycleEnd::Closed) => "stopped, standard output was closed",
-        Err(error) if is_spent(error) => "stopped, the quota is spent",
+        Ok(CycleEnd::Closed) => "stopped because standard output was closed",
+        Err(error) if is_spent(error) => "stopped because the quota is spent",
         Err(_) => "failed",
     }
 }
@@ -182,10 +184,11 @@ fn warn(unreported: &Unreported, state: &State) {
     let gaps = unreported.gaps.iter();
     gaps.for_each(|gap| log::warn!("{}", output::gap(gap)));
     if unreported.quarantined > 0 {
-        let (count, path) = (unreported.quarantined, state.quarantine.path().display());
+        let events = output::count(unreported.quarantined, "event");
+        let path = state.quarantine.path().display();
         log::warn!(
-            "{count} events cannot be read as JSON, so that no rule can be followed in them: they were not sent and \
-             stand, unmasked, in {path}"
+            "{events} quarantined: not valid JSON, so the rules could not be applied; not sent, \
+             but kept unredacted in {path}"
         );
     }
 }
@@ -302,12 +305,13 @@ fn open_state(
     match (opened, paths.is_backfill) {
         (StateOrigin::Restarted, false) => {
             log::warn!(
-                "start_time was changed: {name} starts over from {}, what follows is delivered again",
+                "start_time was changed: {name} starts over from {}; later events are delivered \
+                 again",
                 utc(start.checkpoint.until())
             );
         }
         (StateOrigin::Restarted, true) => log::info!(
-            "another backfill than the one before: it starts at {}",
+            "the backfill has another range than the one before: it starts at {}",
             utc(start.checkpoint.until())
         ),
         _ => {}
@@ -352,7 +356,7 @@ fn range(
     {
         let (from, to) = (utc(range.from), utc(range.to));
         log::info!(
-            "going on at {} with the backfill from {from} to {to}",
+            "continuing at {} the backfill from {from} to {to}",
             utc(checkpoint.until())
         );
         return Ok(range);
@@ -369,20 +373,21 @@ fn range(
         let [shortest, margin] = [rule.shortest, rule.margin]
             .map(|time| output::age(time.try_into().unwrap_or_default()));
         return fail(Exit::Usage, message).hint(format!(
-            "a backfill takes {shortest} at least and ends {margin} ago at the latest; without --end-time it ends at \
-             the saved position"
+            "choose a range of {shortest} or more that ends at least {margin} ago; without \
+             --end-time it ends at the saved position"
         ));
     }
     let oldest = rule.oldest(now);
     if to <= oldest {
         let name = args.service.name;
         let message = format!(
-            "{name} can be asked for nothing before {}, and this range ends at {}",
+            "{name} reads nothing before {}, but the range ends at {}",
             utc(oldest),
             utc(to)
         );
         return fail(Exit::Usage, message).hint(
-            "the service keeps no longer what is older: give a later --end-time, or none to end at the saved position",
+            "set a later --end-time, or none to end at the saved position; the service no longer \
+             keeps older events",
         );
     }
     Ok(Range { words, from, to })
@@ -430,11 +435,11 @@ impl RunParts<'_> {
         let is_keyed = rules.iter().any(|rule| rule.action == Action::Hash);
         let key = match self.config.pseudonym_key.as_ref().filter(|_| is_keyed) {
             Some(reference) => {
-                let key = secret::read(reference, "the key of [obfuscation]")?;
+                let key = secret::read(reference, "[obfuscation] key")?;
                 if key.reveal().len() < SHORT {
                     log::warn!(
-                        "the key of [obfuscation] has less than {SHORT} characters and can be found by trying: \
-                         openssl rand -hex 32 makes a good one"
+                        "[obfuscation] key has fewer than {SHORT} characters and can be guessed: \
+                         create a longer one with openssl rand -hex 32"
                     );
                 }
                 Some(Pseudonyms::new(key.reveal().as_bytes()).exit(Exit::Software)?)
@@ -469,8 +474,8 @@ impl RunParts<'_> {
         for ((fit, untried), rule) in rule_stats.zip(&self.settings.rules) {
             if *untried && fit.tried > 0 && !fit.matched {
                 log::warn!(
-                    "{rule} has matched nothing in {} events: if it should, correct its path",
-                    fit.tried
+                    "{rule} has matched nothing in {}: correct its path if it should match",
+                    output::count(fit.tried, "event")
                 );
             }
         }
@@ -486,8 +491,8 @@ impl RunParts<'_> {
         let behind = self.clock.now() - state.checkpoint().until();
         let rule_stats = state.rule_stats.iter().zip(&self.settings.rules);
         let never_matched = rule_stats.filter(|(fit, _)| !fit.matched);
-        let never_matched =
-            never_matched.map(|(fit, rule)| format!("{rule} ({} events)", fit.tried));
+        let never_matched = never_matched
+            .map(|(fit, rule)| format!("{rule} ({})", output::count(fit.tried, "event")));
         Summary {
             name: self.config.name.clone().unwrap_or_else(host_name),
             service: self.service.name,
@@ -539,6 +544,6 @@ pub(super) fn refuse_beyond_loopback(config: &Config, service: &Service) -> Resu
     }
     fail(
         Exit::Usage,
-        "--now is for tests on loopback addresses alone",
+        "--now is for tests and takes loopback addresses only",
     )
 }

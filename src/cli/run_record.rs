@@ -68,7 +68,10 @@ impl RunRecord {
                 result
             }
             Err(panic) => {
-                let bug = format!("a bug, please report it: {}", of_panic(panic.as_ref()));
+                let bug = format!(
+                    "this is a bug, please report it: {}",
+                    of_panic(panic.as_ref())
+                );
                 record.give(&fail(Exit::Software, bug), clock);
                 resume_unwind(panic)
             }
@@ -110,8 +113,8 @@ impl RunRecord {
         });
         if let Some(Begun { pid, since }) = killed {
             log::warn!(
-                "the run before, begun at {} (pid {pid}), left no account of its end: it was killed, the machine \
-                 stopped or the disk was full; this one goes on from what it had saved",
+                "the previous run (started {}, pid {pid}) did not finish: it was killed, the \
+                 machine stopped, or the disk was full; this run continues from its saved state",
                 utc(since)
             );
         }
@@ -141,7 +144,7 @@ impl RunRecord {
         runs.end(last, &object(&self.counters));
         if let Err(error) = self.lock.as_ref().map_or(Ok(()), |_| runs.save(&path)) {
             log::warn!(
-                "{}; status and metrics will not know of this run",
+                "{}; status and metrics do not include this run",
                 line(&error.into())
             );
         }
@@ -150,7 +153,7 @@ impl RunRecord {
             let written = prometheus::write(path, name, files.service, &runs, state.as_ref());
             if let Err(error) = written {
                 log::warn!(
-                    "{}: check [metrics] textfile_dir, and who may write there",
+                    "{}: check [metrics] textfile_dir and its permissions",
                     line(&error.into())
                 );
             }
@@ -161,7 +164,10 @@ impl RunRecord {
 /// The runs of the file, or none.
 fn runs_before(path: &Path) -> Runs {
     let runs = Runs::load(path).unwrap_or_else(|error| {
-        log::warn!("{}; the sums of runs begin anew", line(&error.into()));
+        log::warn!(
+            "{}; the totals of all runs start again at 0",
+            line(&error.into())
+        );
         None
     });
     runs.unwrap_or_else(Runs::none)

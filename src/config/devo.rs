@@ -95,7 +95,7 @@ fn hostname(text: &str) -> Result<String, &'static str> {
             .all(|byte| byte.is_ascii_graphic() && byte != b':')
     {
         true => Ok(text.into()),
-        false => Err("must be at most 255 ASCII characters without blanks and colons"),
+        false => Err("must be at most 255 ASCII characters without spaces and colons"),
     }
 }
 
@@ -106,11 +106,9 @@ fn fields(mut table: TableReader, pulling_id: bool) -> Vec<(String, String)> {
         let at = item.place;
         let said = match item.value {
             Value::Unreadable => continue,
-            _ if name.is_empty() => "must not have an empty name in it".into(),
+            _ if name.is_empty() => "must not have an empty name".into(),
             _ if name == PULLING_ID && pulling_id => {
-                let hint = format!(
-                    "take it out of fields, or set pulling_id = false in [devo] (it appends {PULLING_ID})"
-                );
+                let hint = "remove it from fields, or set [devo] pulling_id = false".to_owned();
                 table.fault(place, format!("{PULLING_ID} is appended already"), hint);
                 continue;
             }

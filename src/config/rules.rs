@@ -30,12 +30,13 @@ fn obfuscation(mut table: TableReader) -> Option<Rule> {
         .unwrap_or(false);
     let replace = table.read("replace", "\"***\"", |value| replacement(&value));
     if let Some(place) = beside.filter(|_| hash) {
-        let said = "replace cannot stand beside hash = true".into();
+        let said = "replace cannot be combined with hash = true".into();
         table.fault(place, said, "keep one of the two".into());
     }
     if let Some(place) = at.filter(|_| hash && !table.context.has_pseudonym_key) {
         let said = "hash needs a key".into();
-        let hint = "add a table [obfuscation] with key = { file = \"obfuscation.key\" }; openssl rand -hex 32 makes one";
+        let hint = "add a table [obfuscation] with key = { file = \"obfuscation.key\" }; create the key \
+             with openssl rand -hex 32";
         table.fault(place, said, hint.into());
     }
     table.close();
@@ -68,7 +69,8 @@ fn what(table: &mut TableReader) -> (Option<Path>, Option<Pattern>) {
     let path = table.read("path", &example, path);
     let pattern = table.read_text("pattern", PATTERN, |text| {
         Pattern::new(text).map_err(|said| {
-            let hint = "see docs.rs/regex, syntax; between single quotes a backslash is nothing special to TOML";
+            let hint = "see docs.rs/regex, syntax; write it in single quotes, in which TOML leaves \
+                 backslashes as they are";
             ValueError::but(said, hint)
         })
     });
@@ -90,7 +92,7 @@ fn path(value: Value) -> Result<Path, ValueError> {
             Value::Text(key) => keys.push(key),
             other => {
                 return Err(wrong(format!(
-                    "must be a list of strings, not of {}",
+                    "must be a list of strings, but it contains {}",
                     other.kind()
                 )));
             }
@@ -106,5 +108,5 @@ fn replacement(value: &Value) -> Result<Replacement, ValueError> {
         Value::Number(number) => Replacement::scalar(number),
         _ => None,
     };
-    scalar.ok_or_else(|| value.instead_of("a string, a number that JSON knows, true or false"))
+    scalar.ok_or_else(|| value.instead_of("a string, a JSON number, true or false"))
 }

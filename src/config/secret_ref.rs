@@ -96,7 +96,7 @@ fn read_secret(table: &mut TableReader, key: &'static str, file: &str) -> Option
             let credential = inner.read_text("credential", file, credential);
             let command = command(&mut inner, &base);
             if given > 1 || given == 0 && inner.is_done() {
-                let said = "must hold one of file, env, credential and command";
+                let said = "must have exactly one of file, env, credential and command";
                 inner.fault(place, said.into(), format!("write {key} = {example}"));
             }
             inner.close();
@@ -130,14 +130,14 @@ fn command(table: &mut TableReader, base: &Path) -> Option<CommandLine> {
     table.read("command", EXAMPLE, |value| {
         let words = match value {
             Value::List(list) => list,
-            Value::Text(_) => return Err("must be a list of strings: no shell parts it".into()),
+            Value::Text(_) => return Err("must be a list of strings: no shell splits it".into()),
             other => return Err(other.instead_of(&format!("a list such as {EXAMPLE}"))),
         };
         let words = words.into_iter().map(|item| match item.value {
-            Value::Text(text) if text.contains('\0') => Err("must not have a NUL in it".into()),
+            Value::Text(text) if text.contains('\0') => Err("must not contain a NUL".into()),
             Value::Text(text) => Ok(text),
             other => Err(ValueError::from(format!(
-                "must be a list of strings, not of {}",
+                "must be a list of strings, but it contains {}",
                 other.kind()
             ))),
         });

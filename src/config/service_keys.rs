@@ -35,7 +35,7 @@ pub(crate) fn web_socket_address(text: &str) -> Result<Url, String> {
 
 fn with_path(url: Url) -> Result<Url, String> {
     match url.path() {
-        "/" => Err("must be the whole address, with the path".into()),
+        "/" => Err("must be the full address, including its path".into()),
         _ => Ok(url),
     }
 }
@@ -91,7 +91,10 @@ fn limits(table: &mut TableReader) -> Option<Vec<Limit>> {
     let mut limits = Vec::new();
     for item in list {
         if !matches!(item.value, Value::Table(_) | Value::Unreadable) {
-            let said = format!("must be a list of tables, not of {}", item.value.kind());
+            let said = format!(
+                "must be a list of tables, but it contains {}",
+                item.value.kind()
+            );
             table.complain(item.place, KEY, EXAMPLE, said.into());
             continue;
         }
@@ -143,7 +146,7 @@ fn chosen(
     for item in list {
         let wrong = match item.value {
             Value::Text(text) if chosen.contains(&text) => {
-                ValueError::but("has a word twice", "keep one of the two")
+                ValueError::but("has a value twice", "keep one of the two")
             }
             Value::Text(text) if words.contains(&&*text) => {
                 chosen.push(text);
@@ -151,12 +154,16 @@ fn chosen(
             }
             Value::Text(text) => match nearest(&text, words) {
                 Some(meant) => ValueError::but(
-                    "has a word that TAP does not know",
+                    "has a value that TAP does not know",
                     format!("did you mean {meant:?}?"),
                 ),
-                None => "has a word that TAP does not know".into(),
+                None => "has a value that TAP does not know".into(),
             },
-            other => format!("must be a list of strings, not of {}", other.kind()).into(),
+            other => format!(
+                "must be a list of strings, but it contains {}",
+                other.kind()
+            )
+            .into(),
         };
         table.complain(item.place, key, &example, wrong);
     }

@@ -98,7 +98,7 @@ fn pod(mut table: TableReader) -> Option<PodConfig> {
 fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text.trim_end_matches('/'))?;
     match url.path().contains("/v2") {
-        true => Err("must be the address without /v2 and what follows, the program adds it".into()),
+        true => Err("must end before /v2: proofpull adds the path".into()),
         false => Ok(url),
     }
 }
@@ -106,7 +106,7 @@ fn base_url(text: &str) -> Result<Url, String> {
 fn stream_base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse_web_socket(text.trim_end_matches('/'))?;
     match url.path().contains("/v1") {
-        true => Err("must be the address without /v1 and what follows, the program adds it".into()),
+        true => Err("must end before /v1: proofpull adds the path".into()),
         false => Ok(url),
     }
 }
@@ -119,7 +119,7 @@ fn cluster_id(text: &str) -> Result<String, ValueError> {
     {
         true => Ok(text.into()),
         false => Err(ValueError::but(
-            "must be of letters, digits, -, _ and .",
+            "must have only letters, digits, -, _ and .",
             "copy it from the top right corner of the PoD admin console, without the release number",
         )),
     }
@@ -128,14 +128,14 @@ fn cluster_id(text: &str) -> Result<String, ValueError> {
 /// HTTP Basic parts the user from the password at the first colon.
 fn principal(text: &str) -> Result<String, ValueError> {
     let remedy =
-        "copy the service principal from the TAP dashboard: Settings, Connected Applications";
+        "copy the service principal from the TAP Dashboard: Settings, Connected Applications";
     match text {
         _ if text.contains(|c: char| c == ':' || c.is_control()) => Err(ValueError::but(
             "must not have a colon or a control character",
             remedy,
         )),
         _ if text.trim() != text => Err(ValueError::but(
-            "must not begin or end with a blank",
+            "must not begin or end with a space",
             remedy,
         )),
         _ => Ok(text.into()),

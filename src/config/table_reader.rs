@@ -219,8 +219,8 @@ impl<'a> TableReader<'a> {
                 && self.table.whole
                 && !self.has(missing)
             {
-                let hint = format!("add {missing}, or take {here} out");
-                self.fault(place, format!("{here} needs {missing} beside it"), hint);
+                let hint = format!("add {missing}, or remove {here}");
+                self.fault(place, format!("{here} needs {missing}"), hint);
             }
         }
     }
@@ -268,7 +268,7 @@ impl<'a> TableReader<'a> {
                 let said = format!("{name} must be a table, not {}", other.kind());
                 let path = self.path_of(name);
                 let hint = format!(
-                    "write [{path}] on a line of its own, in single brackets, and its keys below"
+                    "write [{path}] on its own line, in single brackets, and its keys below it"
                 );
                 self.fault(item.place, said, hint);
                 None
@@ -304,7 +304,7 @@ impl<'a> TableReader<'a> {
         for place in wrong {
             let said = format!("{key} must be a list of tables");
             let hint = format!(
-                "write [{path}] on a line of its own, in double brackets, and its keys below"
+                "write [{path}] on its own line, in double brackets, and its keys below it"
             );
             self.fault(place, said, hint);
         }
@@ -388,7 +388,7 @@ impl<'a> TableReader<'a> {
             .map(|(_, key)| *key);
         match alias.or_else(|| nearest(name, &self.known)) {
             Some(known) => format!("did you mean {known:?}?"),
-            None => format!("known here: {}", self.known.join(", ")),
+            None => format!("use one of: {}", self.known.join(", ")),
         }
     }
 }

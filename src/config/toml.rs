@@ -288,7 +288,7 @@ const fn broken(
 const NO_VALUE: Saying = broken(
     &["missing value"],
     "this key has no value",
-    "write KEY = VALUE on one line, or take the key out",
+    "write KEY = VALUE on one line, or remove the key",
 );
 
 /// The first match counts; other errors get [`OTHERWISE`].
@@ -296,7 +296,7 @@ static SAYINGS: &[Saying] = &[
     Saying {
         begins: &["duplicate key"],
         effect: Effect::None,
-        message: "this key or table stands here a second time",
+        message: "this key or table is defined twice",
         hint: "keep one of the two",
     },
     Saying {
@@ -307,17 +307,17 @@ static SAYINGS: &[Saying] = &[
     NO_VALUE,
     broken(
         &["string values must be quoted"],
-        "text must stand in quotes",
+        "text must be in quotes",
         "write it as KEY = \"TEXT\"",
     ),
     broken(
         &["missing opening quote"],
-        "text must stand in quotes",
-        "put a quote before it as well",
+        "text must be in quotes",
+        "add the opening quote",
     ),
     broken(
         &["invalid date", "invalid time", "invalid offset"],
-        "this is no time as TOML writes it",
+        "this is not a TOML time",
         "write it as KEY = \"2026-11-20T00:00:00Z\"",
     ),
     broken(
@@ -326,33 +326,33 @@ static SAYINGS: &[Saying] = &[
             "invalid literal string",
             "invalid multi-line",
         ],
-        "a string is not closed, or has a character that it must not have",
-        "end it with the quote that it began with, on the same line",
+        "a string is not closed, or contains a character that is not allowed",
+        "close it with the quote that opens it, on the same line",
     ),
     broken(
         &["missing escaped value", "too few unicode value digits"],
-        "a backslash begins nothing that TOML knows",
-        "put the text in single quotes, in which a backslash is nothing special",
+        "a backslash begins an escape that TOML does not know",
+        "put the text in single quotes, in which a backslash is an ordinary character",
     ),
     broken(
         &["unexpected key or value", "unexpected content"],
         "there is more on this line than a key and its value",
-        "put the next key on a line of its own; a quote inside a string needs a backslash before it",
+        "put the next key on its own line; write a backslash before a quote inside a string",
     ),
     broken(
         &["unclosed array"],
         "a list or a header is not closed",
-        "end it with ], or ]] if it began with [[",
+        "close it with ], or with ]] if it begins with [[",
     ),
     broken(
         &["missing comma between array", "extra comma in array"],
-        "there is a comma too many or too few in a list, or no ] at its end",
+        "a list has a comma too many or too few, or no closing ]",
         "write [\"A\", \"B\"]",
     ),
     broken(
         &["unclosed table"],
         "a table header is not closed",
-        "end it with ]",
+        "close it with ]",
     ),
     broken(
         &[
@@ -361,31 +361,31 @@ static SAYINGS: &[Saying] = &[
             "missing assignment",
             "extra comma in inline",
         ],
-        "this is no table as it is written on one line",
+        "this is not a valid inline table",
         "write { KEY = VALUE, KEY = VALUE }",
     ),
     broken(
         &["unquoted keys cannot be empty"],
-        "there is no key",
+        "the key is missing",
         "write KEY = VALUE",
     ),
     broken(
         &["invalid unquoted key"],
-        "a key has other characters than letters, digits, - and _",
+        "a key has characters other than letters, digits, - and _",
         "put the key in quotes",
     ),
     broken(
         &["cannot extend value"],
-        "a key with dots goes into something that is no table",
-        "put it into a table",
+        "a key with dots extends a value that is not a table",
+        "move it into a table",
     ),
 ];
 
 /// For errors that the table does not list.
 static OTHERWISE: Saying = broken(
     &[],
-    "this is not TOML",
-    "often a quote, a bracket or a = is missing here or on the line before; see toml.io",
+    "this is not valid TOML",
+    "look for a missing quote, bracket or = here and on the line before; see toml.io",
 );
 
 /// The place of an error of the crate, and a message that quotes nothing.

@@ -27,9 +27,9 @@ impl Url {
         let url = Url::of(text)?;
         match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
             (false, true) => Ok(url),
-            (false, false) => Err(
-                "must begin with https://, plain http:// is for loopback addresses alone".into(),
-            ),
+            (false, false) => {
+                Err("must begin with https://; plain http:// is for loopback addresses only".into())
+            }
             (true, _) => Err("must begin with https://".into()),
         }
     }
@@ -43,7 +43,7 @@ impl Url {
         match (url.web_socket, url.is_as_safe_as_it_must_be()?) {
             (true, true) => Ok(url),
             (true, false) => {
-                Err("must begin with wss://, plain ws:// is for loopback addresses alone".into())
+                Err("must begin with wss://; plain ws:// is for loopback addresses only".into())
             }
             (false, _) => Err("must begin with wss://".into()),
         }
@@ -68,13 +68,13 @@ impl Url {
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Url::of(text)?,
             Some(_) => {
                 return Err(
-                    "must begin with http://, proxies over TLS or SOCKS are not supported".into(),
+                    "must begin with http://; proxies over TLS or SOCKS are not supported".into(),
                 );
             }
         };
         match url.path.as_str() {
             "" => Ok(url),
-            _ => Err("must have nothing behind its port".into()),
+            _ => Err("must end after the port".into()),
         }
     }
 
@@ -84,7 +84,7 @@ impl Url {
         }
         let uri: http::Uri = text
             .parse()
-            .map_err(|_| "must be an address with a scheme and a host, in ASCII, without blanks")?;
+            .map_err(|_| "must be an address with a scheme and a host, in ASCII, without spaces")?;
         let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
         let (web_socket, tls) = match scheme.as_str() {
             "https" => (false, true),
@@ -94,7 +94,7 @@ impl Url {
             _ => return Err("must begin with https:// or wss://".into()),
         };
         if uri.query().is_some() {
-            return Err("must not have a query (?), the program adds its own".into());
+            return Err("must not have a query (?); proofpull adds its own".into());
         }
         let authority = uri.authority().map_or("", http::uri::Authority::as_str);
         let (user, host) = match authority.rsplit_once('@') {
@@ -190,7 +190,7 @@ fn user_and_password(text: &str) -> Result<(String, Plain), String> {
             Err("must have a user without a colon".into())
         }
         (Some(user), Some(password)) => Ok((user, Plain(password))),
-        _ => Err("must have a user and a password of text, percent-encoded".into()),
+        _ => Err("must have a percent-encoded user and password".into()),
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
         for (text, said) in [
             ("https://hunter2@proxy:3128", "not supported"),
             ("socks5://proxy:1080", "not supported"),
-            ("http://proxy/hunter2", "nothing behind its port"),
+            ("http://proxy/hunter2", "end after the port"),
             ("http://me:hunter2#@proxy", "fragment"),
             ("http://me:hunter2/@proxy", "port"),
             ("http://me:hunter2%@proxy", "percent-encoded"),

@@ -58,7 +58,7 @@ pub fn parse_instant(text: &str) -> Result<OffsetDateTime, String> {
             .checked_to_offset(UtcOffset::UTC)
             .ok_or_else(|| AN_INSTANT.into()),
         Err(_) if OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).is_ok() => {
-            Err("must say its time zone: add Z for UTC, or an offset such as -07:00".into())
+            Err("must have a time zone: add Z for UTC, or an offset such as -07:00".into())
         }
         Err(_) => Err(AN_INSTANT.into()),
     }
@@ -75,7 +75,7 @@ pub(crate) fn parse_instant_or_age(
     if let Ok(age) = parse_duration(text) {
         let age = time::Duration::try_from(age).ok();
         let then = age.and_then(|age| now.checked_sub(age));
-        return then.ok_or_else(|| "must not be older than the calendar".into());
+        return then.ok_or_else(|| "must not be that far in the past".into());
     }
     // a missing time zone has a message of its own
     parse_instant(text).map_err(|said| match said == AN_INSTANT {
@@ -284,12 +284,12 @@ mod tests {
         assert!(
             parse_instant_or_age("99999999d", NOW)
                 .unwrap_err()
-                .contains("calendar")
+                .contains("that far in the past")
         );
         assert!(
             parse_instant_or_age("200000000000000d", NOW)
                 .unwrap_err()
-                .contains("calendar")
+                .contains("that far in the past")
         );
     }
 

@@ -28,13 +28,19 @@ pub(crate) struct Validity {
 /// When the file cannot be read, or contains something else.
 pub(crate) fn validities(path: &Path) -> Result<Vec<Validity>> {
     let all = certificates(path).hint(
-        "name a PEM file (-----BEGIN CERTIFICATE-----) that is there and that the user of proofpull may read",
+        "name an existing PEM file (-----BEGIN CERTIFICATE-----) that the user running proofpull \
+         can read",
     )?;
     let read = all.iter().map(|one| validity(one).ok().flatten());
     let read: Option<Vec<Validity>> = read.collect();
-    read.with_context(|| format!("{} holds something that is no certificate", path.display()))
-        .exit(Exit::Config)
-        .hint("download it again")
+    read.with_context(|| {
+        format!(
+            "{} contains something that is not a certificate",
+            path.display()
+        )
+    })
+    .exit(Exit::Config)
+    .hint("download it again")
 }
 
 /// RFC 5280, 4.1: the signed part of a certificate holds the two times after an optional version,

@@ -158,7 +158,7 @@ impl Client {
             .call();
         let response = response
             .map_err(dropped)
-            .with_context(|| format!("asking {url}"))?;
+            .with_context(|| format!("requesting {url}"))?;
         self.waits.in_body.store(true, Ordering::Relaxed);
         let header = |name: &str| {
             response
@@ -291,10 +291,12 @@ impl Inner {
         };
         let hint = match how {
             Dropped::Silent => {
-                "the service took longer than [http] timeout; the next run asks for less at once"
+                "set a longer [http] timeout if this repeats; the next run retries, with a shorter \
+                 window if needed"
             }
             Dropped::Unreached | Dropped::Cut => {
-                "the service, or something on the way to it, dropped the connection; the next run asks again, for less at once"
+                "check the network and proxies on the way if this repeats; the next run retries, \
+                 with a shorter window if needed"
             }
         };
         let error = error.context(how).context(Exit::Unavailable);

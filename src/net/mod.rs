@@ -111,7 +111,7 @@ fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp> {
         .to_socket_addrs()
         .map_err(|error| anyhow::anyhow!("cannot resolve {}: {error}", to.host))
         .exit(Exit::Unavailable)
-        .hint("check the name, and this machine's DNS")?;
+        .hint("check the name and this machine's DNS")?;
     let mut last = None;
     for address in addresses {
         if shutdown.reason().is_some() {
@@ -130,9 +130,10 @@ fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp> {
         .with_context(|| format!("{address}"))
         .exit(Exit::Unavailable);
     match refused {
-        true => result
-            .hint("nothing listens there: check address and port, and whether the service runs"),
-        false => result.hint("check the address, routes and firewalls between here and there"),
+        true => {
+            result.hint("check address and port, and that the server runs: nothing listens there")
+        }
+        false => result.hint("check the address, and the routes and firewalls on the way"),
     }
 }
 
@@ -273,7 +274,7 @@ impl IdleTimeout {
             return Err(io::Error::other(Stopped));
         }
         if self.since.elapsed() >= self.silence {
-            let silence = format!("nothing moved for {:?}", self.silence);
+            let silence = format!("no progress for {:?}", self.silence);
             return Err(io::Error::new(ErrorKind::TimedOut, silence));
         }
         Ok(())

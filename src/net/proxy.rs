@@ -124,11 +124,21 @@ impl Proxy {
             .filter(|_| answer.starts_with("HTTP/1."));
         match status {
             Some("200") => Ok(()),
-            Some("407") => fail(Exit::NoPerm, "it wants other credentials (407)")
-                .hint("set [http] proxy to http://USER:PASSWORD@HOST:PORT, in a file that only its owner can read"),
-            Some(status) => fail(Exit::Unavailable, format!("it refused with {status}"))
-                .hint("check that the proxy may connect to this host and port"),
-            None => fail(Exit::Unavailable, "it does not speak HTTP").hint("check the address of the proxy"),
+            Some("407") => fail(
+                Exit::NoPerm,
+                "the proxy requires valid credentials (HTTP 407)",
+            )
+            .hint(
+                "set [http] proxy to http://USER:PASSWORD@HOST:PORT, in a configuration that \
+                     others cannot read",
+            ),
+            Some(status) => fail(
+                Exit::Unavailable,
+                format!("the proxy refused with HTTP {status}"),
+            )
+            .hint("check that the proxy allows this host and port"),
+            None => fail(Exit::Unavailable, "the proxy does not speak HTTP")
+                .hint("check the address of the proxy"),
         }
     }
 }
@@ -139,13 +149,13 @@ fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String> {
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         match tcp.read(&mut byte) {
-            Ok(0) => return fail(Exit::Unavailable, "it closed the connection"),
+            Ok(0) => return fail(Exit::Unavailable, "the proxy closed the connection"),
             Ok(_) => head.push(byte[0]),
             Err(error) => idle.again(error).exit(Exit::Unavailable)?,
         }
         if head.len() >= MAX_ANSWER {
-            return fail(Exit::Unavailable, "its answer is too long")
-                .hint("this is not what proxies say: check the address of the proxy");
+            return fail(Exit::Unavailable, "the answer of the proxy is too long")
+                .hint("check the address of the proxy: proxies do not answer like this");
         }
     }
     Ok(String::from_utf8_lossy(&head).into_owned())

@@ -108,17 +108,22 @@ impl Trust {
             });
         };
         let chain = certificates(cert)
-            .hint("[devo] cert and key: it must be PEM: -----BEGIN CERTIFICATE-----")?;
+            .hint("set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----")?;
         let private = private_key(key).or_hint(KEY_HINT)?;
         let mut config = builder
             .with_client_auth_cert(chain, private)
             .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => anyhow!("the key {} does not fit the certificate", key.display()),
+                rustls::Error::InconsistentKeys(_) => {
+                    anyhow!("the key {} does not match the certificate", key.display())
+                }
                 other => anyhow!(other),
             })
             .with_context(|| format!("using the certificate {}", cert.display()))
             .exit(Exit::Config)
-            .hint("[devo] cert and key must be the two files of one download; their public keys must be equal")?;
+            .hint(
+                "set [devo] cert and key to the two files of one download; their public keys must \
+                 be equal",
+            )?;
         // some receivers on OpenSSL that ask for certificates, such as rsyslog's driver, break off
         // a handshake that offers to resume a session
         config.resumption = Resumption::disabled();
@@ -130,11 +135,11 @@ impl Trust {
 }
 
 const OTHER_NAME_OF_RECEIVER: &str =
-    "the server's certificate is for another name: check the address, or set [devo] server_name";
+    "check [devo] address, or set [devo] server_name: the server's certificate is for another name";
 const OTHER_NAME_OF_API: &str =
-    "the server's certificate is for another name: check base_url, or the url of the service";
-const KEY_HINT: &str = "[devo] cert and key: name a PEM file that is there, readable, and without a passphrase: \
-                        PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY";
+    "check base_url and url of the service: the server's certificate is for another name";
+const KEY_HINT: &str = "set [devo] key to an existing, readable PEM file without a passphrase: PRIVATE KEY, RSA \
+     PRIVATE KEY or EC PRIVATE KEY";
 
 fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
@@ -145,14 +150,14 @@ fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
     }
     if roots.is_empty() {
         return fail(Exit::Config, "this system has no root certificates")
-            .hint("install the package ca-certificates, or name a file: [http] ca, [devo] chain");
+            .hint("install the package ca-certificates, or set [http] ca or [devo] chain");
     }
     Ok(roots)
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
-    const HINT: &str = "[devo] chain and [http] ca name PEM files of CA certificates that the user of \
-                        proofpull may read: -----BEGIN CERTIFICATE-----";
+    const HINT: &str = "set [devo] chain and [http] ca to PEM files of CA certificates that the user running \
+         proofpull can read: -----BEGIN CERTIFICATE-----";
     let what = || format!("using the CA {}", path.display());
     for certificate in certificates(path).hint(HINT)? {
         let added = roots.add(certificate).with_context(what);
@@ -168,7 +173,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
             CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect();
         all.ok()
             .filter(|all| !all.is_empty())
-            .context("it holds none")
+            .context("it contains no certificate")
     };
     read()
         .with_context(|| format!("reading the certificate {}", path.display()))
@@ -185,7 +190,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
         .with_context(what)
         .exit(Exit::Config)?;
     PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| anyhow!("it holds none"))
+        .map_err(|_| anyhow!("it contains no private key"))
         .with_context(what)
         .exit(Exit::Config)
 }
@@ -240,8 +245,8 @@ impl Tls {
             .with_context(|| format!("TLS handshake with {name}"))
             .or_exit(Exit::Unavailable)
             .or_hint(
-                "check that this port speaks TLS, and that the peer takes our certificate; \
-                 [http] timeout is how long it may be silent",
+                "check that this port speaks TLS and that the server accepts the client \
+                 certificate; set a longer [http] timeout if the server is slow",
             )?;
         if let Some(version) = tls.session.protocol_version() {
             log::debug!(target: BATCH, "{name} speaks {version:?}");
@@ -256,7 +261,7 @@ impl Tls {
                 continue;
             }
             match self.session.read_tls(&mut self.tcp) {
-                Ok(0) => bail!("the peer closed the connection"),
+                Ok(0) => bail!("the server closed the connection"),
                 Ok(_) => idle.progress(),
                 Err(error) => idle.again(error)?,
             }
@@ -393,41 +398,43 @@ fn explain(error: rustls::Error, other_name: &'static str) -> anyhow::Error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => (
             Exit::Unavailable,
-            "the server's certificate has expired: its owner must renew it; check this machine's clock, too",
+            "ask the operator of the server to renew its certificate, which has expired; also \
+             check this machine's clock",
         ),
         E::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => (
             Exit::Unavailable,
-            "the server's certificate is not valid yet: check this machine's clock",
+            "check this machine's clock: the server's certificate is not valid yet",
         ),
         E::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => (Exit::Unavailable, other_name),
         E::InvalidCertificate(CertificateError::UnknownIssuer) => (
             Exit::Unavailable,
-            "the server's certificate is signed by a CA that is not trusted here: check [devo] chain or [http] ca \
-             (a proxy that opens TLS has a CA of its own)",
+            "check [devo] chain or [http] ca: the server's certificate is signed by a CA that is \
+             not trusted here (a proxy that opens TLS has a CA of its own)",
         ),
         E::InvalidCertificate(_) => (
             Exit::Unavailable,
-            "the server's certificate is not acceptable",
+            "ask the operator of the server for a valid certificate",
         ),
         E::AlertReceived(AlertDescription::CertificateExpired) => (
             Exit::NoPerm,
-            "our certificate has expired: download a new one and set [devo] cert and key",
+            "download a new certificate and set [devo] cert and key: this one has expired",
         ),
         E::AlertReceived(AlertDescription::CertificateRevoked) => (
             Exit::NoPerm,
-            "our certificate was revoked: download a new one and set [devo] cert and key",
+            "download a new certificate and set [devo] cert and key: this one was revoked",
         ),
         E::AlertReceived(AlertDescription::UnknownCA) => (
             Exit::NoPerm,
-            "the peer does not know who signed our certificate: check that [devo] cert is of this domain and region",
+            "check that [devo] cert is of this domain and region: the server does not know who \
+             signed it",
         ),
         E::AlertReceived(AlertDescription::CertificateRequired) => (
             Exit::NoPerm,
-            "the peer wants a client certificate: set [devo] cert and key",
+            "set [devo] cert and key: the server requires a client certificate",
         ),
         E::AlertReceived(
             AlertDescription::BadCertificate
@@ -438,19 +445,20 @@ fn explain(error: rustls::Error, other_name: &'static str) -> anyhow::Error {
             | AlertDescription::NoCertificate,
         ) => (
             Exit::NoPerm,
-            "the peer refused our certificate: check [devo] cert and key",
+            "check [devo] cert and key: the server rejected the client certificate",
         ),
         E::AlertReceived(AlertDescription::HandshakeFailure) => (
             Exit::NoPerm,
-            "the peer refused the handshake: it may want a client certificate ([devo] cert and key)",
+            "set [devo] cert and key if the server requires a client certificate: it refused the \
+             handshake",
         ),
         E::InvalidMessage(_) => (
             Exit::Unavailable,
-            "the peer does not speak TLS there: check address and port",
+            "check address and port: the server does not speak TLS there",
         ),
         E::PeerIncompatible(_) | E::AlertReceived(AlertDescription::ProtocolVersion) => (
             Exit::Unavailable,
-            "the peer must speak TLS 1.2 or 1.3 with usual cipher suites",
+            "enable TLS 1.2 or 1.3 with common cipher suites on the server",
         ),
         _ => return anyhow!(error),
     };

@@ -26,6 +26,15 @@ pub(crate) fn age(age: Duration) -> String {
     }
 }
 
+/// A count with its noun: `1 window`, `2 windows`.
+#[must_use]
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
 /// Rows as lines with aligned columns, two blanks apart.
 #[must_use]
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
@@ -48,15 +57,6 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
-}
-
-/// A number of things: `1 request`, `2 requests`.
-#[must_use]
-pub(crate) fn counted(number: u64, one: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
-        _ => format!("{number} {one}s"),
-    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use crate::pipeline::batch::BATCH;
 /// The format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Text for people
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
@@ -172,7 +172,7 @@ pub(crate) fn usage(error: &clap::Error) {
         .take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let words: Vec<&str> = said.flat_map(str::split_whitespace).collect();
     early(&format!("reading the arguments: {}", words.join(" ")));
-    say("hint: proofpull --help and proofpull run --help say what there is");
+    say("hint: see proofpull --help and proofpull run --help");
 }
 
 /// Prints an error before the format is known.

@@ -6,7 +6,7 @@ mod progress;
 pub(crate) mod prometheus;
 mod summary;
 
-pub(crate) use human::{age, counted, table};
+pub(crate) use human::{age, count, table};
 pub(crate) use logger::{Format, Report, answer, early, usage};
 pub(crate) use progress::Progress;
 pub use summary::{Counters, Summary, peak_memory};

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use time::OffsetDateTime;
 
-use super::Counters;
+use super::{Counters, count};
 use crate::clock::utc;
 
 /// The bar on the terminal; there is at most one.
@@ -59,7 +59,11 @@ impl Progress {
     pub(crate) fn show(&self, until: OffsetDateTime, counters: &Counters) {
         if let Some(bar) = self.bar {
             bar.set_position(seconds_between(self.from, until));
-            bar.set_message(format!("{}, {} events", utc(until), counters.received));
+            bar.set_message(format!(
+                "{}, {}",
+                utc(until),
+                count(counters.received, "event")
+            ));
         }
     }
 }

@@ -19,34 +19,34 @@ const COUNTS: &[(&str, &str, &str)] = &[
     (
         "windows",
         "windows_total",
-        "Windows of time that came to their end.",
+        "Time windows that were read completely.",
     ),
     ("requests", "requests_total", "Requests made."),
     ("received", "events_received_total", "Events received."),
     (
         "duplicates",
         "events_duplicate_total",
-        "Events received that were known and dropped.",
+        "Duplicate events that were dropped.",
     ),
     (
         "late",
         "events_late_total",
-        "New events that were created before the position a run went on from.",
+        "New events created before the position from which the run started.",
     ),
     (
         "late_by_recheck",
         "events_late_by_recheck_total",
-        "Of the late events, those that only the recheck found.",
+        "Late events that only the recheck found.",
     ),
     (
         "unreadable",
         "events_unreadable_total",
-        "Events received that are no JSON.",
+        "Events received that are not valid JSON.",
     ),
     (
         "replaced",
         "events_replaced_total",
-        "Events received that were not UTF-8 throughout; what was not is replaced.",
+        "Events received with invalid UTF-8, which is replaced.",
     ),
     (
         "filtered",
@@ -56,7 +56,7 @@ const COUNTS: &[(&str, &str, &str)] = &[
     (
         "quarantined",
         "events_quarantined_total",
-        "New events that were quarantined, since no rule can be followed in them.",
+        "New events that were quarantined because the rules could not be applied.",
     ),
     (
         "delivered",
@@ -106,36 +106,36 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&StateSummary>) ->
     if let Some(done) = runs.done {
         page.gauge(
             "last_success_timestamp_seconds",
-            "When a run was last done, with status 0 or 3.",
+            "When a run last ended with status 0 or 3.",
             seconds(done),
         );
     }
     if let Some(state) = state {
         page.gauge(
             "position_timestamp_seconds",
-            "The time before which everything is delivered.",
+            "The time before which every event is delivered.",
             seconds(state.checkpoint.until()),
         );
         page.gauge(
             "identities",
-            "Events that are remembered, so that none is delivered twice.",
+            "Identities that are kept to recognise duplicates.",
             state.identities as f64,
         );
         let lost = state.gaps.iter().map(|gap| gap.to - gap.from);
         let lost: time::Duration = lost.sum();
         page.gauge(
             "gaps",
-            "Times that were never collected, since the service no longer kept them.",
+            "Gaps: ranges of time whose events were not collected.",
             state.gaps.len() as f64,
         );
         page.gauge(
             "gap_seconds",
-            "How long these are together.",
+            "Total length of all gaps.",
             lost.as_seconds_f64(),
         );
         page.gauge(
             "greatest_lateness_seconds",
-            "The longest time that a late event took to become visible, as far as is known.",
+            "The longest known time that a late event took to become visible.",
             state.late.greatest_seconds as f64,
         );
         if let Some(stream) = state.checkpoint.as_stream() {
@@ -149,7 +149,7 @@ fn text(name: &str, service: &str, runs: &Runs, state: Option<&StateSummary>) ->
     }
     page.head(
         "runs_total",
-        "Runs, by the name of the status they ended with; killed are those that never came to their end.",
+        "Runs by the name of their status; killed means that the run did not finish.",
         "counter",
     );
     for (status, count) in &runs.ended {
@@ -184,8 +184,7 @@ impl Exposition {
             "How long the last run took.",
             took,
         );
-        let status =
-            "What the last run ended with: 0 ok, 3 gap, 75 come again, any other a failure.";
+        let status = "Status of the last run: 0 ok, 3 gap, 75 temporary, any other a failure.";
         self.gauge("last_run_status", status, f64::from(last.status));
         let said = |name: &str| last.summary.get(name).and_then(Value::as_f64);
         if let Some(bytes) = said("peak_memory_bytes") {
@@ -193,7 +192,7 @@ impl Exposition {
             self.gauge("last_run_peak_memory_bytes", help, bytes);
         }
         if let Some(left) = said("requests_left") {
-            let help = "Requests that the nearest limit of the quota left after the last run.";
+            let help = "Requests left by the nearest limit of the quota after the last run.";
             self.gauge("last_run_requests_left", help, left);
         }
     }
@@ -201,21 +200,21 @@ impl Exposition {
     fn log_stream(&mut self, stream: &StreamCheckpoint) {
         self.gauge(
             "archive_open",
-            "Hours of the archive that are not known to be whole and are asked for again.",
+            "Open archive hours, which later runs request again.",
             stream.open_hours.len() as f64,
         );
         let since = stream.open_hours.iter().map(|hour| hour.since).min();
         if let Some(since) = since {
             self.gauge(
                 "archive_open_since_timestamp_seconds",
-                "Since when the longest open of these hours is open.",
+                "When the oldest open archive hour was first requested.",
                 seconds(since),
             );
         }
         if let Some(live) = &stream.live {
             self.gauge(
                 "live_timestamp_seconds",
-                "Up to where what the live stream brought is delivered.",
+                "The time up to which events of the live stream are delivered.",
                 seconds(live.until),
             );
         }

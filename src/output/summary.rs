@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::age;
+use super::{age, count};
 use crate::clock::utc;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
@@ -90,7 +90,7 @@ impl fmt::Display for Summary {
             None => String::new(),
         };
         let rare = [
-            (counters.unreadable, "unreadable as JSON"),
+            (counters.unreadable, "not valid JSON"),
             (counters.filtered, "filtered out"),
             (counters.quarantined, "quarantined"),
         ];
@@ -112,13 +112,17 @@ impl fmt::Display for Summary {
         };
         write!(
             f,
-            "{service}: {outcome}: {windows} windows, {requests} requests{left}, {received} received, {duplicates} duplicates dropped, \
-         {rare}{replaced}{late} late{recheck}, {delivered} delivered, {bytes} bytes, {rate:.0} events/s, {gaps} gaps, {behind} behind, \
-         {never_matched}{seconds:.1} s, @devo_pulling_id {pulling_id}",
+            "{service}: {outcome}: {windows}, {requests}{left}, {received} received, {duplicates} dropped, \
+             {rare}{replaced}{late} late{recheck}, {delivered} delivered, {bytes}, {rate:.0} events/s, {gaps}, {behind} behind, \
+             {never_matched}{seconds:.1} s, @devo_pulling_id {pulling_id}",
+            windows = count(*windows, "window"),
+            requests = count(*requests, "request"),
+            duplicates = count(*duplicates, "duplicate"),
+            bytes = count(*bytes, "byte"),
             service = self.service,
             late = late.events,
             outcome = self.outcome,
-            gaps = self.gaps,
+            gaps = count(self.gaps as u64, "gap"),
             behind = age(Duration::from_secs(self.behind_seconds)),
             seconds = self.seconds,
             pulling_id = self.pulling_id,
@@ -130,7 +134,8 @@ impl fmt::Display for Summary {
 #[must_use]
 pub(crate) fn gap(gap: &Gap) -> String {
     format!(
-        "gap: what lies between {} and {} was not collected: the service no longer kept it, or did not give it whole",
+        "gap: events from {} to {} were not collected: the service no longer kept them, or did not \
+         return all of them",
         utc(gap.from),
         utc(gap.to)
     )
@@ -144,9 +149,9 @@ pub(crate) fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<Strin
     let look_back_said = age(look_back);
     if run.by_recheck > 0 {
         return Some(format!(
-            "{} events became visible, or changed, too late for look_back ({look_back_said}) and were found by the recheck, \
-             {} after their creation at most; {} so far: set look_back higher to have them sooner",
-            run.by_recheck,
+            "{} became visible, or changed, too late for look_back ({look_back_said}); the recheck found what was late, up to {} \
+             after its creation ({} so far): set a longer look_back to receive such events sooner",
+            count(run.by_recheck, "event"),
             age(seconds(run)),
             ever.by_recheck
         ));
@@ -154,8 +159,9 @@ pub(crate) fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<Strin
     let near = look_back.as_secs() * 3 / 4;
     (run.events > 0 && run.greatest_seconds >= near).then(|| {
         format!(
-            "events became visible, or changed, up to {} after their creation, which is near the end of look_back \
-             ({look_back_said}): set it higher to have them sooner than by the recheck",
+            "events became visible, or changed, up to {} after their creation, which is near the \
+             end of look_back ({look_back_said}): set a longer look_back to receive them before \
+             the recheck",
             age(seconds(run))
         )
     })
@@ -234,7 +240,7 @@ mod tests {
         };
         assert_eq!(
             summary.to_string(),
-            "tap-clicks-blocked: caught up: 1 windows, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the recheck), 6 delivered, \
+            "tap-clicks-blocked: caught up: 1 window, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the recheck), 6 delivered, \
              600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
         );
     }

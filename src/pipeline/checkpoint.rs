@@ -294,16 +294,12 @@ impl OpenReason {
     #[must_use]
     pub(crate) fn in_words(self) -> &'static str {
         match self {
-            OpenReason::Unfinished => "the run ended in it",
-            OpenReason::Cut => "the connection ended before the server said that this was all",
-            OpenReason::Lacking => "it lacks events that were shown before",
-            OpenReason::Empty => "it is empty, and the hour before is not",
-            OpenReason::Growing => {
-                "it held events that nothing had shown before, so there may be more"
-            }
-            OpenReason::Unproven => {
-                "the live stream was not there for all of it, so there may be more"
-            }
+            OpenReason::Unfinished => "the run ended while it was read",
+            OpenReason::Cut => "the connection ended before the answer was complete",
+            OpenReason::Lacking => "events that were seen before are missing in it",
+            OpenReason::Empty => "it is empty, but the hour before is not",
+            OpenReason::Growing => "it had new events, so there may be more",
+            OpenReason::Unproven => "the live stream did not cover all of it, so there may be more",
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::clock::Clock;
 use crate::error::line;
 use crate::net::Stopped;
-use crate::output::{Counters, Progress};
+use crate::output::{Counters, Progress, count};
 use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
 use crate::pipeline::checkpoint::Commit;
 use crate::quota::Quota;
@@ -217,7 +217,7 @@ impl Cycle<'_> {
         if records.is_empty() {
             return Ok(());
         }
-        log::debug!(target: BATCH, "sending {} events", records.len());
+        log::debug!(target: BATCH, "sending {}", count(records.len() as u64, "event"));
         pending.events += records.len() as u64;
         pending.bytes += text.len() as u64;
         pending.since.get_or_insert_with(Instant::now);
@@ -263,7 +263,7 @@ impl Cycle<'_> {
         match deliver() {
             Err(SinkError::Closed) => return Err(SinkError::Closed),
             Err(error) => {
-                log::warn!("{}; sending it once more", line(&error.into()));
+                log::warn!("{}; sending the batch once more", line(&error.into()));
                 deliver()?;
             }
             Ok(()) => {}

@@ -39,10 +39,14 @@ fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0);
-    let mut child = command.spawn().context("starting it").exit(Exit::Config).hint(
-        "name a program that the user of proofpull can run, by its whole path or one in $PATH, and each argument as a \
-         string of its own: no shell looks at them",
-    )?;
+    let mut child = command
+        .spawn()
+        .context("starting the command")
+        .exit(Exit::Config)
+        .hint(
+            "name a program that the user running proofpull can start, by its full path or one in \
+         $PATH; write each argument as its own string: no shell splits them",
+        )?;
     let until = Instant::now() + idle;
     let printed = read(&mut child, until).and_then(|bytes| match bytes.len() as u64 > MAX_SECRET {
         // refused for its size, whatever its status would be
@@ -62,8 +66,8 @@ fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
             (None, signal) => format!("it was killed by signal {}", signal.unwrap_or_default()),
         };
         return fail(Exit::Config, ended).hint(
-            "run it by hand as the user of proofpull to see what it says, which is not shown here since it may hold the \
-             secret",
+            "run it by hand as the user running proofpull to see its messages; they are not shown \
+             here because they may contain the secret",
         );
     }
     clean(bytes)
@@ -132,10 +136,10 @@ fn end(child: &mut Child, until: Instant) -> Result<ExitStatus> {
 }
 
 fn too_long() -> anyhow::Error {
-    anyhow!("it did not end in time, within {} s", PATIENCE.as_secs())
+    anyhow!("it did not end within {} s", PATIENCE.as_secs())
         .context(Exit::Config)
         .context(crate::error::Hint(
-            "run it by hand as the user of proofpull: it must not ask for anything".to_owned(),
+            "run it by hand as the user running proofpull: it must not ask for input".to_owned(),
         ))
 }
 
@@ -181,7 +185,7 @@ mod tests {
         }
         // standard input is empty, and no shell interprets the arguments
         let empty = CommandLine::new(vec!["cat".into()]).unwrap();
-        check_refused(&empty, "empty", "the secret alone");
+        check_refused(&empty, "empty", "only the secret");
         let words = ["printf".into(), "%s".into(), "$HOME *; hunter".into()];
         assert_eq!(
             run(&CommandLine::new(words.into()).unwrap())
@@ -195,7 +199,7 @@ mod tests {
             ("yes hunter2", "64 KiB"),
             ("true", "empty"),
         ] {
-            check_refused(&shell(script), said, "the secret alone");
+            check_refused(&shell(script), said, "only the secret");
         }
     }
 
@@ -213,9 +217,13 @@ mod tests {
             "by hand",
         );
         let missing = CommandLine::new(vec!["/no/such/program".into(), "hunter2".into()]).unwrap();
-        check_refused(&missing, "starting it: No such file", "no shell");
+        check_refused(&missing, "starting the command: No such file", "no shell");
         let folder = CommandLine::new(vec!["/etc".into()]).unwrap();
-        check_refused(&folder, "starting it: Permission denied", "no shell");
+        check_refused(
+            &folder,
+            "starting the command: Permission denied",
+            "no shell",
+        );
     }
 
     #[test]
@@ -226,7 +234,7 @@ mod tests {
             "sh -c 'echo $$ > {}; exec sleep 300' & wait",
             path.display()
         );
-        check_refused(&shell(&script), "did not end in time", "must not ask");
+        check_refused(&shell(&script), "did not end within", "must not ask");
         let pid = std::fs::read_to_string(path).unwrap();
         // after the signal the process is gone, or a zombie that its new parent has not reaped
         let stat = format!("/proc/{}/stat", pid.trim());

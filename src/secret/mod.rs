@@ -95,7 +95,8 @@ pub(crate) fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> 
     let path = path.display();
     let said = format!("{path} holds a secret, and others can read it (mode {mode:04o})");
     fail(Exit::NoPerm, said).hint(format!(
-        "chmod 640 {path}, with a group that proofpull runs in; on Kubernetes: defaultMode: 0440 in the volume"
+        "run chmod 640 {path}, with a group that proofpull runs in; on Kubernetes set defaultMode: \
+         0440 in the volume"
     ))
 }
 
@@ -138,7 +139,7 @@ fn from_file(path: &Path) -> Result<Secret> {
     let about = fs::metadata(path).or_else(|error| unreadable(error, path))?;
     if !about.is_file() {
         return fail(Exit::Config, "it is not a regular file")
-            .hint("name a file that holds the secret alone");
+            .hint("name a file that contains only the secret");
     }
     let mut file = File::open(path).or_else(|error| unreadable(error, path))?;
     refuse_if_others_can_read(&file, path)?;
@@ -155,17 +156,15 @@ fn unreadable<T>(error: io::Error, path: &Path) -> Result<T> {
     let (exit, hint) = match error.kind() {
         io::ErrorKind::PermissionDenied => (
             Exit::NoPerm,
-            format!(
-                "let the user that proofpull runs as read it: chgrp GROUP {path}; chmod 640 {path}"
-            ),
+            format!("let the user running proofpull read it: chgrp GROUP {path}; chmod 640 {path}"),
         ),
         io::ErrorKind::NotFound => (
             Exit::Config,
-            "create it, holding the secret alone, or correct its name in the configuration".into(),
+            "create it with only the secret in it, or correct its name in the configuration".into(),
         ),
         _ => (
             Exit::Config,
-            "name a file that holds the secret alone".into(),
+            "name a file that contains only the secret".into(),
         ),
     };
     Err(error).exit(exit).hint(hint)
@@ -174,8 +173,10 @@ fn unreadable<T>(error: io::Error, path: &Path) -> Result<T> {
 fn from_variable(value: Option<OsString>) -> Result<Secret> {
     match value {
         Some(value) => clean(value.into_encoded_bytes()),
-        None => fail(Exit::Config, "the variable is not set")
-            .hint("set it for this process, for a unit with EnvironmentFile=, or use { file = … } or { credential = … }"),
+        None => fail(Exit::Config, "the variable is not set").hint(
+            "set it for this process (in a unit with EnvironmentFile=), or use { file = … } or \
+                 { credential = … }",
+        ),
     }
 }
 
@@ -190,9 +191,8 @@ fn from_credential(folder: Option<OsString>, name: &str) -> Result<Secret> {
 
 /// Removes what editors and shells add around a secret, and refuses what cannot be one.
 fn clean(bytes: Vec<u8>) -> Result<Secret> {
-    let refused = |said: &str| {
-        fail(Exit::Config, said).hint("it must be the secret alone, on one line, as text")
-    };
+    let refused =
+        |said: &str| fail(Exit::Config, said).hint("store only the secret, on one line, as text");
     if bytes.len() as u64 > MAX_SECRET {
         return refused("it is longer than 64 KiB");
     }
@@ -206,7 +206,7 @@ fn clean(bytes: Vec<u8>) -> Result<Secret> {
     match text {
         _ if text.trim().is_empty() => refused("it is empty"),
         _ if text.contains(char::is_control) => {
-            refused("it has a line end or another control character in it")
+            refused("it contains a line end or another control character")
         }
         _ => Ok(Secret(text.to_owned())),
     }
@@ -342,7 +342,7 @@ mod tests {
                 read(&SecretRef::File(path), "the secret of [tap]"),
                 Exit::Config,
                 said,
-                "the secret alone",
+                "only the secret",
             );
         }
     }
@@ -456,7 +456,7 @@ mod tests {
             from_variable(Some("".into())),
             Exit::Config,
             "empty",
-            "the secret alone",
+            "only the secret",
         );
 
         let folder = tempfile::tempdir().unwrap();

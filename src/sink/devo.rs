@@ -112,7 +112,7 @@ impl Devo {
             if lasting || attempt == ATTEMPTS {
                 return Err(SinkError::Refused(error));
             }
-            log::debug!("{}; trying again", crate::error::line(&error));
+            log::debug!("{}; retrying", crate::error::line(&error));
             self.shutdown.sleep(Duration::from_secs(1 << (attempt - 1)));
             attempt += 1;
         }
@@ -150,10 +150,12 @@ impl Devo {
             std::thread::sleep(BEHIND);
             tls.tcp.pending_error()?;
         }
-        tls.tcp.shutdown_write().context("ending our half")?;
+        tls.tcp
+            .shutdown_write()
+            .context("closing our half of the connection")?;
         while !peer.has_ended {
             peer.read_event(&mut tls, &mut idle)
-                .context("waiting until the receiver closes the connection")?;
+                .context("waiting for the receiver to close the connection")?;
         }
         tls.tcp.pending_error()?;
         // until all is acknowledged, a reset that answers our last bytes may still arrive
@@ -165,10 +167,11 @@ impl Devo {
         tls.tcp.pending_error()?;
         if !peer.sent_close_notify && (self.sends_close_notify || tls.tcp.through_proxy) {
             let why = match tls.tcp.through_proxy {
-                true => "it may be the proxy's own",
-                false => "before, it always sent one",
+                true => "the proxy may have ended it",
+                false => "the receiver always sent one before",
             };
-            let error = anyhow!("an end of file without close_notify, which proves nothing: {why}");
+            let error =
+                anyhow!("the connection ended without close_notify, which proves nothing: {why}");
             return match tls.tcp.through_proxy {
                 true => Err(error),
                 false => Err(error).hint(RELEARN),
@@ -348,8 +351,8 @@ fn failed(error: anyhow::Error) -> SinkError {
     }
 }
 
-const RELEARN: &str = "what was not confirmed is sent again by the next run; if another receiver or balancer stands there \
-                       now, which ends connections without close_notify, one run with --forget-receiver learns it anew; \
-                       if not, something on the way cuts them";
-const UNSENT: &str = "what was not confirmed is sent again by the next run; if this goes on, look at the receiver, and at \
-                      firewalls and balancers on the way: each must pass on the end of a connection";
+const RELEARN: &str = "run once with --forget-receiver if the receiver or load balancer was replaced by one that \
+     sends no close_notify; if not, find what cuts connections on the way; the next run sends \
+     unconfirmed events again";
+const UNSENT: &str = "check the receiver, and the firewalls and load balancers on the way, if this repeats: each \
+     must pass on the end of a connection; the next run sends unconfirmed events again";

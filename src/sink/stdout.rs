@@ -57,7 +57,7 @@ impl Sink for Stdout {
         Err(error)
             .context("writing to standard output")
             .exit(Exit::Io)
-            .hint("make room, or write elsewhere; what was not written comes with the next run")
+            .hint("free some space, or write elsewhere; the next run writes the rest")
             .map_err(SinkError::Unconfirmed)
     }
 

@@ -63,7 +63,10 @@ impl ErrorHints {
             400 => (Exit::Data, self.bad_request.to_owned()),
             401 => (Exit::NoPerm, self.unknown.to_owned()),
             403 => (Exit::NoPerm, self.not_entitled.to_owned()),
-            404 => (Exit::Data, format!("nothing is there: check {address}")),
+            404 => (
+                Exit::Data,
+                format!("check {address}: nothing exists at this address"),
+            ),
             429 => (
                 Exit::TempFail,
                 "the quota of these credentials is spent".to_owned(),
@@ -71,16 +74,19 @@ impl ErrorHints {
             300..=399 => (
                 Exit::Data,
                 format!(
-                    "it points elsewhere, as sign-in pages of proxies do: check {address}, and [http] proxy"
+                    "check {address}, and [http] proxy: the answer is a redirect, such as to a \
+                     proxy's sign-in page"
                 ),
             ),
             500.. => (
                 Exit::Unavailable,
-                "the service has trouble; the next run asks again, for less at once".to_owned(),
+                "wait until the service recovers; the next run retries, with a shorter window if \
+                 needed"
+                    .to_owned(),
             ),
             _ => (
                 Exit::Data,
-                format!("this is no answer of the {api}: check {address}, and [http] proxy"),
+                format!("check {address}, and [http] proxy: the {api} does not answer like this"),
             ),
         };
         let error = error.context(exit).context(Hint(hint));
@@ -95,8 +101,8 @@ impl ErrorHints {
     fn come_again(&self, until: OffsetDateTime) -> Hint {
         let comes_back = self.comes_back;
         Hint(format!(
-            "the quota of these credentials is spent: no request is made before {}; {comes_back}; run less often, or \
-             share the credentials with fewer programs",
+            "run less often, or share the credentials with fewer programs; no request is made \
+             before {}; {comes_back}",
             utc(until)
         ))
     }
@@ -104,8 +110,8 @@ impl ErrorHints {
     fn no_answer(&self) -> String {
         let ErrorHints { api, address, .. } = self;
         format!(
-            "this is not what the {api} answers: check {address}, and [http] proxy; nothing is lost, the next run asks \
-             again"
+            "check {address}, and [http] proxy: the {api} does not answer like this; the next run \
+             retries"
         )
     }
 
@@ -115,12 +121,12 @@ impl ErrorHints {
         let cut = broken == Broken::CutOff;
         let hint = match broken {
             Broken::CutOff => {
-                "the connection was cut; the next run asks again, for less at once".to_owned()
+                "check the network if this repeats; the next run retries, with a shorter window if \
+                 needed"
+                    .to_owned()
             }
             Broken::TooLong(_) | Broken::LongMember(_) => {
-                format!(
-                    "nothing that the {api} says is that long: check {address}, and [http] proxy"
-                )
+                format!("check {address}, and [http] proxy: the {api} sends nothing that long")
             }
             Broken::Empty | Broken::Missing(_) | Broken::NotJson(..) => self.no_answer(),
         };

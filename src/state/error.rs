@@ -31,7 +31,7 @@ impl fmt::Display for StateFile {
         f.write_str(match self {
             StateFile::State => "the state",
             StateFile::Identities => "the identities",
-            StateFile::Ledger => "the ledger of requests",
+            StateFile::Ledger => "the request ledger",
             StateFile::Runs => "the record of runs",
         })
     }
@@ -72,7 +72,7 @@ pub enum StateError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Its position lies in the future.
+    /// Its position is in the future.
     InFuture {
         /// Where it is.
         path: PathBuf,
@@ -116,11 +116,11 @@ impl StateError {
 
     /// What a person can do about it.
     fn hint(&self) -> &'static str {
-        const RESTORE: &str = "restore this service's files together from a backup, or move them away and set \
-                               start_time to where it is to go on from; what lies between may be delivered again";
+        const RESTORE: &str = "restore all files of this service from one backup, or move them away and set start_time to \
+     the time to continue from; some events may be delivered again";
         match self {
             StateError::OtherVersion { found, known, .. } if found > known => {
-                "run the newer program that wrote it"
+                "run the newer proofpull that wrote it"
             }
             StateError::Damaged { file, .. } | StateError::OtherVersion { file, .. } => {
                 match file {
@@ -129,26 +129,28 @@ impl StateError {
                         "move it away: requests of the last 24 hours are then not counted"
                     }
                     StateFile::Runs => {
-                        "it only serves status and metrics: move it away, and the next run begins another"
+                        "move it away: only status and metrics use it, and the next run creates another"
                     }
                 }
             }
             StateError::OtherService { .. } => RESTORE,
             StateError::InFuture { .. } => {
-                "set this machine's clock (timedatectl); if the clock is right, set start_time to where the service is \
-                 to go on from"
+                "correct this machine's clock (timedatectl); if it is right, set start_time to the time to \
+                 continue from"
             }
-            StateError::Running { .. } => "let it finish; --wait-lock 10m waits for it",
+            StateError::Running { .. } => "let it finish, or wait for it with --wait-lock 10m",
             StateError::LedgerTaken { .. } => {
-                "a booking takes a moment: see what holds that process up"
+                "check why that process hangs: a booking takes only a moment"
             }
             StateError::Stopped => "the next run goes on from there",
             StateError::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied => {
-                "it must belong to the user who runs this, as all files of the state folder do: chown USER: FILE"
+                "give it to the user running proofpull, as all files of the state folder: chown USER: \
+             FILE"
             }
             StateError::Unreadable(_) => RESTORE,
             StateError::Unwritable(_) => {
-                "the state folder must exist, be writable for the user who runs this, and have room"
+                "check that the state folder exists, is writable by the user running proofpull, and has free \
+     space"
             }
         }
     }
@@ -171,22 +173,22 @@ impl From<StateError> for anyhow::Error {
                 path,
                 found,
                 known,
-            } => anyhow!("it has version {found}, and this program knows version {known}")
+            } => anyhow!("it has version {found}, but this proofpull supports version {known}")
                 .context(reading(file, &path)),
             StateError::OtherService { path, reason } => {
                 anyhow!(reason).context(reading(StateFile::State, &path))
             }
             StateError::InFuture { path, position } => {
                 let position = utc(position);
-                anyhow!("its position {position} lies in the future")
+                anyhow!("its position {position} is in the future")
                     .context(reading(StateFile::State, &path))
             }
             StateError::Running { service, holder } => {
-                anyhow!("running {service}: another run of it is under way ({holder})")
+                anyhow!("running {service}: another run of this service is in progress ({holder})")
             }
             StateError::LedgerTaken { path, holder } => {
                 let path = path.display();
-                anyhow!("booking a request: {path} is taken ({holder})")
+                anyhow!("booking a request: {path} is locked ({holder})")
             }
             StateError::Stopped => return anyhow!(Stopped),
             StateError::Unreadable(error) | StateError::Unwritable(error) => anyhow!(error),
@@ -240,12 +242,12 @@ mod tests {
                 damaged(StateFile::Identities),
                 Exit::Data,
                 "the identities /s/x",
-                "together",
+                "from one backup",
             ),
             (
                 damaged(StateFile::Ledger),
                 Exit::Data,
-                "the ledger of requests /s/x",
+                "the request ledger /s/x",
                 "24 hours",
             ),
             (
@@ -257,8 +259,8 @@ mod tests {
             (
                 version(6),
                 Exit::Data,
-                "version 6, and this program knows version 5",
-                "newer program",
+                "version 6, but this proofpull supports version 5",
+                "newer proofpull",
             ),
             (version(4), Exit::Data, "version 4", "start_time"),
             (
@@ -268,7 +270,7 @@ mod tests {
                 },
                 Exit::Data,
                 "reading the state /s/x.json: it is another's",
-                "together",
+                "from one backup",
             ),
             (
                 StateError::InFuture {
@@ -276,7 +278,7 @@ mod tests {
                     position: datetime!(2100-01-01 0:00 UTC),
                 },
                 Exit::Data,
-                "its position 2100-01-01T00:00:00Z lies in the future",
+                "its position 2100-01-01T00:00:00Z is in the future",
                 "clock",
             ),
             (
@@ -285,13 +287,13 @@ mod tests {
                     holder: holder.clone(),
                 },
                 Exit::TempFail,
-                "running pod-audit: another run of it is under way (pid 7)",
+                "running pod-audit: another run of this service is in progress (pid 7)",
                 "--wait-lock",
             ),
             (
                 StateError::LedgerTaken { path, holder },
                 Exit::TempFail,
-                "/s/x.json is taken (pid 7)",
+                "/s/x.json is locked (pid 7)",
                 "moment",
             ),
             (
@@ -310,7 +312,7 @@ mod tests {
                 Unwritable(system("writing", StorageFull)),
                 Exit::CantCreate,
                 "writing /s/x.json: no storage",
-                "room",
+                "free space",
             ),
             (
                 Unwritable(system("writing", ReadOnlyFilesystem)),

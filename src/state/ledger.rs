@@ -90,7 +90,7 @@ impl LedgerFile {
         let book = self.read()?.unwrap_or_else(|damage| {
             let path = self.path.display();
             log::warn!(
-                "the ledger of requests {path} is damaged ({damage}); the next run sets it aside and counts from 0"
+                "the request ledger {path} is damaged ({damage}); the next run moves it away and counts from 0"
             );
             Ledger::default()
         });
@@ -107,8 +107,8 @@ impl LedgerFile {
                 let quarantine = self.path.with_extension("damaged");
                 files::rename(&self.path, &quarantine).map_err(StateError::Unwritable)?;
                 log::warn!(
-                    "the ledger of requests {} is damaged ({damage}): it is now {}; requests of the last 24 hours are \
-                     not counted, so the service may refuse some",
+                    "the request ledger {} is damaged ({damage}) and was moved to {}; requests of the last 24 hours \
+                     are not counted, so the service may refuse some",
                     self.path.display(),
                     quarantine.display()
                 );

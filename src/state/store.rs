@@ -139,7 +139,7 @@ impl State {
         if !saved.checkpoint.is_like(&start.checkpoint) {
             return Err(StateError::OtherService {
                 path: path.to_owned(),
-                reason: "its checkpoint is that of another kind of service".to_owned(),
+                reason: "its checkpoint belongs to another kind of service".to_owned(),
             });
         }
         if is_restart(&saved, start) {

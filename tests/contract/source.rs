@@ -516,7 +516,7 @@ fn a_quota_is_respected_and_what_was_left_is_done_later() {
         }
         subject.env.service_table += "requests = [{ period = \"1d\", at_most = 2 }]\n";
         let run = subject.run(&[]);
-        run.assert_error(75, &["2 requests in 1d"], "");
+        run.assert_error(75, &["2 requests per 1d"], "");
         subject.now += Duration::hours(23);
         subject.run(&[]).assert_status(75);
         assert_eq!(subject.asked().len(), 2);

@@ -227,10 +227,12 @@ impl CheckReport<'_> {
             (0, 0) if failed == 0 && is_quiet => {}
             (errors, warnings) => {
                 let online = match (&self.tried, well) {
-                    (None, _) => "; nothing was asked, see --online".to_owned(),
-                    (Some(_), _) => format!("; online: {well} of {} well", tried.len()),
+                    (None, _) => "; nothing was tested online, see --online".to_owned(),
+                    (Some(_), _) => format!("; online: {well} of {} ok", tried.len()),
                 };
-                let _ = writeln!(text, "{file}: {errors} errors, {warnings} warnings{online}");
+                let errors = output::count(errors as u64, "error");
+                let warnings = output::count(warnings as u64, "warning");
+                let _ = writeln!(text, "{file}: {errors}, {warnings}{online}");
             }
         }
         text

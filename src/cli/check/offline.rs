@@ -79,13 +79,14 @@ impl OfflineChecks<'_> {
                 "add [devo] with address, chain, cert and key; without it only run --stdout works";
             findings.push(self.warning(
                 "devo",
-                "there is no such table, so that nothing can be delivered",
+                "the configuration has no table [devo], so nothing can be delivered",
                 hint,
             ));
         }
         if self.services.is_empty() {
             let said: Result<()> = Err(anyhow!(
-                "no table says how to sign in, so that no service can be collected"
+                "the configuration has no table [tap], [pod] or [isolation], so no service can be \
+                 collected"
             ));
             let said = said
                 .exit(Exit::Config)
@@ -97,9 +98,10 @@ impl OfflineChecks<'_> {
         for service in self.services {
             let table = service.sign_in_table();
             if self.config.record.place(table).is_none() {
-                let said: Result<()> = Err(anyhow!("there is no table [{table}] to sign in with"));
+                let said: Result<()> = Err(anyhow!("the configuration has no table [{table}]"));
                 let hint = format!(
-                    "add [{table}]; proofpull.toml(5) says what it holds and where credentials are made"
+                    "add [{table}]; see proofpull.toml(5) for its keys and where to create \
+                     credentials"
                 );
                 let said = said.exit(Exit::Config).hint(hint);
                 let key = format!("services.{}", service.name);
@@ -124,14 +126,14 @@ impl OfflineChecks<'_> {
                 let (file, folder) = self.file;
                 let file = folder.join(file.file_name().unwrap_or_default());
                 let hint = format!(
-                    "to look at it, run this check as the unit runs: systemd-run --pipe --wait --uid=proofpull \
+                    "run this check in the environment of the unit: systemd-run --pipe --wait --uid=proofpull \
                      --property=LoadCredential=proofpull:{}/credentials proofpull check --config {}",
                     folder.display(),
                     file.display()
                 );
                 findings.push(self.warning(
                     key,
-                    "not looked at, since $CREDENTIALS_DIRECTORY is set in the unit alone",
+                    "not checked: $CREDENTIALS_DIRECTORY is set only in the unit",
                     &hint,
                 ));
                 continue;
@@ -176,15 +178,15 @@ impl OfflineChecks<'_> {
 
     /// Our own certificate.
     fn at_ours(&self, Validity { from, to }: Validity) -> Option<Finding> {
-        let renew =
-            "download a new one and set [devo] cert and key; check this machine's clock, too";
+        let renew = "download a new certificate and set [devo] cert and key; also check this machine's \
+             clock";
         let refused = |said: String| {
             let said: Result<()> = Err(anyhow!(said));
             let said = said.exit(Exit::NoPerm).hint(renew);
             said.err().map(|error| self.error("devo.cert", &error))
         };
         match self.now {
-            now if now > to => refused(format!("it has expired on {}", utc(to))),
+            now if now > to => refused(format!("it expired on {}", utc(to))),
             now if now < from => refused(format!("it is not valid before {}", utc(from))),
             now if now + SOON > to => {
                 Some(self.warning("devo.cert", &format!("it expires on {}", utc(to)), renew))
@@ -195,7 +197,7 @@ impl OfflineChecks<'_> {
 
     /// Those of authorities: each that has expired is of no use, but the others may be.
     fn at_theirs(&self, key: &str, all: &[Validity]) -> Vec<Finding> {
-        let renew = "ask whoever runs the server for a new file";
+        let renew = "get a new file from the operator of the server";
         let expired = all.iter().filter(|one| one.to < self.now).count();
         if expired == all.len() {
             let said: Result<()> = Err(anyhow!("every certificate in it has expired"));
@@ -210,7 +212,7 @@ impl OfflineChecks<'_> {
         dated
             .map(|one| {
                 let word = if one.to < self.now {
-                    "has expired"
+                    "expired"
                 } else {
                     "expires"
                 };
@@ -226,9 +228,10 @@ impl OfflineChecks<'_> {
     fn at_folders(&self, findings: &mut Vec<Finding>) {
         // a run makes it if it is not there
         if self.state_dir.exists()
-            && let Err(error) = files::try_dir(self.state_dir)
-                .exit(Exit::CantCreate)
-                .hint("the user that proofpull runs as must be able to write there, and this check must be run as that user")
+            && let Err(error) = files::try_dir(self.state_dir).exit(Exit::CantCreate).hint(
+                "make it writable by the user running proofpull, and run this check as that \
+                     user",
+            )
         {
             findings.push(self.error("state_dir", &error));
         }
@@ -236,7 +239,8 @@ impl OfflineChecks<'_> {
             && let Err(error) = files::try_dir(&metrics.textfile_dir)
         {
             let said = crate::error::line(&error.into());
-            let hint = "make the folder for the user that proofpull runs as; a run goes on without its figures";
+            let hint =
+                "create it, writable by the user running proofpull; runs continue without metrics";
             findings.push(self.warning("metrics.textfile_dir", &said, hint));
         }
     }
@@ -249,10 +253,10 @@ impl OfflineChecks<'_> {
             let oldest = self.config.service(service).api.limits().oldest(self.now);
             if start < oldest {
                 let said = format!(
-                    "the service keeps nothing before {}; a first run starts there",
+                    "the service keeps nothing before {}, so a first run starts there",
                     utc(oldest)
                 );
-                let hint = "set a later time, or leave it as it is: it changes nothing once a run has been made";
+                let hint = "set a later time, or leave it: it has no effect after the first run";
                 findings.push(self.warning(
                     &format!("services.{}.start_time", service.name),
                     &said,

@@ -58,10 +58,10 @@ enum Verdict {
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Verdict::Well => serializer.serialize_str("well"),
-            Verdict::Doubtful => serializer.serialize_str("doubtful"),
+            Verdict::Well => serializer.serialize_str("ok"),
+            Verdict::Doubtful => serializer.serialize_str("warning"),
             Verdict::Failed(exit) => serializer.serialize_str(exit.name()),
-            Verdict::NotTried => serializer.serialize_str("not tried"),
+            Verdict::NotTried => serializer.serialize_str("not tested"),
         }
     }
 }
@@ -121,14 +121,14 @@ pub(super) fn text(tries: &[Try]) -> String {
     if tries.is_empty() {
         return String::new();
     }
-    let head = ["SERVICE", "TRIED", "OUTCOME", "TIME"];
+    let head = ["SERVICE", "TEST", "OUTCOME", "TIME"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(tries.iter().map(|one| {
         let outcome = match one.outcome {
-            Verdict::Well => "well".to_owned(),
-            Verdict::Doubtful => "doubtful".to_owned(),
+            Verdict::Well => "ok".to_owned(),
+            Verdict::Doubtful => "warning".to_owned(),
             Verdict::Failed(exit) => format!("{} {}", exit as u8, exit.name()),
-            Verdict::NotTried => "not tried".to_owned(),
+            Verdict::NotTried => "not tested".to_owned(),
         };
         let time = one
             .seconds
@@ -197,10 +197,7 @@ pub(super) fn tries(checks: &OfflineChecks, common: &Common, clock: Clock) -> Re
             .find(|other| trial.proves_the_same(other, service))
         {
             Some(other) => {
-                let why = format!(
-                    "it signs in with the credentials that {} was asked with",
-                    other.name
-                );
+                let why = format!("{} was tested with the same credentials", other.name);
                 tries.push(Try::not_tried(service.name, why));
             }
             None => {
@@ -249,8 +246,8 @@ impl OnlineChecks<'_> {
         Some(Try::not_tried(
             service.name,
             format!(
-                "a run of proofpull has the one session that the key has for this type ({by}), so that another would \
-                 be refused; how runs fare, proofpull status tells"
+                "a run of proofpull ({by}) holds the only session of this key and type; see \
+                 proofpull status"
             ),
         ))
     }
@@ -320,7 +317,7 @@ impl OnlineChecks<'_> {
         let mut sink = Devo::new(options);
         sink.send(&Batch::default())?;
         sink.confirm()?;
-        Ok("it took our certificate and confirmed; no event was sent".into())
+        Ok("the receiver confirmed an empty transaction; no event was sent".into())
     }
 }
 
@@ -348,7 +345,7 @@ impl ProbeQuota {
             Some(ledger) => ledger
                 .left()
                 .map_or_else(String::new, |left| format!(", {left} left")),
-            None => ", not booked, since there is no state folder yet".into(),
+            None => ", not counted: the state folder does not exist yet".into(),
         }
     }
 }
@@ -378,7 +375,7 @@ impl Quota for ProbeQuota {
 /// Our clock, by what the servers said of theirs.
 fn at_clocks(clocks: &[(&'static str, Duration)]) -> Try {
     let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
-        return Try::not_tried("clock", "no server has told its time");
+        return Try::not_tried("clock", "no server sent its time");
     };
     let by = output::age(ahead.abs().try_into().unwrap_or_default());
     let how = if ahead.is_negative() {
@@ -389,7 +386,7 @@ fn at_clocks(clocks: &[(&'static str, Duration)]) -> Try {
     let is_well = ahead.abs() <= SKEW;
     Try {
         what: "clock",
-        tried: format!("the Date of {whose}"),
+        tried: format!("the Date header of {whose}"),
         outcome: if is_well {
             Verdict::Well
         } else {
@@ -397,6 +394,6 @@ fn at_clocks(clocks: &[(&'static str, Duration)]) -> Try {
         },
         said: format!("this machine's clock is {by} {how} the service's"),
         seconds: None,
-        remedy: (!is_well).then(|| "set it (timedatectl, chronyc)".into()),
+        remedy: (!is_well).then(|| "set this machine's clock (timedatectl, chronyc)".into()),
     }
 }

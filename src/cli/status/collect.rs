@@ -293,8 +293,8 @@ impl ServiceStatus {
     pub(super) fn failure(&self) -> Option<String> {
         if let Some(Begun { pid, since }) = &self.killed {
             return Some(format!(
-                "the last run, begun at {} (pid {pid}), left no account of its end: it was killed, the machine stopped \
-                 or the disk was full",
+                "the last run (started {}, pid {pid}) did not finish: it was killed, the machine \
+                 stopped, or the disk was full",
                 utc(*since)
             ));
         }
@@ -305,7 +305,7 @@ impl ServiceStatus {
         let why = last
             .error
             .clone()
-            .unwrap_or_else(|| "something could not be delivered".into());
+            .unwrap_or_else(|| "some events could not be delivered".into());
         (!fine).then(|| {
             format!(
                 "the last run ended with {} ({}): {why}",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::collect::ServiceStatus;
 use super::table::seconds;
+use crate::output;
 
 /// What a Nagios check answers ("Nagios Plugins Development Guidelines", plugin return codes).
 const NAGIOS: [&str; 4] = ["OK", "WARNING", "CRITICAL", "UNKNOWN"];
@@ -33,8 +34,8 @@ pub(super) fn answer(standings: &[ServiceStatus], max_lag: Duration) -> (u8, Str
     if said.is_empty() {
         let most = regular().filter_map(|status| status.lag_seconds).max();
         said.push(format!(
-            "{} services, at most {} behind",
-            regular().count(),
+            "{}, at most {} behind",
+            output::count(regular().count() as u64, "service"),
             seconds(most)
         ));
     }

@@ -14,7 +14,7 @@ use crate::state::runs::KILLED;
 pub(super) fn text(standings: &[ServiceStatus], now: OffsetDateTime, dir: &Path) -> String {
     if standings.is_empty() {
         return format!(
-            "no service has run yet with its state in {}, and none has a table in the configuration\n",
+            "no service has a state in {} or a table in the configuration\n",
             dir.display()
         );
     }
@@ -98,7 +98,7 @@ impl ServiceStatus {
         let mut notes = Vec::new();
         for TimeSpan { from, to } in &self.gaps {
             notes.push(format!(
-                "gap: what lies between {from} and {to} was not collected"
+                "gap: events from {from} to {to} were not collected"
             ));
         }
         notes.extend(self.live.as_ref().map(|live| {
@@ -107,10 +107,9 @@ impl ServiceStatus {
         }));
         notes.extend(self.open_hours.as_deref().and_then(open_hours));
         if self.quarantine.events > 0 {
-            let (events, file) = (self.quarantine.events, self.quarantine.file.display());
-            notes.push(format!(
-                "{events} events were quarantined and stand, unmasked, in {file}"
-            ));
+            let events = output::count(self.quarantine.events, "event");
+            let file = self.quarantine.file.display();
+            notes.push(format!("{events} quarantined, kept unredacted in {file}"));
         }
         if let Some(quota) = self.quota.as_ref().filter(|quota| !quota.is_free) {
             let free = &quota.next_request;
@@ -145,8 +144,8 @@ fn open_hours(hours: &[OpenHourStatus]) -> Option<String> {
         }
     }
     Some(format!(
-        "{} hours of the archive are open and asked for again, from that of {} on: {}",
-        hours.len(),
+        "{}, requested again by later runs; the first is {}: {}",
+        output::count(hours.len() as u64, "open archive hour"),
         first.from,
         whys.join("; ")
     ))

@@ -188,8 +188,8 @@ fn start_time(table: &mut TableReader) -> Option<OffsetDateTime> {
         Value::Text(text) if text.trim().is_empty() => Ok(None),
         Value::Text(text) | Value::Time(text) => match parse_instant(&text)? {
             time if time > now => Err(ValueError::but(
-                "lies in the future",
-                "give a time that is past, or set this machine's clock",
+                "is in the future",
+                "set a time in the past, or correct this machine's clock",
             )),
             time => Ok(Some(time)),
         },
@@ -215,7 +215,7 @@ fn no_such_service(table: &mut TableReader, TableEntry { name, place, .. }: &Tab
     let meant = devo.map(|service| service.name);
     let hint = match meant.or_else(|| nearest(name, &names)) {
         Some(meant) => format!("did you mean [services.{meant}]?"),
-        None => "write one of these names behind services and a dot".into(),
+        None => "use one of these names, as in [services.NAME]".into(),
     };
     table.fault(*place, said, hint);
 }
@@ -239,9 +239,7 @@ fn tag(text: &str) -> Result<String, &'static str> {
     let levels = text.split('.').count();
     match (2..=6).contains(&levels) && text.split('.').all(level) && text.len() <= MAX_TAG {
         true => Ok(text.into()),
-        false => {
-            Err("must be two to six levels of letters, digits, - and _, with dots between them")
-        }
+        false => Err("must be two to six levels of letters, digits, - and _, separated by dots"),
     }
 }
 

@@ -83,7 +83,10 @@ impl WebSocket {
         shake_hands(opening, Wire::new(stream, Arc::clone(network)))
             .with_context(what)
             .or_exit(Exit::Unavailable)
-            .or_hint("check base_url, and what stands between here and there: it must pass on WebSockets")
+            .or_hint(
+                "check base_url and url of the service, and that proxies and firewalls on the way \
+                 allow WebSockets",
+            )
     }
 }
 
@@ -121,7 +124,7 @@ fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<Handsha
         return Ok(HandshakeOutcome::Refused(Refusal { status, date, body }));
     }
     if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-        bail!("the answer is not that of a WebSocket server to our question");
+        bail!("the answer is not a valid WebSocket handshake");
     }
     let socket = WebSocket::over(wire, rest, opening.max_message)?;
     Ok(HandshakeOutcome::Open(Box::new(WebSocket {
@@ -172,7 +175,7 @@ fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
     // an error of the crate could quote the key
     let request = request
         .map_err(|_| {
-            anyhow!("the key cannot stand in a header: it has other characters than ASCII")
+            anyhow!("the key cannot be sent in a header: it has characters other than ASCII")
         })
         .exit(Exit::Config)
         .hint("check the file or variable that holds it")?;

@@ -86,8 +86,8 @@ impl fmt::Display for CloseReason {
             CloseReason::Closed(code, reason) => (*code, reason),
         };
         let meaning = match code {
-            1000 => "the server closed the connection in good order",
-            1001 => "the server goes away",
+            1000 => "the server closed the connection normally",
+            1001 => "the server is going away",
             1009 => "the server says that a message was too big",
             1011 => "the server had an internal error, or missed a pong",
             _ => "the server closed the connection",
@@ -111,7 +111,7 @@ pub(crate) struct TooLong {
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TooLong { size, limit } = self;
-        write!(f, "a message of {size} bytes, {limit} are taken at most")
+        write!(f, "a message has {size} bytes, and the limit is {limit}")
     }
 }
 
@@ -159,11 +159,15 @@ impl WebSocket {
         let left = self.max_message.saturating_sub(already);
         let frame = match self.frames.read(Some(left.max(CONTROL))) {
             Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(Some(broken(&"the server ended it without a close frame"))),
+            Ok(None) => {
+                return Ok(Some(broken(
+                    &"the server ended the connection without a close frame",
+                )));
+            }
             Err(Error::Io(error)) if is_wait(&error) => {
                 let silence = self.wire.silence();
                 return Ok(Some(match silence >= self.dead {
-                    true => broken(&format!("nothing came for {} s", silence.as_secs())),
+                    true => broken(&format!("no data came for {} s", silence.as_secs())),
                     false => StreamEvent::Nothing,
                 }));
             }
@@ -201,7 +205,7 @@ impl WebSocket {
         if head.rsv1 || head.rsv2 || head.rsv3 || head.mask.is_some() {
             self.refuse(CloseCode::Protocol);
             return Ok(Some(broken(
-                &"the server sent a frame of a kind that was not agreed on",
+                &"the server sent a frame that was not negotiated",
             )));
         }
         match (opcode, &mut self.partial) {
@@ -393,7 +397,7 @@ mod tests {
                     heard => break format!("{heard:?}"),
                 }
             };
-            assert!(end.contains("nothing came for "), "{end}");
+            assert!(end.contains("no data came for "), "{end}");
             let over = Instant::now();
             drop(socket);
             let (spoke, unanswered) = server.join().unwrap();

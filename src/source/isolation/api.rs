@@ -109,11 +109,13 @@ impl ConfiguredApi for ConfiguredIsolation {
             let message = format!("running {name}: the configuration has no table [isolation]");
             return fail(Exit::Config, message).hint(HINTS.unknown);
         };
-        let key = secret::read(&sign_in.api_key, "api_key of [isolation]")?;
+        let key = secret::read(&sign_in.api_key, "[isolation] api_key")?;
         let Some(bearer) = key.bearer() else {
-            return fail(Exit::Config, "reading api_key of [isolation]: it is no key").hint(
-                "it must be the key alone, of ASCII letters, digits and signs without a blank",
-            );
+            return fail(
+                Exit::Config,
+                "reading [isolation] api_key: it is not a valid key",
+            )
+            .hint("store only the key: ASCII letters, digits and signs, without spaces");
         };
         Ok(Box::new(Isolation {
             api: HttpApi::new(context, self.address()?, (bearer, key), &HINTS)?,

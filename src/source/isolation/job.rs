@@ -71,7 +71,7 @@ pub(super) enum JobError {
     /// It is completed, but has no records; what that says, for people.
     #[error("the answer has no data")]
     NoData(String),
-    #[error("the answer has a pageToken that came before")]
+    #[error("the answer repeats an earlier pageToken")]
     RepeatedToken,
     #[error("the job is {0:?} and has no jobId")]
     NoId(String),
@@ -150,15 +150,15 @@ impl JobProgress {
 fn without_data(answer: &JobAnswer, is_alone: bool) -> String {
     let data = match answer.data {
         JobData::Absent => "absent",
-        JobData::List | JobData::Other => "no list",
+        JobData::List | JobData::Other => "not a list",
     };
     let total = answer.total.as_deref().unwrap_or("absent");
     let total: String = total.chars().take(20).collect();
     let page = if is_alone { "no" } else { "a" };
     format!(
-        "a completed job without data is taken for an empty range only if its total is 0 and it has one page: here data \
-         is {data}, the total is {total}, and there is {page} pageToken; nothing is lost, the next run asks again; check \
-         url of the service, and [http] proxy"
+        "check url of the service, and [http] proxy; the next run retries. A completed job without \
+         data is an empty range only if its total is 0 and it has one page: here data is {data}, \
+         the total is {total}, and there is {page} pageToken"
     )
 }
 

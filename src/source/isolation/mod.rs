@@ -47,11 +47,13 @@ const HINTS: ErrorHints = ErrorHints {
     denied: "[ApiError 403] ",
     refused: "",
     address: "url of the service",
-    bad_request: "the service does not take this request: check start_time and url of the service, and this machine's clock",
-    unknown: "set [isolation] api_key to a valid key; one is made in the Isolation console under Product Settings, Reporting API",
-    not_entitled: "check [isolation] api_key, and that it is for this product; one is made in the Isolation console \
-                   under Product Settings, Reporting API",
-    comes_back: "when requests come back is not published",
+    bad_request: "check start_time and url of the service, and this machine's clock: the API rejected the \
+         request",
+    unknown: "set [isolation] api_key to a valid key; create it in the Isolation console under Product \
+         Settings, Reporting API",
+    not_entitled: "check [isolation] api_key, and that it is for this product; create it in the Isolation \
+         console under Product Settings, Reporting API",
+    comes_back: "Proofpoint does not publish the limit",
 };
 
 /// One product of Isolation.
@@ -102,7 +104,7 @@ impl Source for Isolation {
             None => match self.windows.next(context)? {
                 Some(Turned::Ask(step)) => {
                     let booked = context.quota.book(context.now);
-                    booked.with_context(|| format!("asking for {step}"))?;
+                    booked.with_context(|| format!("requesting {step}"))?;
                     Job::new(step, self.windows.ask(step))
                 }
                 Some(Turned::GiveUp(_, commit)) => return Ok(Some(commit.into())),
@@ -225,11 +227,12 @@ impl Isolation {
         match error {
             JobError::Failed(_) => {
                 let hint =
-                    "the service has trouble with this; the next run asks again, for less at once";
+                    "wait until the service recovers; the next run retries with a shorter window";
                 over(&format!("{error}: {}", self.api.shown(answer)), hint)
             }
             JobError::TooSlow { .. } => {
-                let hint = "the next run asks for less at once; where jobs are always slow, set a longer [http] timeout";
+                let hint = "set a longer [http] timeout if jobs are always slow; the next run retries with a \
+                 shorter window";
                 over(&error.to_string(), hint)
             }
             JobError::InPieces(_) => {

@@ -29,7 +29,7 @@ use crate::source::{Source, WindowLimits};
 const EXAMPLE: &str = "wss://logstream.proofpoint.com:443/v1/stream";
 
 /// What the API key is called in errors.
-const KEY: &str = "the api_key of [pod]";
+const KEY: &str = "[pod] api_key";
 
 /// No quota of sessions is published, and none is counted.
 static POOL: Pool = Pool {
@@ -139,8 +139,8 @@ impl ConfiguredPod {
                 ),
             )
             .hint(
-                "set [pod] cluster_id and api_key; the key is made in the PoD admin console under \
-                 API Key Management, PoD Logging",
+                "set [pod] cluster_id and api_key; create the key in the PoD admin console under API \
+                 Key Management, PoD Logging",
             ),
         }
     }
@@ -149,9 +149,11 @@ impl ConfiguredPod {
         let sign_in = self.sign_in()?;
         let key = secret::read(&sign_in.api_key, KEY)?;
         let Some(bearer) = key.bearer() else {
-            return fail(Exit::Config, format!("reading {KEY}: it is no key")).hint(
-                "it must be the key alone, of ASCII letters, digits and signs without a blank",
-            );
+            return fail(
+                Exit::Config,
+                format!("reading {KEY}: it is not a valid key"),
+            )
+            .hint("store only the key: ASCII letters, digits and signs, without spaces");
         };
         let built_in = || sign_in.base_url.join("/v1/stream");
         let url = self.url.clone().unwrap_or_else(built_in);
@@ -267,11 +269,11 @@ impl ConfiguredApi for ConfiguredPod {
         let mut ahead = None;
         let tried = self.try_an_old_hour(context, &mut ahead);
         Probe {
-            asked: "an archive hour of a day ago".to_owned(),
+            asked: "the archive hour of a day ago".to_owned(),
             cost: "1 session".to_owned(),
             ahead,
             result: tried.map(|()| {
-                "it took our key and opened a session; nothing of it was delivered".to_owned()
+                "the API accepted the key and opened a session; no event was delivered".to_owned()
             }),
         }
     }

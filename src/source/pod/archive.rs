@@ -8,6 +8,7 @@ use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodReading};
 use crate::clock::utc;
 use crate::net::websocket::{CloseReason, WebSocket};
+use crate::output::count;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::OpenReason;
 use crate::shutdown::Shutdown;
@@ -47,7 +48,7 @@ impl Pod {
             ("sinceTime", since_time.as_str()),
             ("toTime", to_time.as_str()),
         ];
-        log::debug!("asking for the archive hour of {}", utc(from));
+        log::debug!("requesting the archive hour of {}", utc(from));
         let Some(mut socket) = self.session.open(&times, context)? else {
             return Ok(Batch::default());
         };
@@ -58,7 +59,8 @@ impl Pod {
         };
         if begun.is_unfinished {
             log::warn!(
-                "the archive hour of {} did not fit into the last run: it is read to its end now, whatever max_duration says",
+                "the archive hour of {} did not fit into the last run: this run reads it to its \
+                 end, even beyond max_duration",
                 utc(from)
             );
         }
@@ -130,9 +132,7 @@ impl Pod {
                 let reading = self.plan.reading(hour.from, (answered, shown), now);
                 let verdict = archive_policy::verdict(&reading);
                 if (reading.was, verdict, answered.events) == (Some(OpenReason::Empty), None, 0) {
-                    log::info!(
-                        "the archive hour of {name} is empty, though the hour before is not"
-                    );
+                    log::info!("the archive hour of {name} is empty, but the hour before is not");
                 }
                 verdict
             }
@@ -143,9 +143,7 @@ impl Pod {
                 ) =>
             {
                 let wait = self.session.wait(context).as_secs_f64();
-                log::warn!(
-                    "reading the archive hour of {name}: {ending}; asking again in {wait:.0} s"
-                );
+                log::warn!("reading the archive hour of {name}: {ending}; retrying in {wait:.0} s");
                 self.plan.retry_hour(hour.from, hour.attempt);
                 return Batch::default();
             }
@@ -154,8 +152,8 @@ impl Pod {
         };
         context.counters.windows += u64::from(why != Some(OpenReason::Unfinished));
         log::debug!(
-            "the archive hour of {name} has {} events, {} of them new{}",
-            answered.events,
+            "the archive hour of {name} has {}, {} of them new{}",
+            count(answered.events, "event"),
             answered.new,
             why.map_or(String::new(), |why| format!(": {}", why.in_words()))
         );

@@ -12,46 +12,51 @@ pub(super) fn refusal(status: u16, body: &str) -> anyhow::Error {
     let (exit, hint) = match status {
         400 => (
             Exit::Data,
-            "the service does not take this question: check [pod] cluster_id, and this machine's clock",
+            "check [pod] cluster_id, and this machine's clock: the API rejected the request",
         ),
         401 => (
             Exit::NoPerm,
-            "the service says the same for three causes: an api_key that is wrong or expired (PoD admin console, API Key \
-             Management, PoD Logging), a cluster_id that is not the key's, or no licence for Remote Syslog Forwarding",
+            "check [pod] api_key (PoD admin console, API Key Management, PoD Logging), its \
+             cluster_id, and the licence for Remote Syslog Forwarding: the API does not say which \
+             is wrong",
         ),
         403 => (
             Exit::NoPerm,
-            "this key may not read the log stream: make one in the PoD admin console under API Key Management, PoD \
-             Logging; or something on the way refuses WebSockets: check [http] proxy",
+            "create a key for the log stream in the PoD admin console under API Key Management, \
+             PoD Logging; check [http] proxy, too: it may refuse WebSockets",
         ),
         404 => (
             Exit::Data,
-            "no log stream is there: check [pod] base_url, and url of the service",
+            "check [pod] base_url and url of the service: no log stream exists at this address",
         ),
         405 => (
             Exit::Data,
-            "this is no log stream: check [pod] base_url, and [http] proxy",
+            "check [pod] base_url and url of the service, and [http] proxy: this is not a log \
+             stream",
         ),
         409 => (
             Exit::Unavailable,
-            "the key is taken, but it has one session for each type, and another collector holds it, a run that has \
-             another state folder, or a session that died; give each of them an api_key of its own",
+            "give each collector and each state folder its own api_key; the key has one session \
+             for each type, which another program, or a session that died, still holds",
         ),
         429 => (
             Exit::TempFail,
-            "too many sessions in a short time: run less often, or stop another collector that has this key",
+            "run less often, or stop other collectors that use this key: too many sessions in a \
+             short time",
         ),
         300..=399 => (
             Exit::Data,
-            "it points elsewhere, as sign-in pages of proxies do: check base_url and [http] proxy",
+            "check [pod] base_url and url of the service, and [http] proxy: the answer is a \
+             redirect, such as to a proxy's sign-in page",
         ),
         500.. => (
             Exit::Unavailable,
-            "the service has trouble; come again later",
+            "wait until the service recovers; the next run retries",
         ),
         _ => (
             Exit::Data,
-            "this is no answer of the log stream: check base_url and [http] proxy",
+            "check [pod] base_url and url of the service, and [http] proxy: the log stream does \
+             not answer like this",
         ),
     };
     let error = match body.is_empty() {

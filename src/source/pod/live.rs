@@ -148,11 +148,11 @@ impl Pod {
         let wait = self.session.wait(context).as_secs_f64();
         match self.plan.mode {
             Mode::Live => log::warn!(
-                "the live stream: {why}; opening it again in {wait:.0} s. What was on its way is lost; mode = \
-                 \"complete\" would find it in the archive"
+                "the live stream: {why}; reopening it in {wait:.0} s. Events in transit are lost; \
+                 mode = \"complete\" would find them in the archive"
             ),
             Mode::Complete | Mode::Archive => {
-                log::info!("the live stream: {why}; opening it again in {wait:.0} s");
+                log::info!("the live stream: {why}; reopening it in {wait:.0} s");
             }
         }
     }

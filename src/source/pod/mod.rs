@@ -23,6 +23,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{PollContext, Source};
 use crate::clock::utc;
+use crate::output::count;
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use plan::{Moment, PodPhase, PodPlan};
@@ -124,10 +125,8 @@ impl Pod {
     fn end(&mut self) -> Result<Option<Batch>> {
         if let [first, ..] = self.plan.open_hours() {
             let (from, why) = (utc(first.from), first.why.in_words());
-            let count = self.plan.open_hours().len();
-            log::info!(
-                "hours of the archive that later runs ask for again: {count}; the first is that of {from}: {why}"
-            );
+            let hours = count(self.plan.open_hours().len() as u64, "open archive hour");
+            log::info!("{hours}, requested again by later runs; the first is {from}: {why}");
         }
         self.failed.take().map_or(Ok(None), Err)
     }

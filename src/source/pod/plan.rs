@@ -295,7 +295,7 @@ impl PodPlan {
         if archive_policy::is_loss(why) && now - since >= GIVE_UP {
             let (name, words) = (utc(from), why.in_words());
             log::warn!(
-                "giving up the archive hour of {name}, which was asked for since {}: {words}",
+                "giving up the archive hour of {name}, first requested at {}: {words}",
                 utc(since)
             );
             let to = from + HOUR;

@@ -152,11 +152,7 @@ impl Session {
             return Err(error);
         }
         let wait = self.wait(context);
-        log::warn!(
-            "{}; trying again in {:.0} s",
-            line(&error),
-            wait.as_secs_f64()
-        );
+        log::warn!("{}; retrying in {:.0} s", line(&error), wait.as_secs_f64());
         self.refused = Some(error);
         Ok(None)
     }
@@ -307,7 +303,8 @@ fn take(
 
 fn too_long(message: TooLong) -> anyhow::Error {
     let hint = format!(
-        "set max_frame_bytes of the service to more than {}; nothing of it is lost while the archive has it",
+        "set max_frame_bytes of the service to more than {}; the message is not lost while the \
+         archive keeps it",
         message.size
     );
     anyhow::Error::new(message)

@@ -154,7 +154,7 @@ impl TapAccount {
                 ),
             )
             .hint(
-                "set [tap] principal and secret; they are made in the TAP Dashboard under \
+                "set [tap] principal and secret; create them in the TAP Dashboard under \
                  Settings, Connected Applications",
             ),
         }

@@ -10,20 +10,20 @@ pub(super) const WORDS: ErrorHints = ErrorHints {
     denied: "[SetupError 100] ",
     refused: "[PullError 300] ",
     address: "[tap] base_url and url of the service",
-    bad_request: "the service does not take this request: check threat_type and threat_status of the service, and this \
-                  machine's clock; a new principal can take a while until its customer is known",
-    unknown: "check [tap] principal and secret; they are made in the TAP Dashboard under Settings, Connected \
-              Applications, and the secret is shown there only once",
-    not_entitled: "the credentials are known but may not read this: make new ones in the TAP Dashboard under Settings, \
-                   Connected Applications, and check that the licence covers TAP",
-    comes_back: "requests come back one by one, each 24 hours after it was made",
+    bad_request: "check threat_type and threat_status of the service, and this machine's clock: the API \
+         rejected the request; a new principal can take a while until it works",
+    unknown: "check [tap] principal and secret; create them in the TAP Dashboard under Settings, \
+         Connected Applications, which shows the secret only once",
+    not_entitled: "create new credentials in the TAP Dashboard under Settings, Connected Applications, and \
+         check that the licence covers TAP: these may not read this",
+    comes_back: "each request counts for 24 hours",
 };
 
 /// What helps, for the summaries of threats and the windows that name them.
 pub(super) const OF_THREATS: ErrorHints = ErrorHints {
-    bad_request: "the service does not take this request: check [tap] base_url and url of the service, and this machine's \
-                  clock; a new principal can take a while until its customer is known; a summary that is never given \
-                  holds up the service for a day at most",
+    bad_request: "check [tap] base_url and url of the service, and this machine's clock: the API rejected \
+         the request; a new principal can take a while until it works; a summary that stays \
+         missing holds up the service for a day at most",
     ..WORDS
 };
 

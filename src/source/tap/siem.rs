@@ -107,7 +107,7 @@ impl Siem {
             principal,
             secret,
         } = endpoint.sign_in;
-        let secret = secret::read(secret, "the secret of [tap]")?;
+        let secret = secret::read(secret, "[tap] secret")?;
         let built_in = || base_url.join(endpoint.path);
         let url = endpoint.url.cloned().unwrap_or_else(built_in);
         let signed = (secret.basic(principal), secret);
@@ -134,7 +134,7 @@ impl Siem {
             Some(PollStep::GiveUp(step, commit)) => return Ok(Some(Part::given_up(step, commit))),
         };
         let booked = context.quota.book(context.now);
-        booked.with_context(|| format!("asking for {step}"))?;
+        booked.with_context(|| format!("requesting {step}"))?;
         let mut pending = PendingWindow {
             step,
             request: self.windows.ask(step),
@@ -188,7 +188,7 @@ impl Siem {
             return Ok(Part::empty(pending));
         }
         let error = self.api.refusal(&mut reading.answer, context)?;
-        let error = error.context(format!("asking {} for {}", self.api.url, pending.step));
+        let error = error.context(format!("requesting {} from {}", pending.step, self.api.url));
         Ok(self.without_records(pending, error))
     }
 
@@ -213,7 +213,7 @@ impl Siem {
             Err(error) => {
                 let step = pending.step;
                 let error = error.context(format!(
-                    "[PullError 301] reading what {} has for {step}",
+                    "[PullError 301] reading the answer of {} for {step}",
                     self.api.url
                 ));
                 Then::GivenUp(self.windows.give_up(step, error))

@@ -27,7 +27,7 @@ impl Clocks {
                 },
             );
             log::warn!(
-                "this machine's clock is {by} {how} the service's: set it (timedatectl, chronyc)"
+                "this machine's clock is {by} {how} the service's: set this machine's clock (timedatectl, chronyc)"
             );
         }
         self.ahead = Some(ahead);

@@ -28,7 +28,7 @@ impl std::fmt::Display for WindowRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pass {
             Pass::Recent => write!(f, "{}", self.window),
-            Pass::Recheck => write!(f, "{} once more", self.window),
+            Pass::Recheck => write!(f, "{} (recheck)", self.window),
         }
     }
 }

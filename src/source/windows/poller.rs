@@ -135,7 +135,7 @@ impl WindowPoller {
 
     /// The number of a question for this window; ordinals count anew in each.
     pub(in crate::source) fn ask(&mut self, step: WindowRequest) -> RequestId {
-        log::debug!("asking for {step}");
+        log::debug!("requesting {step}");
         self.request += 1;
         RequestId {
             number: self.request,
@@ -165,7 +165,7 @@ impl WindowPoller {
             // an hour of headroom, since the edge moves while we work
             let keep = kept - Duration::HOUR;
             if keep < self.plan.limits().keep {
-                log::warn!("the service keeps only {kept}: asking for no more");
+                log::warn!("the service keeps only {kept}: requesting no more");
                 self.plan.keep_only(keep);
             }
         }
@@ -268,7 +268,7 @@ impl WindowPoller {
             return Err(error);
         }
         log::warn!(
-            "{}; asking again, for {} at most",
+            "{}; retrying with a window of at most {}",
             line(&error),
             self.plan.longest_now(pass)
         );

@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{WindowLimits, WindowPlan};
 use crate::error::{Exit, fail};
-use crate::output::{Counters, age, counted};
+use crate::output::{Counters, age, count};
 use crate::pipeline::batch::{AnswerTotals, DedupView, Digest};
 use crate::source::api::{ConfiguredApi, OpenContext, Probe, ProbeContext, Start};
 use crate::source::{PollContext, Source};
@@ -22,7 +22,7 @@ pub(in crate::source) fn probe<A: ConfiguredApi + ?Sized>(
     let shortest = age(limits.shortest.try_into().unwrap_or_default());
     Probe {
         asked: format!("the last {shortest}"),
-        cost: counted(counters.requests, "request"),
+        cost: count(counters.requests, "request"),
         ahead,
         result,
     }
@@ -57,11 +57,12 @@ fn ask<A: ConfiguredApi + ?Sized>(
     if counters.windows == 0 && source.limit().is_none() {
         return fail(
             Exit::Unavailable,
-            "it did not answer for the whole of what it was asked for",
+            "the API did not answer the whole request",
         );
     }
     Ok(format!(
-        "it took our credentials and answered with {events} events, which were not delivered"
+        "the API accepted the credentials and returned {}; no event was delivered",
+        count(events as u64, "event")
     ))
 }
 

@@ -236,7 +236,7 @@ impl Threats {
         match self.failures.add(Exit::of(&error), error.is::<Dropped>()) {
             AfterFailure::EndTheRun => return Err(error),
             AfterFailure::Retry => {
-                log::warn!("{}; asking again", line(&error));
+                log::warn!("{}; retrying", line(&error));
                 window.threats.put_back(threat);
                 window.phase = ThreatPhase::Retry;
             }
@@ -251,7 +251,7 @@ impl Threats {
 
     /// The next run requests this summary again.
     fn defer(&mut self, threat: &ThreatStatus, error: Error) {
-        log::warn!("{}; asking for the others first", line(&error));
+        log::warn!("{}; requesting the others first", line(&error));
         self.done_with.insert(threat.digest);
         self.deferred.push(threat.digest);
         self.deferred_for.get_or_insert(error);
@@ -273,7 +273,7 @@ impl Threats {
                     self.failed = Some(error);
                     return self.siem.windows.stall(stalled).into();
                 }
-                AfterWindow::Abandon => log::warn!("{}: it is asked for no longer", line(&error)),
+                AfterWindow::Abandon => log::warn!("{}: it is no longer requested", line(&error)),
             }
         }
         self.failures.reset();
@@ -300,7 +300,7 @@ impl Threats {
         let url = self
             .summaries
             .join(&format!("/{}", path_segment(&threat.id)));
-        log::debug!("asking for {url}");
+        log::debug!("requesting {url}");
         let what = || format!("[PullError 301] pulling {url}");
         let mut answer = api
             .get_from(&url, &[], context.counters)
@@ -313,7 +313,7 @@ impl Threats {
             404 => Ok(None),
             _ => {
                 let error = api.refusal(&mut answer, context)?;
-                Err(error.context(format!("asking {url}")))
+                Err(error.context(format!("requesting {url}")))
             }
         }
     }

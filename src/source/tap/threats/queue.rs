@@ -55,7 +55,8 @@ impl ThreatQueue {
         }
         if id.len() > LONGEST_ID {
             log::warn!(
-                "an event names a threat by {} bytes: no id is that long",
+                "an event names a threat by an id of {} bytes, which is ignored: no id is that \
+                 long",
                 id.len()
             );
             return;
