@@ -1,6 +1,6 @@
-//! `Api` is what a row of the table of services holds: how the keys of the service are read.
+//! `Api` is the part of a row that reads the keys of its service.
 //!
-//! What comes of them is a [`ConfiguredApi`]: everything that the program asks of a service.
+//! They become a [`ConfiguredApi`]: everything that the program wants of a service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +18,13 @@ use crate::pipeline::checkpoint::Retention;
 use crate::quota::{Limit, Pool, Quota};
 use crate::shutdown::Shutdown;
 
-/// A service of an API of Proofpoint.
+/// A service of one of Proofpoint's APIs.
 pub(crate) trait Api: fmt::Debug + Sync {
-    /// The table of the configuration that says how to sign in.
+    /// The table of the configuration with the sign-in.
     fn sign_in_table(&self) -> &'static str;
 
-    /// Reads the keys of the service called `name` from its table, but for those that every service has.
+    /// Reads the keys of the service called `name` from its table, except those that every service
+    /// has.
     fn configure(
         &self,
         name: &'static str,
@@ -32,15 +33,15 @@ pub(crate) trait Api: fmt::Debug + Sync {
     ) -> Box<dyn ConfiguredApi>;
 }
 
-/// A service as it is configured.
+/// A configured service.
 pub(crate) trait ConfiguredApi: fmt::Debug {
-    /// The longest time of a run that is no backfill.
+    /// Longest time of a run, unless it is a backfill.
     fn max_duration(&self) -> Wait;
 
-    /// Which windows the API accepts.
+    /// The windows that the API accepts.
     fn limits(&self) -> WindowLimits;
 
-    /// How far back runs read again, and how long what was delivered is remembered.
+    /// How far back runs read again, and how long delivered events are remembered.
     fn retention(&self) -> Retention;
 
     /// Where requests are counted.
@@ -49,36 +50,36 @@ pub(crate) trait ConfiguredApi: fmt::Debug {
     /// When the configuration does not say how to sign in.
     fn quota(&self) -> Result<QuotaAccount<'_>>;
 
-    /// Where the service is asked, as configured or built in.
+    /// The configured or built-in addresses of the service.
     fn endpoints(&self) -> Vec<Url>;
 
-    /// Opens the source; nothing is asked for yet.
+    /// Opens the source; requests nothing yet.
     ///
     /// # Errors
     /// When the configuration does not say how to sign in, or a secret cannot be read.
     fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>>;
 
-    /// Asks for the least that proves the sign-in; delivers nothing.
+    /// Makes the smallest request that proves the sign-in; delivers nothing.
     fn probe(&self, context: &mut ProbeContext<'_>) -> Probe {
         windows::probe(self, context)
     }
 
-    /// What a run would ask for when it is `now`, if all goes well, in words.
+    /// Names what a run at `now` requests if all goes well, for people.
     fn preview(&self, start: &Start, now: OffsetDateTime) -> Vec<String> {
         windows::preview(self.limits(), start, now)
     }
 
-    /// Where a first run starts when nothing else is said.
+    /// Where a first run starts without a `start_time`.
     fn first_start(&self, now: OffsetDateTime) -> OffsetDateTime {
         now - Duration::hours(24)
     }
 
-    /// The checkpoint of a service of which nothing before `from` is read.
+    /// The checkpoint of a service that has read nothing, and reads nothing before `from`.
     fn checkpoint_at(&self, from: OffsetDateTime) -> Checkpoint {
         Checkpoint::windows_at(whole_seconds(from))
     }
 
-    /// The name of what only one run at a time may use, besides the service's own state.
+    /// The name of what only one run at a time may use, apart from the service's own state.
     ///
     /// # Errors
     /// When the configuration does not say how to sign in, or a secret cannot be read.
@@ -86,23 +87,24 @@ pub(crate) trait ConfiguredApi: fmt::Debug {
         Ok(None)
     }
 
-    /// Whether everything can be asked for again. Otherwise a run that stops still delivers what it has.
+    /// Whether every event can be requested again. If not, a run that stops still delivers what it
+    /// has.
     fn is_replayable(&self) -> bool {
         true
     }
 
-    /// Leaves out what cannot be asked for again.
+    /// Restricts the service to what can be requested again.
     fn replay_only(&mut self) {}
 }
 
 /// Where requests of a service are counted.
 #[derive(Debug, Clone)]
 pub(crate) struct QuotaAccount<'a> {
-    /// What the API counts by, such as the principal; different for each API.
+    /// What the API counts by, such as the principal; unique to each API.
     pub(crate) name: &'a str,
-    /// What this service shares with others of the account.
+    /// The pool that services of the account share.
     pub(crate) pool: &'static Pool,
-    /// The configured limits of the service itself.
+    /// The configured limits of the service.
     pub(crate) own: &'a [Limit],
 }
 
@@ -113,30 +115,30 @@ pub(crate) struct OpenContext<'a> {
     pub(crate) network: &'a Arc<Network>,
     /// Ends its waits.
     pub(crate) shutdown: &'a Shutdown,
-    /// From where to go on.
+    /// Where to go on.
     pub(crate) start: Start,
-    /// So many failures of the same question, one after the other, end the run.
+    /// Attempts at the same request before the run ends.
     pub(crate) attempts: u32,
 }
 
-/// From where a run goes on.
+/// Where a run goes on.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
-    /// How far the runs before have come.
+    /// How far earlier runs have come.
     pub(crate) checkpoint: Checkpoint,
-    /// Whether nothing was read that the service should have kept: then a start that is too old is no gap.
+    /// Whether nothing was read before. Then a start that is too old is no gap.
     pub(crate) fresh: bool,
-    /// No re-reading goes before this time.
+    /// Nothing before this time is read again.
     pub(crate) since: OffsetDateTime,
     /// A backfill's end.
     pub(crate) end: Option<OffsetDateTime>,
-    /// How much is read again each time.
+    /// How much each run reads again.
     pub(crate) look_back: Duration,
-    /// How long after a time it is read once more; `None` for never.
+    /// How much later each hour is read once more; `None` for never.
     pub(crate) recheck_after: Option<Duration>,
 }
 
-/// What a probe is made with.
+/// What a probe works with.
 pub(crate) struct ProbeContext<'a> {
     /// How to connect.
     pub(crate) network: &'a Arc<Network>,
@@ -144,19 +146,19 @@ pub(crate) struct ProbeContext<'a> {
     pub(crate) shutdown: &'a Shutdown,
     /// The time.
     pub(crate) clock: Clock,
-    /// Where to book each request before it is made.
+    /// Books each request before it is made.
     pub(crate) quota: &'a mut dyn Quota,
 }
 
-/// What came of a probe.
+/// The result of a probe.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// What was asked for, in words.
+    /// What was requested, for people.
     pub(crate) asked: String,
-    /// What that has cost, in words.
+    /// What it cost, for people.
     pub(crate) cost: String,
-    /// How far the server's clock is ahead of ours, once it has told its time.
+    /// How far the server's clock is ahead of ours, once the server has told its time.
     pub(crate) ahead: Option<Duration>,
-    /// What was proven, in words, or why it failed.
+    /// What was proven, for people, or why it failed.
     pub(crate) result: Result<String>,
 }

@@ -1,5 +1,4 @@
-//! One HTTP API: how it is asked, how its answers are read as they come, and what those mean that
-//! bring no events.
+//! `HttpApi` makes requests to one HTTP API, reads answers as they arrive, and explains refusals.
 
 use std::sync::Arc;
 use std::time::{Duration as Wait, Instant};
@@ -20,33 +19,33 @@ use crate::output::Counters;
 use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
 
-/// So much of an answer is read at once.
+/// Read buffer size, in bytes.
 pub(super) const READ: usize = 128 * 1024;
-/// So much of an answer is shown in an error, in characters.
+/// Longest part of an answer that an error shows, in characters.
 const SHOWN: usize = 200;
-/// Reading hands over after this time, whatever has come.
+/// Longest time before a read returns what has come.
 pub(super) const PATIENCE: Wait = Wait::from_secs(2);
-/// And after so many records, however small they are.
+/// Most records before a read returns them, however small they are.
 const RECORDS: usize = 16 * 1024;
 
-/// What an API's refusals are called, and what helps.
+/// What errors of an API say, and what helps.
 #[derive(Debug)]
 pub(super) struct ErrorHints {
-    /// What it is called.
+    /// The name of the API.
     pub(super) api: &'static str,
-    /// The Devo collectors' number for 401 and 403, a blank behind it; or nothing.
+    /// The Devo collectors' number for 401 and 403, followed by a space; or nothing.
     pub(super) denied: &'static str,
     /// The same for any other HTTP status.
     pub(super) refused: &'static str,
-    /// The keys of the configuration that say where it is.
+    /// The keys of the configuration that say where the API is.
     pub(super) address: &'static str,
-    /// What helps with a 400.
+    /// The hint for a 400.
     pub(super) bad_request: &'static str,
-    /// What helps with a 401.
+    /// The hint for a 401.
     pub(super) unknown: &'static str,
-    /// What helps with a 403.
+    /// The hint for a 403.
     pub(super) not_entitled: &'static str,
-    /// When requests come back, as far as is known.
+    /// When the quota comes back, as far as is known.
     pub(super) comes_back: &'static str,
 }
 
@@ -97,7 +96,7 @@ impl ErrorHints {
         }
     }
 
-    /// What can be done about a 429 after which nothing is asked for until then.
+    /// The hint for a 429, after which no request is made until then.
     fn come_again(&self, until: OffsetDateTime) -> Hint {
         let comes_back = self.comes_back;
         Hint(format!(
@@ -115,7 +114,7 @@ impl ErrorHints {
         )
     }
 
-    /// The error for an answer whose frame cannot be read, and begins like this.
+    /// The error for an answer that begins with `body` and is not the expected JSON.
     pub(super) fn unreadable(&self, broken: Broken, body: &str) -> anyhow::Error {
         let ErrorHints { api, address, .. } = self;
         let cut = broken == Broken::CutOff;
@@ -140,23 +139,23 @@ impl ErrorHints {
     }
 }
 
-/// An API, ready to be asked.
+/// An API and the sign-in for it.
 #[derive(Debug)]
 pub(super) struct HttpApi {
     client: Client,
-    /// Where it is asked for events.
+    /// The address of the events.
     pub(super) url: Url,
     authorization: Secret,
-    /// What must not be shown of an answer.
+    /// What errors must not show.
     secret: Secret,
     pub(super) words: &'static ErrorHints,
 }
 
 impl HttpApi {
-    /// An API at `url`, asked with this `Authorization`, which is made from `secret`.
+    /// Creates it for the API at `url`; the `Authorization` is made from `secret`.
     ///
     /// # Errors
-    /// When the roots to trust cannot be read.
+    /// When the trusted roots cannot be read.
     pub(super) fn new(
         context: &OpenContext<'_>,
         url: Url,
@@ -172,15 +171,15 @@ impl HttpApi {
         })
     }
 
-    /// Asks at its address with these parameters.
+    /// Makes a request to its address with these parameters.
     ///
     /// # Errors
-    /// With [`Dropped`] when no answer came; `Stopped` when the run is to end.
+    /// [`Dropped`] when no answer came; `Stopped` when the run is to end.
     pub(super) fn get(&self, query: &[(&str, &str)], counters: &mut Counters) -> Result<Answer> {
         self.get_from(&self.url, query, counters)
     }
 
-    /// The same at another address of the same server.
+    /// Makes a request to another address of the same server.
     ///
     /// # Errors
     /// As [`HttpApi::get`].
@@ -194,7 +193,7 @@ impl HttpApi {
         self.client.get(url, query, &self.authorization)
     }
 
-    /// The start of an answer, for people.
+    /// The start of an answer, for an error message.
     pub(super) fn shown(&self, answer: &mut Answer) -> String {
         match answer.beginning(SHOWN) {
             body if body.is_empty() => "(no text)".to_owned(),
@@ -202,10 +201,10 @@ impl HttpApi {
         }
     }
 
-    /// The error for an answer with another status than 200. After a 429 no request is made for as
-    /// long as it says.
+    /// The error for an answer with a status other than 200. After a 429 no request is made for as
+    /// long as the answer says.
     ///
-    /// # Errors
+    /// When the end of that time cannot be saved.
     /// When that cannot be kept.
     pub(super) fn refusal(
         &self,
@@ -222,7 +221,7 @@ impl HttpApi {
         Ok(error.context(self.words.come_again(until)))
     }
 
-    /// The error for an answer that is whole and all the same none, as `said`.
+    /// The error for a complete answer that is not what it should be; `said` tells why.
     pub(super) fn unexpected(&self, answer: &mut Answer, said: &str) -> anyhow::Error {
         let error = anyhow!("HTTP 200: {}: {said}", self.shown(answer));
         error
@@ -230,12 +229,12 @@ impl HttpApi {
             .context(Hint(self.words.no_answer()))
     }
 
-    /// Reads on in an answer, until there are `enough` bytes of records, for a moment, or to its end:
-    /// then it is whole, and true is returned.
+    /// Reads on in an answer: until there are `enough` bytes of records, for a moment, or to its
+    /// end. Returns whether the answer is complete.
     ///
     /// # Errors
-    /// When it is cut off or not what was asked for; `Stopped` when the run is to end. The records
-    /// that came before are good all the same.
+    /// When the answer is cut off or not what was requested; `Stopped` when the run is to end.
+    /// Records that came before stay good.
     pub(super) fn read_on(
         &self,
         reading: &mut Reading,
@@ -273,8 +272,8 @@ impl HttpApi {
     }
 }
 
-/// How long a 429 asks to wait: `Retry-After` in seconds, or until a date by the server's own clock;
-/// an hour when it does not say.
+/// How long a 429 says to wait: `Retry-After` in seconds, or a date by the server's clock; an hour
+/// if it says nothing.
 fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
     const USUAL: Duration = Duration::HOUR;
     let Some(text) = retry_after.map(str::trim) else {
@@ -293,14 +292,14 @@ fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
 pub(super) struct Reading {
     pub(super) answer: Answer,
     pub(super) splitter: Splitter,
-    /// Records, the last of which may not be complete yet.
+    /// Records; the last one may be incomplete.
     text: Vec<u8>,
-    /// Where each complete one ends.
+    /// Where each complete record ends.
     ends: Vec<usize>,
 }
 
 impl Reading {
-    /// An answer of which nothing was read.
+    /// Starts at the beginning of an answer.
     pub(super) fn new(answer: Answer, splitter: Splitter) -> Reading {
         Reading {
             answer,
@@ -310,7 +309,7 @@ impl Reading {
         }
     }
 
-    /// The complete records that have come since the last time, and where each ends.
+    /// Takes the complete records since the last call, and where each ends.
     pub(super) fn take(&mut self) -> (Vec<u8>, Vec<usize>) {
         let complete = self.ends.last().copied().unwrap_or(0);
         let rest = self.text.split_off(complete);
@@ -319,7 +318,7 @@ impl Reading {
     }
 }
 
-/// Each record of a text, where they end there.
+/// Each record of a text, by where they end.
 pub(super) fn each<'a>(text: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut start = 0;
     ends.iter().map(move |&end| {

@@ -1,5 +1,6 @@
-//! Where events come from. A source reads, and says up to where that is complete; it sees no
-//! state file, no sink, no lock.
+//! `source` reads events, and says up to where they are complete.
+//!
+//! A source sees no state file, no sink and no lock.
 
 pub(crate) mod api;
 mod http_api;
@@ -20,35 +21,35 @@ use crate::shutdown::Shutdown;
 pub(crate) use api::ConfiguredApi;
 pub(crate) use windows::{ATTEMPTS, WindowLimits, warn_of_a_late_start};
 
-/// What a source gets for its turn.
+/// What a source works with in one call.
 #[derive(Debug)]
 pub(crate) struct PollContext<'a> {
-    /// Whether to stop.
+    /// Whether to stop, and why.
     pub(crate) shutdown: &'a Shutdown,
     /// The time.
     pub(crate) now: OffsetDateTime,
-    /// What was delivered already.
+    /// What was delivered before.
     pub(crate) dedup: &'a dyn DedupView,
-    /// Where to count.
+    /// Counts what the run does.
     pub(crate) counters: &'a mut Counters,
-    /// Where to book each request before it is made.
+    /// Books each request before it is made.
     pub(crate) quota: &'a mut dyn Quota,
 }
 
-/// Something that gives events.
+/// Reads events.
 pub(crate) trait Source {
-    /// Within 5 s, or after an empty batch: some events, none yet (an empty batch), or `None` when
-    /// nothing is left to read now or the run is to stop.
+    /// Returns some events within 5 s, or after an empty batch; an empty batch if there are none
+    /// yet; `None` when nothing is left to read now, or the run is to stop.
     ///
     /// # Errors
-    /// When reading on is of no use in this run. What was handed over stays good.
+    /// When reading on is useless in this run. What was returned before stays good.
     fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>>;
 
-    /// In words, the limit of its own at which it ended although more is left to read, if it did.
+    /// The source's own limit at which it ended although more is left to read, for people.
     fn limit(&self) -> Option<&'static str> {
         None
     }
 
-    /// How far the server's clock is ahead of ours, once it has told its time.
+    /// How far the server's clock is ahead of ours, once the server has told its time.
     fn ahead(&self) -> Option<Duration>;
 }

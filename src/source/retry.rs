@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// Waits that double from one to another, each up to half as much again, so that many do not come back
+/// Waits that double, each up to half as long again by chance, so that many clients do not return
 /// at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
-    /// The first wait, at least.
+    /// Shortest first wait.
     pub(super) first: Duration,
-    /// The longest wait, at most.
+    /// Longest wait.
     pub(super) longest: Duration,
 }
 
 impl Backoff {
-    /// The wait after so many failures, this one included, when it is `now`: what lies below the second
-    /// is the chance.
+    /// The wait after this many failures, at `now`. The fraction of its second serves as chance.
     pub(super) fn wait(self, failures: u32, now: OffsetDateTime) -> Duration {
         self.by_chance(failures, f64::from(now.nanosecond()) / 1e9)
     }

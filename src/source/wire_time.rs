@@ -1,19 +1,19 @@
 //! `wire_time` reads times as the services write them, and nothing else.
 //!
-//! Identities depend on it: a spelling that it reads differently makes known events new again.
-//! What people may write is for `config::values` to say; the two share nothing.
+//! Identities depend on it: if it reads a spelling differently, known events become new. What
+//! people may write is defined in `config::values`; the two share nothing.
 
 use std::borrow::Cow;
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-/// So many bytes say a time to the second; a fraction and an offset may follow.
+/// Length of a time to the second, in bytes; a fraction and an offset may follow.
 pub(super) const SECONDS: usize = "2025-01-14T08:00:00".len();
 
-/// Reads `2025-01-14T08:00:00`, also with a blank for the `T`; then a fraction, if any; then `Z`,
-/// `-08:00` or, as `PoD` and Isolation write it, `-0800`. Without an offset it is UTC, which the
-/// result always is. Digits past the nanosecond are dropped. `None` for everything else.
+/// Reads `2025-01-14T08:00:00`, also with a space for the `T`. A fraction may follow, then `Z`,
+/// `-08:00` or, as `PoD` and Isolation write it, `-0800`. Without an offset it is UTC. The result
+/// is always in UTC. Digits past the nanosecond are dropped. `None` for everything else.
 pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
     let (seconds, rest) = text.split_at_checked(SECONDS)?;
     // the crate takes any byte here

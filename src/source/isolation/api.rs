@@ -1,4 +1,4 @@
-//! `IsolationApi` is a product of Isolation: its row, and how it is configured.
+//! `IsolationApi` is the row of a product of Isolation, and its configuration.
 
 use std::time::Duration as Wait;
 
@@ -17,7 +17,7 @@ use crate::source::http_api::HttpApi;
 use crate::source::windows::{WindowPoller, WindowSettings};
 use crate::source::{Source, WindowLimits};
 
-/// What the API allows is not published; only its refusals count.
+/// Proofpoint publishes no quota; only refusals count.
 static POOL: Pool = Pool {
     name: "reports",
     limits: &[],
@@ -52,14 +52,14 @@ impl Api for IsolationApi {
     }
 }
 
-/// A product as it is configured.
+/// A configured product.
 #[derive(Debug)]
 struct ConfiguredIsolation {
     service: &'static str,
     url: &'static str,
     sign_in: Option<IsolationConfig>,
     windows: WindowSettings,
-    /// How far before the present each window ends, since the API records with a delay.
+    /// How long before the present windows end, since the API records with a delay.
     window_offset: Wait,
 }
 
@@ -75,8 +75,8 @@ impl ConfiguredApi for ConfiguredIsolation {
         self.windows.max_duration
     }
 
-    /// A day at most, ending `window_offset` before the API's present; it keeps 30 days, of which an
-    /// hour is left as headroom.
+    /// A day at most, ending `window_offset` before the present. The API keeps 30 days; an hour of
+    /// headroom is taken off.
     fn limits(&self) -> WindowLimits {
         WindowLimits {
             shortest: Duration::minutes(1),

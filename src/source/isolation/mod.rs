@@ -1,10 +1,9 @@
-//! Proofpoint Isolation: its reporting API, which answers by jobs. Proofpoint publishes no document
-//! of it; what is known comes from its community tool iso2web and its add-on for Splunk.
+//! `Isolation` reads the reporting API of Proofpoint Isolation, which answers by jobs.
 //!
-//! A window is one job: asked for, looked at until it is completed, then read page by page, with
-//! ordinals that count through all of its pages. What a job has is its `data`, and no `total` takes its
-//! place; but a first and only answer that has no `data` and says itself that the total is 0 is an
-//! empty range.
+//! Proofpoint publishes no document of it; what is known comes from its community tool iso2web and
+//! its add-on for Splunk. A window is one job: it is requested, polled until it is completed, then
+//! read page by page, with ordinals that count through all of its pages. `job` says what follows an
+//! answer.
 
 pub(crate) mod api;
 mod job;
@@ -26,18 +25,18 @@ use crate::pipeline::batch::{Batch, Record, RequestId};
 use job::{AfterAnswer, JobAnswer, JobData, JobError, JobProgress};
 use page::Page;
 
-/// So many records to a page; the API takes no more.
+/// Records per page; the API accepts no more.
 const PAGE_SIZE: &str = "10000";
-/// So many bytes of a page are held and sorted. One of 10,000 records has 5 MB; a larger one is
-/// sorted and handed over in pieces, so that memory stays bounded.
+/// Bytes of a page that are held and sorted. A page of 10,000 records has 5 MB; a larger one is
+/// sorted and delivered in pieces, so that memory stays bounded.
 const HELD: usize = 6 * 1024 * 1024;
-/// Nor are more records held, however small they are.
+/// Most records that are held, however small they are.
 const RECORDS: usize = 20_000;
-/// A part is read, and a batch handed over, at about this size.
+/// Size of a part that is read, and of a batch, about, in bytes.
 const BATCH: usize = 512 * 1024;
-/// A job may take so many times the longest silence, `[http] timeout`.
+/// A job may take this many times the longest silence, `[http] timeout`.
 const SILENCES: u32 = 8;
-/// What its answers have: records, and what is said of the job.
+/// What its answers have: records, and the state of the job.
 const DATA: &[&str] = &["data"];
 const MEMBERS: &[&str] = &["status", "jobId", "pageToken", "total", "data"];
 
@@ -56,36 +55,36 @@ const HINTS: ErrorHints = ErrorHints {
     comes_back: "Proofpoint does not publish the limit",
 };
 
-/// One product of Isolation.
+/// A product of Isolation.
 #[derive(Debug)]
 pub(crate) struct Isolation {
     api: HttpApi,
     windows: WindowPoller,
-    /// How long a job may take until it is completed, and then until each of its pages is there.
+    /// Longest time until a job is completed, and then until each of its pages is there.
     job_timeout: Wait,
     job: Option<Job>,
 }
 
-/// A window that was asked for.
+/// A window that was requested.
 #[derive(Debug)]
 struct Job {
     step: WindowRequest,
     request: RequestId,
-    /// The server's time when it was asked for.
+    /// The server's time when it was requested.
     server: Option<OffsetDateTime>,
     progress: JobProgress,
-    /// Since when it is looked at in vain.
+    /// Since when it is polled in vain.
     since: Instant,
-    /// Whether a part of the answer that is being read was handed over already.
+    /// Whether some records of the current answer were delivered already.
     in_pieces: bool,
     page: Page,
     next: JobStep,
 }
 
-/// What is next in a job, once its page was handed over.
+/// What follows in a job once its page is delivered.
 #[derive(Debug)]
 enum JobStep {
-    /// To let the cycle confirm what it has, since a wait follows.
+    /// Lets the cycle confirm what it has, since a wait follows.
     Confirm(Wait),
     Wait(Wait),
     Ask,
@@ -133,7 +132,7 @@ impl Source for Isolation {
 }
 
 impl Isolation {
-    /// Goes on with a job, unless there is something to hand over.
+    /// Goes on with a job, unless records wait for delivery.
     fn step(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<()> {
         if job.page.is_open() {
             return Ok(());
@@ -166,7 +165,7 @@ impl Isolation {
         }
     }
 
-    /// Asks for the job, for news of it or for its next page: always with the same window.
+    /// Requests the job, its state or its next page: always for the same window.
     fn ask(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<Reading> {
         let [from, to] = [job.step.window.from, job.step.window.to].map(as_asked);
         let mut query = vec![
@@ -188,7 +187,7 @@ impl Isolation {
         }
     }
 
-    /// Takes on a whole answer; `data` is what is wrong if it had no list of records.
+    /// Handles a complete answer; `data` is the error if it has no list of records.
     fn judge(&self, job: &mut Job, mut reading: Reading, data: Result<()>) -> Result<()> {
         let member = |key| reading.splitter.member(key);
         let answer = JobAnswer {
@@ -261,10 +260,10 @@ impl Job {
         }
     }
 
-    /// Holds what has come of an answer; what is more than can be held is handed over.
+    /// Holds what has come of an answer, or delivers it if it is too much to hold.
     ///
-    /// It may come before the status. It is evidence whatever that will be; only if the job turns out
-    /// not to be completed, the window is asked for anew.
+    /// Records may come before the status. They are evidence whatever it will be; only if the job
+    /// is not completed, the window is requested again.
     fn hold(&mut self, reading: &mut Reading) {
         let (text, ends) = reading.take();
         self.page.add(text, &ends);
@@ -306,12 +305,12 @@ impl Job {
     }
 }
 
-/// A time as Proofpoint's own tools ask for it: UTC, without saying so.
+/// A time in the spelling of Proofpoint's own tools: UTC, without saying so.
 fn as_asked(time: OffsetDateTime) -> String {
     utc(time).replace('Z', ".000")
 }
 
-/// Marks an error after which this run does not ask again.
+/// Marks an error after which this run makes no other attempt.
 #[derive(Debug)]
 struct Over;
 

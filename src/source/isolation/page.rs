@@ -1,7 +1,7 @@
-//! A page of records, sorted by date, and what makes each this one.
+//! `Page` holds records, sorts them by date, and says what makes each of them this one.
 //!
-//! Isolation gives its records neither a name nor an order. One is recognised by all that it says,
-//! and by its ordinal among equals: two visits in the same second are two events.
+//! Isolation gives its records neither a name nor an order. A record is recognised by its whole
+//! content, and by its ordinal among equals: two visits in the same second are two events.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ use crate::pipeline::batch::EventId;
 use crate::source::http_api::each;
 use crate::source::wire_time;
 
-/// Records that are held until they are handed over, sorted.
+/// Records that are held until they are delivered, sorted.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// Their bytes, as they came: one large block would leave as large a hole in the heap.
+    /// Their bytes in parts, as they came: one large block would leave as large a hole in the heap.
     parts: Vec<Vec<u8>>,
     bytes: usize,
-    /// Where each record lies; once they are sorted, the next one last.
+    /// Where each record lies; once sorted, the next one is the last.
     order: Vec<RecordSpan>,
     is_sorted: bool,
 }
@@ -37,12 +37,12 @@ struct RecordSpan {
 #[derive(Debug)]
 pub(super) struct UsageRecord<'a> {
     pub(super) text: &'a [u8],
-    /// When it was, if it says so.
+    /// Its date, if it has one.
     pub(super) date: Option<OffsetDateTime>,
 }
 
 impl Page {
-    /// Adds records, and where each ends.
+    /// Adds records; `ends` says where each ends.
     pub(super) fn add(&mut self, text: Vec<u8>, ends: &[usize]) {
         let mut start = 0;
         let part = self.parts.len();
@@ -61,12 +61,12 @@ impl Page {
         self.parts.push(text);
     }
 
-    /// Whether it holds as much as it should, or very many records.
+    /// Whether it holds this many bytes or records.
     pub(super) fn is_full(&self, bytes: usize, records: usize) -> bool {
         self.bytes >= bytes || self.order.len() >= records
     }
 
-    /// Sorts by date what it holds, which is now to be handed over; those without a date come first.
+    /// Sorts the records by date, for delivery; those without a date come first.
     pub(super) fn sort(&mut self) {
         // stable, and taken from the end: equal dates keep their order
         self.order.reverse();
@@ -75,12 +75,12 @@ impl Page {
         self.is_sorted = true;
     }
 
-    /// Whether something is to be handed over.
+    /// Whether records wait for delivery.
     pub(super) fn is_open(&self) -> bool {
         self.is_sorted && !self.order.is_empty()
     }
 
-    /// The next record of those that are to be handed over.
+    /// Takes the next record for delivery.
     pub(super) fn next(&mut self) -> Option<UsageRecord<'_>> {
         let RecordSpan {
             date,
@@ -105,7 +105,7 @@ fn date(record: &[u8]) -> Option<OffsetDateTime> {
 }
 
 impl UsageRecord<'_> {
-    /// What it is recognised by.
+    /// Its identity.
     pub(super) fn identity(&self) -> EventId {
         EventId::Content(digest::canonical(self.text, &["categories"]))
     }
@@ -121,7 +121,7 @@ impl UsageRecord<'_> {
 mod tests {
     use super::*;
 
-    /// A page of these records, each of which came for itself.
+    /// A page of these records, each in a part of its own.
     fn page(records: &[&str]) -> Page {
         let mut page = Page::default();
         for record in records {

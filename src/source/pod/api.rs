@@ -1,4 +1,4 @@
-//! `PodApi` is a type of the PoD log stream: its row, and how it is configured.
+//! `PodApi` is the row of a type of the PoD log stream, and its configuration.
 
 use std::fmt;
 use std::time::{Duration as Wait, Instant};
@@ -25,13 +25,13 @@ use crate::source::api::{
 };
 use crate::source::{Source, WindowLimits};
 
-/// How the address of a service is written.
+/// Example address of a service.
 const EXAMPLE: &str = "wss://logstream.proofpoint.com:443/v1/stream";
 
-/// What the API key is called in errors.
+/// Name of the API key in errors.
 const KEY: &str = "[pod] api_key";
 
-/// No quota of sessions is published, and none is counted.
+/// Proofpoint publishes no quota of sessions; none is counted.
 static POOL: Pool = Pool {
     name: "log stream",
     limits: &[],
@@ -40,7 +40,7 @@ static POOL: Pool = Pool {
 /// A type of the log stream.
 #[derive(Debug)]
 pub(crate) struct PodApi {
-    /// What the parameter `type` says.
+    /// The value of the parameter `type`.
     pub(crate) stream: &'static str,
 }
 
@@ -74,11 +74,11 @@ impl Api for PodApi {
 /// How a PoD service is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// The live stream, and hour by hour the archive.
+    /// The live stream, and the archive hour by hour.
     Complete,
-    /// The live stream alone.
+    /// Only the live stream.
     Live,
-    /// The archive alone.
+    /// Only the archive.
     Archive,
 }
 
@@ -107,23 +107,23 @@ fn mode(text: &str) -> Result<Mode, &'static str> {
     }
 }
 
-/// A type of the log stream as it is configured.
+/// A configured type of the log stream.
 #[derive(Debug)]
 struct ConfiguredPod {
     service: &'static str,
     stream: &'static str,
     sign_in: Option<PodConfig>,
-    /// Asked instead of the address below the base URL.
+    /// Used instead of the address below the base URL.
     url: Option<Url>,
-    /// The longest time of a run.
+    /// Longest time of a run.
     max_duration: Wait,
     /// What is read.
     mode: Mode,
     /// How long after its end an hour of the archive is read.
     archive_lag: Wait,
-    /// The largest message, in bytes.
+    /// Largest message, in bytes.
     max_frame_bytes: usize,
-    /// The run ends when the live stream was silent for this long.
+    /// Silence of the live stream that ends a run.
     idle_exit: Option<Wait>,
 }
 
@@ -168,14 +168,14 @@ impl ConfiguredPod {
         ))
     }
 
-    /// Opens a session for an hour of the archive that is a day old, and closes it: the smallest question
-    /// that proves the sign-in, and takes nothing from the live stream. What the archive says is dropped.
+    /// Opens a session for an archive hour of a day ago, and closes it: the smallest request that
+    /// proves the sign-in, and takes nothing from the live stream. Drops what the archive sends.
     fn try_an_old_hour(
         &self,
         context: &ProbeContext<'_>,
         ahead: &mut Option<Duration>,
     ) -> Result<()> {
-        /// A server that goes on for longer is left.
+        /// Longest time for which a server may go on sending.
         const MOMENT: Wait = Wait::from_secs(5);
         let now = context.clock.now();
         let from = self.limits().floor(now - Duration::DAY);
@@ -221,8 +221,8 @@ impl ConfiguredApi for ConfiguredPod {
         self.max_duration
     }
 
-    /// Whole hours; the service keeps 30 days, of which two hours are left as headroom, since the edge
-    /// moves while we work. An hour of the archive is there `archive_lag` after its end.
+    /// Whole hours. The service keeps 30 days; two hours of headroom are taken off, since the edge
+    /// moves while we work. An hour is in the archive `archive_lag` after its end.
     fn limits(&self) -> WindowLimits {
         WindowLimits {
             shortest: HOUR,
@@ -282,7 +282,7 @@ impl ConfiguredApi for ConfiguredPod {
         PodPlan::new(self.mode, self.limits(), start).preview(now)
     }
 
-    /// With the stream as it is now, or with the last hour that the archive has.
+    /// With the current hour, or with the last one that the archive has.
     fn first_start(&self, now: OffsetDateTime) -> OffsetDateTime {
         let limits = self.limits();
         match self.mode {
@@ -295,7 +295,7 @@ impl ConfiguredApi for ConfiguredPod {
         Checkpoint::stream_at(whole_seconds(from))
     }
 
-    /// A token has one session for each type. The name does not tell the token.
+    /// A token has one session for each type. The name does not reveal the token.
     fn exclusive_session(&self) -> Result<Option<String>> {
         let key = secret::read(&self.sign_in()?.api_key, KEY)?;
         let mut hasher = Hasher::of("pod session");
@@ -304,7 +304,7 @@ impl ConfiguredApi for ConfiguredPod {
         Ok(Some(format!("pod-{}", hex(&hasher.finish()[..8]))))
     }
 
-    /// What the live stream has sent never comes again.
+    /// The live stream never repeats what it has sent.
     fn is_replayable(&self) -> bool {
         false
     }

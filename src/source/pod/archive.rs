@@ -17,7 +17,7 @@ use crate::source::PollContext;
 /// Size of a batch, about, in bytes.
 const BATCH: usize = 512 * 1024;
 
-/// An hour that is being read.
+/// An hour whose answer is being read.
 #[derive(Debug)]
 pub(super) struct Hour {
     from: OffsetDateTime,
@@ -25,7 +25,7 @@ pub(super) struct Hour {
     socket: WebSocket,
     attempt: u32,
     ended: Option<HourEnd>,
-    /// What ends the reading early.
+    /// What ends reading early.
     shutdown: Shutdown,
 }
 
@@ -52,7 +52,7 @@ impl Pod {
         let Some(mut socket) = self.session.open(&times, context)? else {
             return Ok(Batch::default());
         };
-        // the server has told its time by now
+        // by now the server has told its time
         let Some(begun) = self.plan.begin_hour(from, &self.moment(context)) else {
             socket.close();
             return Ok(Batch::from(self.plan.commit(None)));
@@ -64,7 +64,7 @@ impl Pod {
                 utc(from)
             );
         }
-        // its session is open, so that it is our time alone that it takes
+        // nobody else waits for this session: it takes only our time
         let shutdown = match begun.is_unfinished {
             true => context.shutdown.after(None),
             false => context.shutdown.clone(),
@@ -99,10 +99,10 @@ impl Pod {
         let limits_of_read = ReadLimits {
             most: BATCH,
             shutdown: &hour.shutdown,
-            // what an answer has shown of an hour must be in the next one as well
+            // the next answer must hold what this one has shown of the hour
             recognise: |found, _| EventId::ArchivedKey(found.digest),
         };
-        // what has come must be known before it can be told whether the hour is whole
+        // what came must be in the dedup index before the hour can be judged
         hour.ended = match read_batch(
             &mut hour.socket,
             &mut batch,
@@ -121,7 +121,7 @@ impl Pod {
         Ok(batch)
     }
 
-    /// Takes on what the end of an answer means.
+    /// Handles the end of an answer.
     fn end_hour(&mut self, hour: &Hour, end: HourEnd, context: &mut PollContext) -> Batch {
         let answered = context.dedup.answer(hour.request.number);
         let (name, now) = (utc(hour.from), self.now(context));
@@ -168,7 +168,7 @@ pub(super) fn hour_end(time: OffsetDateTime) -> u32 {
     u32::try_from(hours).unwrap_or(0)
 }
 
-/// A time as the log stream takes it: `2026-11-23T10:00:00-0000`.
+/// A time in the spelling of the log stream: `2026-11-23T10:00:00-0000`.
 pub(super) fn stamp(time: OffsetDateTime) -> String {
     utc(time).replace('Z', "-0000")
 }

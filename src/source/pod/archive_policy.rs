@@ -1,9 +1,11 @@
-//! When an hour of the archive counts as read, and when one is asked for again.
+//! `archive_policy` says when an hour of the archive counts as read, and when it is requested
+//! again.
 //!
-//! Pure. Nobody has published when the archive of an hour is whole, so it has to agree with what
-//! is known: an hour is read once an answer that the server ended in good order holds what the
-//! live stream and earlier answers had shown of it, and brings nothing new. That proves something only
-//! where the live stream was there for the whole hour: of another, a second answer has to say the same.
+//! Pure. Nobody has published when the archive of an hour is complete, so an answer is compared
+//! with what is known. An hour counts as read once the server has ended an answer in good order
+//! that holds what the live stream and earlier answers have shown of it, and nothing new. That
+//! proves something only if the live stream was open for the whole hour; otherwise a second answer
+//! must say the same.
 
 use time::{Duration, OffsetDateTime};
 
@@ -11,39 +13,40 @@ use crate::pipeline::batch::AnswerTotals;
 use crate::pipeline::checkpoint::{LiveStream, OpenHour, OpenReason};
 
 pub(super) const HOUR: Duration = Duration::hours(1);
-/// An hour that could not be read is asked for this long before it is given up.
+/// Longest time for which an hour that cannot be read is requested again.
 pub(super) const GIVE_UP: Duration = Duration::hours(24);
 /// Attempts at an hour in one run, if its answers are cut.
 const ATTEMPTS: u32 = 3;
-/// By then after its end, an hour is taken to have everything that it will ever have.
+/// After this time an hour is taken to have everything that it will ever have.
 const SETTLED: Duration = Duration::hours(6);
-/// What belongs to an hour may come by the live stream so long after its end.
+/// How long after its end the live stream may bring events of an hour.
 const BEHIND: Duration = Duration::minutes(5);
-/// An hour that was not whole is not asked for more often than this.
+/// Shortest time between two requests for an hour that was not complete.
 const AGAIN: Duration = Duration::minutes(10);
-/// An hour with so many events is full; one behind it is not likely to have none.
+/// Events of a full hour; the hour after it is unlikely to have none.
 const FULL: u64 = 50;
-/// Of what was shown before, one in so many may be missing: at the edges of an hour, clocks differ.
+/// One in this many events that were shown before may be missing: clocks differ at the edges of an
+/// hour.
 const EDGE: u64 = 50;
 
-/// An answer that the server ended in good order.
+/// A complete answer for an hour, and what is known of the hour.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HourReading {
-    /// What it held.
+    /// What the answer held.
     pub(super) answered: AnswerTotals,
-    /// How many events of this hour were shown by now: by the live stream, by earlier answers, and by this one.
+    /// Events of the hour that were shown by now: by the live stream, earlier answers and this one.
     pub(super) shown: u64,
-    /// Whether the live stream was there for all of it.
+    /// Whether the live stream was open for the whole hour.
     pub(super) is_covered: bool,
-    /// How many events the hour before had, where it is known.
+    /// Events of the hour before, if known.
     pub(super) before: Option<u64>,
-    /// Why it was open, if it was.
+    /// Why the hour was open, if it was.
     pub(super) was: Option<OpenReason>,
     /// How long ago the hour ended.
     pub(super) age: Duration,
 }
 
-/// Why the hour is not taken for whole, if it is not.
+/// Why the hour does not count as read; `None` if it does.
 pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
     let HourReading {
         answered,
@@ -56,7 +59,7 @@ pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
     let missing = shown.saturating_sub(answered.shown + answered.new);
     let is_full_before = before.is_some_and(|before| before >= FULL);
     let is_odd = answered.events == 0 && !is_covered;
-    // there are nights, too: what says that it is empty for a day is
+    // there are quiet nights, too: an hour that stays empty for a day is empty
     let is_believed = was == Some(OpenReason::Empty) && age >= GIVE_UP;
     let is_second = matches!(was, Some(OpenReason::Growing | OpenReason::Unproven));
     if missing > shown / EDGE {
@@ -72,7 +75,7 @@ pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
     }
 }
 
-/// Whether the live stream has brought all that it had to say of the hour from `from` on.
+/// Whether the live stream has brought everything of the hour from `from` on.
 pub(super) fn is_covered(live: Option<LiveStream>, from: OffsetDateTime) -> bool {
     live.is_some_and(|live| {
         live.since.is_some_and(|since| since <= from) && live.until >= from + HOUR + BEHIND
@@ -84,12 +87,13 @@ pub(super) fn is_retried(attempt: u32, is_stopping: bool) -> bool {
     attempt < ATTEMPTS && !is_stopping
 }
 
-/// Whether the answer for an hour, which is open for this reason if it is, counts its events.
+/// Whether an answer with this verdict tells how many events the hour has.
 pub(super) fn is_sound(why: Option<OpenReason>) -> bool {
     matches!(why, None | Some(OpenReason::Growing | OpenReason::Unproven))
 }
 
-/// Whether an hour that stays so for a day is a gap: something of it is known to be missing.
+/// Whether an hour that stays open for this reason for a day is a gap: part of it is known to be
+/// missing.
 pub(super) fn is_loss(why: OpenReason) -> bool {
     match why {
         OpenReason::Cut | OpenReason::Lacking => true,
@@ -99,9 +103,9 @@ pub(super) fn is_loss(why: OpenReason) -> bool {
     }
 }
 
-/// Whether an open hour may be asked for when it is `now`; `lag` is how long after its end an hour is
-/// read for the first time, and for the second time after the first. One that stays as it is, is asked
-/// for after twice the time each time, and once more when it is about to be given up.
+/// Whether an open hour is requested again at `now`. `lag` is how long after its end an hour is
+/// read first, and how long after that a second time. If nothing changes, the time between requests
+/// doubles; a last one comes before the hour is given up.
 pub(super) fn is_due(hour: &OpenHour, now: OffsetDateTime, lag: Duration) -> bool {
     let wait = match hour.why {
         OpenReason::Unfinished => Duration::ZERO,
@@ -111,7 +115,7 @@ pub(super) fn is_due(hour: &OpenHour, now: OffsetDateTime, lag: Duration) -> boo
             so_far.min(GIVE_UP - so_far).max(shortest)
         }
     };
-    // a clock that went back must not hold it up
+    // a clock that went back must not delay it
     (now - hour.asked).abs() >= wait
 }
 
@@ -120,7 +124,8 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
-    /// `of_shown` says how many of those that were shown before are in the answer, and how many there are.
+    /// `of_shown`: how many of the events that were shown before the answer holds, and how many
+    /// there are.
     fn check(events: u64, new: u64, of_shown: (u64, u64), expected: Option<OpenReason>) {
         let (shown, total) = of_shown;
         let reading = HourReading {

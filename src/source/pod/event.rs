@@ -1,8 +1,8 @@
-//! What a PoD event is recognised by: its `guid` or `id` and the instant of its `ts`.
+//! `event` says what makes a PoD event this event: its `guid` or `id`, and the instant of its `ts`.
 //!
-//! `ts` comes with and without a colon in its offset, a fraction, or a zone. An event that lacks
-//! one of the two is recognised by its canonical form: the archive repeats itself, so of two that
-//! are equal to the microsecond the second is a repeat.
+//! `ts` may have an offset with or without a colon, a fraction, or the name of a zone. An event
+//! without one of the two is recognised by its canonical form. The archive repeats itself: of two
+//! events that are equal to the microsecond, the second is a repeat.
 
 use std::borrow::Cow;
 
@@ -14,20 +14,20 @@ use crate::digest::{self, Hasher};
 use crate::pipeline::batch::Digest;
 use crate::source::wire_time;
 
-/// What was found out about an event.
+/// What is known of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PodEvent {
-    /// What it is recognised by.
+    /// Its identity.
     pub(crate) digest: Digest,
-    /// Its time, where it can be read.
+    /// Its time, if it can be read.
     pub(crate) time: Option<OffsetDateTime>,
     /// Whether it is JSON, apart from raw control characters, which are escaped on the way out.
     pub(crate) readable: bool,
-    /// Whether it is UTF-8; what is not is replaced on the way out.
+    /// Whether it is UTF-8; other bytes are replaced on the way out.
     pub(crate) utf8: bool,
 }
 
-/// Looks at an event as it came.
+/// Identifies an event.
 #[must_use]
 pub(crate) fn identify(event: &[u8]) -> PodEvent {
     let text = std::str::from_utf8(event);
@@ -45,11 +45,11 @@ pub(crate) fn identify(event: &[u8]) -> PodEvent {
     found.map_or(unreadable, |found| PodEvent { utf8, ..found })
 }
 
-/// Makes JSON of an event with raw control characters: inside of strings they are escaped, between
-/// tokens they are blanks, and line breaks are dropped where they part no two words.
+/// Makes JSON of an event with raw control characters. They are escaped in strings and become
+/// spaces between tokens. Line breaks are dropped unless they separate two words.
 ///
-/// The identity depends on its bytes. It is deliberately not the repair of the output transform, so
-/// that a change there cannot move an identity.
+/// The identity depends on these bytes. This is deliberately not the repair of the output
+/// transform, so that a change there cannot move an identity.
 fn repair(event: &str) -> String {
     let mut out = String::with_capacity(event.len() + 64);
     let (mut in_string, mut escaped) = (false, false);
@@ -114,7 +114,8 @@ fn read(text: &str, event: &[u8]) -> Option<PodEvent> {
     })
 }
 
-/// The text of a value that says something; one that is no string stands for its spelling.
+/// The text of a value, unless it is empty or null; a value that is not a string keeps its
+/// spelling.
 fn filled(value: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct PodText<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -218,7 +219,7 @@ mod tests {
                 r#"{"id":"a","ts":"2025-01-14T08:12:05Z"}"#,
                 "aa09f1fe4287953e724d6e375e2f338f",
             ),
-            // a time that cannot be read stands for its spelling
+            // a time that cannot be read keeps its spelling
             (
                 r#"{"id":"a","ts":"soon"}"#,
                 "939380ae8302805701377402cede104e",
@@ -227,7 +228,7 @@ mod tests {
                 r#"{"id":"a","ts":1736842325}"#,
                 "62510295955561ba6e23dfe51ca35f77",
             ),
-            // as a whole
+            // by its whole content
             (
                 r#"{"ts":"2025-01-14T08:12:05Z","b":[2,1]}"#,
                 "52d1d7c746aff3be27c497aa58dad654",
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_digests_of_repaired_events_stay_as_they_are() {
-        // bytes, whether it can be read at all, digest
+        // bytes, whether it is readable, digest
         let golden: [(&[u8], bool, &str); 8] = [
             (
                 b"{\"id\":\"a\x01\",\"ts\":\"2025-01-14T08:12:05Z\"}",

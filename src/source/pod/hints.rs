@@ -1,10 +1,10 @@
-//! What the answers of the log stream mean that are no events: handshakes that are refused.
+//! `hints` explains why the log stream refuses handshakes.
 
 use anyhow::anyhow;
 
 use crate::error::{Exit, Hint};
 
-/// So much of an answer is shown in an error, in characters.
+/// Longest part of an answer that an error shows, in characters.
 pub(super) const SHOWN: usize = 200;
 
 /// The error for a handshake that was answered with this status.
@@ -66,7 +66,7 @@ pub(super) fn refusal(status: u16, body: &str) -> anyhow::Error {
     error.context(exit).context(Hint(hint.to_owned()))
 }
 
-/// A text for a line: one blank between words, nothing that is not printed, not too long.
+/// A text for one line: single spaces, printable characters, not too long.
 pub(super) fn shown(body: &str) -> String {
     let words: Vec<&str> = body.split_whitespace().collect();
     let words = words.join(" ");

@@ -1,5 +1,6 @@
-//! The live stream: it goes on by itself where it was left, for an hour, and what it has sent is
-//! never sent again. Each of its batches is kept by the cycle until it is confirmed.
+//! `live` reads the live stream, which goes on where it was left, for up to an hour.
+//!
+//! It never repeats what it has sent: the cycle keeps each batch until it is confirmed.
 
 use std::time::{Duration as Wait, Instant};
 
@@ -16,11 +17,11 @@ use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::shutdown::Shutdown;
 use crate::source::PollContext;
 
-/// A batch is handed over at about this size.
+/// Size of a batch, about, in bytes.
 const BATCH: usize = 4 * 1024 * 1024;
-/// When nothing comes, it is noted this often that nothing came.
+/// How often it becomes durable that nothing came.
 const NOTE: Wait = Wait::from_secs(60);
-/// A session that lasted so long is no failure when it ends.
+/// A session of at least this length is no failure when it ends.
 const LASTED: Wait = Wait::from_secs(60);
 
 /// The live stream while it is open.
@@ -29,10 +30,10 @@ pub(super) struct Live {
     socket: WebSocket,
     number: u32,
     opened: Instant,
-    /// When an event last came.
+    /// When the last event came.
     heard: Instant,
     noted: Instant,
-    /// Since when we say that we go.
+    /// When we sent our close frame.
     closing: Option<Instant>,
 }
 
@@ -66,7 +67,7 @@ impl Pod {
             once: true,
             ..Batch::default()
         };
-        // once we go, what still comes is read in spite of the stop
+        // after our close frame, what still comes is read although the run is to stop
         let never = Shutdown::never();
         let limits_of_read = ReadLimits {
             most: BATCH,
@@ -102,7 +103,7 @@ impl Pod {
                 is_over = true;
             }
             ReadOutcome::Ended(ending) => {
-                // one that is said to be in good order comes behind all that was said before
+                // a close frame in good order follows everything that was sent before
                 if !ending.is_normal() {
                     self.plan.lose_track();
                 }
@@ -171,8 +172,8 @@ impl Live {
     }
 }
 
-/// An event that the stream has shown within its own hour must be in the archive of that hour,
-/// whether the archive goes by the event's time or by that of its arrival.
+/// The archive of an hour must have every event that the live stream has shown within that hour,
+/// whether the archive goes by the time of the event or of its arrival.
 fn recognise(found: &super::event::PodEvent, hour: u32) -> EventId {
     match found.time.is_some_and(|time| hour_end(time) == hour) {
         true => EventId::ArchivedKey(found.digest),

@@ -1,10 +1,11 @@
-//! The log stream of Proofpoint on Demand ("Proofpoint on Demand Log API", Rev C, November 2020).
+//! `Pod` reads the log stream of Proofpoint on Demand ("Proofpoint on Demand Log API", Rev C,
+//! November 2020).
 //!
-//! The live stream is fast, and what is sent into a connection that dies is gone. The archive has
-//! everything by whole hours, some time after their end, and is full of repeats. So closed hours
-//! are swept first, which brings what the live stream missed, and then the live stream is drained.
-//! `plan` says what comes next, `archive_policy` when an hour counts as read, `event` what an event is
-//! recognised by.
+//! The live stream is fast, but loses what is sent into a connection that dies. The archive has
+//! everything, in whole hours, some time after their end, with many repeats. So a run first reads
+//! the archive of past hours, which brings what the live stream lost, and then the live stream.
+//! `plan` says what comes next, `archive_policy` when an hour counts as read, `live_policy` what
+//! the live stream has lost, `event` what makes an event this event.
 
 pub(crate) mod api;
 mod archive;
@@ -72,7 +73,7 @@ impl Source for Pod {
 }
 
 impl Pod {
-    /// Nothing is asked for yet; `shutdown` tells how long the run may take.
+    /// Requests nothing yet. `shutdown` tells how much time the run has.
     fn new(
         session: Session,
         plan: PodPlan,
@@ -90,7 +91,7 @@ impl Pod {
         }
     }
 
-    /// Goes on with the next phase, or waits until a session may be opened again.
+    /// Starts the next phase, or waits until a session may be opened again.
     fn begin(&mut self, context: &mut PollContext) -> Result<Option<Batch>> {
         if self.session.must_wait(context.shutdown) && context.shutdown.reason().is_none() {
             return Ok(Some(Batch::default()));

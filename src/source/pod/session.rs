@@ -1,5 +1,5 @@
-//! Opening sessions of the log stream, waiting for one that is held by others, and reading
-//! messages into batches.
+//! `Session` opens sessions of the log stream, and waits for one that others hold; `read_batch`
+//! reads messages into batches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,21 +23,21 @@ use crate::source::api::OpenContext;
 use crate::source::retry::Backoff;
 use crate::source::windows::clock::Clocks;
 
-/// The wait before another attempt.
+/// Wait before another attempt.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(2),
     longest: Duration::from_secs(60),
 };
-/// Others may hold the token for so long when the run's time is not limited.
+/// How long others may hold the token, if the run's time is not limited.
 const UNLIMITED: Duration = Duration::from_secs(50 * 60);
-/// A source that waits gives the control back this often.
+/// Longest wait before a source returns.
 const TURN: Duration = Duration::from_secs(4);
-/// An address at which nobody ever answered in this run is tried so often.
+/// Attempts at an address that has not answered in this run.
 const ATTEMPTS: u32 = 3;
-/// A batch is handed over this long after its first message was read.
+/// Longest time from the first message of a batch to its delivery.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes sessions, one at a time.
+/// Opens sessions, one at a time.
 #[derive(Debug)]
 pub(super) struct Session {
     network: Arc<Network>,
@@ -45,38 +45,38 @@ pub(super) struct Session {
     cluster: String,
     stream: &'static str,
     authorization: Secret,
-    /// What must not be shown of an answer.
+    /// What errors must not show.
     key: Secret,
     max_message: usize,
-    /// Our clock beside the server's.
+    /// Our clock and the server's.
     pub(super) clocks: Clocks,
-    /// Since when no session could be opened; `None` after one was.
+    /// Since when no session could be opened.
     vain: Option<Instant>,
     /// Failures since the last session.
     failures: u32,
     wait_until: Option<Instant>,
     /// Why the last attempt failed.
     refused: Option<anyhow::Error>,
-    /// Whether a session was ever opened in this run.
+    /// Whether a session was opened in this run.
     pub(super) opened: bool,
-    /// Questions asked so far, in this run.
+    /// Sessions opened in this run.
     pub(super) requests: u32,
 }
 
-/// Why no more messages were read.
+/// Why reading stopped.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
     /// The batch is large or old enough, or nothing came for a while.
     Enough,
-    /// The run is to end.
+    /// The run is to stop.
     Stopped,
     /// The session ended.
     Ended(CloseReason),
-    /// By a message that is larger than what is taken.
+    /// The session ended with a message that is too large.
     TooLong(anyhow::Error),
 }
 
-/// In an error: the server has answered, and opened no session.
+/// Marks an error: the server answered, but opened no session.
 #[derive(Debug, Clone, Copy)]
 struct Refused;
 
@@ -86,14 +86,14 @@ impl std::fmt::Display for Refused {
     }
 }
 
-/// What is read into a batch, and for how long.
+/// How much is read into a batch, and for how long.
 #[derive(Debug)]
 pub(super) struct ReadLimits<'a> {
-    /// About so many bytes at most.
+    /// Largest size of a batch, about, in bytes.
     pub(super) most: usize,
-    /// What ends it early.
+    /// What ends reading early.
     pub(super) shutdown: &'a Shutdown,
-    /// How an event is recognised.
+    /// Gives the identity of an event.
     pub(super) recognise: fn(&PodEvent, hour: u32) -> EventId,
 }
 
@@ -124,10 +124,10 @@ impl Session {
         }
     }
 
-    /// Opens a session; `None` when that is to be tried again after a wait.
+    /// Opens a session; `None` if another attempt follows after a wait.
     ///
     /// # Errors
-    /// When trying again is of no use.
+    /// When another attempt is useless.
     pub(super) fn open(
         &mut self,
         times: &[(&str, &str)],
@@ -157,10 +157,10 @@ impl Session {
         Ok(None)
     }
 
-    /// Opens a session, once, when it is `now`.
+    /// Opens a session at `now`, with one attempt.
     ///
     /// # Errors
-    /// With [`Refused`] when the server answered otherwise.
+    /// [`Refused`] when the server answered otherwise.
     pub(super) fn try_to_open(
         &mut self,
         times: &[(&str, &str)],
@@ -197,7 +197,7 @@ impl Session {
         }
     }
 
-    /// The next attempt comes after a wait.
+    /// Schedules the next attempt, and returns the wait.
     pub(super) fn wait(&mut self, context: &PollContext) -> Duration {
         self.failures += 1;
         let wait = BACKOFF.wait(self.failures, context.now);
@@ -205,14 +205,13 @@ impl Session {
         wait
     }
 
-    /// A session proved to be good.
+    /// Notes that a session was good.
     pub(super) fn is_good(&mut self) {
         self.failures = 0;
         self.refused = None;
     }
 
-    /// Waits for a part of what is to be waited for; whether some is left. That is so, too, when the run
-    /// is to stop.
+    /// Waits for a while; returns whether more of the wait is left, also when the run is to stop.
     pub(super) fn must_wait(&mut self, shutdown: &Shutdown) -> bool {
         let Some(until) = self.wait_until else {
             return false;
@@ -225,10 +224,10 @@ impl Session {
         is_left
     }
 
-    /// At the end of the run's time.
+    /// Checks at the end of the run's time that a session was opened.
     ///
     /// # Errors
-    /// When in all that time no session could be opened.
+    /// When no session could be opened in all that time.
     pub(super) fn check_that_it_was_ours(&mut self, shutdown: &Shutdown) -> Result<()> {
         if self.opened || shutdown.reason() != Some(ShutdownReason::Deadline) {
             return Ok(());
@@ -237,7 +236,7 @@ impl Session {
     }
 }
 
-/// Whether sessions have been asked for in vain for too long, since a first time that is noted.
+/// Whether sessions were requested in vain for too long, from a first time that is noted in `vain`.
 fn is_too_long(vain: &mut Option<Instant>, now: Instant) -> bool {
     now.duration_since(*vain.get_or_insert(now)) >= UNLIMITED
 }
@@ -275,7 +274,7 @@ pub(super) fn read_batch(
     }
 }
 
-/// Makes an event of what was read from `start` on; whether there was any.
+/// Makes an event of what was read from `start` on; returns whether there was any.
 fn take(
     batch: &mut Batch,
     start: usize,

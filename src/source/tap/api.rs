@@ -1,4 +1,4 @@
-//! `EventApi` is an event service of the TAP SIEM API: its row, and how it is configured.
+//! `EventApi` is the row of an event service of the TAP SIEM API, and its configuration.
 
 use std::time::Duration as Wait;
 
@@ -17,14 +17,14 @@ use crate::source::api::{Api, ConfiguredApi, OpenContext, QuotaAccount};
 use crate::source::windows::WindowSettings;
 use crate::source::{Source, WindowLimits};
 
-/// What TAP takes as `threatType` and `threatStatus` (Proofpoint's SIEM API document).
+/// The values of `threatType` and `threatStatus` that TAP accepts (Proofpoint's SIEM API document).
 const THREAT_TYPES: [&str; 3] = ["url", "attachment", "messageText"];
 const THREAT_STATUSES: [&str; 3] = ["active", "cleared", "falsePositive"];
 
-/// The default of `look_back`, in minutes.
+/// Default of `look_back`, in minutes.
 pub(super) const LOOK_BACK: u64 = 45;
 
-/// What the API allows for each principal: permitted clicks apart, all else together.
+/// The quota of each principal: permitted clicks apart, everything else together.
 pub(crate) static CLICKS_PERMITTED: Pool = Pool {
     name: "clicks/permitted",
     limits: &[Limit::a_day(1800)],
@@ -39,11 +39,11 @@ pub(crate) static OTHERS: Pool = Pool {
 pub(crate) struct EventApi {
     /// Its path below the base URL.
     pub(crate) path: &'static str,
-    /// The one key under which events stand in its answers.
+    /// The key under which its answers have events.
     pub(crate) arrays: &'static [&'static str],
     /// How its events are recognised.
     pub(crate) identity: EventKind,
-    /// The limits that it shares.
+    /// The quota that it shares.
     pub(crate) pool: &'static Pool,
 }
 
@@ -69,13 +69,13 @@ impl Api for EventApi {
     }
 }
 
-/// An event service as it is configured.
+/// A configured event service.
 #[derive(Debug)]
 struct ConfiguredEvents {
     api: EventApi,
     account: TapAccount,
     windows: WindowSettings,
-    /// How many requests may be made, besides what the credentials allow; all of these hold.
+    /// Configured limits besides the quota of the credentials; all of them apply.
     requests: Vec<Limit>,
     /// `threatType` values, as the API takes them.
     threat_type: Vec<String>,
@@ -124,7 +124,7 @@ impl ConfiguredApi for ConfiguredEvents {
     }
 }
 
-/// What a service of TAP signs in with.
+/// The sign-in of a TAP service.
 #[derive(Debug, Clone)]
 pub(super) struct TapAccount {
     service: &'static str,
@@ -139,7 +139,7 @@ impl TapAccount {
         }
     }
 
-    /// How to sign in.
+    /// The sign-in.
     ///
     /// # Errors
     /// When `[tap]` is missing.

@@ -1,10 +1,10 @@
-//! What makes a TAP event this event.
+//! `events` says what makes a TAP event this event.
 //!
-//! - A message: `id`, `GUID`, recipients, and its threats (threat, status, campaign): one event a
-//!   recipient stays apart, a threat that is cleared later is a new event, and the order of
-//!   `messageParts`, which changes from answer to answer, does not matter.
+//! - A message: `id`, `GUID`, recipients, and its threats (threat, status, campaign). So each
+//!   recipient's event stays apart, and a threat that is cleared later is a new event. The order of
+//!   `messageParts` changes from answer to answer, and does not matter.
 //! - A click: `id`, the threat's status and the campaign.
-//! - Where one of these is missing: the canonical record and its ordinal among equals.
+//! - Without one of these: the canonical record and its ordinal among equals.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::digest::{self, Hasher};
 use crate::pipeline::batch::{Digest, EventId};
 use crate::source::wire_time;
 
-/// Which of the two kinds of event.
+/// The kinds of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     /// A message.
@@ -25,10 +25,10 @@ pub enum EventKind {
     Click,
 }
 
-/// What was found in a record.
+/// What is known of a record.
 #[derive(Debug)]
 pub struct TapEvent<'a> {
-    /// What it is recognised by.
+    /// Its identity.
     pub identity: EventId,
     /// Whether it is JSON.
     pub readable: bool,
@@ -37,19 +37,19 @@ pub struct TapEvent<'a> {
 }
 
 impl TapEvent<'_> {
-    /// When it was created, as the service writes times.
+    /// When it was created, in the spelling of the service.
     #[must_use]
     pub(crate) fn created(&self) -> Option<&str> {
         let times = self.times.iter().map(AsRef::as_ref);
-        // fractions may be written or not
+        // a fraction may follow or not
         times.max_by_key(|time: &&str| time.get(..wire_time::SECONDS))
     }
 }
 
-/// Recognises a record.
+/// Identifies a record.
 #[must_use]
 pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
-    // looked at once, and not again in each of its strings
+    // checked once, not again in each of its strings
     let text = std::str::from_utf8(record);
     let read = match (kind, text) {
         (EventKind::Message, Ok(text)) => serde_json::from_str(text).ok().map(MessageFields::read),
@@ -150,7 +150,7 @@ struct ClickFields<'a> {
     id: OptionalText<'a>,
     #[serde(borrow, default, rename = "threatStatus")]
     status: OptionalText<'a>,
-    /// Often empty or null, and filled in later.
+    /// Often empty or null at first, and filled in later.
     #[serde(borrow, default, rename = "campaignId")]
     campaign: OptionalText<'a>,
     #[serde(borrow, default, rename = "clickTime")]
@@ -176,7 +176,7 @@ impl<'a> ClickFields<'a> {
     }
 }
 
-/// A string, borrowed where it holds no escape; null counts as empty.
+/// A string, borrowed if it has no escapes; null counts as empty.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OptionalText<'a>(Cow<'a, str>);
 
@@ -194,7 +194,7 @@ impl OptionalText<'_> {
     }
 }
 
-/// An array of strings, or one string as the document says.
+/// An array of strings, or one string, as the document says.
 #[derive(Debug, Default)]
 struct OptionalTexts<'a>(Vec<OptionalText<'a>>);
 

@@ -1,4 +1,4 @@
-//! What TAP's refusals mean, and what is read from the texts of its 400s.
+//! `hints` explains TAP's refusals, and reads what a 400 says of them.
 
 use time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) const WORDS: ErrorHints = ErrorHints {
     comes_back: "each request counts for 24 hours",
 };
 
-/// What helps, for the summaries of threats and the windows that name them.
+/// What helps, for threat summaries and the windows that name threats.
 pub(super) const OF_THREATS: ErrorHints = ErrorHints {
     bad_request: "check [tap] base_url and url of the service, and this machine's clock: the API rejected \
          the request; a new principal can take a while until it works; a summary that stays \
@@ -27,7 +27,7 @@ pub(super) const OF_THREATS: ErrorHints = ErrorHints {
     ..WORDS
 };
 
-/// How much the service keeps, where a 400 says so: `Requests for information up to 7.00d are
+/// How much the service keeps, if a 400 says so: `Requests for information up to 7.00d are
 /// accepted`.
 pub(super) fn kept(body: &str) -> Option<Duration> {
     let (_, rest) = body.split_once("too far into the past")?;

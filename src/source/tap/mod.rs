@@ -1,4 +1,4 @@
-//! Proofpoint TAP: its event services, and the summaries of the threats that events name.
+//! `tap` reads Proofpoint TAP: its event services, and the summaries of threats.
 
 pub(crate) mod api;
 mod events;
@@ -15,7 +15,7 @@ use crate::pipeline::batch::{Batch, Record};
 pub use events::{EventKind, identify};
 use siem::{Part, Siem, Then};
 
-/// One event service of TAP.
+/// An event service of TAP.
 #[derive(Debug)]
 pub(crate) struct Tap {
     siem: Siem,

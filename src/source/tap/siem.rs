@@ -1,6 +1,6 @@
-//! The SIEM API of TAP (Proofpoint's "SIEM API" document,
-//! <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/SIEM_API>), asked for one
-//! window after the other, each in one request whose answer is split as it arrives.
+//! `Siem` requests windows of the SIEM API, and splits each answer as it arrives (Proofpoint's
+//! "SIEM API" document,
+//! <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/SIEM_API>).
 
 use std::time::Instant;
 
@@ -20,9 +20,9 @@ use crate::source::http_api::{ErrorHints, HttpApi, Reading};
 use crate::source::windows::WindowLimits;
 use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
 
-/// What the API accepts: 30 s to 1 h, ending before its present; it keeps 7 days, of which an hour
-/// is left as headroom, since the edge moves while we work. A minute's distance from the present,
-/// since two clocks are never equal.
+/// The API accepts 30 s to 1 h, ending before its present. It keeps 7 days; an hour of headroom is
+/// taken off, since the edge moves while we work. Windows end a minute before the present, since
+/// two clocks are never equal.
 pub(super) const LIMITS: WindowLimits = WindowLimits {
     shortest: Duration::seconds(30),
     longest: Duration::hours(1),
@@ -30,28 +30,28 @@ pub(super) const LIMITS: WindowLimits = WindowLimits {
     margin: Duration::seconds(60),
     grain: Duration::seconds(1),
 };
-/// Records are handed over at about this size.
+/// Size at which records are returned, about, in bytes.
 const PART: usize = 512 * 1024;
 
-/// Where the API is asked, for what, and as whom.
+/// Where the API is, what to request, and the sign-in.
 #[derive(Debug)]
 pub(super) struct Endpoint<'a> {
     pub(super) sign_in: &'a TapConfig,
-    /// Asked instead of `path` below the base URL.
+    /// Used instead of `path` below the base URL.
     pub(super) url: Option<&'a Url>,
     pub(super) path: &'a str,
-    /// The keys of the arrays in the answer.
+    /// The keys of the arrays in an answer.
     pub(super) arrays: &'static [&'static str],
     /// `threatType` and `threatStatus`, once for each value.
     pub(super) filters: Vec<(&'static str, String)>,
     pub(super) hints: &'static ErrorHints,
 }
 
-/// The API as it was configured, and how far this run has come with it.
+/// The API, and how far this run has come with it.
 #[derive(Debug)]
 pub(super) struct Siem {
     pub(super) api: HttpApi,
-    /// The keys of the arrays in the answer.
+    /// The keys of the arrays in an answer.
     arrays: &'static [&'static str],
     /// `threatType` and `threatStatus`, once for each value.
     filters: Vec<(&'static str, String)>,
@@ -59,19 +59,19 @@ pub(super) struct Siem {
     open: Option<OpenWindow>,
 }
 
-/// A window that was asked for.
+/// A window whose answer is being read.
 #[derive(Debug)]
 struct OpenWindow {
     pending: PendingWindow,
     reading: Reading,
 }
 
-/// What was asked for when records came.
+/// The request to which records belong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PendingWindow {
     pub(super) step: WindowRequest,
     pub(super) request: RequestId,
-    /// The server's time when it answered.
+    /// The server's time when it answered, if it told it.
     pub(super) server: Option<OffsetDateTime>,
 }
 
@@ -85,19 +85,19 @@ pub(super) struct Part {
     pub(super) then: Then,
 }
 
-/// What comes after a part.
+/// What follows a part.
 #[derive(Debug)]
 pub(super) enum Then {
     /// More of the window.
     More,
-    /// Nothing: that was the whole window.
+    /// Nothing: the window is complete.
     Whole,
-    /// Nothing: the window did not come to its end.
+    /// Nothing: the window failed.
     GivenUp(Commit),
 }
 
 impl Siem {
-    /// Nothing is asked for yet.
+    /// Requests nothing yet.
     ///
     /// # Errors
     /// When the secret of `[tap]` cannot be read.
@@ -120,10 +120,10 @@ impl Siem {
         })
     }
 
-    /// The next part of a window; `None` when nothing is left or the run is to stop.
+    /// The next part of a window; `None` when nothing is left, or the run is to stop.
     ///
     /// # Errors
-    /// When reading on is of no use in this run.
+    /// When reading on is useless in this run.
     pub(super) fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Part>> {
         if let Some(open) = self.open.take() {
             return Ok(Some(self.read_on(open, context)));
@@ -175,7 +175,7 @@ impl Siem {
         Ok(Reading::new(answer, Splitter::new(self.arrays)))
     }
 
-    /// Takes on what an answer other than 200 means.
+    /// Handles an answer with a status other than 200.
     fn refused(&mut self, open: OpenWindow, context: &mut PollContext<'_>) -> Result<Part> {
         let OpenWindow {
             pending,
@@ -229,7 +229,7 @@ impl Siem {
 }
 
 impl Part {
-    /// Nothing was asked for.
+    /// A window that was not requested.
     fn given_up(step: WindowRequest, commit: Commit) -> Part {
         let pending = PendingWindow {
             step,

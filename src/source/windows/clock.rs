@@ -1,10 +1,10 @@
-//! Which clock counts: the server's or ours, whichever is behind.
+//! `Clocks` compares our clock with a server's: the one that is behind decides.
 
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::whole_seconds;
 
-/// Clocks that are further apart than this deserve a word.
+/// Difference between the clocks from which on a warning is due.
 const SKEW: Duration = Duration::seconds(60);
 
 /// Our clock beside that of a server.
@@ -14,7 +14,7 @@ pub(in crate::source) struct Clocks {
 }
 
 impl Clocks {
-    /// Takes on the server's time, as it said it when it was `ours` here.
+    /// Notes the server's time, which it told when it was `ours` here.
     pub(in crate::source) fn compare(&mut self, server: OffsetDateTime, ours: OffsetDateTime) {
         let ahead = server - whole_seconds(ours);
         if ahead.abs() > SKEW && self.ahead.is_none() {
@@ -33,17 +33,17 @@ impl Clocks {
         self.ahead = Some(ahead);
     }
 
-    /// How far the server's clock is ahead of ours, once it has told its time.
+    /// How far the server's clock is ahead of ours, once the server has told its time.
     pub(in crate::source) fn ahead(&self) -> Option<Duration> {
         self.ahead
     }
 
-    /// What the server's clock says when it is `now` here; the same, as long as it has not told.
+    /// The server's time when it is `now` here; `now` until the server has told its time.
     pub(in crate::source) fn server(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.ahead.map_or(now, |ahead| now + ahead)
     }
 
-    /// What the clock says that is behind.
+    /// The time by the clock that is behind.
     pub(in crate::source) fn earlier(&self, now: OffsetDateTime) -> OffsetDateTime {
         now.min(self.server(now))
     }

@@ -1,29 +1,29 @@
-//! `WindowLimits` says which windows of time a service accepts, and cuts them.
+//! `WindowLimits` says which windows a service accepts, and cuts them.
 //!
-//! Pure: given the position and the time, it answers the same for ever.
+//! Pure: the same position and time always give the same windows.
 
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::whole_seconds;
 use crate::pipeline::checkpoint::Window;
 
-/// What a service accepts.
+/// The windows that a service accepts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowLimits {
     /// The shortest window.
     pub(crate) shortest: Duration,
     /// The longest window.
     pub(crate) longest: Duration,
-    /// How far back a window may start, headroom already taken off.
+    /// How far back a window may start; headroom is already taken off.
     pub(crate) keep: Duration,
-    /// How far before the present a window must end.
+    /// How long before the present a window must end.
     pub(crate) margin: Duration,
-    /// Windows begin and end at whole ones of these.
+    /// Windows start and end at multiples of this.
     pub(crate) grain: Duration,
 }
 
 impl WindowLimits {
-    /// The latest time that a window may reach when it is `now`.
+    /// The latest end of a window when it is `now`.
     #[must_use]
     pub(crate) fn limit(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.floor(now - self.margin)
@@ -35,7 +35,7 @@ impl WindowLimits {
         self.ceil(now - self.keep)
     }
 
-    /// A time moved back to where a window may begin or end.
+    /// Moves a time back to where a window may start or end.
     #[must_use]
     pub(crate) fn floor(&self, time: OffsetDateTime) -> OffsetDateTime {
         let time = whole_seconds(time);
@@ -43,15 +43,15 @@ impl WindowLimits {
         time - Duration::seconds(time.unix_timestamp().rem_euclid(grain))
     }
 
-    /// A time moved on to where a window may begin or end.
+    /// Moves a time on to where a window may start or end.
     #[must_use]
     pub(crate) fn ceil(&self, time: OffsetDateTime) -> OffsetDateTime {
         self.floor(time + self.grain - Duration::nanoseconds(1))
     }
 
-    /// The next window of at most `length` from `from` on that ends by `limit`.
+    /// The next window from `from`, of at most `length`, that ends by `limit`.
     ///
-    /// Windows touch. A rest shorter than the service accepts is left for the next run: `None`.
+    /// Windows touch. A rest that is too short for the service is left to the next run: `None`.
     #[must_use]
     pub(crate) fn next(
         &self,
@@ -67,8 +67,8 @@ impl WindowLimits {
         (window.length() >= self.shortest).then_some(window)
     }
 
-    /// The last window of a closed range, for which no rest can be left: it starts earlier, in
-    /// what was read already, so that it is long enough.
+    /// The last window of a closed range, which can leave no rest. It starts earlier, in what was
+    /// read already, so that it is long enough.
     #[must_use]
     pub(crate) fn last(&self, from: OffsetDateTime, end: OffsetDateTime) -> Option<Window> {
         (from < end).then(|| Window {
@@ -77,7 +77,7 @@ impl WindowLimits {
         })
     }
 
-    /// Half of a length that was too much, not under what the service accepts.
+    /// Half of a length that was too large, but no less than the service accepts.
     #[must_use]
     pub(crate) fn half(&self, length: Duration) -> Duration {
         Duration::seconds(length.whole_seconds() / 2).max(self.shortest)

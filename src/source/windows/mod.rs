@@ -1,7 +1,8 @@
-//! `windows` reads a service in one window of time after the other.
+//! `windows` reads a service window by window.
 //!
-//! `limits` says what a service accepts; `plan` which windows, purely; `recheck` which of them once more; `clock` whose time counts;
-//! `poller` asks, and says what becomes of a window that did not come to its end.
+//! `limits` says which windows a service accepts, `plan` which ones a run requests, `recheck` which
+//! ones it reads once more, `clock` whose time decides. `poller` makes the requests and handles
+//! windows that fail. `settings` are the keys of such services; `probe` tests the sign-in.
 
 pub(super) mod clock;
 mod limits;

@@ -1,8 +1,7 @@
-//! Which windows a run asks for, and what each that was read makes complete: first what is new,
-//! from `look_back` before the position on, then the rechecks that are due.
+//! `WindowPlan` says which windows a run requests, and what each one completes.
 //!
-//! Pure, for every service that is read in windows; what a window is and how it is read, is the
-//! source's.
+//! Pure. New time comes first, from `look_back` before the position on; then the rechecks that are
+//! due. What a window is, and how it is read, is the source's.
 
 use time::{Duration, OffsetDateTime};
 
@@ -15,12 +14,12 @@ use crate::pipeline::checkpoint::{
 use crate::source::api::Start;
 use crate::source::windows::WindowLimits;
 
-/// A window to ask for.
+/// A window to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WindowRequest {
     /// The window.
     pub(crate) window: Window,
-    /// For which look.
+    /// Why it is read.
     pub(crate) pass: Pass,
 }
 
@@ -33,20 +32,20 @@ impl std::fmt::Display for WindowRequest {
     }
 }
 
-/// What a run asks for.
+/// The windows of a run.
 #[derive(Debug)]
 pub(crate) struct WindowPlan {
     limits: WindowLimits,
     fresh: bool,
     end: Option<OffsetDateTime>,
-    /// Before it everything is complete.
+    /// The position: everything before it is complete.
     until: OffsetDateTime,
     /// Where the next window starts.
     from: OffsetDateTime,
     length: Duration,
-    /// Before it, windows do not grow again.
+    /// Windows do not grow again before this time.
     narrow_until: OffsetDateTime,
-    /// Up to where this run reads.
+    /// Where this run ends.
     target: Option<OffsetDateTime>,
     second: Option<Second>,
     /// What holds up the service.
@@ -61,7 +60,7 @@ struct Second {
 }
 
 impl WindowPlan {
-    /// A plan by the rule of the service; nothing is read yet.
+    /// Creates a plan; nothing is read yet.
     #[must_use]
     pub(crate) fn new(limits: WindowLimits, start: &Start) -> WindowPlan {
         let WindowsCheckpoint {
@@ -70,7 +69,7 @@ impl WindowPlan {
             recheck,
             stalled,
         } = start.checkpoint.windows();
-        // where there was none yet, it begins with what is read again anyway
+        // a new recheck begins with what is read again anyway
         let recheck = recheck.unwrap_or(Recheck::beginning_at(until - start.look_back));
         let seconds = |narrow: ReducedWindow| Duration::seconds(narrow.seconds.into());
         WindowPlan {
@@ -91,7 +90,7 @@ impl WindowPlan {
         }
     }
 
-    /// The next window when it is `now` here and `server` there, if one is left.
+    /// The next window when it is `now` here and `server` at the service, if one is left.
     pub(crate) fn next(
         &mut self,
         now: OffsetDateTime,
@@ -99,7 +98,7 @@ impl WindowPlan {
     ) -> Option<WindowRequest> {
         let limit = self.limits.limit(now.min(server));
         let end = self.end.map_or(limit, |end| end.min(limit));
-        // the run's end is fixed at its start; only a server whose clock is behind moves it back
+        // the run's end is fixed at its start; only a server with a slow clock moves it back
         let target = self.target.map_or(end, |target| target.min(limit));
         self.target = Some(target);
         self.skip_what_is_no_longer_kept(self.limits.oldest(server));
@@ -122,8 +121,8 @@ impl WindowPlan {
         step.map(|(window, pass)| WindowRequest { window, pass })
     }
 
-    /// Gives up the rest of a backfill if the service keeps nothing of it any more when it is `server`
-    /// there: what it is, and from where the next run goes on.
+    /// Abandons the rest of a backfill if the service keeps none of it any more at its time
+    /// `server`. Returns that rest, and where the next run goes on.
     pub(crate) fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Commit)> {
         let end = self.end.filter(|end| self.until < *end)?;
         if self.limits.oldest(server) < end {
@@ -144,7 +143,7 @@ impl WindowPlan {
 
     fn skip_what_is_no_longer_kept(&mut self, oldest: OffsetDateTime) {
         if self.from < oldest && self.until < oldest && self.fresh {
-            // the edge moves while a run begins
+            // the edge moves while a run starts
             if oldest - self.until > Duration::MINUTE {
                 warn_of_a_late_start(self.until, oldest);
             }
@@ -161,7 +160,7 @@ impl WindowPlan {
         }
     }
 
-    /// A window was read to its end when it was `server` there, if the answer said so.
+    /// A window was read to its end, at the server's time `server`, if known.
     #[must_use]
     pub(crate) fn complete(
         &mut self,
@@ -170,7 +169,7 @@ impl WindowPlan {
         server: Option<OffsetDateTime>,
     ) -> Commit {
         let WindowRequest { window, pass } = step;
-        // no further than the server's clock had come
+        // no further than the server's clock
         let to = server.map_or(window.to, |server| window.to.min(self.limits.limit(server)));
         let to = to.max(window.from);
         let mut gap = None;
@@ -202,7 +201,8 @@ impl WindowPlan {
         }
     }
 
-    /// A window was too much: half of it next time, for a first look in later runs, too.
+    /// A window was too large: the next one is half as long; for a recent window, in later runs,
+    /// too.
     pub(crate) fn halve(&mut self, step: WindowRequest) {
         let WindowRequest { window, pass } = step;
         let half = self.limits.half(window.length());
@@ -215,7 +215,7 @@ impl WindowPlan {
         }
     }
 
-    /// From where the next run goes on, as it stands.
+    /// Where the next run goes on.
     #[must_use]
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         let narrow = (self.length < self.limits.longest).then(|| ReducedWindow {
@@ -230,35 +230,35 @@ impl WindowPlan {
         })
     }
 
-    /// Before it everything is complete.
+    /// The position: everything before it is complete.
     #[must_use]
     pub(crate) fn until(&self) -> OffsetDateTime {
         self.until
     }
 
-    /// What held up the service when that was last noted.
+    /// What stalls the service, as last noted.
     #[must_use]
     pub(crate) fn stalled(&self) -> Option<Stalled> {
         self.stalled
     }
 
-    /// Notes what holds up the service.
+    /// Notes what stalls the service.
     pub(crate) fn stall(&mut self, stalled: Stalled) {
         self.stalled = Some(stalled);
     }
 
-    /// The service keeps only so much, headroom taken off.
+    /// The service keeps only this much, without headroom.
     pub(crate) fn keep_only(&mut self, keep: Duration) {
         self.limits.keep = keep.max(self.limits.shortest);
     }
 
-    /// By which rule windows are made.
+    /// The limits by which windows are made.
     #[must_use]
     pub(crate) fn limits(&self) -> WindowLimits {
         self.limits
     }
 
-    /// The longest window that is asked for now in a look.
+    /// Longest window that is requested now for this pass.
     #[must_use]
     pub(crate) fn longest_now(&self, pass: Pass) -> Duration {
         match (pass, &self.second) {
@@ -268,7 +268,7 @@ impl WindowPlan {
     }
 }
 
-/// Says that a start is moved up to the oldest time that the service keeps.
+/// Warns that a start is moved up to the oldest time that the service keeps.
 pub(crate) fn warn_of_a_late_start(from: OffsetDateTime, oldest: OffsetDateTime) {
     log::warn!(
         "{} is older than the service keeps: starting at {}",
@@ -292,7 +292,7 @@ mod tests {
     const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
     const AFTER: Duration = Duration::hours(12);
 
-    /// A state that starts so many hours before noon.
+    /// A first run that starts this many hours before noon.
     fn fresh(hours: i64) -> Start {
         let from = NOON - Duration::hours(hours);
         Start {
@@ -305,7 +305,8 @@ mod tests {
         }
     }
 
-    /// A run when it is so many minutes after noon: what it asked for. The next one goes on there.
+    /// Runs this many minutes after noon, and returns what was requested; the next run goes on
+    /// there.
     fn run(start: &mut Start, minutes: i64) -> Vec<WindowRequest> {
         let now = NOON + Duration::minutes(minutes);
         let mut plan = WindowPlan::new(LIMITS, start);
@@ -318,7 +319,7 @@ mod tests {
         steps
     }
 
-    /// How many recent windows and rechecks those are.
+    /// Counts recent windows and rechecks.
     fn count(steps: &[WindowRequest]) -> (usize, usize) {
         let second = steps.iter().filter(|step| step.pass == Pass::Recheck);
         let second = second.count();
@@ -329,7 +330,7 @@ mod tests {
     fn a_first_run_reads_what_is_old_once() {
         let mut start = fresh(160);
         assert_eq!(count(&run(&mut start, 0)), (160, 0));
-        // what was too young then is due now
+        // what was too recent then is due now
         assert_eq!(count(&run(&mut start, 10)), (1, 0));
         assert_eq!(count(&run(&mut start, 50)), (2, 0));
         assert_eq!(count(&run(&mut start, 60)), (1, 1));
@@ -344,7 +345,7 @@ mod tests {
             let steps: Vec<WindowRequest> = day.flatten().collect();
             let runs = usize::try_from(24 * 60 / every).unwrap();
             assert_eq!(count(&steps), (runs, 24), "every {every} minutes");
-            // each time exactly once more, touching, 12 hours later or a little more
+            // each exactly once more, touching, 12 hours later or a little more
             let second = steps.iter().filter(|step| step.pass == Pass::Recheck);
             let mut until = NOON - AFTER;
             for step in second {
@@ -358,7 +359,7 @@ mod tests {
     fn after_an_outage_what_was_read_late_enough_is_not_read_again() {
         let mut start = fresh(24);
         run(&mut start, 0);
-        // of the 30 hours, all but the last 12 are old enough; before them, 12 were due
+        // of the 30 hours all but the last 12 are old enough; before them, 12 were due
         let steps = run(&mut start, 30 * 60);
         assert_eq!(count(&steps), (31, 12));
         let mut last = run(&mut start, 31 * 60);
@@ -397,7 +398,7 @@ mod tests {
         let end = NOON - Duration::hours(24);
         (backfill.end, backfill.recheck_after) = (Some(end), None);
         backfill.fresh = false;
-        // how long before it is gone, how much of it is given up
+        // how long before the end is gone, and how much is given up
         for (left, gap) in [
             (3600, 82_800),
             (31, 86_369),
@@ -457,14 +458,14 @@ mod tests {
     fn a_wrong_clock_of_ours_looks_at_nothing_too_early() {
         let mut start = fresh(24);
         run(&mut start, 0);
-        // ours is a day ahead of the server's
+        // our clock is a day ahead of the server's
         let (now, server) = (NOON + Duration::days(1), NOON + Duration::minutes(10));
         let mut plan = WindowPlan::new(LIMITS, &start);
         while let Some(step) = plan.next(now, server) {
             assert_eq!(step.pass, Pass::Recent);
             let _ = plan.complete(step, now, Some(server));
         }
-        // and what it asked for before it knew, counts for nothing
+        // and what was requested before that was known counts for nothing
         let mut plan = WindowPlan::new(LIMITS, &start);
         let before = start.checkpoint.windows().recheck.unwrap();
         let step = WindowRequest {

@@ -1,9 +1,8 @@
-//! Where a source stands that asks for one window of time after the other: which clock counts, and
-//! what becomes of a window that did not come to its end.
+//! `WindowPoller` requests window by window, and handles windows that fail.
 //!
-//! A window counts once its answer was whole. What is too much at once is asked for in halves, in
-//! this run or the next. Knows no service: what one accepts is its [`WindowLimits`]; which windows that
-//! makes, is for [`WindowPlan`] to say.
+//! A window counts once its answer is complete. One that is too large is requested in halves, in
+//! this run or the next. It knows no service: [`WindowLimits`] say what one accepts, [`WindowPlan`]
+//! which windows that makes.
 
 use std::time::Duration as Wait;
 
@@ -23,9 +22,9 @@ use crate::source::retry::Backoff;
 use crate::source::windows::WindowLimits;
 use crate::source::{PollContext, wire_time};
 
-/// So many failures of the same question, one after the other, end the run.
+/// Attempts at the same request before the run ends.
 pub(crate) const ATTEMPTS: u32 = 3;
-/// The wait before the same question is asked again.
+/// Wait before the same request is repeated.
 pub(in crate::source) const BACKOFF: Backoff = Backoff {
     first: Wait::from_secs(1),
     longest: Wait::from_secs(60),
@@ -35,15 +34,15 @@ pub(in crate::source) const BACKOFF: Backoff = Backoff {
 #[derive(Debug)]
 pub(in crate::source) struct WindowPoller {
     plan: WindowPlan,
-    /// So many failures of the same question, one after the other, end the run.
+    /// Attempts at the same request before the run ends.
     attempts: u32,
     clocks: Clocks,
-    /// An event of a first look that is new and was created before this came late.
+    /// A new event of a recent window came late if it was created before this.
     late_before: Option<Before>,
-    /// For a recheck, that is whatever was created before it was asked.
+    /// For a recheck: before the time of its request.
     recheck_late_before: Option<Before>,
     request: u32,
-    /// Failures of the same question since the last window that came to its end.
+    /// Failures of the same request since the last complete window.
     failures: u32,
     failed: Option<Failure>,
 }
@@ -51,22 +50,22 @@ pub(in crate::source) struct WindowPoller {
 /// What comes next.
 #[derive(Debug)]
 pub(in crate::source) enum PollStep {
-    /// A window to ask for.
+    /// A window to request.
     Ask(WindowRequest),
-    /// The rest of a backfill, of which the service keeps nothing any more, is given up.
+    /// The rest of a backfill is given up: the service keeps none of it any more.
     GiveUp(WindowRequest, Commit),
 }
 
-/// Why the last window did not come to its end.
+/// Why the last window failed.
 #[derive(Debug)]
 struct Failure {
     error: anyhow::Error,
-    /// Whether asking again may help.
+    /// Whether another attempt may help.
     again: bool,
     pass: Pass,
 }
 
-/// A time to which others are compared, and how services write it.
+/// A time to compare with, also in the spelling of the services.
 #[derive(Debug)]
 struct Before {
     time: OffsetDateTime,
@@ -80,11 +79,12 @@ impl Before {
         Before { time, text }
     }
 
-    /// How many seconds before it this is, as a service writes it; `None` if it is not before.
+    /// How many seconds before this time an event was created, in the spelling of a service; `None`
+    /// if it was not before.
     fn seconds_since(&self, created: &str) -> Option<u32> {
-        // fractions may be written or not
+        // a fraction may follow or not
         let created = created.get(..wire_time::SECONDS)?;
-        // as text, since most are not
+        // most are not before: comparing text is enough
         if created >= self.text.as_str() {
             return None;
         }
@@ -94,7 +94,7 @@ impl Before {
 }
 
 impl WindowPoller {
-    /// Of a run that has asked for nothing yet.
+    /// Starts a run that has requested nothing yet.
     pub(in crate::source) fn new(limits: WindowLimits, context: &OpenContext<'_>) -> WindowPoller {
         let start = &context.start;
         let known = !start.fresh && start.end.is_none();
@@ -110,11 +110,11 @@ impl WindowPoller {
         }
     }
 
-    /// What comes next, after a wait if the last window failed; `None` when nothing is left or the run
-    /// is to stop.
+    /// What comes next, after a wait if the last window failed; `None` when nothing is left, or the
+    /// run is to stop.
     ///
     /// # Errors
-    /// That of the last window, when asking again is of no use in this run.
+    /// With that of the last window, when another attempt in this run is useless.
     pub(in crate::source) fn next(
         &mut self,
         context: &PollContext<'_>,
@@ -133,7 +133,7 @@ impl WindowPoller {
         Ok(step.map(PollStep::Ask))
     }
 
-    /// The number of a question for this window; ordinals count anew in each.
+    /// Numbers a request for this window; ordinals start again in each request.
     pub(in crate::source) fn ask(&mut self, step: WindowRequest) -> RequestId {
         log::debug!("requesting {step}");
         self.request += 1;
@@ -144,7 +144,7 @@ impl WindowPoller {
         }
     }
 
-    /// Takes on the server's time, as it said it when it was `ours` here.
+    /// Notes the server's time, which it told when it was `ours` here.
     pub(in crate::source) fn compare_clocks(
         &mut self,
         server: OffsetDateTime,
@@ -153,8 +153,8 @@ impl WindowPoller {
         self.clocks.compare(server, ours);
     }
 
-    /// Whether a refusal of this window by a server at this time only says that our idea of what may
-    /// be asked for was wrong, and is now right. `kept` is how far back it says that one may ask.
+    /// Whether a refusal of this window only means that we were wrong about what may be requested,
+    /// and now know better. `kept` is how much the service says that it keeps.
     pub(in crate::source) fn replan(
         &mut self,
         step: WindowRequest,
@@ -176,8 +176,8 @@ impl WindowPoller {
         changed && self.failures < self.attempts
     }
 
-    /// If an event of the window that is being read, new and created at this time, written as [`utc`]
-    /// does, came late: how late, in seconds.
+    /// How late an event of the current window is, in seconds, if it came late. `created` is
+    /// written as [`utc`] writes it.
     pub(in crate::source) fn seconds_late(&self, created: Option<&str>) -> Option<u32> {
         let before = self
             .recheck_late_before
@@ -186,28 +186,28 @@ impl WindowPoller {
         before?.seconds_since(created?)
     }
 
-    /// How far the server's clock is ahead of ours, once it has told its time.
+    /// How far the server's clock is ahead of ours, once the server has told its time.
     pub(in crate::source) fn ahead(&self) -> Option<Duration> {
         self.clocks.ahead()
     }
 
-    /// Before it everything is complete.
+    /// The position: everything before it is complete.
     pub(in crate::source) fn until(&self) -> OffsetDateTime {
         self.plan.until()
     }
 
-    /// What held up the service when that was last noted.
+    /// What stalls the service, as last noted.
     pub(in crate::source) fn stalled(&self) -> Option<Stalled> {
         self.plan.stalled()
     }
 
-    /// Notes what holds up the service, and since when.
+    /// Notes what stalls the service, and since when.
     pub(in crate::source) fn stall(&mut self, stalled: Stalled) -> Commit {
         self.plan.stall(stalled);
         self.plan.checkpoint().into()
     }
 
-    /// The window is complete, as far as the server's clock had come.
+    /// The window is complete, up to the server's time.
     pub(in crate::source) fn complete(
         &mut self,
         step: WindowRequest,
@@ -219,8 +219,7 @@ impl WindowPoller {
         self.plan.complete(step, context.now, server)
     }
 
-    /// A window did not come to its end: asked for again, half of it where it was too much, in this
-    /// run or the next.
+    /// A window failed: this run or the next requests it again, or half of it if it was too large.
     pub(in crate::source) fn give_up(
         &mut self,
         step: WindowRequest,
@@ -232,7 +231,7 @@ impl WindowPoller {
         self.fail(step, Failure { error, again, pass }, too_much)
     }
 
-    /// A window was too much, and its error is the end of this run: the next one asks for half of it.
+    /// A window was too large, and its error ends this run: the next one requests half of it.
     pub(in crate::source) fn leave_to_the_next_run(
         &mut self,
         step: WindowRequest,
@@ -248,7 +247,7 @@ impl WindowPoller {
             self.plan.halve(step);
         }
         if !stopped {
-            // half as much is another question: only the same one again counts
+            // half of it is another request: only repetitions of the same one count
             let is_halved = too_much && step.window.length() > self.plan.limits().shortest;
             self.failures += u32::from(!is_halved);
             self.failed = Some(failure);
@@ -259,7 +258,7 @@ impl WindowPoller {
         }
     }
 
-    /// Waits before another attempt, if there is to be one.
+    /// Waits before another attempt, if one follows.
     fn recover(&mut self, context: &PollContext<'_>) -> Result<()> {
         let Some(Failure { error, again, pass }) = self.failed.take() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `probe` asks for the newest and shortest window once; `preview` says which windows a run would ask for.
+//! `probe` requests the newest and shortest window once; `preview` names the windows of a run.
 
 use anyhow::Result;
 use time::{Duration, OffsetDateTime};
@@ -10,7 +10,7 @@ use crate::pipeline::batch::{AnswerTotals, DedupView, Digest};
 use crate::source::api::{ConfiguredApi, OpenContext, Probe, ProbeContext, Start};
 use crate::source::{PollContext, Source};
 
-/// Asks for the newest and shortest window there is, once.
+/// Requests the newest and shortest window once.
 pub(in crate::source) fn probe<A: ConfiguredApi + ?Sized>(
     api: &A,
     context: &mut ProbeContext<'_>,
@@ -53,7 +53,7 @@ fn ask<A: ConfiguredApi + ?Sized>(
     let events = read(source.as_mut(), context, counters);
     *ahead = source.ahead();
     let events = events?;
-    // a source that has ended at its limit had what it was asked for
+    // a source that ended at its own limit has answered in full
     if counters.windows == 0 && source.limit().is_none() {
         return fail(
             Exit::Unavailable,
@@ -87,7 +87,7 @@ fn read(
     }
 }
 
-/// Nothing is known of what was delivered.
+/// Knows nothing that was delivered.
 #[derive(Debug)]
 struct NothingKnown;
 
@@ -105,7 +105,7 @@ impl DedupView for NothingKnown {
     }
 }
 
-/// The windows that a run would ask for when it is `now`, if all goes well.
+/// Names the windows that a run at `now` requests if all goes well.
 pub(in crate::source) fn preview(
     limits: WindowLimits,
     start: &Start,

@@ -1,7 +1,6 @@
-//! `Recheck` says what is read once more, so long after it that whatever becomes visible late is there
-//! by then.
+//! `Recheck` says which windows are read once more, so much later that even late events are there.
 //!
-//! Pure, and for any service that is read in windows.
+//! Pure, for every service that is read in windows.
 
 use time::{Duration, OffsetDateTime};
 
@@ -9,12 +8,11 @@ use crate::pipeline::checkpoint::Recheck;
 use crate::pipeline::checkpoint::Window;
 use crate::source::windows::WindowLimits;
 
-/// Second looks are taken a whole hour at a time: one more request an hour, however often the
-/// program runs.
+/// A recheck reads whole hours: one more request an hour, however often the program runs.
 const HOUR: Duration = Duration::HOUR;
 
 impl Recheck {
-    /// Begins at a time; what was before it is never looked at again.
+    /// Starts at a time; nothing before it is read once more.
     #[must_use]
     pub(crate) fn beginning_at(start: OffsetDateTime) -> Recheck {
         Recheck {
@@ -23,7 +21,7 @@ impl Recheck {
         }
     }
 
-    /// The same where it may be: not before what is known, and not beyond what was read at all.
+    /// Moves it between the first known time and the position.
     #[must_use]
     pub(crate) fn within(self, since: OffsetDateTime, until: OffsetDateTime) -> Recheck {
         let fits = |already_covered: &Window| {
@@ -35,7 +33,7 @@ impl Recheck {
         }
     }
 
-    /// Notes that this was read, for whatever reason, when everything before `due` was old enough.
+    /// Notes that a window was read, for any pass, when everything before `due` was old enough.
     #[must_use]
     pub(crate) fn and_read(self, read: Window, due: OffsetDateTime) -> Recheck {
         let read = Window {
@@ -62,7 +60,7 @@ impl Recheck {
                     to: already_covered.to.max(read.to),
                 })
             }
-            // of two that are apart the newer one is kept: the other is read again
+            // of two that are apart the newer one stays: the other is read again
             _ => Some(read),
         };
         match already_covered {
@@ -76,7 +74,7 @@ impl Recheck {
         }
     }
 
-    /// The next window to read again, of at most `length`, now that everything before `due` is old
+    /// The next window to read once more, of at most `length`, when everything before `due` is old
     /// enough.
     #[must_use]
     pub(crate) fn next(
@@ -110,7 +108,7 @@ mod tests {
         grain: Duration::seconds(1),
     };
 
-    /// So many minutes from midnight.
+    /// This many minutes from midnight on.
     fn at(minutes: i64) -> OffsetDateTime {
         MIDNIGHT + Duration::minutes(minutes)
     }
@@ -127,8 +125,8 @@ mod tests {
         (from_midnight(window.from), from_midnight(window.to))
     }
 
-    /// From midnight on, these were read when all before these was old enough: how far it has come,
-    /// and what is spared.
+    /// From midnight on, windows are read, each when everything before its third number was old
+    /// enough: how far the recheck has come, and what is covered.
     fn check(read: &[(i64, i64, i64)], until: i64, already_covered: Option<(i64, i64)>) {
         let look = read
             .iter()
@@ -145,7 +143,7 @@ mod tests {
         check(&[(0, 60, 20)], 20, None);
         check(&[(0, 60, 900), (60, 120, 900)], 120, None);
         check(&[(0, 60, 90), (60, 120, 90)], 90, None);
-        // what is read again goes nowhere
+        // a window that is read again changes nothing
         check(&[(0, 60, 900), (0, 30, 900)], 60, None);
     }
 
@@ -156,11 +154,11 @@ mod tests {
         check(&[(600, 720, 900), (0, 60, 900)], 60, Some((600, 720)));
         check(&[(600, 720, 900), (0, 600, 900)], 720, None);
         check(&[(600, 720, 900), (0, 700, 900)], 720, None);
-        // of two the newer one
+        // of two the newer one stays
         check(&[(600, 720, 900), (800, 860, 900)], 0, Some((800, 860)));
     }
 
-    /// The windows it asks for, one after the other, when everything before `due` is old enough.
+    /// The windows that are read one after the other when everything before `due` is old enough.
     fn check_next(mut look: Recheck, due: i64, length: Duration, expected: &[(i64, i64)]) {
         let mut asked = Vec::new();
         while let Some(window) = look.next(&LIMITS, at(due), length) {
@@ -178,7 +176,7 @@ mod tests {
         check_next(start, 59, hour, &[]);
         check_next(start, 60, hour, &[(0, 60)]);
         check_next(start, 150, hour, &[(0, 60), (60, 120)]);
-        // in halves where an hour is too much; what is left of an hour waits for the next
+        // in halves where an hour is too large; the rest of an hour waits for the next
         check_next(start, 61, hour / 2, &[(0, 30)]);
         check_next(start, 90, hour / 2, &[(0, 30), (30, 60)]);
     }

@@ -8,19 +8,19 @@ use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, http_address};
 use crate::config::{TableReader, Url};
 use crate::pipeline::checkpoint::Retention;
 
-/// How addresses of single services are written.
+/// Example address of a single service.
 const EXAMPLE: &str = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
 
 /// How a service is read in windows.
 #[derive(Debug, Clone)]
 pub(in crate::source) struct WindowSettings {
-    /// Asked instead of the built-in address.
+    /// Used instead of the built-in address.
     pub(in crate::source) url: Option<Url>,
     /// How much each run reads again for events that became visible late.
     look_back: Wait,
-    /// How long after a time it is read once more; zero for never.
+    /// How much later each hour is read once more; zero for never.
     recheck_after: Wait,
-    /// The longest time of a run.
+    /// Longest time of a run.
     pub(in crate::source) max_duration: Wait,
 }
 
@@ -36,9 +36,9 @@ impl WindowSettings {
         }
     }
 
-    /// How far back runs read again; what was delivered is remembered for `memory` at least.
+    /// How far back runs read again; delivered events are remembered for `memory` at least.
     pub(in crate::source) fn retention(&self, memory: Duration) -> Retention {
-        // what the configuration takes is never too long
+        // the configuration accepts nothing too long
         let time = |time| Duration::try_from(time).unwrap_or(Duration::DAY);
         Retention {
             look_back: time(self.look_back),

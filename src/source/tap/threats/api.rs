@@ -1,4 +1,4 @@
-//! `ThreatApi` is the service of threat summaries: its row, and how it is configured.
+//! `ThreatApi` is the row of the service of threat summaries, and its configuration.
 
 use std::time::Duration as Wait;
 
@@ -19,7 +19,7 @@ use crate::source::{Source, WindowLimits};
 /// The summaries of the threats that events name.
 #[derive(Debug)]
 pub(crate) struct ThreatApi {
-    /// The limits that it shares.
+    /// The quota that it shares.
     pub(crate) pool: &'static Pool,
 }
 
@@ -45,15 +45,15 @@ impl Api for ThreatApi {
     }
 }
 
-/// The service as it is configured.
+/// The configured service.
 #[derive(Debug, Clone)]
 struct ConfiguredThreats {
     pool: &'static Pool,
     account: TapAccount,
     windows: WindowSettings,
-    /// How many requests may be made, besides what the credentials allow; all of these hold.
+    /// Configured limits besides the quota of the credentials; all of them apply.
     requests: Vec<Limit>,
-    /// How many summaries a run delivers at most.
+    /// The most summaries that a run delivers.
     max_threats_per_run: u32,
 }
 
@@ -80,7 +80,7 @@ impl ConfiguredApi for ConfiguredThreats {
 
     fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
         let sign_in = self.account.sign_in()?;
-        // left out, false positives would be missing
+        // otherwise false positives would be missing
         let statuses = ["active", "cleared", "falsePositive"];
         let endpoint = Endpoint {
             sign_in,
@@ -100,7 +100,7 @@ impl ConfiguredApi for ConfiguredThreats {
         )))
     }
 
-    /// One summary of a threat proves as much as many.
+    /// One summary proves as much as many.
     fn probe(&self, context: &mut ProbeContext<'_>) -> Probe {
         let one = ConfiguredThreats {
             max_threats_per_run: 1,

@@ -1,10 +1,11 @@
 //! `Threats` reads the summaries of the threats that recent events name (Proofpoint's "Threat API"
 //! document, <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/Threat_API>).
 //!
-//! Every window of the SIEM API is read for what its events name: a threat and the status it had. The
-//! summary of each such pair is requested once, and is the event. The position stays until all of a
-//! window's summaries are there: the next run reads the window again, and requests those that are not
-//! known. `queue` holds what a window names; `policy` decides what follows when a summary cannot be had.
+//! It reads every window of the SIEM API for what its events name: a threat and the status it had.
+//! It requests the summary of each such pair once; that is the event. The position stays until all
+//! of a window's summaries are there: the next run reads the window again, and requests those that
+//! are not known. `queue` holds what a window names; `policy` decides what follows when a summary
+//! cannot be had.
 
 pub(crate) mod api;
 mod policy;
@@ -77,11 +78,11 @@ struct ThreatWindow {
 /// What is done with a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ThreatPhase {
-    /// Its events are read for what they name.
+    /// Its events are read for the threats that they name.
     Events,
-    /// Summaries are requested.
+    /// The summaries are requested.
     Summaries,
-    /// The next summary is requested again, after a wait.
+    /// The same summary is requested again, after a wait.
     Retry,
 }
 
@@ -132,7 +133,7 @@ impl Threats {
         part: Part,
         context: &mut PollContext<'_>,
     ) -> Batch {
-        // of another request nothing counts, as when its window could not be asked for
+        // parts of another request do not count, as when this window could not be requested
         let is_same =
             |window: &ThreatWindow| window.pending.request.number == part.pending.request.number;
         let mut window = window.filter(is_same).unwrap_or_else(|| ThreatWindow {
@@ -212,12 +213,12 @@ impl Threats {
                 Err(error) if Stopped::is_in(&error) => return Ok(None),
                 Err(error) => self.fail(&mut window, threat, error)?,
             }
-            // what came before is confirmed before there is a wait
+            // what came before is confirmed before a wait
             self.window = Some(window);
             return Ok(Some(Batch::default()));
         }
         Ok(Some(match window.threats.is_more() {
-            // it is read again for them
+            // the window is read again for them
             true => Batch::default(),
             false => self.end(&window.pending, context),
         }))
@@ -249,7 +250,7 @@ impl Threats {
         Ok(())
     }
 
-    /// The next run requests this summary again.
+    /// Leaves a summary to the next run.
     fn defer(&mut self, threat: &ThreatStatus, error: Error) {
         log::warn!("{}; requesting the others first", line(&error));
         self.done_with.insert(threat.digest);
@@ -257,7 +258,8 @@ impl Threats {
         self.deferred_for.get_or_insert(error);
     }
 
-    /// Every summary of a window was requested.
+    /// Every summary of a window was requested: it is complete, stalls the service, or is
+    /// abandoned.
     fn end(&mut self, pending: &PendingWindow, context: &mut PollContext<'_>) -> Batch {
         let incomplete = IncompleteWindow {
             request: pending.step,
