@@ -48,7 +48,10 @@ fn wrong_words_are_status_2_and_an_error_with_a_hint() {
             "is called tap-messages-delivered in proofpull",
         ),
         (&["run", "tap-messages"], "tap-messages-delivered"),
-        (&["run", "url_isolation"], "called isolation-url in proofpull"),
+        (
+            &["run", "url_isolation"],
+            "called isolation-url in proofpull",
+        ),
         (&["run", "maillog"], "called pod-maillog in proofpull"),
         (&["run", "pod-mail"], "there is no service pod-mail"),
         (&["run", SERVICE, SERVICE], SERVICE),

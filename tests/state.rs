@@ -154,7 +154,7 @@ fn damage_is_told_with_its_file_and_its_place() {
     let run = env.run(SERVICE, &[]);
     run.assert_status(0)
         .assert_says("runs.json: it is damaged in bytes 0 to")
-        .assert_says("begin anew");
+        .assert_says("start again");
     env.assert_exactly_once(SERVICE);
 }
 

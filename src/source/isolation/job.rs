@@ -363,7 +363,7 @@ mod tests {
         check_without_data(false, (Absent, "17", ""), "the total is 17");
         check_without_data(false, (Absent, "00", ""), "the total is 00");
         check_without_data(false, (Absent, "0", "p"), "there is a pageToken");
-        check_without_data(false, (Other, "0", ""), "data is no list");
+        check_without_data(false, (Other, "0", ""), "data is not a list");
         // a page of its own is no range of its own
         check_without_data(true, (Absent, "0", ""), "there is a pageToken");
         check_without_data(true, (Absent, "0", "p"), "there is a pageToken");
