@@ -243,6 +243,88 @@ mod tests {
     }
 
     #[test]
+    fn of_several_doubts_the_one_that_says_most_counts() {
+        let quiet = HourReading {
+            answered: AnswerTotals::default(),
+            shown: 0,
+            is_covered: false,
+            before: Some(FULL),
+            was: None,
+            age: HOUR,
+        };
+        let answered = |events, new, shown| AnswerTotals { events, new, shown };
+        // it is empty behind a full hour, no live stream proves it, and it lacks what was shown
+        let mut reading = HourReading { shown: 3, ..quiet };
+        assert_eq!(verdict(&reading), Some(OpenReason::Lacking));
+        // that holds for ever
+        reading.age = GIVE_UP * 2;
+        assert_eq!(verdict(&reading), Some(OpenReason::Lacking));
+        assert_eq!(verdict(&quiet), Some(OpenReason::Empty));
+        let covered = HourReading {
+            is_covered: true,
+            ..quiet
+        };
+        assert_eq!(verdict(&covered), None);
+        let growing = HourReading {
+            answered: answered(9, 9, 0),
+            shown: 9,
+            ..quiet
+        };
+        assert_eq!(verdict(&growing), Some(OpenReason::Growing));
+        let again = HourReading {
+            answered: answered(9, 0, 9),
+            shown: 9,
+            ..quiet
+        };
+        assert_eq!(verdict(&again), Some(OpenReason::Unproven));
+        let second = HourReading {
+            was: Some(OpenReason::Growing),
+            ..again
+        };
+        assert_eq!(verdict(&second), None);
+    }
+
+    #[test]
+    fn one_in_fifty_of_what_was_shown_may_be_missing() {
+        for (shown, missing, is_lacking) in [
+            (49, 1, true),
+            (50, 1, false),
+            (50, 2, true),
+            (99, 2, true),
+            (100, 2, false),
+        ] {
+            let expected = is_lacking.then_some(OpenReason::Lacking);
+            check(shown, 0, (shown - missing, shown), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_is_requested_three_times_unless_the_run_is_to_stop() {
+        for (attempt, is_retried_then) in [(1, true), (2, true), (3, false)] {
+            assert_eq!(is_retried(attempt, false), is_retried_then, "{attempt}");
+            assert!(!is_retried(attempt, true), "{attempt}");
+        }
+    }
+
+    #[test]
+    fn what_each_reason_says_of_an_hour() {
+        // whether its events count, whether it is a loss
+        let table = [
+            (None, true, false),
+            (Some(OpenReason::Unfinished), false, false),
+            (Some(OpenReason::Cut), false, true),
+            (Some(OpenReason::Lacking), false, true),
+            (Some(OpenReason::Empty), false, false),
+            (Some(OpenReason::Growing), true, false),
+            (Some(OpenReason::Unproven), true, false),
+        ];
+        for (why, sound, loss) in table {
+            assert_eq!(is_sound(why), sound, "{why:?}");
+            assert_eq!(why.is_some_and(is_loss), loss, "{why:?}");
+        }
+    }
+
+    #[test]
     fn an_hour_that_stays_as_it_is_is_asked_for_ten_times_in_a_day() {
         for lag in [Duration::minutes(45), Duration::minutes(10)] {
             let since = datetime!(2026-01-10 12:00 UTC);
