@@ -1,13 +1,13 @@
 //! `JobProgress` says what comes next in a job of the reporting API, by what was answered.
 //!
-//! Pure. A job is requested, looked at until it is completed, and then read page by page. Its records
+//! Pure. A job is requested, polled until it is completed, and then read page by page. Its records
 //! are its `data`, and no `total` takes their place; but a first and only answer that has no `data`
 //! and says itself that the total is 0 is an empty range.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The waits between two looks at a job double from the first of these to the second.
+/// The waits between two polls of a job double from the first of these to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A status that contains one of these will not become COMPLETED any more. None is documented.
@@ -25,8 +25,8 @@ pub(super) struct JobProgress {
     page_token: Option<String>,
     /// All page tokens so far.
     tokens: HashSet<String>,
-    /// Looks in vain since it was requested, or since its last page.
-    looks: u32,
+    /// Polls in vain since it was requested, or since its last page.
+    polls: u32,
 }
 
 /// What a whole answer says of its job; what is `null` or empty is absent.
@@ -55,8 +55,8 @@ pub(super) enum JobData {
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AfterAnswer {
-    /// The job is not completed: another look at it, after a wait.
-    Look(Duration),
+    /// The job is not completed: it is polled again after a wait.
+    Poll(Duration),
     /// A page is complete; the next one is requested.
     NextPage,
     /// The last page is complete.
@@ -80,7 +80,7 @@ pub(super) enum JobError {
     #[error("the job is {status:?}, not COMPLETED after {} s", waited.as_secs())]
     TooSlow { status: String, waited: Duration },
     /// What was handed over will be known, but ordinals cannot go on from there.
-    #[error("the job is {0:?}, but its answer had more than could be held")]
+    #[error("the job is {0:?}, but its answer was too large to hold in memory")]
     InPieces(String),
 }
 
@@ -92,7 +92,7 @@ impl JobProgress {
         id.chain(token.map(|token| ("pageToken", token.as_str())))
     }
 
-    /// Takes on an answer. The job has been looked at in vain for as long as it has `waited`, and may
+    /// Takes on an answer. The job has been polled in vain for as long as `waited`, and may
     /// take `timeout`.
     ///
     /// # Errors
@@ -123,9 +123,9 @@ impl JobProgress {
         let Some(left) = timeout.checked_sub(waited) else {
             return Err(JobError::TooSlow { status, waited });
         };
-        let wait = wait_after(self.looks).min(left);
-        self.looks += 1;
-        Ok(AfterAnswer::Look(wait))
+        let wait = wait_after(self.polls).min(left);
+        self.polls += 1;
+        Ok(AfterAnswer::Poll(wait))
     }
 
     /// After a page comes the one that its token names, or nothing.
@@ -136,7 +136,7 @@ impl JobProgress {
         if answer.data != JobData::List && !is_empty_range {
             return Err(JobError::NoData(without_data(&answer, is_alone)));
         }
-        self.looks = 0;
+        self.polls = 0;
         self.page_token = answer.page_token;
         match &self.page_token {
             None => Ok(AfterAnswer::LastPage),
@@ -162,10 +162,10 @@ fn without_data(answer: &JobAnswer, is_alone: bool) -> String {
     )
 }
 
-/// The wait after this many looks at a job that was not completed.
-fn wait_after(looks: u32) -> Duration {
+/// The wait after this many polls of a job that was not completed.
+fn wait_after(polls: u32) -> Duration {
     FIRST_WAIT
-        .saturating_mul(1 << looks.min(10))
+        .saturating_mul(1 << polls.min(10))
         .min(LONGEST_WAIT)
 }
 
@@ -215,12 +215,12 @@ mod tests {
         assert_eq!(found, expected, "{answers:?}");
     }
 
-    fn look(milliseconds: u64) -> Result<AfterAnswer, JobError> {
-        Ok(AfterAnswer::Look(Duration::from_millis(milliseconds)))
+    fn poll(milliseconds: u64) -> Result<AfterAnswer, JobError> {
+        Ok(AfterAnswer::Poll(Duration::from_millis(milliseconds)))
     }
 
     #[test]
-    fn a_job_is_looked_at_until_it_is_completed_and_read_page_by_page() {
+    fn a_job_is_polled_until_it_is_completed_and_read_page_by_page() {
         use AfterAnswer::{LastPage, NextPage};
         check(
             &[
@@ -234,11 +234,11 @@ mod tests {
                 page(""),
             ],
             &[
-                look(250),
-                look(500),
-                look(1000),
+                poll(250),
+                poll(500),
+                poll(1000),
                 Ok(NextPage),
-                look(250),
+                poll(250),
                 Ok(NextPage),
                 Ok(LastPage),
             ],
@@ -282,7 +282,7 @@ mod tests {
             "COMPLETE",
             "Unknown",
         ] {
-            check(&[pending(status, "j")], &[look(250)]);
+            check(&[pending(status, "j")], &[poll(250)]);
         }
         for status in [
             "FAILED",
@@ -399,17 +399,17 @@ mod tests {
 
     #[test]
     fn a_job_may_take_as_long_as_its_timeout_and_no_wait_passes_that() {
-        let after = |looks: u32, waited: u64| {
+        let after = |polls: u32, waited: u64| {
             let mut job = JobProgress {
-                looks,
+                polls,
                 ..JobProgress::default()
             };
             let waited = Duration::from_secs(waited);
             job.take(pending("RUNNING", "j"), waited, TIMEOUT)
         };
-        assert_eq!(after(9, 440), look(30_000));
-        assert_eq!(after(9, 470), look(10_000));
-        assert_eq!(after(9, 480), look(0));
+        assert_eq!(after(9, 440), poll(30_000));
+        assert_eq!(after(9, 470), poll(10_000));
+        assert_eq!(after(9, 480), poll(0));
         let waited = Duration::from_secs(481);
         let status = "RUNNING".to_owned();
         assert_eq!(after(9, 481), Err(JobError::TooSlow { status, waited }));
@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_half_a_minute() {
-        let waits = [0, 1, 2, 6, 7, 100, u32::MAX].map(|looks| wait_after(looks).as_millis());
+        let waits = [0, 1, 2, 6, 7, 100, u32::MAX].map(|polls| wait_after(polls).as_millis());
         assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
     }
 }

@@ -204,7 +204,7 @@ impl Isolation {
         };
         let waited = job.since.elapsed();
         job.next = match job.progress.take(answer, waited, self.job_timeout) {
-            Ok(AfterAnswer::Look(wait)) => {
+            Ok(AfterAnswer::Poll(wait)) => {
                 job.page = Page::default();
                 job.next = JobStep::Confirm(wait);
                 return Ok(());
