@@ -5,14 +5,16 @@
 //! that the unit's user can still read them. That user may have placed anything under these names:
 //! no link is followed, and no file is given away that was not created here.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::shutdown::Shutdown;
 
@@ -71,16 +73,115 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
         .on("making", dir)
 }
 
+/// Largest file that is read as a whole, in bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
 /// Reads a file that may not exist yet.
 ///
 /// # Errors
-/// When it exists and cannot be read.
+/// When it exists and cannot be read, is not a regular file, or is larger than 64 MiB.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+    match open_regular(path).and_then(|file| read_limited(file, LARGEST)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).on("reading", path),
     }
+}
+
+/// Reads to the end, which must come within `limit` bytes.
+fn read_limited(file: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(Error::other(format!("it is larger than {limit} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// Opens a regular file for reading. To open a pipe may wait for ever, and to open a device may do anything.
+///
+/// # Errors
+/// When it cannot be opened, or is something else, which the error names.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
+    refuse_others(&std::fs::metadata(path)?)?;
+    // whatever has the name by now does not block either
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    refuse_others(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// How long a pipe may stay silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Reads what a person names: a file, or a pipe such as that of `<(...)`; returns it open, too.
+///
+/// # Errors
+/// When it cannot be read, is larger than 64 MiB, or nothing comes from a pipe for a minute.
+pub(crate) fn read_named(path: &Path) -> std::io::Result<(File, Vec<u8>)> {
+    read_named_within(path, SILENCE)
+}
+
+fn read_named_within(path: &Path, silence: Duration) -> std::io::Result<(File, Vec<u8>)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let pipe = PatientReader {
+        file: &file,
+        silence,
+        // to `read`, a pipe that nobody has opened for writing yet looks like one at its end
+        is_ready: false,
+    };
+    let bytes = read_limited(pipe, LARGEST)?;
+    Ok((file, bytes))
+}
+
+/// Waits for a while where nothing has come yet.
+struct PatientReader<'a> {
+    file: &'a File,
+    silence: Duration,
+    is_ready: bool,
+}
+
+impl Read for PatientReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            if !self.is_ready {
+                let limit = Timespec::try_from(self.silence).map_err(Error::other)?;
+                let mut file = [PollFd::new(self.file, PollFlags::IN)];
+                if poll(&mut file, Some(&limit))? == 0 {
+                    return Err(Error::new(
+                        ErrorKind::TimedOut,
+                        "nothing came from the pipe",
+                    ));
+                }
+                self.is_ready = true;
+            }
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_ready = false,
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Refuses what is not a regular file, by name.
+fn refuse_others(about: &Metadata) -> std::io::Result<()> {
+    let kind = about.file_type();
+    let name = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_fifo() => "a named pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(Error::other(format!("it is {name}, not a regular file")))
 }
 
 /// Replaces a file atomically, even if power fails.
@@ -207,10 +308,11 @@ impl AppendFile {
 /// The length of a file; `None` if it does not exist.
 ///
 /// # Errors
-/// When the length cannot be read.
+/// When the length cannot be read, or it is not a regular file.
 pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
-    match std::fs::metadata(path) {
-        Ok(about) => Ok(Some(about.len())),
+    let about = std::fs::metadata(path);
+    match about.and_then(|about| refuse_others(&about).map(|()| about.len())) {
+        Ok(length) => Ok(Some(length)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).on("looking at", path),
     }
@@ -221,7 +323,7 @@ pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
 /// # Errors
 /// When it exists and cannot be read.
 pub(crate) fn lines(path: &Path) -> Result<u64> {
-    let mut file = match File::open(path) {
+    let mut file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).on("reading", path),
@@ -245,25 +347,24 @@ fn made_anew(path: &Path, dir: &Path) -> std::io::Result<File> {
 
 /// Opens one of our files for writing, or creates it.
 fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
-    let there = loop {
+    let file = loop {
         match make(options, path, dir) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             made => return made,
         }
-        match options.create_new(false).open(path) {
+        let about = std::fs::symlink_metadata(path);
+        let opened = about.and_then(|about| {
+            refuse_others(&about)?;
+            options.create_new(false).open(path)
+        });
+        match opened {
             // removed in the meantime
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            there => break there,
+            opened => break opened?,
         }
     };
-    let file = there.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => Error::other("it is a symbolic link, which proofpull does not follow"),
-        _ => error,
-    })?;
     let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(Error::other("it is not a regular file"));
-    }
+    refuse_others(&about)?;
     // a hard link may lead to any file, unless the folder's owner owns that file anyway
     if about.nlink() > 1 && about.uid() != std::fs::metadata(dir)?.uid() {
         return Err(Error::other("it is a hard link to another file"));
@@ -356,7 +457,7 @@ const INSTANT: Duration = Duration::from_millis(200);
 /// # Errors
 /// When the file exists and cannot be read or locked.
 pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
-    let mut file = match File::open(path) {
+    let mut file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).on("looking at", path),
@@ -450,21 +551,70 @@ mod tests {
         assert_eq!(read(&prey).unwrap().unwrap(), b"whole");
     }
 
+    /// All are answered at once, though nobody reads from or writes to what is there.
     #[test]
-    fn what_is_no_file_is_not_written_to() {
+    fn nothing_but_a_regular_file_is_opened_and_the_error_names_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
+        let check = |path: &Path, kind: &str| {
+            let never = Shutdown::never();
+            let errors = [
+                read(path).unwrap_err(),
+                lines(path).unwrap_err(),
+                length(path).unwrap_err(),
+                holder(path).unwrap_err(),
+                AppendFile::open(path, 0).unwrap_err(),
+                lock(path, "pid 7", Duration::ZERO, &never).unwrap_err(),
+            ];
+            for FileError { doing, source, .. } in errors {
+                let said = source.to_string();
+                assert!(
+                    said.starts_with(&format!("it is {kind}, not a")),
+                    "{doing}: {said}"
+                );
+            }
+        };
+        check(dir.path(), "a folder");
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        check(&pipe, "a named pipe");
+        let socket = dir.path().join("socket");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        check(&socket, "a socket");
+        check(Path::new("/dev/null"), "a device");
+    }
+
+    #[test]
+    fn what_a_person_names_may_be_a_pipe_which_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
-        // nobody reads from it, and still the call returns at once
-        assert!(AppendFile::open(&path, 0).is_err());
-        let error = lock(&path, "pid 7", Duration::ZERO, &Shutdown::never()).unwrap_err();
-        assert!(
-            error
-                .source
-                .to_string()
-                .contains("it is not a regular file")
-        );
+        let silent = read_named_within(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(silent.kind(), ErrorKind::TimedOut);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // this waits until somebody reads
+                let mut pipe = OpenOptions::new().write(true).open(&path).unwrap();
+                for piece in ["one, ", "two"] {
+                    pipe.write_all(piece.as_bytes()).unwrap();
+                }
+            });
+            let (_, bytes) = read_named_within(&path, Duration::from_secs(60)).unwrap();
+            assert_eq!(bytes, b"one, two");
+        });
+        let file = dir.path().join("file");
+        std::fs::write(&file, "all").unwrap();
+        assert_eq!(read_named(&file).unwrap().1, b"all");
+        assert!(read_named(dir.path()).is_err());
+        assert_eq!(read_named(Path::new("/dev/null")).unwrap().1, b"");
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_it() {
+        let said = read_limited(std::io::repeat(0), 1000).unwrap_err();
+        assert_eq!(said.to_string(), "it is larger than 1000 bytes");
+        assert_eq!(read_limited(&b"all"[..], 3).unwrap(), b"all");
     }
 
     #[test]

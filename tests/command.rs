@@ -147,6 +147,20 @@ fn a_configuration_that_cannot_be_read_is_status_78() {
 }
 
 #[test]
+fn a_configuration_may_come_from_a_pipe() {
+    let env = env();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat \"$1\" | \"$0\" run \"$2\" --config /dev/stdin"]);
+    shell.arg(env!("CARGO_BIN_EXE_proofpull"));
+    shell.arg(env.write_config()).arg(SERVICE);
+    Running::start(&mut shell).wait().assert_status(0);
+    env.assert_exactly_once(SERVICE);
+    // and is read to no end that does not come
+    let run = program(&["run", SERVICE, "--config", "/dev/zero"]);
+    run.assert_error(78, &["/dev/zero", "it is larger than"], "--config");
+}
+
+#[test]
 fn every_fault_of_a_configuration_is_told_with_its_place_and_a_hint() {
     let env = env();
     let text = "nam = \"x\"\n[devo]\naddress = \"collector\"\n  kye = \"é\"; x\n\n[http]\ntimeout = 60\n\

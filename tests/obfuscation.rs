@@ -303,16 +303,14 @@ fn the_file_of_events_set_aside_may_be_taken_away_and_outlives_its_state() {
 }
 
 #[test]
-fn where_nothing_can_be_set_aside_the_position_stays() {
+fn where_nothing_can_be_set_aside_nothing_is_asked_for() {
     let mut env = env(&[BROKEN]);
-    let start = utc(ago(60));
-    env.service_table = format!("start_time = {start:?}\n");
     rule(&mut env, SERVICE, "obfuscate", "path = 'user'");
     let path = quarantine(&env, SERVICE);
     std::fs::create_dir_all(&path).unwrap();
     env.run(SERVICE, &[])
-        .assert_error(73, &["quarantine.jsonl"], "space");
-    assert_eq!(env.position(SERVICE), start);
+        .assert_error(73, &["quarantine.jsonl", "a folder"], "space");
+    assert_eq!(env.tap.requests().len(), 0);
     std::fs::remove_dir(&path).unwrap();
     env.run(SERVICE, &[]).assert_status(3);
     assert_eq!(quarantined(&env, SERVICE), [BROKEN]);

@@ -20,6 +20,7 @@ use crate::config::file::Config;
 use crate::config::values::{parse_instant, parse_instant_or_age};
 use crate::config::{self, ConfigError};
 use crate::error::{Because, Exit, Hint, fail};
+use crate::files;
 use crate::output::{self, Report};
 use crate::quota::QuotaPolicy;
 use crate::secret;
@@ -102,14 +103,11 @@ fn text(common: &Common) -> Result<LoadReport> {
     let what = || format!("reading the configuration {}", path.display());
     let hint = "name the file with --config, or create it: README.md shows a first one, examples/ every \
          key";
-    let file = File::open(&path)
-        .with_context(what)
-        .exit(Exit::Config)
-        .hint(hint)?;
-    let text = std::io::read_to_string(&file)
-        .with_context(what)
-        .exit(Exit::Config)
-        .hint(hint)?;
+    let read = files::read_named(&path).and_then(|(file, bytes)| {
+        let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
+        Ok((file, text))
+    });
+    let (file, text) = read.with_context(what).exit(Exit::Config).hint(hint)?;
     let absolute = std::path::absolute(&path)
         .with_context(what)
         .exit(Exit::Config)?;

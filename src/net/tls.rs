@@ -3,7 +3,6 @@
 //! It always verifies the server. Only this file names the crate `rustls`.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection,
 use super::{IdleTimeout, Tcp, is_wait};
 use crate::config::ClientIdentity;
 use crate::error::{Because, Exit, Hint, fail};
+use crate::files;
 use crate::pipeline::batch::BATCH;
 use crate::secret;
 
@@ -169,8 +169,9 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
 /// Reads certificates. Errors of the parser may contain a line of the file, so none is shown.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = || -> Result<Vec<_>> {
-        let all: Result<Vec<_>, _> =
-            CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect();
+        let mut text = Vec::new();
+        files::open_regular(path)?.read_to_end(&mut text)?;
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         all.ok()
             .filter(|all| !all.is_empty())
             .context("it contains no certificate")
@@ -182,7 +183,9 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let what = || format!("reading the key {}", path.display());
-    let file = File::open(path).with_context(what).exit(Exit::Config)?;
+    let file = files::open_regular(path)
+        .with_context(what)
+        .exit(Exit::Config)?;
     secret::refuse_if_others_can_read(&file, path)?;
     let mut text = Vec::new();
     (&file)

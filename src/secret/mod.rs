@@ -6,7 +6,7 @@ mod command;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,6 +17,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use crate::config::{Plain, SecretRef};
 use crate::error::{Because, Exit, fail};
+use crate::files;
 
 /// Largest secret, in bytes; a larger file is something else.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -135,13 +136,7 @@ pub(crate) fn mask(text: &str, secrets: &[&Secret]) -> String {
 }
 
 fn from_file(path: &Path) -> Result<Secret> {
-    // checked before opening, because opening a pipe waits for its writer
-    let about = fs::metadata(path).or_else(|error| unreadable(error, path))?;
-    if !about.is_file() {
-        return fail(Exit::Config, "it is not a regular file")
-            .hint("name a file that contains only the secret");
-    }
-    let mut file = File::open(path).or_else(|error| unreadable(error, path))?;
+    let mut file = files::open_regular(path).or_else(|error| unreadable(error, path))?;
     refuse_if_others_can_read(&file, path)?;
     let mut bytes = Vec::new();
     file.by_ref()
@@ -291,6 +286,7 @@ fn hide_the_run(text: &[u8], part: std::ops::Range<usize>, hidden: &mut [bool]) 
 mod tests {
     use super::*;
     use crate::error::{Hint, line};
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
