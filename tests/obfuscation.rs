@@ -291,7 +291,7 @@ fn the_file_of_events_set_aside_may_be_taken_away_and_outlives_its_state() {
     assert_eq!(quarantined(&env, SERVICE), [r#"{"id":"9",,}"#]);
 
     std::fs::remove_file(env.state_dir().join(format!("{SERVICE}.json"))).unwrap();
-    env.run(SERVICE, &[]).assert_status(3);
+    env.run(SERVICE, &["--start-over"]).assert_status(3);
     assert_eq!(quarantined(&env, SERVICE).len(), 3);
     // starting over keeps it too
     env.service_table.clear();

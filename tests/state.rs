@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use proofpull::clock::utc;
 use serde_json::Value;
 
 use crate::test_env::{Mounted, Run, Running, TestEnv, ago, hold, sealed};
@@ -117,16 +118,124 @@ fn the_refusal_of_a_state_says_the_way_out() {
     fs::write(file(&env, "json"), "{\"version\": 2}").unwrap();
     let run = env.run(SERVICE, &[]);
     run.assert_error(65, &["version 2"], "start_time");
+    run.assert_error(65, &[], "--start-over");
+    assert_nothing_asked(&env);
     // and the way out leads out
-    for extension in ["json", "seen"] {
-        fs::rename(
-            file(&env, extension),
-            file(&env, extension).with_extension("old"),
-        )
-        .unwrap();
-    }
+    let dry = env.run(SERVICE, &["--start-over", "--dry-run"]);
+    dry.assert_status(0).assert_says("starts over");
+    assert!(!file(&env, "json.old").exists());
+    let run = env.run(SERVICE, &["--start-over"]);
+    run.assert_status(0).assert_says("starts over");
+    let old = fs::read(file(&env, "json.old")).unwrap();
+    assert_eq!(old, b"{\"version\": 2}");
+    assert!(file(&env, "seen.old").exists());
+    assert_eq!(env.assert_nothing_lost(SERVICE), 20);
+    // but it is not a way in
+    let again = env.run(SERVICE, &["--start-over"]);
+    again.assert_error(2, &["is good"], "--start-time");
     env.run(SERVICE, &[]).assert_status(0);
-    env.assert_nothing_lost(SERVICE);
+    assert_eq!(env.assert_nothing_lost(SERVICE), 20);
+}
+
+/// What is left of a state is refused by whatever would go on from it, until somebody starts over.
+#[test]
+fn a_missing_state_is_refused_and_never_started_over_in_silence() {
+    let (from, to) = (utc(ago(120)), utc(ago(10)));
+    let range = ["--start-time", &from, "--end-time", &to];
+    let both = [&["--stdout"], &range[..]].concat();
+    let kinds: [(&str, &[&str]); 4] = [
+        ("", &[]),
+        (".stdout", &["--stdout"]),
+        (".backfill", &range),
+        (".stdout.backfill", &both),
+    ];
+    for ((kind, words), lost) in kinds
+        .into_iter()
+        .flat_map(|kind| [(kind, "json"), (kind, "seen")])
+    {
+        let env = env();
+        let run = |more: &[&str]| env.run(SERVICE, &[words, more].concat());
+        let delivered = run(&[]).assert_status(0).count("delivered");
+        assert!(delivered > 10, "{kind}");
+        env.tap.forget_requests();
+        let name = format!("{SERVICE}{kind}.{lost}");
+        fs::remove_file(env.state_dir().join(&name)).unwrap();
+        for more in [&[][..], &["--dry-run"]] {
+            run(more).assert_error(65, &[&name, "is missing"], "--start-over");
+        }
+        assert_nothing_asked(&env);
+        let status = env.ask(&["status", SERVICE]);
+        assert!(lost == "seen" || status.answer().contains("is missing"));
+        let over = run(&["--start-over"]);
+        over.assert_status(0).assert_says("starts over");
+        assert_eq!(over.count("delivered"), delivered, "{kind}");
+        assert_eq!(run(&[]).assert_status(0).count("delivered"), 0, "{kind}");
+    }
+}
+
+#[test]
+fn a_first_run_that_failed_before_it_had_a_state_is_no_error_for_the_next() {
+    let mut env = env();
+    let good = env.devo_table.clone();
+    let cert = format!("{:?}", env.certs.client_cert());
+    env.devo_table = good.replace(&cert, "\"missing.crt\"");
+    env.run(SERVICE, &[]).assert_status(78);
+    for (extension, is_there) in [("lock", true), ("runs.json", true), ("json", false)] {
+        assert_eq!(file(&env, extension).exists(), is_there, "{extension}");
+    }
+    env.devo_table = good;
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
+}
+
+/// A run says at once what stands there, and waits for nobody to write into it or to read from it.
+#[test]
+fn what_is_no_file_is_told_by_name_and_never_waited_for() {
+    let pipe = |path: &Path| {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    let table: [(&str, i32, &str); 5] = [
+        ("json", 65, "--start-over"),
+        ("seen", 65, "--start-over"),
+        ("quarantine.jsonl", 73, "state folder"),
+        ("lock", 73, "state folder"),
+        ("runs.json", 0, ""),
+    ];
+    for (extension, status, hint) in table {
+        let env = known();
+        let path = file(&env, extension);
+        let _ = fs::remove_file(&path);
+        pipe(&path);
+        let name = path.display().to_string();
+        let told = env.ask(&["status", SERVICE]).answer();
+        let is_read = !matches!(extension, "seen");
+        assert_eq!(
+            told.contains("a named pipe"),
+            is_read,
+            "{extension}: {told}"
+        );
+        let run = env.run(SERVICE, &[]);
+        if status > 0 {
+            run.assert_error(status, &[&name, "a named pipe"], hint);
+            assert_nothing_asked(&env);
+        } else {
+            run.assert_status(0)
+                .assert_says("a named pipe")
+                .assert_says("start again at 0");
+        }
+    }
+    let env = known();
+    let entries = fs::read_dir(env.state_dir()).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let is_ledger = |path: &PathBuf| path.display().to_string().contains("quota-");
+    let ledger = paths.find(|path| is_ledger(path) && path.extension().unwrap() == "json");
+    let ledger = ledger.unwrap();
+    fs::remove_file(&ledger).unwrap();
+    pipe(&ledger);
+    let run = env.run(SERVICE, &[]);
+    run.assert_error(65, &["quota-", "a named pipe"], "move it away");
+    assert_nothing_asked(&env);
 }
 
 /// Every bit of the program's own files counts, and what is said names the place.

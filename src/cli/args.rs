@@ -91,6 +91,10 @@ pub(crate) struct RunArgs {
     /// Wait this long for another run of the same service
     #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "0s")]
     pub(crate) wait_lock: Duration,
+    /// Start over from start_time, or as a first run, because the state is damaged or missing; its files are kept
+    /// as *.old. A good state is refused
+    #[arg(long)]
+    pub(crate) start_over: bool,
     /// Forget how the receiver ends connections; use it once after a load balancer was replaced
     #[arg(long, conflicts_with = "stdout")]
     pub(crate) forget_receiver: bool,

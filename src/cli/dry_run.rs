@@ -3,14 +3,13 @@
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::run::{RunPaths, begin, ledger, start, warn_if_moved};
+use super::run::{RunPaths, ledger, open, start};
 use crate::cli::args::RunArgs;
 use crate::config::file::Config;
 use crate::error::Exit;
 use crate::output;
 use crate::quota::{QuotaExceeded, Usage};
 use crate::shutdown::Shutdown;
-use crate::state::State;
 
 /// Reads the state and the ledger, takes no lock, and prints.
 pub(super) fn dry_run(
@@ -20,11 +19,7 @@ pub(super) fn dry_run(
     now: OffsetDateTime,
 ) -> Result<Exit> {
     let settings = config.service(args.service);
-    let begin = begin(paths, args, settings, now)?;
-    let path = paths.file("json");
-    let retention = settings.api.retention();
-    let (state, opened) = State::look(&path, args.service.name, &begin, retention, now)?;
-    warn_if_moved(&begin, opened);
+    let (state, ..) = open(paths, args, settings, now)?;
     let steps = settings.api.preview(&start(&state), now);
     let ledger = ledger(paths, args.service, config, &Shutdown::never())?;
     let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;

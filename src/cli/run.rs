@@ -244,7 +244,7 @@ fn lock(
 }
 
 /// What a state begins with where there is none, or none of this kind.
-pub(super) fn begin(
+fn begin(
     paths: &RunPaths,
     args: &RunArgs,
     settings: &ServiceConfig,
@@ -275,14 +275,27 @@ pub(super) fn begin(
     })
 }
 
-/// Says it if a state that is begun starts later than was wanted.
-pub(super) fn warn_if_moved(start: &StartPoint, opened: StateOrigin) {
+/// Opens the state, and says it if one that is begun starts later than was wanted; nothing is written.
+pub(super) fn open(
+    paths: &RunPaths,
+    args: &RunArgs,
+    settings: &ServiceConfig,
+    now: OffsetDateTime,
+) -> Result<(State, StateOrigin, StartPoint)> {
+    let start = begin(paths, args, settings, now)?;
+    let open = match args.start_over {
+        true => State::start_over,
+        false => State::open,
+    };
+    let (path, name) = (paths.file("json"), args.service.name);
+    let (state, opened) = open(&path, name, &start, settings.api.retention(), now)?;
     let wanted = start.range.as_ref().map(|range| range.from);
     let wanted = wanted.or(start.configured);
     let from = start.checkpoint.until();
     if let Some(wanted) = wanted.filter(|wanted| opened != StateOrigin::Known && *wanted < from) {
         source::warn_of_a_late_start(wanted, from);
     }
+    Ok((state, opened, start))
 }
 
 fn open_state(
@@ -292,16 +305,8 @@ fn open_state(
     now: OffsetDateTime,
 ) -> Result<State> {
     let name = args.service.name;
-    let start = begin(paths, args, settings, now)?;
-    let (mut state, opened) = State::open(
-        &paths.file("json"),
-        name,
-        &start,
-        settings.api.retention(),
-        now,
-    )?;
+    let (mut state, opened, start) = open(paths, args, settings, now)?;
     state.follow(settings.rules.iter().map(Rule::digest).collect());
-    warn_if_moved(&start, opened);
     match (opened, paths.is_backfill) {
         (StateOrigin::Restarted, false) => {
             log::warn!(
@@ -345,7 +350,11 @@ fn range(
     now: OffsetDateTime,
 ) -> Result<Range> {
     let words = [&args.start_time, &args.end_time].map(|word| word.clone().unwrap_or_default());
-    let saved = State::peek(&paths.file("json"), args.service.name)?;
+    let saved = match State::peek(&paths.file("json"), args.service.name) {
+        // what is of no use is told when it is opened
+        Err(_) if args.start_over => None,
+        saved => saved?,
+    };
     if let Some(StateSummary {
         checkpoint,
         range: Some(range),

@@ -107,6 +107,7 @@ impl RunRecord {
         self.lock = Some(lock);
         let Some(files) = &self.files else { return };
         let mut runs = runs_before(&files.runs());
+        runs.has_state |= files.state.exists();
         let killed = runs.begin(Begun {
             pid: std::process::id(),
             since: files.since,
@@ -141,6 +142,7 @@ impl RunRecord {
             error: result.as_ref().err().map(line),
             summary: self.summary.as_ref().map(object).unwrap_or_default(),
         };
+        runs.has_state |= files.state.exists();
         runs.end(last, &object(&self.counters));
         if let Err(error) = self.lock.as_ref().map_or(Ok(()), |_| runs.save(&path)) {
             log::warn!(
@@ -163,14 +165,19 @@ impl RunRecord {
 
 /// The runs of the file, or none.
 fn runs_before(path: &Path) -> Runs {
-    let runs = Runs::load(path).unwrap_or_else(|error| {
-        log::warn!(
-            "{}; the totals of all runs start again at 0",
-            line(&error.into())
-        );
-        None
-    });
-    runs.unwrap_or_else(Runs::none)
+    match Runs::load(path) {
+        Ok(runs) => runs.unwrap_or_else(Runs::none),
+        Err(error) => {
+            log::warn!(
+                "{}; the totals of all runs start again at 0",
+                line(&error.into())
+            );
+            // it may have been: a missing state must not pass for a first run
+            let mut runs = Runs::none();
+            runs.has_state = true;
+            runs
+        }
+    }
 }
 
 fn object(of: &impl serde::Serialize) -> Map<String, Value> {

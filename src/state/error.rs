@@ -54,6 +54,15 @@ pub enum StateError {
         /// What is wrong with them.
         reason: String,
     },
+    /// It is not there, though others show that it was.
+    Missing {
+        /// What kind of file it is.
+        file: StateFile,
+        /// Where it should be.
+        path: PathBuf,
+        /// A file that shows it.
+        beside: PathBuf,
+    },
     /// A newer or an older program wrote it.
     OtherVersion {
         /// What kind of file it is.
@@ -79,6 +88,11 @@ pub enum StateError {
         /// Its position.
         position: OffsetDateTime,
     },
+    /// It is good, and was to be started over.
+    NothingToStartOver {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// Another run of the service has its lock.
     Running {
         /// The name of the service.
@@ -96,58 +110,78 @@ pub enum StateError {
     /// The run is to end, and it did not get a lock.
     Stopped,
     /// The system does not let us read it.
-    Unreadable(FileError),
+    Unreadable(StateFile, FileError),
     /// The system does not let us write it: no room, read-only, no permission.
     Unwritable(FileError),
 }
 
+/// What to do about a state that cannot be used.
+const RESTORE_OR_START_OVER: &str = "restore all files of this service from one backup; or set start_time to the time to \
+                                     continue from, and run once with --start-over: some events may be delivered again";
+
 impl StateError {
+    /// Whether the state is of no use to any run, so that a person has to decide.
+    pub(super) fn is_unusable(&self) -> bool {
+        match self {
+            StateError::Damaged { .. }
+            | StateError::Missing { .. }
+            | StateError::OtherVersion { .. }
+            | StateError::OtherService { .. }
+            | StateError::InFuture { .. } => true,
+            StateError::Unreadable(_, error) => error.kind() != ErrorKind::PermissionDenied,
+            StateError::NothingToStartOver { .. }
+            | StateError::Running { .. }
+            | StateError::LedgerTaken { .. }
+            | StateError::Stopped
+            | StateError::Unwritable(_) => false,
+        }
+    }
+
     /// The status that a run ends with.
     fn exit(&self) -> Exit {
         match self {
-            StateError::Unwritable(_) => Exit::CantCreate,
-            StateError::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied => {
-                Exit::CantCreate
-            }
+            _ if self.is_unusable() => Exit::Data,
+            StateError::NothingToStartOver { .. } => Exit::Usage,
             StateError::Running { .. } | StateError::LedgerTaken { .. } => Exit::TempFail,
-            _ => Exit::Data,
+            _ => Exit::CantCreate,
         }
     }
 
     /// What a person can do about it.
     fn hint(&self) -> &'static str {
-        const RESTORE: &str = "restore all files of this service from one backup, or move them away and set start_time to \
-     the time to continue from; some events may be delivered again";
         match self {
             StateError::OtherVersion { found, known, .. } if found > known => {
                 "run the newer proofpull that wrote it"
             }
-            StateError::Damaged { file, .. } | StateError::OtherVersion { file, .. } => {
-                match file {
-                    StateFile::State | StateFile::Identities => RESTORE,
-                    StateFile::Ledger => {
-                        "move it away: requests of the last 24 hours are then not counted"
-                    }
-                    StateFile::Runs => {
-                        "move it away: only status and metrics use it, and the next run creates another"
-                    }
-                }
-            }
-            StateError::OtherService { .. } => RESTORE,
             StateError::InFuture { .. } => {
-                "correct this machine's clock (timedatectl); if it is right, set start_time to the time to \
-                 continue from"
+                "correct this machine's clock (timedatectl); if it is right, set start_time to the time to continue from, \
+                 and run once with --start-over"
+            }
+            StateError::NothingToStartOver { .. } => {
+                "leave out --start-over; to deliver a past range again, use --start-time; to start over, change start_time"
             }
             StateError::Running { .. } => "let it finish, or wait for it with --wait-lock 10m",
             StateError::LedgerTaken { .. } => {
                 "check why that process hangs: a booking takes only a moment"
             }
             StateError::Stopped => "the next run goes on from there",
-            StateError::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied => {
+            StateError::Unreadable(_, error) if error.kind() == ErrorKind::PermissionDenied => {
                 "give it to the user running proofpull, as all files of the state folder: chown USER: \
              FILE"
             }
-            StateError::Unreadable(_) => RESTORE,
+            StateError::OtherService { .. } => RESTORE_OR_START_OVER,
+            StateError::Damaged { file, .. }
+            | StateError::Missing { file, .. }
+            | StateError::OtherVersion { file, .. }
+            | StateError::Unreadable(file, _) => match file {
+                StateFile::State | StateFile::Identities => RESTORE_OR_START_OVER,
+                StateFile::Ledger => {
+                    "move it away: requests of the last 24 hours are then not counted"
+                }
+                StateFile::Runs => {
+                    "move it away: only status and metrics use it, and the next run creates another"
+                }
+            },
             StateError::Unwritable(_) => {
                 "check that the state folder exists, is writable by the user running proofpull, and has free \
      space"
@@ -168,6 +202,15 @@ impl From<StateError> for anyhow::Error {
                 reason,
             } => anyhow!("it is damaged in bytes {start} to {end}: {reason}")
                 .context(reading(file, &path)),
+            StateError::Missing { file, path, beside } => {
+                let beside = beside.display();
+                anyhow!("it is missing, and {beside} shows that it was there")
+                    .context(reading(file, &path))
+            }
+            StateError::NothingToStartOver { path } => {
+                let path = path.display();
+                anyhow!("starting over: the state {path} is good")
+            }
             StateError::OtherVersion {
                 file,
                 path,
@@ -191,7 +234,7 @@ impl From<StateError> for anyhow::Error {
                 anyhow!("booking a request: {path} is locked ({holder})")
             }
             StateError::Stopped => return anyhow!(Stopped),
-            StateError::Unreadable(error) | StateError::Unwritable(error) => anyhow!(error),
+            StateError::Unreadable(_, error) | StateError::Unwritable(error) => anyhow!(error),
         };
         line.context(exit).context(Hint(hint.to_owned()))
     }
@@ -262,7 +305,23 @@ mod tests {
                 "version 6, but this proofpull supports version 5",
                 "newer proofpull",
             ),
-            (version(4), Exit::Data, "version 4", "start_time"),
+            (version(4), Exit::Data, "version 4", "--start-over"),
+            (
+                StateError::Missing {
+                    file: StateFile::State,
+                    path: path.clone(),
+                    beside: "/s/x.seen".into(),
+                },
+                Exit::Data,
+                "reading the state /s/x.json: it is missing, and /s/x.seen shows that it was there",
+                "--start-over",
+            ),
+            (
+                StateError::NothingToStartOver { path: path.clone() },
+                Exit::Usage,
+                "starting over: the state /s/x.json is good",
+                "--start-time",
+            ),
             (
                 StateError::OtherService {
                     path: path.clone(),
@@ -279,7 +338,7 @@ mod tests {
                 },
                 Exit::Data,
                 "its position 2100-01-01T00:00:00Z is in the future",
-                "clock",
+                "timedatectl",
             ),
             (
                 StateError::Running {
@@ -297,13 +356,13 @@ mod tests {
                 "moment",
             ),
             (
-                Unreadable(system("reading", PermissionDenied)),
+                Unreadable(StateFile::State, system("reading", PermissionDenied)),
                 Exit::CantCreate,
                 "reading /s/x.json: permission denied",
                 "chown",
             ),
             (
-                Unreadable(system("reading", InvalidInput)),
+                Unreadable(StateFile::State, system("reading", InvalidInput)),
                 Exit::Data,
                 "reading /s/x.json: invalid",
                 "backup",

@@ -35,7 +35,8 @@ pub(super) fn read<T: DeserializeOwned>(
     file: StateFile,
     path: &Path,
 ) -> Result<Option<T>, StateError> {
-    match files::read(path).map_err(StateError::Unreadable)? {
+    let bytes = files::read(path).map_err(|error| StateError::Unreadable(file, error))?;
+    match bytes {
         Some(bytes) => parse(file, path, &bytes).map(Some),
         None => Ok(None),
     }

@@ -7,6 +7,7 @@ pub mod dedup;
 mod error;
 mod file;
 pub(crate) mod ledger;
+mod open;
 pub(crate) mod quarantine;
 pub(crate) mod runs;
 mod saved;
@@ -14,7 +15,8 @@ mod seen;
 mod store;
 
 pub use error::StateError;
+pub(crate) use open::StateSummary;
+pub use open::{StartPoint, StateOrigin};
 pub use saved::{Range, Receiver};
 pub use seen::SavedIndex;
-pub(crate) use store::StateSummary;
-pub use store::{StartPoint, State, StateOrigin, Unreported};
+pub use store::{State, Unreported};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::error::StateError;
+use super::error::{StateError, StateFile};
 use crate::digest::hex;
 use crate::files::{self, AppendFile, FileError};
 
@@ -133,7 +133,7 @@ impl Quarantine {
 /// # Errors
 /// When it is there and cannot be read.
 pub(crate) fn count(path: &Path) -> Result<u64, StateError> {
-    files::lines(path).map_err(StateError::Unreadable)
+    files::lines(path).map_err(|error| StateError::Unreadable(StateFile::State, error))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub(crate) const KILLED: &str = "killed";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Runs {
     version: u32,
+    /// Whether one of them had a state when it began or ended: from then on, it must be there.
+    pub(crate) has_state: bool,
     /// The one that began and has not ended: it is under way, or it never came to its end.
     #[serde(default)]
     pub(crate) begun: Option<Begun>,
@@ -80,6 +82,7 @@ impl Runs {
     pub(crate) fn none() -> Runs {
         Runs {
             version: StateFile::Runs.version(),
+            has_state: false,
             begun: None,
             last: None,
             done: None,

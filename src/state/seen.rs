@@ -4,7 +4,7 @@
 //! exchanged is found out like one that was damaged. What lies beyond the length in the state was not committed.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -224,7 +224,14 @@ struct BlockReader<'a> {
 
 impl BlockReader<'_> {
     fn open(path: &Path, extent: SavedIndex) -> Result<BlockReader<'_>, StateError> {
-        let file = File::open(path).map_err(|error| unreadable(path, error))?;
+        let file = files::open_regular(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => StateError::Missing {
+                file: StateFile::Identities,
+                path: path.to_owned(),
+                beside: path.with_extension("json"),
+            },
+            _ => unreadable(path, error),
+        })?;
         let there = file.metadata().map_err(|error| unreadable(path, error))?;
         let there = there.len();
         let mut reader = BlockReader {
@@ -305,7 +312,10 @@ impl BlockReader<'_> {
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> StateError {
-    StateError::Unreadable(FileError::new("reading", path, error))
+    StateError::Unreadable(
+        StateFile::Identities,
+        FileError::new("reading", path, error),
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `State` is what a service remembers between its runs: one JSON file, and beside it the identities and what was
 //! quarantined.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use time::{Duration, OffsetDateTime};
@@ -8,20 +9,19 @@ use time::{Duration, OffsetDateTime};
 use super::dedup::DedupIndex;
 use super::error::{StateError, StateFile};
 use super::file;
+use super::open::{quarantine_path, seen_path};
 use super::quarantine::Quarantine;
-use super::saved::{Range, Receiver, SavedGap, SavedQuarantine, SavedRuleStats, SavedState};
-use super::seen::SavedIndex;
+use super::saved::{Range, Receiver, SavedGap, SavedRuleStats, SavedState};
 use crate::digest::hex;
+use crate::files::{self, FileError};
 use crate::pipeline::batch::{Digest, Late, Pass, hour_after};
 use crate::pipeline::checkpoint::{Checkpoint, Commit, Gap, Retention};
 use crate::transform::RuleStats;
 
 /// Identities are kept at least this long behind the position.
 const SHORTEST_MEMORY: Duration = Duration::hours(2);
-/// Until another run has come to a state that was begun.
-const SOON: Duration = Duration::HOUR;
 /// So much may be unconfirmed at once, in bytes, unless confirmations fail.
-const UNCONFIRMED: u64 = 64 * 1024 * 1024;
+pub(super) const UNCONFIRMED: u64 = 64 * 1024 * 1024;
 /// Failing confirmations do not press it under this.
 const LEAST_UNCONFIRMED: u64 = 64 * 1024;
 
@@ -41,45 +41,8 @@ pub struct State {
     retention: Retention,
     /// See [`State::is_fresh`].
     fresh: bool,
-}
-
-/// What to begin with where there is no state.
-#[derive(Debug, Clone)]
-pub struct StartPoint {
-    /// The configured `start_time`.
-    pub configured: Option<OffsetDateTime>,
-    /// A backfill's range.
-    pub range: Option<Range>,
-    /// Where to start reading.
-    pub checkpoint: Checkpoint,
-}
-
-/// A look at a state.
-#[derive(Debug)]
-pub(crate) struct StateSummary {
-    /// How far it has come.
-    pub(crate) checkpoint: Checkpoint,
-    /// A backfill's range.
-    pub(crate) range: Option<Range>,
-    /// Whether some of it is left to be read.
-    pub(crate) is_left: bool,
-    /// What was never collected, from the first on.
-    pub(crate) gaps: Vec<Gap>,
-    /// How many identities are kept.
-    pub(crate) identities: u64,
-    /// Events that became visible late.
-    pub(crate) late: Late,
-}
-
-/// What became of opening a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateOrigin {
-    /// There was none.
-    New,
-    /// It goes on.
-    Known,
-    /// `start_time` was changed: it starts over from there.
-    Restarted,
+    /// Whether files that are of no use stand in its place.
+    replaces_others: bool,
 }
 
 /// What could not be delivered, and no run has said yet.
@@ -100,68 +63,11 @@ impl Unreported {
 }
 
 impl State {
-    /// Opens the state at `path` of `service`, or begins one, which goes back as far as `retention`.
-    /// Nothing is written.
+    /// The state that was read from `path` or is begun there, without its identities. Nothing is written.
     ///
     /// # Errors
-    /// When the file is damaged, newer, or of another service, has a position in the future, or may
-    /// not be read.
-    pub fn open(
-        path: &Path,
-        service: &str,
-        start: &StartPoint,
-        retention: Retention,
-        now: OffsetDateTime,
-    ) -> Result<(State, StateOrigin), StateError> {
-        let (mut state, opened) = State::look(path, service, start, retention, now)?;
-        if opened == StateOrigin::Known {
-            let oldest = hour_after(state.oldest_needed());
-            state.dedup = DedupIndex::load(&seen_path(path), state.saved.identities, oldest)?;
-        }
-        Ok((state, opened))
-    }
-
-    /// The same without the identities, to see what would be done.
-    ///
-    /// # Errors
-    /// As [`State::open`].
-    pub(crate) fn look(
-        path: &Path,
-        service: &str,
-        start: &StartPoint,
-        retention: Retention,
-        now: OffsetDateTime,
-    ) -> Result<(State, StateOrigin), StateError> {
-        let Some(saved) = read(path, service)? else {
-            let saved = begin_state(service, start, None);
-            return Ok((State::of(path, saved, retention, true)?, StateOrigin::New));
-        };
-        if !saved.checkpoint.is_like(&start.checkpoint) {
-            return Err(StateError::OtherService {
-                path: path.to_owned(),
-                reason: "its checkpoint belongs to another kind of service".to_owned(),
-            });
-        }
-        if is_restart(&saved, start) {
-            let saved = begin_state(service, start, Some(saved));
-            return Ok((
-                State::of(path, saved, retention, true)?,
-                StateOrigin::Restarted,
-            ));
-        }
-        let position = saved.checkpoint.until();
-        if position > now + Duration::minutes(1) {
-            let path = path.to_owned();
-            return Err(StateError::InFuture { path, position });
-        }
-        let fresh = is_fresh(&saved, start);
-        Ok((
-            State::of(path, saved, retention, fresh)?,
-            StateOrigin::Known,
-        ))
-    }
-
-    fn of(
+    /// When the file of quarantined events cannot be looked at.
+    pub(super) fn of(
         path: &Path,
         mut saved: SavedState,
         retention: Retention,
@@ -178,7 +84,24 @@ impl State {
             rules: Vec::new(),
             retention,
             fresh,
+            replaces_others: false,
         })
+    }
+
+    /// Reads the identities, those left out that no re-reading finds any more.
+    ///
+    /// # Errors
+    /// When their file is damaged, missing, or may not be read.
+    pub(super) fn load_identities(&mut self) -> Result<(), StateError> {
+        let oldest = hour_after(self.oldest_needed());
+        self.dedup = DedupIndex::load(&seen_path(&self.path), self.saved.identities, oldest)?;
+        Ok(())
+    }
+
+    /// The same state, whose files go out of the way and are kept when the new ones are written.
+    pub(super) fn in_place_of_others(mut self) -> State {
+        self.replaces_others = true;
+        self
     }
 
     /// Takes on the rules of the configuration, by what they are known by. One that is new, or other
@@ -194,24 +117,6 @@ impl State {
         };
         self.rule_stats = rules.iter().map(fit).collect();
         self.rules = rules;
-    }
-
-    /// Up to where the state at `path` has come, if there is one, and a backfill's range.
-    ///
-    /// # Errors
-    /// As [`State::open`].
-    pub(crate) fn peek(path: &Path, service: &str) -> Result<Option<StateSummary>, StateError> {
-        let Some(saved) = read(path, service)? else {
-            return Ok(None);
-        };
-        Ok(Some(StateSummary {
-            is_left: saved.is_left(),
-            checkpoint: saved.checkpoint,
-            range: saved.range,
-            gaps: saved.gaps.iter().map(SavedGap::gap).collect(),
-            identities: saved.identities.count,
-            late: saved.late,
-        }))
     }
 
     /// From where to go on.
@@ -298,6 +203,9 @@ impl State {
     /// # Errors
     /// When it cannot be written and synced.
     pub fn prove(&mut self) -> Result<(), StateError> {
+        if std::mem::take(&mut self.replaces_others) {
+            self.set_others_aside().map_err(StateError::Unwritable)?;
+        }
         self.quarantine.cut()?;
         self.saved.identities = self.dedup.take_new_file()?;
         self.save()
@@ -381,87 +289,26 @@ impl State {
         Ok(unreported)
     }
 
+    /// Renames what is of no use. The state itself comes last: until then it is of no use for the next run, too.
+    fn set_others_aside(&self) -> Result<(), FileError> {
+        let seen = seen_path(&self.path);
+        for path in [seen.with_added_extension("next"), seen, self.path.clone()] {
+            match files::rename(&path, &path.with_added_extension("old")) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn save(&self) -> Result<(), StateError> {
         file::write(StateFile::State, &self.path, &self.saved)
     }
 }
 
-/// Reads the state of a service, if there is one.
-fn read(path: &Path, service: &str) -> Result<Option<SavedState>, StateError> {
-    let saved: Option<SavedState> = file::read(StateFile::State, path)?;
-    match saved {
-        Some(saved) if saved.service != service => Err(StateError::OtherService {
-            path: path.to_owned(),
-            reason: format!("it is the state of {}, not of {service}", saved.service),
-        }),
-        saved => Ok(saved),
-    }
-}
-
-/// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
-fn begin_state(service: &str, start: &StartPoint, before: Option<SavedState>) -> SavedState {
-    let (gaps, receiver, quarantine, rules) = match before {
-        Some(before) => (
-            before.gaps,
-            before.receiver,
-            before.quarantine,
-            before.rules,
-        ),
-        // of a file that is there all the same nothing is to be cut off
-        None => {
-            let (length, unreported) = (u64::MAX, 0);
-            (
-                Vec::new(),
-                None,
-                SavedQuarantine { length, unreported },
-                Vec::new(),
-            )
-        }
-    };
-    SavedState {
-        version: StateFile::State.version(),
-        service: service.to_owned(),
-        start_time: start.configured,
-        range: start.range.clone(),
-        checkpoint: start.checkpoint.clone(),
-        identities_since: start.checkpoint.until(),
-        identities: SavedIndex::NONE,
-        late: Late::default(),
-        gaps,
-        quarantine,
-        rules,
-        unconfirmed_limit: UNCONFIRMED,
-        receiver,
-    }
-}
-
-/// Whether nothing was read of a state that began at the oldest time that was kept, and still may.
-fn is_fresh(saved: &SavedState, start: &StartPoint) -> bool {
-    let begun = saved.identities_since;
-    let wanted = saved.range.as_ref().map(|range| range.from);
-    let was_moved = wanted
-        .or(saved.start_time)
-        .is_some_and(|wanted| wanted < begun);
-    saved.checkpoint.until() == begun && was_moved && start.checkpoint.until() - begun <= SOON
-}
-
-/// Removing `start_time` changes nothing; a new or another one starts over, and so does another
-/// range.
-fn is_restart(saved: &SavedState, start: &StartPoint) -> bool {
-    let configured = start.configured.is_some() && start.configured != saved.start_time;
-    configured || start.range != saved.range
-}
-
-fn seen_path(path: &Path) -> PathBuf {
-    path.with_extension("seen")
-}
-
-fn quarantine_path(path: &Path) -> PathBuf {
-    path.with_extension("quarantine.jsonl")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{StartPoint, StateOrigin};
     use super::*;
     use crate::pipeline::batch::{EventId, RequestId};
     use time::macros::datetime;
