@@ -165,17 +165,18 @@ fn state_dir(common: &Common, config: &Config) -> PathBuf {
     dir.unwrap_or_else(|| PathBuf::from("/var/lib/proofpull"))
 }
 
-/// This machine's name, as far as it may stand in a record.
+/// This machine's name, as far as it may stand in a record and in a file name.
 fn host_name() -> String {
-    let name = gethostname::gethostname().to_string_lossy().into_owned();
-    let name = name.replace(
-        |c: char| c.is_whitespace() || c.is_control() || c == ':',
-        "-",
-    );
-    if name.is_empty() {
-        "localhost".to_owned()
-    } else {
-        name
+    let name = gethostname::gethostname();
+    let name = name.to_string_lossy();
+    let fits = |c: char| c.is_ascii_graphic() && c != ':' && c != '/';
+    let name: String = name
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .collect();
+    match name.is_empty() {
+        true => "localhost".to_owned(),
+        false => name,
     }
 }
 

@@ -23,6 +23,8 @@ use crate::service::{SERVICES, Service, find};
 use crate::source::ConfiguredApi;
 use crate::transform::Rule;
 
+/// The longest name, in bytes: with what is put around it, a file name takes 255.
+pub(crate) const MAX_NAME: usize = 128;
 /// The longest tag that Devo's own collectors accept.
 const MAX_TAG: usize = 1024;
 
@@ -222,9 +224,12 @@ fn no_such_service(table: &mut TableReader, TableEntry { name, place, .. }: &Tab
 
 fn name(text: &str) -> Result<String, &'static str> {
     // it becomes a part of file names
-    match text.contains(|c: char| c.is_control() || c == '/') {
-        true => Err("must not have slashes or control characters"),
-        false => Ok(text.into()),
+    match text {
+        _ if text.contains(|c: char| c.is_control() || c == '/') => {
+            Err("must not have slashes or control characters")
+        }
+        _ if text.len() > MAX_NAME => Err("must have at most 128 bytes"),
+        _ => Ok(text.into()),
     }
 }
 

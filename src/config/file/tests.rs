@@ -371,6 +371,12 @@ fn the_top_level_is_checked() {
         "write name = \"acme\"",
     );
     check_one(
+        &format!("name = '{}'", "a".repeat(MAX_NAME + 1)),
+        "1:8",
+        "name must have at most 128 bytes",
+        "write name = \"acme\"",
+    );
+    check_one(
         "name = 'a/b'",
         "1:8",
         "name must not have slashes",
