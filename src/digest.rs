@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::{Context, Result};
+use crate::error::{Because, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};

@@ -1,8 +1,7 @@
-//! What a run ends with: the statuses of sysexits(3), and how an error carries one.
+//! `Failure` is what ends a command: its message, its status (sysexits(3)) and its hint.
 //!
-//! The module that knows the cause attaches an [`Exit`] (and often a [`Hint`]) to the error as
-//! context, once; `main` finds it by downcast. Both print as nothing, so that the line a person
-//! reads holds only what was being done and what went wrong.
+//! Whoever knows the cause attaches the status and the hint. Errors that the program decides by are
+//! types of their own; each becomes a `Failure` at the edge.
 
 use std::any::Any;
 use std::fmt;
@@ -35,12 +34,6 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The status an error carries; one that carries none is a bug of ours.
-    #[must_use]
-    pub fn of(error: &anyhow::Error) -> Exit {
-        error.downcast_ref().copied().unwrap_or(Exit::Software)
-    }
-
     /// The name that the manual and systemd use for it.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -60,63 +53,136 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+/// Why a command failed.
+///
+/// Not an [`Error`](std::error::Error), so that any error becomes one with `?`.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Option<Exit>,
+    hint: Option<String>,
+    message: String,
+}
+
+/// A result whose error is a [`Failure`] unless another is named.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// Says what failed, without a status and a hint.
+    #[must_use]
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
+        Failure {
+            exit: None,
+            hint: None,
+            message: message.into(),
+        }
+    }
+
+    /// The status that the program ends with; a failure that was given none is a bug.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit.unwrap_or(Exit::Software)
+    }
+
+    /// The status, if one was given.
+    #[must_use]
+    pub(crate) fn known_exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// What a person can do about it, in one line.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Sets the status.
+    #[must_use]
+    pub(crate) fn with_exit(self, exit: Exit) -> Failure {
+        let exit = Some(exit);
+        Failure { exit, ..self }
+    }
+
+    /// Sets the status, unless one was given.
+    #[must_use]
+    pub(crate) fn or_exit(self, exit: Exit) -> Failure {
+        let exit = self.exit.or(Some(exit));
+        Failure { exit, ..self }
+    }
+
+    /// Sets the hint.
+    #[must_use]
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Failure {
+        let hint = Some(hint.into());
+        Failure { hint, ..self }
+    }
+
+    /// Sets the hint, unless one was given.
+    #[must_use]
+    pub(crate) fn or_hint(self, hint: &str) -> Failure {
+        let hint = self.hint.or_else(|| Some(hint.to_owned()));
+        Failure { hint, ..self }
+    }
+
+    /// Puts what was being done before the message, with a colon between them.
+    #[must_use]
+    pub(crate) fn context(self, doing: impl fmt::Display) -> Failure {
+        let message = format!("{doing}: {}", self.message);
+        Failure { message, ..self }
     }
 }
 
-/// What a person can do about an error, in one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint(pub(crate) String);
-
-impl fmt::Display for Hint {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+/// The line for a person: what was being done and what went wrong, with colons between them.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
-/// Attaches a status and a hint to whatever can fail.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message += &format!(": {error}");
+            cause = error.source();
+        }
+        Failure::new(message)
+    }
+}
+
+/// Makes a [`Failure`] of whatever can fail.
 pub(crate) trait Because<T> {
-    /// Says with which status the program ends because of this error.
-    fn exit(self, exit: Exit) -> anyhow::Result<T>;
-    /// Says what a person can do about it.
-    fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
-    /// The status, unless whoever knew better has said one.
-    fn or_exit(self, exit: Exit) -> anyhow::Result<T>;
-    /// The remedy, unless whoever knew better has said one.
-    fn or_hint(self, hint: &str) -> anyhow::Result<T>;
+    /// Sets the status.
+    fn exit(self, exit: Exit) -> Result<T>;
+    /// Sets what a person can do about it.
+    fn hint(self, hint: impl Into<String>) -> Result<T>;
+    /// Says what was being done.
+    fn context(self, doing: impl fmt::Display) -> Result<T>;
+    /// Says what was being done, in words that are only made for an error.
+    fn with_context<D: fmt::Display>(self, doing: impl FnOnce() -> D) -> Result<T>;
 }
 
-impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
-    fn exit(self, exit: Exit) -> anyhow::Result<T> {
-        self.map_err(|error| error.into().context(exit))
+impl<T, E: Into<Failure>> Because<T> for Result<T, E> {
+    fn exit(self, exit: Exit) -> Result<T> {
+        self.map_err(|error| error.into().with_exit(exit))
     }
 
-    fn hint(self, hint: impl Into<String>) -> anyhow::Result<T> {
-        self.map_err(|error| error.into().context(Hint(hint.into())))
+    fn hint(self, hint: impl Into<String>) -> Result<T> {
+        self.map_err(|error| error.into().with_hint(hint))
     }
 
-    fn or_exit(self, exit: Exit) -> anyhow::Result<T> {
-        self.map_err(Into::into)
-            .map_err(|error| match error.is::<Exit>() {
-                true => error,
-                false => error.context(exit),
-            })
+    fn context(self, doing: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().context(doing))
     }
 
-    fn or_hint(self, hint: &str) -> anyhow::Result<T> {
-        self.map_err(Into::into)
-            .map_err(|error| match error.is::<Hint>() {
-                true => error,
-                false => error.context(Hint(hint.to_owned())),
-            })
+    fn with_context<D: fmt::Display>(self, doing: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|error| error.into().context(doing()))
     }
 }
 
-/// An error of ours with its status.
-pub(crate) fn fail<T>(exit: Exit, message: impl Into<String>) -> anyhow::Result<T> {
-    Err(anyhow::anyhow!(message.into()).context(exit))
+/// A failure with its status.
+pub(crate) fn fail<T>(exit: Exit, message: impl Into<String>) -> Result<T> {
+    Err(Failure::new(message).with_exit(exit))
 }
 
 /// What a panic said, if that is a literal: another message may hold data.
@@ -125,35 +191,31 @@ pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref().copied().unwrap_or("(no message)")
 }
 
-/// The line for a person: each layer of context and the cause, parted by colons.
-#[must_use]
-pub(crate) fn line(error: &anyhow::Error) -> String {
-    let layers = error.chain().map(ToString::to_string);
-    let said: Vec<String> = layers.filter(|layer| !layer.is_empty()).collect();
-    said.join(": ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
 
     #[test]
-    fn a_status_and_a_hint_travel_with_an_error_and_are_not_in_its_line() {
-        let error = fail::<()>(Exit::Io, "connection reset")
+    fn a_status_and_a_hint_travel_with_a_failure_and_are_not_in_its_line() {
+        let failure = fail::<()>(Exit::Io, "connection reset")
             .hint("try again")
             .context("confirming 3 events")
             .unwrap_err();
-        assert_eq!(line(&error), "confirming 3 events: connection reset");
-        assert_eq!(Exit::of(&error), Exit::Io);
-        assert_eq!(
-            error.downcast_ref::<Hint>(),
-            Some(&Hint("try again".into()))
-        );
+        assert_eq!(failure.to_string(), "confirming 3 events: connection reset");
+        assert_eq!(failure.exit(), Exit::Io);
+        assert_eq!(failure.hint(), Some("try again"));
     }
 
     #[test]
-    fn an_error_without_a_status_is_a_bug() {
-        assert_eq!(Exit::of(&anyhow::anyhow!("what")), Exit::Software);
+    fn a_failure_without_a_status_is_a_bug() {
+        assert_eq!(Failure::new("what").exit(), Exit::Software);
+        assert_eq!(Failure::new("what").or_exit(Exit::Io).exit(), Exit::Io);
+    }
+
+    #[test]
+    fn every_cause_of_an_error_is_in_the_line() {
+        let inner = std::io::Error::other("no room");
+        let outer = std::io::Error::other(inner);
+        assert_eq!(Failure::from(outer).to_string(), "no room");
     }
 }

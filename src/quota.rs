@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::utc;
+use crate::error::{Failure, Result};
 
 /// Requests that a backfill leaves to the timer's runs: a day of rechecks, or four hours of runs
 /// every ten minutes. Of a small limit it leaves half.
@@ -26,9 +26,9 @@ pub(crate) trait Quota: fmt::Debug {
     /// Books one request, durably. Call it right before each request.
     ///
     /// # Errors
-    /// With [`QuotaExceeded`] and status 75 when it must not be made now; when the booking cannot
+    /// With [`QuotaError::Exceeded`] when it must not be made now; when the booking cannot
     /// be stored.
-    fn book(&mut self, now: OffsetDateTime) -> Result<()>;
+    fn book(&mut self, now: OffsetDateTime) -> Result<(), QuotaError>;
 
     /// Gives back the last booking: the request was never sent, since no connection was made.
     ///
@@ -394,6 +394,17 @@ impl fmt::Display for QuotaExceeded {
 }
 
 impl std::error::Error for QuotaExceeded {}
+
+/// Why a request was not booked.
+#[derive(Debug)]
+pub(crate) enum QuotaError {
+    /// The run is to end.
+    Stopped,
+    /// No request may be made now.
+    Exceeded(Failure),
+    /// The booking cannot be kept.
+    Unkept(Failure),
+}
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::error::Exit;
+use proofpull::error::{Exit, Failure};
 use proofpull::pipeline::batch::{EventId, Pass, RequestId};
 use proofpull::state::SavedIndex;
 use proofpull::state::dedup::DedupIndex;
@@ -49,7 +49,7 @@ fuzz_target!(|input: (u64, u64, u32, bool, u32, &[u8])| {
         checksum,
     };
     match DedupIndex::load(&path, anything, oldest_hour) {
-        Err(error) => assert_eq!(Exit::of(&error.into()), Exit::Data),
+        Err(error) => assert_eq!(Failure::from(error).exit(), Exit::Data),
         Ok(mut dedup) => drop(go_on(&path, &mut dedup, &[7; 16])),
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use proofpull::error::{Exit, Hint};
+use proofpull::error::Exit;
 use proofpull::pipeline::checkpoint::Checkpoint;
 use proofpull::pipeline::checkpoint::Retention;
 use proofpull::state::{StartPoint, State};
@@ -43,9 +43,9 @@ fuzz_target!(|bytes: &[u8]| {
     let open = || State::open(&path, "tap-clicks-blocked", &start, reach, now);
     match open() {
         Err(error) => {
-            let error = anyhow::Error::from(error);
-            assert_eq!(Exit::of(&error), Exit::Data, "{error:?}");
-            assert!(error.downcast_ref::<Hint>().is_some(), "{error:?}");
+            let error = proofpull::error::Failure::from(error);
+            assert_eq!(error.exit(), Exit::Data, "{error:?}");
+            assert!(error.hint().is_some(), "{error:?}");
             assert_eq!(&std::fs::read(&path).unwrap(), bytes, "it was touched");
         }
         Ok((mut state, _)) => {

@@ -1,12 +1,11 @@
 //! `proofpull run SERVICE --dry-run`: what would be asked for, and what that costs of the quota.
 
-use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::run::{RunPaths, ledger, open, start};
 use crate::cli::args::RunArgs;
 use crate::config::file::Config;
-use crate::error::Exit;
+use crate::error::{Exit, Result};
 use crate::output;
 use crate::quota::{QuotaExceeded, Usage};
 use crate::shutdown::Shutdown;

@@ -11,7 +11,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
 use log::LevelFilter;
 use time::OffsetDateTime;
 
@@ -19,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::file::Config;
 use crate::config::values::{parse_instant, parse_instant_or_age};
 use crate::config::{self, ConfigError};
-use crate::error::{Because, Exit, Hint, fail};
+use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::files;
 use crate::output::{self, Report};
 use crate::quota::QuotaPolicy;
@@ -48,8 +47,8 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
     let report = match Report::start(level, common.log_format, clock) {
         Ok(report) => report,
         Err(error) => {
-            output::early(&crate::error::line(&error));
-            return Exit::of(&error) as u8;
+            output::early(&error.to_string());
+            return error.exit() as u8;
         }
     };
     let result = match &cli.command {
@@ -61,9 +60,9 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
             output::answer(&script).map(|()| 0)
         }
     };
-    result.unwrap_or_else(|error| {
-        report.error(&error);
-        Exit::of(&error) as u8
+    result.unwrap_or_else(|failure| {
+        report.error(&failure);
+        failure.exit() as u8
     })
 }
 
@@ -123,28 +122,30 @@ fn text(common: &Common) -> Result<LoadReport> {
 /// The receiver, without which nothing can be delivered.
 fn receiver(config: &Config) -> Result<&config::DevoConfig> {
     let to = config.devo.as_ref();
-    let to = to.context("the configuration has no table [devo]");
+    let to = to.ok_or_else(|| Failure::new("the configuration has no table [devo]"));
     to.exit(Exit::Config)
         .hint("set [devo] address, chain, cert and key, or print events with --stdout")
 }
 
 /// Says each fault but the last, which is the error that the program ends with.
-fn all_but_last(faults: Vec<ConfigError>, path: &Path, report: &Report) -> anyhow::Error {
+fn all_but_last(faults: Vec<ConfigError>, path: &Path, report: &Report) -> Failure {
     /// A file that is something else would have as many as lines.
     const SAID: usize = 50;
     let left = faults.len().saturating_sub(SAID);
+    let refused =
+        |said: &str| Failure::new(format!("{}: {said}", path.display())).with_exit(Exit::Config);
     let errors = faults.into_iter().take(SAID).map(|fault| {
-        let error = anyhow!("{}:{fault}", path.display());
-        error.context(fault.exit).context(Hint(fault.hint))
+        let failure = Failure::new(format!("{}:{fault}", path.display()));
+        failure.with_exit(fault.exit).with_hint(fault.hint)
     });
-    let mut errors: Vec<anyhow::Error> = errors.collect();
+    let mut errors: Vec<Failure> = errors.collect();
     if left > 0 {
         let more = output::count(left as u64, "more error");
-        errors.push(anyhow!("{}: {more}", path.display()).context(Exit::Config));
+        errors.push(refused(&more));
     }
     let last = errors.pop();
     errors.iter().for_each(|error| report.error(error));
-    last.unwrap_or_else(|| anyhow!("{}: refused", path.display()).context(Exit::Config))
+    last.unwrap_or_else(|| refused("refused"))
 }
 
 /// Where state is kept; it never depends on who runs the program.
@@ -182,7 +183,7 @@ fn host_name() -> String {
 
 /// A time on the command line.
 fn time_argument(option: &str, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
-    let time = parse_instant_or_age(text, now).map_err(anyhow::Error::msg);
+    let time = parse_instant_or_age(text, now).map_err(Failure::new);
     let time = time
         .with_context(|| format!("reading {option}"))
         .exit(Exit::Usage)?;

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
 
 use super::dry_run::dry_run;
@@ -16,14 +15,14 @@ use crate::clock::utc;
 use crate::config::file::{Config, ServiceConfig};
 use crate::config::{self, Url};
 use crate::digest::Pseudonyms;
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Result, fail};
 use crate::files::{self, Lock, Taken};
 use crate::net::Network;
 use crate::net::tls::Trust;
 use crate::output::{self, Counters, Report, Summary};
 use crate::pipeline::checkpoint::Retention;
 use crate::pipeline::cycle::{Cycle, CycleEnd};
-use crate::quota::{QuotaExceeded, RESERVE};
+use crate::quota::RESERVE;
 use crate::secret;
 use crate::service::Service;
 use crate::shutdown::{Shutdown, ShutdownReason};
@@ -122,9 +121,9 @@ fn pull(
     drop(progress);
     let counters = record.counters;
 
-    let unreported = match is_good(&end) {
-        true => state.finish()?,
-        false => Unreported::default(),
+    let unreported = match end {
+        Ok(_) => state.finish()?,
+        Err(_) => Unreported::default(),
     };
     warn(&unreported, &state);
     job.warn_of_misfits(&untried, &state);
@@ -143,25 +142,17 @@ fn pull(
     };
     report.end(&summary);
     record.summary = Some(summary);
-    match end {
-        Err(spent) if !unreported.is_empty() && is_spent(&spent) => report.error(&spent),
-        end => drop(end?),
+    match end? {
+        // the gap is the worse news
+        CycleEnd::QuotaExceeded(failure) if !unreported.is_empty() => report.error(&failure),
+        CycleEnd::QuotaExceeded(failure) => return Err(failure),
+        _ => {}
     }
     Ok(match (unreported.is_empty(), state.is_left()) {
         (false, _) => Exit::Gap,
         (true, true) => Exit::TempFail,
         (true, false) => Exit::Ok,
     })
-}
-
-/// Whether the run did all that it could and may.
-fn is_good(end: &Result<CycleEnd>) -> bool {
-    end.as_ref().map_or_else(is_spent, |_| true)
-}
-
-/// Whether it ended where the quota did.
-fn is_spent(error: &anyhow::Error) -> bool {
-    error.is::<QuotaExceeded>()
 }
 
 fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
@@ -174,7 +165,7 @@ fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
         Ok(CycleEnd::Stopped(ShutdownReason::Deadline)) => "stopped at max_duration",
         Ok(CycleEnd::Limit(words)) => words,
         Ok(CycleEnd::Closed) => "stopped because standard output was closed",
-        Err(error) if is_spent(error) => "stopped because the quota is spent",
+        Ok(CycleEnd::QuotaExceeded(_)) => "stopped because the quota is spent",
         Err(_) => "failed",
     }
 }

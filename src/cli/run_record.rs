@@ -4,7 +4,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -12,7 +11,7 @@ use super::host_name;
 use crate::clock::Clock;
 use crate::clock::utc;
 use crate::config::file::Config;
-use crate::error::{Exit, fail, line, of_panic};
+use crate::error::{Exit, Failure, Result, fail, of_panic};
 use crate::files::Lock;
 use crate::output::prometheus;
 use crate::output::{Counters, Summary};
@@ -126,7 +125,7 @@ impl RunRecord {
 
     /// The run is over. What cannot be written is said and changes nothing.
     fn give(&mut self, result: &Result<Exit>, clock: Clock) {
-        let exit = result.as_ref().map_or_else(Exit::of, |exit| *exit);
+        let exit = result.as_ref().map_or_else(Failure::exit, |exit| *exit);
         // without the lock it is another run's turn to tell, unless there was no place for a lock
         let is_ours = self.lock.is_some() || exit == Exit::CantCreate;
         let Some(files) = self.files.as_ref().filter(|_| is_ours) else {
@@ -139,7 +138,7 @@ impl RunRecord {
             ended: clock.now(),
             status: exit as u8,
             name: exit.name().to_owned(),
-            error: result.as_ref().err().map(line),
+            error: result.as_ref().err().map(ToString::to_string),
             summary: self.summary.as_ref().map(object).unwrap_or_default(),
         };
         runs.has_state |= files.state.exists();
@@ -147,7 +146,7 @@ impl RunRecord {
         if let Err(error) = self.lock.as_ref().map_or(Ok(()), |_| runs.save(&path)) {
             log::warn!(
                 "{}; status and metrics do not include this run",
-                line(&error.into())
+                Failure::from(error)
             );
         }
         if let Some((name, path)) = &files.metrics {
@@ -156,7 +155,7 @@ impl RunRecord {
             if let Err(error) = written {
                 log::warn!(
                     "{}: check [metrics] textfile_dir and its permissions",
-                    line(&error.into())
+                    Failure::from(error)
                 );
             }
         }
@@ -170,7 +169,7 @@ fn runs_before(path: &Path) -> Runs {
         Err(error) => {
             log::warn!(
                 "{}; the totals of all runs start again at 0",
-                line(&error.into())
+                Failure::from(error)
             );
             // it may have been: a missing state must not pass for a first run
             let mut runs = Runs::none();

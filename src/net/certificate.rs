@@ -5,13 +5,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Decode, Reader, SliceReader, Tag};
 use time::{Duration, OffsetDateTime};
 
 use super::tls::certificates;
-use crate::error::{Because, Exit};
+use crate::error::{Because, Exit, Failure, Result};
 
 /// The time for which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +32,11 @@ pub(crate) fn validities(path: &Path) -> Result<Vec<Validity>> {
     )?;
     let read = all.iter().map(|one| validity(one).ok().flatten());
     let read: Option<Vec<Validity>> = read.collect();
-    read.with_context(|| {
-        format!(
+    read.ok_or_else(|| {
+        Failure::new(format!(
             "{} contains something that is not a certificate",
             path.display()
-        )
+        ))
     })
     .exit(Exit::Config)
     .hint("download it again")
@@ -75,7 +74,6 @@ fn time(reader: &mut SliceReader<'_>) -> der::Result<Option<OffsetDateTime>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::line;
     use time::macros::datetime;
 
     fn file(name: &str, text: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -115,8 +113,12 @@ mod tests {
         ] {
             let (_dir, path) = file("cert.pem", text.as_bytes());
             let error = validities(&path).unwrap_err();
-            assert_eq!(Exit::of(&error), Exit::Config, "{text}");
-            assert!(!line(&error).contains("hunter2"), "{}", line(&error));
+            assert_eq!(error.exit(), Exit::Config, "{text}");
+            assert!(
+                !error.to_string().contains("hunter2"),
+                "{}",
+                error.to_string()
+            );
         }
     }
 }

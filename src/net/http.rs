@@ -5,11 +5,11 @@
 //! take long.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
 use time::OffsetDateTime;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -19,10 +19,10 @@ use ureq::unversioned::transport::{
 };
 
 use crate::config::{Address, Url};
-use crate::error::Exit;
+use crate::error::{Exit, Result};
 use crate::net::text::http_date;
 use crate::net::tls::Trust;
-use crate::net::{IdleTimeout, NetStream, Network, Stopped, is_wait};
+use crate::net::{IdleTimeout, NetError, NetStream, Network};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
@@ -47,6 +47,19 @@ struct Waits {
     shutdown: Shutdown,
     /// Whether a moment of silence returns to the reader: the head of an answer is read in one go.
     in_body: AtomicBool,
+    /// Whether a connection was made for the request.
+    connected: AtomicBool,
+    /// Why a connection gave control back. The crate's own errors do not tell.
+    interruption: Mutex<Option<Interruption>>,
+}
+
+/// Why a connection gave control back without bytes.
+#[derive(Debug)]
+enum Interruption {
+    /// Nothing came for a moment.
+    Waiting,
+    /// It failed.
+    Failed(NetError),
 }
 
 /// An answer whose head has arrived.
@@ -80,31 +93,13 @@ pub(crate) enum Bytes {
     End,
 }
 
-/// A connection or answer that ended too early; another attempt may help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dropped {
-    /// No connection was made.
-    Unreached,
-    /// The server was silent for too long.
-    Silent,
-    /// The connection broke.
-    Cut,
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-
-/// No connection was made, so the request was never sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unsent;
-
-impl fmt::Display for Unsent {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
+/// Why no answer came.
+#[derive(Debug)]
+pub(crate) struct RequestError {
+    /// What failed.
+    pub(crate) error: NetError,
+    /// Whether the request may have reached the server.
+    pub(crate) was_sent: bool,
 }
 
 impl Client {
@@ -123,6 +118,8 @@ impl Client {
             trust,
             shutdown: shutdown.clone(),
             in_body: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
+            interruption: Mutex::new(None),
         });
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -140,15 +137,17 @@ impl Client {
     /// Requests `url` with these parameters; never shows the value of `authorization`.
     ///
     /// # Errors
-    /// [`Dropped`] when no answer came; [`Unsent`] when no connection was made; [`Stopped`] when
-    /// the run is to end.
+    /// When no answer came.
     pub(crate) fn get(
         &self,
         url: &Url,
         query: &[(&str, &str)],
         authorization: &Secret,
-    ) -> Result<Answer> {
-        self.waits.in_body.store(false, Ordering::Relaxed);
+    ) -> Result<Answer, RequestError> {
+        self.waits.in_body.store(false, Relaxed);
+        // a connection that is kept from the last request calls for no new one
+        self.waits.connected.store(true, Relaxed);
+        self.waits.take();
         let request = self
             .agent
             .get(url.to_string())
@@ -156,10 +155,15 @@ impl Client {
         let response = request
             .header("Authorization", authorization.reveal())
             .call();
-        let response = response
-            .map_err(dropped)
-            .with_context(|| format!("requesting {url}"))?;
-        self.waits.in_body.store(true, Ordering::Relaxed);
+        let response = response.map_err(|error| RequestError {
+            error: match self.waits.take() {
+                Some(Interruption::Failed(error)) => explained(error),
+                Some(Interruption::Waiting) | None => explained(NetError::Cut(error.into())),
+            }
+            .context(format_args!("requesting {url}")),
+            was_sent: self.waits.connected.load(Relaxed),
+        })?;
+        self.waits.in_body.store(true, Relaxed);
         let header = |name: &str| {
             response
                 .headers()
@@ -181,8 +185,8 @@ impl Answer {
     /// Reads on, for a moment at most.
     ///
     /// # Errors
-    /// [`Dropped`] when the answer was cut off; [`Stopped`] when the run is to end.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes> {
+    /// When the answer was cut off, or the run is to end.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes, NetError> {
         match self.body.read(buffer) {
             Ok(0) => Ok(Bytes::End),
             Ok(count) => {
@@ -190,13 +194,17 @@ impl Answer {
                 self.start.extend_from_slice(&buffer[..count.min(wanted)]);
                 Ok(Bytes::Some(count))
             }
-            Err(error) => match innermost(error) {
-                Inner::Io(error) if is_wait(&error) && self.waits.shutdown.reason().is_some() => {
-                    Err(anyhow!(Stopped))
-                }
-                Inner::Io(error) if is_wait(&error) => Ok(Bytes::Waiting),
-                inner => Err(inner.explain(Dropped::Cut)).context("reading the answer"),
-            },
+            Err(error) => {
+                let error = match self.waits.take() {
+                    Some(Interruption::Waiting) if self.waits.shutdown.reason().is_some() => {
+                        NetError::Stopped
+                    }
+                    Some(Interruption::Waiting) => return Ok(Bytes::Waiting),
+                    Some(Interruption::Failed(error)) => error,
+                    None => NetError::Cut(error.into()),
+                };
+                Err(explained(error).context("reading the answer"))
+            }
         }
     }
 
@@ -223,84 +231,19 @@ impl Answer {
     }
 }
 
-/// Carries one of our errors through ureq.
-struct CarriedError(anyhow::Error);
+/// The hint for a peer that was silent.
+const SILENT: &str = "set a longer [http] timeout if this repeats; the next run retries, with a shorter \
+     window if needed";
+/// The hint for a connection that broke.
+const CUT: &str = "check the network and proxies on the way if this repeats; the next run retries, with \
+     a shorter window if needed";
 
-impl fmt::Debug for CarriedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
-}
-
-impl fmt::Display for CarriedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::error::line(&self.0))
-    }
-}
-
-impl std::error::Error for CarriedError {}
-
-fn dropped(error: ureq::Error) -> anyhow::Error {
+/// Adds the status and the hint of a connection that failed on the way.
+fn explained(error: NetError) -> NetError {
+    let error = error.or_exit(Exit::Unavailable);
     match error {
-        ureq::Error::Other(other) => match other.downcast::<CarriedError>() {
-            Ok(carried) => carried.0,
-            Err(other) => Inner::Ureq(ureq::Error::Other(other)).explain(Dropped::Cut),
-        },
-        ureq::Error::Io(error) => innermost(error).explain(Dropped::Cut),
-        error => Inner::Ureq(error).explain(Dropped::Cut),
-    }
-}
-
-/// The cause under the layers of a read error.
-enum Inner {
-    Io(io::Error),
-    Ureq(ureq::Error),
-}
-
-fn innermost(error: io::Error) -> Inner {
-    if !error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<ureq::Error>())
-    {
-        return Inner::Io(error);
-    }
-    let kind = error.kind();
-    match error
-        .into_inner()
-        .map(|inner| inner.downcast::<ureq::Error>().map(|error| *error))
-    {
-        // the decompressor wraps errors of the connection
-        Some(Ok(ureq::Error::Decompress(_, error))) => innermost(error),
-        Some(Ok(ureq::Error::Io(error))) => innermost(error),
-        Some(Ok(error)) => Inner::Ureq(error),
-        Some(Err(_)) | None => Inner::Io(kind.into()),
-    }
-}
-
-impl Inner {
-    fn explain(self, otherwise: Dropped) -> anyhow::Error {
-        let (error, how) = match self {
-            Inner::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Stopped>()) => {
-                return anyhow!(Stopped);
-            }
-            Inner::Io(error) if error.kind() == ErrorKind::TimedOut => {
-                (anyhow!(error), Dropped::Silent)
-            }
-            Inner::Io(error) => (anyhow!(error), otherwise),
-            Inner::Ureq(error) => (anyhow!(error), otherwise),
-        };
-        let hint = match how {
-            Dropped::Silent => {
-                "set a longer [http] timeout if this repeats; the next run retries, with a shorter \
-                 window if needed"
-            }
-            Dropped::Unreached | Dropped::Cut => {
-                "check the network and proxies on the way if this repeats; the next run retries, \
-                 with a shorter window if needed"
-            }
-        };
-        let error = error.context(how).context(Exit::Unavailable);
-        error.context(crate::error::Hint(hint.to_owned()))
+        NetError::Silent(_) => error.or_hint(SILENT),
+        error => error.or_hint(CUT),
     }
 }
 
@@ -328,8 +271,11 @@ impl Connector for Dialer {
                 port,
             },
         );
-        let stream = stream
-            .map_err(|error| ureq::Error::Other(Box::new(CarriedError(error.context(Unsent)))))?;
+        let stream = stream.map_err(|error| {
+            self.0.connected.store(false, Relaxed);
+            self.0.fail(error)
+        })?;
+        self.0.connected.store(true, Relaxed);
         Ok(Some(Connection {
             stream,
             buffers: LazyBuffers::new(
@@ -343,16 +289,27 @@ impl Connector for Dialer {
 }
 
 impl Waits {
-    fn open(&self, scheme: &str, to: &Address) -> Result<NetStream> {
-        let tcp = self
-            .network
-            .dial(to, scheme, &self.shutdown)
-            .map_err(|error| match Exit::of(&error) {
-                Exit::Unavailable => error.context(Dropped::Unreached),
-                _ => error,
-            })?;
+    fn open(&self, scheme: &str, to: &Address) -> Result<NetStream, NetError> {
+        let tcp = self.network.dial(to, scheme, &self.shutdown)?;
         let idle = self.network.idle(&self.shutdown);
-        NetStream::secure(tcp, self.trust.as_ref(), to, idle)
+        NetStream::secure(tcp, self.trust.as_ref(), to, idle).map_err(NetError::unreached)
+    }
+
+    /// Keeps why the crate is given an error.
+    fn interrupt(&self, why: Interruption) -> ureq::Error {
+        let interruption = self.interruption.lock();
+        *interruption.unwrap_or_else(PoisonError::into_inner) = Some(why);
+        ureq::Error::Io(ErrorKind::WouldBlock.into())
+    }
+
+    fn fail(&self, error: NetError) -> ureq::Error {
+        self.interrupt(Interruption::Failed(error))
+    }
+
+    /// Why the crate was last given an error.
+    fn take(&self) -> Option<Interruption> {
+        let interruption = self.interruption.lock();
+        interruption.unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -373,10 +330,7 @@ impl Transport for Connection {
         let bytes = &self.buffers.output()[..amount];
         self.idle.progress();
         let written = self.stream.write_all(bytes, &mut self.idle);
-        written.map_err(|error| {
-            let error = error.context(Dropped::Cut).context(Exit::Unavailable);
-            ureq::Error::Other(Box::new(CarriedError(error)))
-        })
+        written.map_err(|error| self.waits.fail(error))
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
@@ -390,11 +344,11 @@ impl Transport for Connection {
                     return Ok(count > 0);
                 }
                 Err(error) => {
-                    let kind = error.kind();
-                    self.idle.again(error)?;
-                    if self.waits.in_body.load(Ordering::Relaxed) {
+                    let goes_on = self.idle.again(error);
+                    goes_on.map_err(|error| self.waits.fail(error))?;
+                    if self.waits.in_body.load(Relaxed) {
                         self.idle.pause();
-                        return Err(ureq::Error::Io(kind.into()));
+                        return Err(self.waits.interrupt(Interruption::Waiting));
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //! Its waits notice `shutdown`. It knows neither HTTP answers nor events.
 
 pub(crate) mod certificate;
+mod error;
 pub(crate) mod http;
 pub(crate) mod proxy;
 mod stream;
@@ -12,17 +13,15 @@ pub(crate) mod text;
 pub mod tls;
 pub(crate) mod websocket;
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{self, TcpStream, ToSocketAddrs};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-
 use crate::config::{self, Address};
-use crate::error::{Because, Exit, fail};
+use crate::error::{Exit, Failure, Result};
 use crate::shutdown::Shutdown;
+pub(crate) use error::NetError;
 use proxy::Proxies;
 pub(crate) use stream::NetStream;
 use tcp_state::Watch;
@@ -83,58 +82,77 @@ impl Network {
             let trust = Trust::system(self.ca.as_deref())?;
             return Ok(self.public.get_or_init(|| trust));
         }
-        self.public.get().context("roots")
+        self.public.get().ok_or_else(|| Failure::new("roots"))
     }
 
     /// Connects to `to`, through a proxy if there is one. `scheme` is the protocol, by which the
     /// environment names proxies.
     ///
     /// # Errors
-    /// [`Exit::Unavailable`] when nobody answers, [`Exit::NoPerm`] when the proxy refuses our
-    /// credentials, [`Stopped`] when `shutdown` was raised.
-    pub(crate) fn dial(&self, to: &Address, scheme: &str, shutdown: &Shutdown) -> Result<Tcp> {
+    /// [`NetError::Unreached`] when nobody answers, [`NetError::Lasting`] when the proxy refuses our
+    /// credentials.
+    pub(crate) fn dial(
+        &self,
+        to: &Address,
+        scheme: &str,
+        shutdown: &Shutdown,
+    ) -> Result<Tcp, NetError> {
         let Some(proxy) = self.proxies.lookup(scheme, to) else {
-            return tcp(to, self.timeout, shutdown).with_context(|| format!("connecting to {to}"));
+            return tcp(to, self.timeout, shutdown)
+                .map_err(|error| error.context(format_args!("connecting to {to}")));
         };
-        let through = || format!("connecting to {to} through the proxy {}", proxy.address);
-        let mut tcp = tcp(&proxy.address, self.timeout, shutdown).with_context(through)?;
+        let through = |error: NetError| {
+            error.context(format_args!(
+                "connecting to {to} through the proxy {}",
+                proxy.address
+            ))
+        };
+        let mut tcp = tcp(&proxy.address, self.timeout, shutdown).map_err(through)?;
         proxy
             .open_tunnel(&mut tcp, to, self.idle(shutdown))
-            .with_context(through)?;
+            .map_err(|error| through(error.unreached().or_exit(Exit::Unavailable)))?;
         tcp.through_proxy = true;
         Ok(tcp)
     }
 }
 
-fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp> {
-    let addresses = (to.host.as_str(), to.port)
-        .to_socket_addrs()
-        .map_err(|error| anyhow::anyhow!("cannot resolve {}: {error}", to.host))
-        .exit(Exit::Unavailable)
-        .hint("check the name and this machine's DNS")?;
+fn tcp(to: &Address, timeout: Duration, shutdown: &Shutdown) -> Result<Tcp, NetError> {
+    let unreached = |message: String, hint: &str| {
+        let failure = Failure::new(message).with_exit(Exit::Unavailable);
+        NetError::Unreached(failure.with_hint(hint))
+    };
+    let name = (to.host.as_str(), to.port);
+    let addresses = name.to_socket_addrs().map_err(|error| {
+        unreached(
+            format!("cannot resolve {}: {error}", to.host),
+            "check the name and this machine's DNS",
+        )
+    })?;
     let mut last = None;
     for address in addresses {
         if shutdown.reason().is_some() {
-            bail!(Stopped);
+            return Err(NetError::Stopped);
         }
         match TcpStream::connect_timeout(&address, timeout.min(CONNECT)) {
             Ok(stream) => return Ok(Tcp::new(stream)?),
             Err(error) => last = Some((address, error)),
         }
     }
-    let Some((address, error)) = last else {
-        return fail(Exit::Unavailable, format!("{} has no address", to.host));
-    };
-    let refused = error.kind() == ErrorKind::ConnectionRefused;
-    let result = Err(error)
-        .with_context(|| format!("{address}"))
-        .exit(Exit::Unavailable);
-    match refused {
-        true => {
-            result.hint("check address and port, and that the server runs: nothing listens there")
-        }
-        false => result.hint("check the address, and the routes and firewalls on the way"),
-    }
+    Err(match last {
+        None => unreached(
+            format!("{} has no address", to.host),
+            "check the name and this machine's DNS",
+        ),
+        Some((address, error)) => unreached(
+            format!("{address}: {error}"),
+            match error.kind() {
+                ErrorKind::ConnectionRefused => {
+                    "check address and port, and that the server runs: nothing listens there"
+                }
+                _ => "check the address, and the routes and firewalls on the way",
+            },
+        ),
+    })
 }
 
 /// A TCP connection whose blocked reads and writes return after [`STEP`] with `WouldBlock`.
@@ -264,18 +282,26 @@ impl IdleTimeout {
     /// Whether to go on after `error`, which a blocked call returned.
     ///
     /// # Errors
-    /// `error` itself, unless it only says that nothing has come yet; then [`Stopped`], or
-    /// `TimedOut` after too long a silence.
-    pub(crate) fn again(&self, error: io::Error) -> io::Result<()> {
-        if !is_wait(&error) {
-            return Err(error);
+    /// `error` itself, unless it only says that nothing has come yet; then [`NetError::Stopped`], or
+    /// [`NetError::Silent`] after too long a silence.
+    pub(crate) fn again(&self, error: io::Error) -> Result<(), NetError> {
+        match is_wait(&error) {
+            true => self.check(),
+            false => Err(error.into()),
         }
+    }
+
+    /// Whether to go on waiting.
+    ///
+    /// # Errors
+    /// [`NetError::Stopped`], or [`NetError::Silent`] after too long a silence.
+    pub(crate) fn check(&self) -> Result<(), NetError> {
         if self.shutdown.reason().is_some() {
-            return Err(io::Error::other(Stopped));
+            return Err(NetError::Stopped);
         }
         if self.since.elapsed() >= self.silence {
             let silence = format!("no progress for {:?}", self.silence);
-            return Err(io::Error::new(ErrorKind::TimedOut, silence));
+            return Err(NetError::Silent(Failure::new(silence)));
         }
         Ok(())
     }
@@ -285,31 +311,6 @@ impl IdleTimeout {
 #[must_use]
 pub(crate) fn is_wait(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// The run is to end; there is no failure.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stopped;
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("stopped")
-    }
-}
-
-impl std::error::Error for Stopped {}
-
-impl Stopped {
-    /// Whether this is the cause of `error`.
-    #[must_use]
-    pub(crate) fn is_in(error: &anyhow::Error) -> bool {
-        error.chain().any(|cause| {
-            let io = cause
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref);
-            cause.is::<Stopped>() || io.is_some_and(|inner| inner.is::<Stopped>())
-        })
-    }
 }
 
 #[cfg(test)]
@@ -345,13 +346,10 @@ mod tests {
             &Shutdown::never(),
         )
         .unwrap_err();
-        assert_eq!(Exit::of(&error), Exit::Unavailable);
-        assert!(
-            error
-                .downcast_ref::<crate::error::Hint>()
-                .unwrap()
-                .0
-                .contains("nothing listens there")
-        );
+        let NetError::Unreached(failure) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(failure.exit(), Exit::Unavailable);
+        assert!(failure.hint().unwrap().contains("nothing listens there"));
     }
 }

@@ -7,11 +7,10 @@
 use std::io::{Read, Write};
 use std::net::IpAddr;
 
-use super::{IdleTimeout, Tcp};
+use super::{IdleTimeout, NetError, Tcp};
 use crate::config::{Address, Url};
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Failure, Result};
 use crate::secret::Secret;
-use anyhow::{Context, Result};
 
 /// The proxies of a run.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl Proxies {
             else {
                 return Ok(None);
             };
-            let url = Url::parse_proxy(value.trim()).map_err(anyhow::Error::msg);
+            let url = Url::parse_proxy(value.trim()).map_err(Failure::new);
             let url = url
                 .with_context(|| format!("reading the variable {name}"))
                 .exit(Exit::Config);
@@ -110,13 +109,13 @@ impl Proxy {
         tcp: &mut Tcp,
         to: &Address,
         mut idle: IdleTimeout,
-    ) -> Result<()> {
+    ) -> Result<(), NetError> {
         let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("Proxy-Authorization: {}\r\n", authorization.reveal());
         }
         request += "\r\n";
-        tcp.write_all(request.as_bytes()).exit(Exit::Unavailable)?;
+        tcp.write_all(request.as_bytes())?;
         let answer = read_head(tcp, &mut idle)?;
         let status = answer
             .split_ascii_whitespace()
@@ -124,38 +123,48 @@ impl Proxy {
             .filter(|_| answer.starts_with("HTTP/1."));
         match status {
             Some("200") => Ok(()),
-            Some("407") => fail(
-                Exit::NoPerm,
-                "the proxy requires valid credentials (HTTP 407)",
-            )
-            .hint(
-                "set [http] proxy to http://USER:PASSWORD@HOST:PORT, in a configuration that \
+            Some("407") => {
+                let failure = Failure::new("the proxy requires valid credentials (HTTP 407)");
+                Err(NetError::Lasting(failure.with_exit(Exit::NoPerm).with_hint(
+                    "set [http] proxy to http://USER:PASSWORD@HOST:PORT, in a configuration that \
                      others cannot read",
-            ),
-            Some(status) => fail(
-                Exit::Unavailable,
+                )))
+            }
+            Some(status) => Err(refused(
                 format!("the proxy refused with HTTP {status}"),
-            )
-            .hint("check that the proxy allows this host and port"),
-            None => fail(Exit::Unavailable, "the proxy does not speak HTTP")
-                .hint("check the address of the proxy"),
+                "check that the proxy allows this host and port",
+            )),
+            None => Err(refused(
+                "the proxy does not speak HTTP".to_owned(),
+                "check the address of the proxy",
+            )),
         }
     }
 }
 
+fn refused(message: String, hint: &str) -> NetError {
+    let failure = Failure::new(message).with_exit(Exit::Unavailable);
+    NetError::Unreached(failure.with_hint(hint))
+}
+
 /// Reads byte by byte, so that it takes nothing after the head.
-fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String> {
+fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String, NetError> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         match tcp.read(&mut byte) {
-            Ok(0) => return fail(Exit::Unavailable, "the proxy closed the connection"),
+            Ok(0) => {
+                let closed = Failure::new("the proxy closed the connection");
+                return Err(NetError::Unreached(closed));
+            }
             Ok(_) => head.push(byte[0]),
-            Err(error) => idle.again(error).exit(Exit::Unavailable)?,
+            Err(error) => idle.again(error)?,
         }
         if head.len() >= MAX_ANSWER {
-            return fail(Exit::Unavailable, "the answer of the proxy is too long")
-                .hint("check the address of the proxy: proxies do not answer like this");
+            return Err(refused(
+                "the answer of the proxy is too long".to_owned(),
+                "check the address of the proxy: proxies do not answer like this",
+            ));
         }
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
@@ -294,7 +303,7 @@ mod tests {
             (name == "https_proxy").then(|| "socks5://x:1".into())
         })
         .unwrap_err();
-        assert!(crate::error::line(&error).contains("https_proxy"));
-        assert_eq!(Exit::of(&error), Exit::Config);
+        assert!(error.to_string().contains("https_proxy"));
+        assert_eq!(error.exit(), Exit::Config);
     }
 }

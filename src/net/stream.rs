@@ -2,12 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use anyhow::{Context, Result};
-
 use super::tls::{Tls, Trust};
-use super::{IdleTimeout, Tcp};
+use super::{IdleTimeout, NetError, Tcp};
 use crate::config::Address;
-use crate::error::{Because, Exit};
+use crate::error::Exit;
 
 /// A connection that a protocol runs over.
 #[derive(Debug)]
@@ -28,13 +26,14 @@ impl NetStream {
         trust: Option<&Trust>,
         to: &Address,
         idle: IdleTimeout,
-    ) -> Result<NetStream> {
+    ) -> Result<NetStream, NetError> {
         let Some(trust) = trust else {
             return Ok(NetStream::Plain(tcp));
         };
-        let tls = Tls::handshake(tcp, trust, &to.host, idle)
-            .or_exit(Exit::Unavailable)
-            .with_context(|| format!("connecting to {to}"))?;
+        let tls = Tls::handshake(tcp, trust, &to.host, idle).map_err(|error| {
+            let error = error.or_exit(Exit::Unavailable);
+            error.context(format_args!("connecting to {to}"))
+        })?;
         Ok(NetStream::Tls(Box::new(tls)))
     }
 
@@ -50,7 +49,11 @@ impl NetStream {
     ///
     /// # Errors
     /// When the peer does not take them or is gone, or the wait ends.
-    pub(crate) fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
+    pub(crate) fn write_all(
+        &mut self,
+        bytes: &[u8],
+        idle: &mut IdleTimeout,
+    ) -> Result<(), NetError> {
         let tcp = match self {
             NetStream::Tls(tls) => return tls.write_all(bytes, idle),
             NetStream::Plain(tcp) => tcp,

@@ -2,20 +2,18 @@
 //!
 //! It always verifies the server. Only this file names the crate `rustls`.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
-use super::{IdleTimeout, Tcp, is_wait};
+use super::{IdleTimeout, NetError, Tcp, is_wait};
 use crate::config::ClientIdentity;
-use crate::error::{Because, Exit, Hint, fail};
+use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::files;
 use crate::pipeline::batch::BATCH;
 use crate::secret;
@@ -78,7 +76,7 @@ impl Trust {
     /// # Errors
     /// When it cannot, or others can read it as well.
     pub(crate) fn try_key(path: &Path) -> Result<()> {
-        private_key(path).or_hint(KEY_HINT).map(drop)
+        private_key(path).map(drop)
     }
 
     /// Tests whether a file of CA certificates can be used.
@@ -109,14 +107,15 @@ impl Trust {
         };
         let chain = certificates(cert)
             .hint("set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----")?;
-        let private = private_key(key).or_hint(KEY_HINT)?;
+        let private = private_key(key)?;
         let mut config = builder
             .with_client_auth_cert(chain, private)
             .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    anyhow!("the key {} does not match the certificate", key.display())
-                }
-                other => anyhow!(other),
+                rustls::Error::InconsistentKeys(_) => Failure::new(format!(
+                    "the key {} does not match the certificate",
+                    key.display()
+                )),
+                other => Failure::from(other),
             })
             .with_context(|| format!("using the certificate {}", cert.display()))
             .exit(Exit::Config)
@@ -174,7 +173,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
         let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         all.ok()
             .filter(|all| !all.is_empty())
-            .context("it contains no certificate")
+            .ok_or_else(|| Failure::new("it contains no certificate"))
     };
     read()
         .with_context(|| format!("reading the certificate {}", path.display()))
@@ -185,15 +184,17 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let what = || format!("reading the key {}", path.display());
     let file = files::open_regular(path)
         .with_context(what)
-        .exit(Exit::Config)?;
+        .exit(Exit::Config)
+        .hint(KEY_HINT)?;
     secret::refuse_if_others_can_read(&file, path)?;
     let mut text = Vec::new();
     (&file)
         .read_to_end(&mut text)
         .with_context(what)
-        .exit(Exit::Config)?;
+        .exit(Exit::Config)
+        .hint(KEY_HINT)?;
     PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| anyhow!("it contains no private key"))
+        .map_err(|_| Failure::new("it contains no private key").with_hint(KEY_HINT))
         .with_context(what)
         .exit(Exit::Config)
 }
@@ -213,8 +214,10 @@ pub(crate) struct Tls {
 /// What the peer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerEvent {
-    /// Nothing that ends the connection.
+    /// Nothing came.
     Nothing,
+    /// It sent something that does not end the connection.
+    Something,
     /// It sent close_notify: nothing more follows.
     CloseNotify,
     /// It ended without close_notify.
@@ -231,12 +234,14 @@ impl Tls {
         trust: &Trust,
         name: &str,
         mut idle: IdleTimeout,
-    ) -> Result<Tls> {
+    ) -> Result<Tls, NetError> {
         let server = ServerName::try_from(name.to_owned())
-            .with_context(|| format!("verifying the name {name}"));
-        let mut session =
-            ClientConnection::new(Arc::clone(&trust.config), server.exit(Exit::Config)?)
-                .exit(Exit::Software)?;
+            .with_context(|| format!("verifying the name {name}"))
+            .exit(Exit::Config);
+        let session = server.and_then(|server| {
+            ClientConnection::new(Arc::clone(&trust.config), server).exit(Exit::Software)
+        });
+        let mut session = session.map_err(NetError::Lasting)?;
         session.set_buffer_limit(Some(WRITE));
         let mut tls = Tls {
             session,
@@ -244,27 +249,30 @@ impl Tls {
             tcp,
             close_notify: false,
         };
-        tls.shake_hands(&mut idle)
-            .with_context(|| format!("TLS handshake with {name}"))
-            .or_exit(Exit::Unavailable)
-            .or_hint(
+        tls.shake_hands(&mut idle).map_err(|error| {
+            let error = error.context(format_args!("TLS handshake with {name}"));
+            error.or_exit(Exit::Unavailable).or_hint(
                 "check that this port speaks TLS and that the server accepts the client \
                  certificate; set a longer [http] timeout if the server is slow",
-            )?;
+            )
+        })?;
         if let Some(version) = tls.session.protocol_version() {
             log::debug!(target: BATCH, "{name} speaks {version:?}");
         }
         Ok(tls)
     }
 
-    fn shake_hands(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+    fn shake_hands(&mut self, idle: &mut IdleTimeout) -> Result<(), NetError> {
         while self.session.is_handshaking() {
             if self.session.wants_write() {
                 self.write_out(idle)?;
                 continue;
             }
             match self.session.read_tls(&mut self.tcp) {
-                Ok(0) => bail!("the server closed the connection"),
+                Ok(0) => {
+                    let closed = Failure::new("the server closed the connection");
+                    return Err(NetError::Cut(closed));
+                }
                 Ok(_) => idle.progress(),
                 Err(error) => idle.again(error)?,
             }
@@ -277,7 +285,11 @@ impl Tls {
     ///
     /// # Errors
     /// When the peer does not take them or is gone, or the wait ends.
-    pub(crate) fn write_all(&mut self, bytes: &[u8], idle: &mut IdleTimeout) -> Result<()> {
+    pub(crate) fn write_all(
+        &mut self,
+        bytes: &[u8],
+        idle: &mut IdleTimeout,
+    ) -> Result<(), NetError> {
         for piece in bytes.chunks(WRITE) {
             self.session.writer().write_all(piece)?;
             self.write_out(idle)?;
@@ -285,7 +297,7 @@ impl Tls {
         Ok(())
     }
 
-    fn write_out(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+    fn write_out(&mut self, idle: &mut IdleTimeout) -> Result<(), NetError> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.tcp) {
                 Ok(_) => idle.progress(),
@@ -299,7 +311,7 @@ impl Tls {
     ///
     /// # Errors
     /// An alert, any other TLS error, a reset.
-    pub(crate) fn listen(&mut self) -> Result<PeerEvent> {
+    pub(crate) fn listen(&mut self) -> Result<PeerEvent, NetError> {
         loop {
             let session = &mut self.session;
             let read = self.tcp.read_now(|stream| session.read_tls(stream));
@@ -319,7 +331,7 @@ impl Tls {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn send_close_notify(&mut self, idle: &mut IdleTimeout) -> Result<()> {
+    pub(crate) fn send_close_notify(&mut self, idle: &mut IdleTimeout) -> Result<(), NetError> {
         self.session.send_close_notify();
         self.write_out(idle)
     }
@@ -327,22 +339,27 @@ impl Tls {
     /// Reads once, for a moment at most, after our close_notify.
     ///
     /// # Errors
-    /// An alert, any other TLS error, a reset; `WouldBlock` if nothing came.
-    pub(crate) fn read_event(&mut self) -> Result<PeerEvent> {
+    /// An alert, any other TLS error, a reset.
+    pub(crate) fn read_event(&mut self) -> Result<PeerEvent, NetError> {
         // after close_notify the session reads no more, but the connection may still be open
         let read = match self.close_notify {
-            true => self.tcp.read(&mut [0; 4096])?,
-            false => self.session.read_tls(&mut self.tcp)?,
+            true => self.tcp.read(&mut [0; 4096]),
+            false => self.session.read_tls(&mut self.tcp),
         };
         match read {
-            0 => Ok(PeerEvent::EndOfFile),
-            _ if self.close_notify => Ok(PeerEvent::Nothing),
-            _ => self.process(),
+            Ok(0) => Ok(PeerEvent::EndOfFile),
+            Ok(_) if self.close_notify => Ok(PeerEvent::Something),
+            Ok(_) => match self.process()? {
+                PeerEvent::Nothing => Ok(PeerEvent::Something),
+                event => Ok(event),
+            },
+            Err(error) if is_wait(&error) => Ok(PeerEvent::Nothing),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Decrypts what was read, and drops its data.
-    fn process(&mut self) -> Result<PeerEvent> {
+    fn process(&mut self) -> Result<PeerEvent, NetError> {
         let state = match self.session.process_new_packets() {
             Ok(state) => state,
             Err(error) => {
@@ -378,23 +395,13 @@ impl Read for Tls {
             self.session.read_tls(&mut self.tcp)?;
             self.session
                 .process_new_packets()
-                .map_err(|error| io::Error::other(explain(error, self.other_name)))?;
+                .map_err(io::Error::other)?;
         }
     }
 }
 
-/// Marks an error that another attempt does not change, such as a refused certificate.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PeerRefusal;
-
-impl fmt::Display for PeerRefusal {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-
 /// Adds status and hint to a TLS error.
-fn explain(error: rustls::Error, other_name: &'static str) -> anyhow::Error {
+fn explain(error: rustls::Error, other_name: &'static str) -> NetError {
     use rustls::Error as E;
     let (exit, hint) = match &error {
         E::InvalidCertificate(
@@ -463,8 +470,7 @@ fn explain(error: rustls::Error, other_name: &'static str) -> anyhow::Error {
             Exit::Unavailable,
             "enable TLS 1.2 or 1.3 with common cipher suites on the server",
         ),
-        _ => return anyhow!(error),
+        _ => return NetError::Cut(error.into()),
     };
-    let error = anyhow!(error).context(exit).context(PeerRefusal);
-    error.context(Hint(hint.to_owned()))
+    NetError::Lasting(Failure::from(error).with_exit(exit).with_hint(hint))
 }

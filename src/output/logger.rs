@@ -9,7 +9,6 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Context, Result};
 use log::{Level, LevelFilter};
 use time::OffsetDateTime;
 
@@ -18,7 +17,7 @@ use super::progress::beside_the_bar;
 use super::{Progress, Summary};
 use crate::clock::Clock;
 use crate::clock::utc;
-use crate::error::{Because, Exit, Hint, line};
+use crate::error::{Because, Exit, Failure, Result};
 use crate::pipeline::batch::BATCH;
 
 /// The format of messages.
@@ -65,7 +64,7 @@ impl Report {
         builder
             .try_init()
             .context("starting the log")
-            .context(Exit::Software)?;
+            .exit(Exit::Software)?;
         Ok(report)
     }
 
@@ -100,20 +99,20 @@ impl Report {
     }
 
     /// Prints an error on one line, and its hint on another.
-    pub(crate) fn error(&self, error: &anyhow::Error) {
-        let hint = error.downcast_ref::<Hint>().map(|Hint(hint)| hint.as_str());
-        let status = Exit::of(error);
+    pub(crate) fn error(&self, failure: &Failure) {
+        let (hint, status) = (failure.hint(), failure.exit());
+        let line = failure.to_string();
         match self.format {
             Format::Text => {
                 let prefix = self.priority(Level::Error);
-                say(&format!("{prefix}proofpull: {}", one_line(&line(error))));
+                say(&format!("{prefix}proofpull: {}", one_line(&line)));
                 if let Some(hint) = hint {
                     say(&format!("{prefix}hint: {}", one_line(hint)));
                 }
             }
             Format::Json => {
                 let more = serde_json::json!({ "hint": hint, "status": status as u8, "name": status.name() });
-                say(&self.render(Level::Error, &line(error), Some(("error", more))));
+                say(&self.render(Level::Error, &line, Some(("error", more))));
             }
         }
     }

@@ -6,17 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-
 use crate::clock::Clock;
-use crate::error::line;
-use crate::net::Stopped;
+use crate::error::{Failure, Result};
 use crate::output::{Counters, Progress, count};
 use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
 use crate::pipeline::checkpoint::Commit;
 use crate::quota::Quota;
 use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::{Sink, SinkError};
+use crate::source::fetch_error::{FetchError, FetchErrorKind};
 use crate::source::{PollContext, Source};
 use crate::state::{State, StateError};
 use crate::transform::{Outcome, Transform};
@@ -28,7 +26,7 @@ const OLDEST: Duration = Duration::from_secs(5);
 const KEPT: usize = 8 * 1024 * 1024;
 
 /// How a cycle ended without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum CycleEnd {
     /// Nothing is left to read now.
     CaughtUp,
@@ -38,6 +36,8 @@ pub(crate) enum CycleEnd {
     Limit(&'static str),
     /// The sink was closed.
     Closed,
+    /// The quota allows no request now.
+    QuotaExceeded(Failure),
 }
 
 /// The parts of a cycle.
@@ -77,7 +77,8 @@ struct Pending {
 /// What ends a pull early.
 enum PullError {
     Sink(SinkError),
-    Other(anyhow::Error),
+    Source(FetchError),
+    Other(Failure),
 }
 
 impl From<SinkError> for PullError {
@@ -86,9 +87,9 @@ impl From<SinkError> for PullError {
     }
 }
 
-impl From<anyhow::Error> for PullError {
-    fn from(error: anyhow::Error) -> PullError {
-        PullError::Other(error)
+impl From<FetchError> for PullError {
+    fn from(error: FetchError) -> PullError {
+        PullError::Source(error)
     }
 }
 
@@ -98,33 +99,39 @@ impl From<StateError> for PullError {
     }
 }
 
+impl PullError {
+    /// Whether there is no failure: the run is to end.
+    fn is_stop(&self) -> bool {
+        match self {
+            PullError::Sink(error) => matches!(error, SinkError::Stopped),
+            PullError::Source(error) => error.is_stop(),
+            PullError::Other(_) => false,
+        }
+    }
+}
+
 impl Cycle<'_> {
     /// Runs the cycle to its end.
     ///
     /// # Errors
     /// Those of the source, the sink and the state. What was committed by then is complete.
     pub(crate) fn run(&mut self) -> Result<CycleEnd> {
-        let (error, stopped) = match self.pull() {
-            Err(PullError::Sink(SinkError::Closed)) => return Ok(CycleEnd::Closed),
-            Err(PullError::Sink(error)) => {
-                let stopped = matches!(error, SinkError::Stopped(_));
-                (error.into(), stopped)
-            }
-            Err(PullError::Other(error)) => {
-                let stopped = Stopped::is_in(&error);
-                (error, stopped)
-            }
-            Ok(()) => {
-                return Ok(match (self.shutdown.reason(), self.source.limit()) {
-                    (Some(reason), _) => CycleEnd::Stopped(reason),
-                    (None, Some(limit)) => CycleEnd::Limit(limit),
-                    (None, None) => CycleEnd::CaughtUp,
-                });
-            }
-        };
-        match self.shutdown.reason() {
-            Some(reason) if stopped => Ok(CycleEnd::Stopped(reason)),
-            _ => Err(error),
+        let pulled = self.pull();
+        let reason = self.shutdown.reason();
+        match (pulled, reason) {
+            (Ok(()), Some(reason)) => Ok(CycleEnd::Stopped(reason)),
+            (Ok(()), None) => Ok(match self.source.limit() {
+                Some(limit) => CycleEnd::Limit(limit),
+                None => CycleEnd::CaughtUp,
+            }),
+            (Err(error), Some(reason)) if error.is_stop() => Ok(CycleEnd::Stopped(reason)),
+            (Err(PullError::Sink(SinkError::Closed)), _) => Ok(CycleEnd::Closed),
+            (Err(PullError::Sink(error)), _) => Err(error.into()),
+            (Err(PullError::Source(error)), _) => match error.kind {
+                FetchErrorKind::QuotaExceeded => Ok(CycleEnd::QuotaExceeded(error.into())),
+                _ => Err(error.into()),
+            },
+            (Err(PullError::Other(failure)), _) => Err(failure),
         }
     }
 
@@ -188,7 +195,8 @@ impl Cycle<'_> {
                     continue;
                 }
             }
-            let end = u32::try_from(pending.out.text.len()).map_err(anyhow::Error::from)?;
+            let end = u32::try_from(pending.out.text.len())
+                .map_err(|error| PullError::Other(error.into()))?;
             pending.out.records.push(Record { end, ..*record });
             if pending.bytes + u64::from(end) >= limit {
                 self.send(pending)?;
@@ -263,7 +271,7 @@ impl Cycle<'_> {
         match deliver() {
             Err(SinkError::Closed) => return Err(SinkError::Closed),
             Err(error) => {
-                log::warn!("{}; sending the batch once more", line(&error.into()));
+                log::warn!("{}; sending the batch once more", Failure::from(error));
                 deliver()?;
             }
             Ok(()) => {}

@@ -9,13 +9,12 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{MAX_SECRET, Secret, clean};
 use crate::config::CommandLine;
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Failure, Result, fail};
 
 /// Time limit of the command; a slower one waits for input that never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -135,12 +134,10 @@ fn end(child: &mut Child, until: Instant) -> Result<ExitStatus> {
     }
 }
 
-fn too_long() -> anyhow::Error {
-    anyhow!("it did not end within {} s", PATIENCE.as_secs())
-        .context(Exit::Config)
-        .context(crate::error::Hint(
-            "run it by hand as the user running proofpull: it must not ask for input".to_owned(),
-        ))
+fn too_long() -> Failure {
+    Failure::new(format!("it did not end within {} s", PATIENCE.as_secs()))
+        .with_exit(Exit::Config)
+        .with_hint("run it by hand as the user running proofpull: it must not ask for input")
 }
 
 /// Kills the command and everything it started.
@@ -154,7 +151,6 @@ fn kill(child: &mut Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Hint, line};
 
     fn shell(script: &str) -> CommandLine {
         CommandLine::new(["/bin/sh", "-c", script].map(Into::into).into()).unwrap()
@@ -162,13 +158,13 @@ mod tests {
 
     fn check_refused(command: &CommandLine, said: &str, remedy: &str) {
         let error = run_for(command, Duration::from_secs(1)).unwrap_err();
-        let hint = error.downcast_ref::<Hint>().map_or("", |hint| &hint.0);
-        let all = format!("{} {error:?} {hint} {command:?}", line(&error));
+        let hint = error.hint().unwrap_or_default();
+        let all = format!("{error} {error:?} {hint} {command:?}");
         assert!(
-            line(&error).contains(said) && hint.contains(remedy),
+            error.to_string().contains(said) && hint.contains(remedy),
             "{all}"
         );
-        assert_eq!(Exit::of(&error), Exit::Config, "{all}");
+        assert_eq!(error.exit(), Exit::Config, "{all}");
         assert!(!all.contains("hunter2"), "{all}");
     }
 

@@ -11,12 +11,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use crate::config::{Plain, SecretRef};
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Result, fail};
 use crate::files;
 
 /// Largest secret, in bytes; a larger file is something else.
@@ -285,7 +284,7 @@ fn hide_the_run(text: &[u8], part: std::ops::Range<usize>, hidden: &mut [bool]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Hint, line};
+    use crate::error::Failure;
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
@@ -297,15 +296,15 @@ mod tests {
         path
     }
 
-    fn hint(error: &anyhow::Error) -> &str {
-        error.downcast_ref::<Hint>().map_or("", |hint| &hint.0)
+    fn hint(error: &Failure) -> &str {
+        error.hint().unwrap_or_default()
     }
 
     fn check_refused(result: Result<Secret>, exit: Exit, said: &str, remedy: &str) {
         let error = result.unwrap_err();
-        let all = format!("{} {error:?} {}", line(&error), hint(&error));
-        assert_eq!(Exit::of(&error), exit, "{all}");
-        assert!(line(&error).contains(said), "{said}: {all}");
+        let all = format!("{} {error:?} {}", error, hint(&error));
+        assert_eq!(error.exit(), exit, "{all}");
+        assert!(error.to_string().contains(said), "{said}: {all}");
         assert!(hint(&error).contains(remedy), "{remedy}: {all}");
         assert!(!all.contains("hunter2"), "{all}");
     }

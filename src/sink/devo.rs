@@ -6,20 +6,18 @@
 //! ARCHITECTURE.md, "Confirmed delivery", says why each step is needed.
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
 use time::OffsetDateTime;
 
 use super::{Sink, SinkError};
 use crate::clock::Clock;
 use crate::config::Address;
-use crate::error::{Because, Exit};
+use crate::error::{Exit, Failure, Result};
 use crate::net::tcp_state::{View, Watch};
-use crate::net::tls::{PeerEvent, PeerRefusal, Tls, Trust};
-use crate::net::{IdleTimeout, Network, Stopped, is_wait};
+use crate::net::tls::{PeerEvent, Tls, Trust};
+use crate::net::{IdleTimeout, NetError, Network};
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use crate::state::Receiver;
@@ -105,20 +103,21 @@ impl Devo {
                 Ok(tls) => return Ok(tls),
                 Err(error) => error,
             };
-            let lasting = error.is::<PeerRefusal>() || Exit::of(&error) != Exit::Unavailable;
-            if Stopped::is_in(&error) {
-                return Err(SinkError::Stopped(error));
+            let failure = match error {
+                NetError::Stopped => return Err(SinkError::Stopped),
+                NetError::Lasting(failure) => return Err(SinkError::Refused(failure)),
+                transient => Failure::from(transient),
+            };
+            if attempt == ATTEMPTS {
+                return Err(SinkError::Refused(failure));
             }
-            if lasting || attempt == ATTEMPTS {
-                return Err(SinkError::Refused(error));
-            }
-            log::debug!("{}; retrying", crate::error::line(&error));
+            log::debug!("{failure}; retrying");
             self.shutdown.sleep(Duration::from_secs(1 << (attempt - 1)));
             attempt += 1;
         }
     }
 
-    fn try_to_connect(&self) -> Result<Tls> {
+    fn try_to_connect(&self) -> Result<Tls, NetError> {
         let tcp = self.network.dial(&self.address, "https", &self.shutdown)?;
         Tls::handshake(
             tcp,
@@ -126,15 +125,17 @@ impl Devo {
             &self.server_name,
             self.network.idle(&self.shutdown),
         )
-        .or_exit(Exit::Unavailable)
-        .with_context(|| format!("connecting to {}", self.address))
+        .map_err(|error| {
+            let error = error.or_exit(Exit::Unavailable);
+            error.context(format_args!("connecting to {}", self.address))
+        })
     }
 
     /// Ends and proves the transaction, as the module says.
-    fn finish(&mut self, mut tls: Tls) -> Result<()> {
+    fn finish(&mut self, mut tls: Tls) -> Result<(), NetError> {
         let mut idle = self.network.idle(&Shutdown::never());
         expect_open(tls.listen()?)?;
-        let watch = tls.tcp.watch().context("the connection is gone")?;
+        let watch = tls.tcp.watch().map_err(during("the connection is gone"))?;
         if self.sent {
             settle(&mut tls, &watch, &mut idle)?;
             expect_open(tls.listen()?)?;
@@ -152,16 +153,17 @@ impl Devo {
         }
         tls.tcp
             .shutdown_write()
-            .context("closing our half of the connection")?;
+            .map_err(during("closing our half of the connection"))?;
         while !peer.has_ended {
-            peer.read_event(&mut tls, &mut idle)
-                .context("waiting for the receiver to close the connection")?;
+            peer.read_event(&mut tls, &mut idle).map_err(|error| {
+                error.context("waiting for the receiver to close the connection")
+            })?;
         }
         tls.tcp.pending_error()?;
         // until all is acknowledged, a reset that answers our last bytes may still arrive
         let is_open = |view: View| !view.fin_acknowledged && view.unacknowledged > 0;
         while watch.view().is_some_and(is_open) {
-            idle.again(io::ErrorKind::WouldBlock.into())?;
+            idle.check()?;
             std::thread::sleep(Duration::from_millis(1));
         }
         tls.tcp.pending_error()?;
@@ -170,12 +172,13 @@ impl Devo {
                 true => "the proxy may have ended it",
                 false => "the receiver always sent one before",
             };
-            let error =
-                anyhow!("the connection ended without close_notify, which proves nothing: {why}");
-            return match tls.tcp.through_proxy {
-                true => Err(error),
-                false => Err(error).hint(RELEARN),
-            };
+            let failure = Failure::new(format!(
+                "the connection ended without close_notify, which proves nothing: {why}"
+            ));
+            return Err(NetError::Cut(match tls.tcp.through_proxy {
+                true => failure,
+                false => failure.with_hint(RELEARN),
+            }));
         }
         self.sends_close_notify |= peer.sent_close_notify;
         Ok(())
@@ -184,12 +187,12 @@ impl Devo {
 
 /// Waits until the peer's kernel has every byte and its program had time to close early. After our
 /// close_notify, an early close would look like the answer to it.
-fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<()> {
+fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<(), NetError> {
     let mut left = Unacknowledged::new(watch);
     let mut pause = Duration::from_millis(1);
     while left.shrink(idle) > 0 {
         expect_open(tls.listen()?)?;
-        idle.again(io::ErrorKind::WouldBlock.into())?;
+        idle.check()?;
         std::thread::sleep(pause);
         pause = (pause * 2).min(MOMENT);
     }
@@ -218,17 +221,14 @@ impl Peer<'_> {
     ///
     /// The timeout counts from the last progress: a peer may be slow while its kernel takes our
     /// bytes.
-    fn read_event(&mut self, tls: &mut Tls, idle: &mut IdleTimeout) -> Result<()> {
-        match tls.read_event() {
-            Ok(PeerEvent::EndOfFile) => self.has_ended = true,
-            Ok(PeerEvent::CloseNotify) => self.sent_close_notify = true,
-            Ok(PeerEvent::Nothing) => idle.progress(),
-            Err(error) => {
-                let error = error.downcast::<io::Error>()?;
-                if is_wait(&error) {
-                    self.left.shrink(idle);
-                }
-                idle.again(error)?;
+    fn read_event(&mut self, tls: &mut Tls, idle: &mut IdleTimeout) -> Result<(), NetError> {
+        match tls.read_event()? {
+            PeerEvent::EndOfFile => self.has_ended = true,
+            PeerEvent::CloseNotify => self.sent_close_notify = true,
+            PeerEvent::Something => idle.progress(),
+            PeerEvent::Nothing => {
+                self.left.shrink(idle);
+                idle.check()?;
             }
         }
         Ok(())
@@ -257,12 +257,17 @@ impl Unacknowledged<'_> {
     }
 }
 
-fn expect_open(heard: PeerEvent) -> Result<()> {
+/// An error of the socket while this was being done.
+fn during(doing: &'static str) -> impl Fn(std::io::Error) -> NetError {
+    move |error| NetError::from(error).context(doing)
+}
+
+fn expect_open(heard: PeerEvent) -> Result<(), NetError> {
     match heard {
-        PeerEvent::Nothing => Ok(()),
-        PeerEvent::CloseNotify | PeerEvent::EndOfFile => {
-            Err(anyhow!("the receiver closed the connection early"))
-        }
+        PeerEvent::Nothing | PeerEvent::Something => Ok(()),
+        PeerEvent::CloseNotify | PeerEvent::EndOfFile => Err(NetError::Cut(Failure::new(
+            "the receiver closed the connection early",
+        ))),
     }
 }
 
@@ -316,10 +321,7 @@ impl Sink for Devo {
         };
         let sent = send();
         self.lines.clear();
-        sent.or_exit(Exit::Io)
-            .with_context(|| format!("sending to {}", self.address))
-            .or_hint(UNSENT)
-            .map_err(failed)?;
+        sent.map_err(|error| failed(error, &format!("sending to {}", self.address)))?;
         self.open = Some(tls);
         Ok(())
     }
@@ -328,11 +330,8 @@ impl Sink for Devo {
         let Some(tls) = self.open.take() else {
             return Ok(());
         };
-        self.finish(tls)
-            .or_exit(Exit::Io)
-            .with_context(|| format!("confirming the delivery to {}", self.address))
-            .or_hint(UNSENT)
-            .map_err(failed)
+        let doing = format!("confirming the delivery to {}", self.address);
+        self.finish(tls).map_err(|error| failed(error, &doing))
     }
 
     fn receiver(&self) -> Option<Receiver> {
@@ -344,10 +343,13 @@ impl Sink for Devo {
 }
 
 /// Classifies the error of an open transaction: an alert about our certificate may come this late.
-fn failed(error: anyhow::Error) -> SinkError {
-    match Exit::of(&error) {
-        Exit::Io => SinkError::Unconfirmed(error),
-        _ => SinkError::Refused(error),
+fn failed(error: NetError, doing: &str) -> SinkError {
+    match error.or_exit(Exit::Io).or_hint(UNSENT).context(doing) {
+        NetError::Stopped => SinkError::Stopped,
+        NetError::Lasting(failure) => SinkError::Refused(failure),
+        NetError::Unreached(failure) | NetError::Silent(failure) | NetError::Cut(failure) => {
+            SinkError::Unconfirmed(failure)
+        }
     }
 }
 

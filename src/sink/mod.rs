@@ -3,6 +3,8 @@
 pub mod devo;
 pub(crate) mod stdout;
 
+use crate::error::Failure;
+use crate::net::NetError;
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 
@@ -34,11 +36,11 @@ pub enum SinkError {
     /// Nobody reads any more: the run ends cleanly, without what is unconfirmed.
     Closed,
     /// The run is to end, and no connection was made.
-    Stopped(anyhow::Error),
+    Stopped,
     /// The receiver cannot be reached or refuses us: no transaction would succeed.
-    Refused(anyhow::Error),
+    Refused(Failure),
     /// The transaction failed.
-    Unconfirmed(anyhow::Error),
+    Unconfirmed(Failure),
 }
 
 impl SinkError {
@@ -49,13 +51,12 @@ impl SinkError {
     }
 }
 
-impl From<SinkError> for anyhow::Error {
-    fn from(error: SinkError) -> anyhow::Error {
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Failure {
         match error {
-            SinkError::Closed => anyhow::anyhow!("standard output was closed"),
-            SinkError::Stopped(error)
-            | SinkError::Refused(error)
-            | SinkError::Unconfirmed(error) => error,
+            SinkError::Closed => Failure::new("standard output was closed"),
+            SinkError::Stopped => NetError::Stopped.into(),
+            SinkError::Refused(failure) | SinkError::Unconfirmed(failure) => failure,
         }
     }
 }

@@ -4,10 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result};
-
 use super::{Sink, SinkError};
-use crate::error::{Because, Exit};
+use crate::error::{Because, Exit, Result};
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 

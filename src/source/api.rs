@@ -6,12 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration as Wait;
 
-use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::{Source, WindowLimits, windows};
 use crate::clock::{Clock, whole_seconds};
 use crate::config::{SignIn, TableReader, Url};
+use crate::error::Result;
 use crate::net::Network;
 use crate::pipeline::checkpoint::Checkpoint;
 use crate::pipeline::checkpoint::Retention;

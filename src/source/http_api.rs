@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration as Wait, Instant};
 
-use anyhow::{Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
 use super::PollContext;
 use super::api::OpenContext;
+use super::fetch_error::{FetchError, FetchErrorKind};
 use crate::clock::utc;
 use crate::config::Url;
-use crate::error::{Exit, Hint};
+use crate::error::{Exit, Failure, Result};
 use crate::json_stream::{Broken, Splitter};
-use crate::net::Stopped;
-use crate::net::http::{Answer, Bytes, Client, Dropped};
+use crate::net::NetError;
+use crate::net::http::{Answer, Bytes, Client, RequestError};
 use crate::net::text::http_date;
 use crate::output::Counters;
 use crate::secret::{self, Secret};
@@ -51,13 +51,13 @@ pub(super) struct ErrorHints {
 
 impl ErrorHints {
     /// The error for an HTTP status other than 200.
-    fn refusal(&self, status: u16, body: &str) -> anyhow::Error {
+    fn refusal(&self, status: u16, body: &str) -> FetchError {
         let ErrorHints { api, address, .. } = self;
         let number = match status {
             401 | 403 => self.denied,
             _ => self.refused,
         };
-        let error = anyhow!("{number}HTTP {status}: {body}");
+        let failure = Failure::new(format!("{number}HTTP {status}: {body}"));
         let (exit, hint) = match status {
             400 => (Exit::Data, self.bad_request.to_owned()),
             401 => (Exit::NoPerm, self.unknown.to_owned()),
@@ -88,22 +88,21 @@ impl ErrorHints {
                 format!("check {address}, and [http] proxy: the {api} does not answer like this"),
             ),
         };
-        let error = error.context(exit).context(Hint(hint));
-        if status >= 500 {
-            error.context(Dropped::Cut)
-        } else {
-            error
-        }
+        let kind = match status {
+            500.. => FetchErrorKind::TooMuch,
+            _ => FetchErrorKind::Lasting,
+        };
+        FetchError::new(kind, failure.with_exit(exit).with_hint(hint))
     }
 
     /// The hint for a 429, after which no request is made until then.
-    fn come_again(&self, until: OffsetDateTime) -> Hint {
+    fn come_again(&self, until: OffsetDateTime) -> String {
         let comes_back = self.comes_back;
-        Hint(format!(
+        format!(
             "run less often, or share the credentials with fewer programs; no request is made \
              before {}; {comes_back}",
             utc(until)
-        ))
+        )
     }
 
     fn no_answer(&self) -> String {
@@ -115,9 +114,8 @@ impl ErrorHints {
     }
 
     /// The error for an answer that begins with `body` and is not the expected JSON.
-    pub(super) fn unreadable(&self, broken: Broken, body: &str) -> anyhow::Error {
+    pub(super) fn unreadable(&self, broken: &Broken, body: &str) -> FetchError {
         let ErrorHints { api, address, .. } = self;
-        let cut = broken == Broken::CutOff;
         let hint = match broken {
             Broken::CutOff => {
                 "check the network if this repeats; the next run retries, with a shorter window if \
@@ -129,13 +127,11 @@ impl ErrorHints {
             }
             Broken::Empty | Broken::Missing(_) | Broken::NotJson(..) => self.no_answer(),
         };
-        let error = anyhow!(broken).context(Hint(hint));
-        match cut {
-            true => error.context(Exit::Unavailable).context(Dropped::Cut),
-            false => error
-                .context(format!("HTTP 200: {body}"))
-                .context(Exit::Data),
-        }
+        let failure = Failure::new(match broken {
+            Broken::CutOff => broken.to_string(),
+            _ => format!("HTTP 200: {body}: {broken}"),
+        });
+        FetchError::of_answer(broken, failure.with_hint(hint))
     }
 }
 
@@ -174,8 +170,12 @@ impl HttpApi {
     /// Makes a request to its address with these parameters.
     ///
     /// # Errors
-    /// [`Dropped`] when no answer came; `Stopped` when the run is to end.
-    pub(super) fn get(&self, query: &[(&str, &str)], counters: &mut Counters) -> Result<Answer> {
+    /// When no answer came, or the run is to end.
+    pub(super) fn get(
+        &self,
+        query: &[(&str, &str)],
+        counters: &mut Counters,
+    ) -> Result<Answer, RequestError> {
         self.get_from(&self.url, query, counters)
     }
 
@@ -188,9 +188,10 @@ impl HttpApi {
         url: &Url,
         query: &[(&str, &str)],
         counters: &mut Counters,
-    ) -> Result<Answer> {
+    ) -> Result<Answer, RequestError> {
         counters.requests += 1;
-        self.client.get(url, query, &self.authorization)
+        let answer = self.client.get(url, query, &self.authorization);
+        answer.inspect_err(|error| counters.requests -= u64::from(!error.was_sent))
     }
 
     /// The start of an answer, for an error message.
@@ -202,45 +203,39 @@ impl HttpApi {
     }
 
     /// The error for an answer with a status other than 200. After a 429 no request is made for as
-    /// long as the answer says.
-    ///
-    /// When the end of that time cannot be saved.
-    /// When that cannot be kept.
-    pub(super) fn refusal(
-        &self,
-        answer: &mut Answer,
-        context: &mut PollContext<'_>,
-    ) -> Result<anyhow::Error> {
+    /// long as the answer says; if that cannot be saved, it is the error.
+    pub(super) fn refusal(&self, answer: &mut Answer, context: &mut PollContext<'_>) -> FetchError {
         let body = self.shown(answer);
         let error = self.words.refusal(answer.status, &body);
         if answer.status != 429 {
-            return Ok(error);
+            return error;
         }
         let wait = wait(answer.retry_after.as_deref(), answer.date);
-        let until = context.quota.hold(context.now, wait)?;
-        Ok(error.context(self.words.come_again(until)))
+        match context.quota.hold(context.now, wait) {
+            Ok(until) => error.with_hint(self.words.come_again(until)),
+            Err(failure) => failure.into(),
+        }
     }
 
     /// The error for a complete answer that is not what it should be; `said` tells why.
-    pub(super) fn unexpected(&self, answer: &mut Answer, said: &str) -> anyhow::Error {
-        let error = anyhow!("HTTP 200: {}: {said}", self.shown(answer));
-        error
-            .context(Exit::Data)
-            .context(Hint(self.words.no_answer()))
+    pub(super) fn unexpected(&self, answer: &mut Answer, said: &str) -> FetchError {
+        let failure = Failure::new(format!("HTTP 200: {}: {said}", self.shown(answer)));
+        let failure = failure.with_exit(Exit::Data);
+        failure.with_hint(self.words.no_answer()).into()
     }
 
     /// Reads on in an answer: until there are `enough` bytes of records, for a moment, or to its
     /// end. Returns whether the answer is complete.
     ///
     /// # Errors
-    /// When the answer is cut off or not what was requested; `Stopped` when the run is to end.
-    /// Records that came before stay good.
+    /// When the answer is cut off or not what was requested, or the run is to end. Records that came
+    /// before stay good.
     pub(super) fn read_on(
         &self,
         reading: &mut Reading,
         enough: usize,
         shutdown: &Shutdown,
-    ) -> Result<bool> {
+    ) -> Result<bool, FetchError> {
         let Reading {
             answer,
             splitter,
@@ -256,7 +251,7 @@ impl HttpApi {
                 return Ok(false);
             }
             if shutdown.reason().is_some() {
-                return Err(anyhow!(Stopped));
+                return Err(NetError::Stopped.into());
             }
             let read = match answer.read(&mut buffer)? {
                 Bytes::Some(count) => splitter.feed(&buffer[..count], text, ends).map(|()| false),
@@ -266,7 +261,7 @@ impl HttpApi {
             match read {
                 Ok(false) => {}
                 Ok(true) => return Ok(true),
-                Err(broken) => return Err(self.words.unreadable(broken, &self.shown(answer))),
+                Err(broken) => return Err(self.words.unreadable(&broken, &self.shown(answer))),
             }
         }
     }
@@ -331,7 +326,6 @@ pub(super) fn each<'a>(text: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::line;
     use time::macros::datetime;
 
     const WORDS: ErrorHints = ErrorHints {
@@ -379,11 +373,12 @@ mod tests {
         ];
         for (status, exit) in table {
             let error = WORDS.refusal(status, "why");
-            assert_eq!(Exit::of(&error) as u8, exit, "{status}");
-            assert!(error.is::<Hint>(), "{status}");
-            assert_eq!(error.is::<Dropped>(), status >= 500, "{status}");
+            assert_eq!(error.wants_smaller_window(), status >= 500, "{status}");
+            let failure = Failure::from(error);
+            assert_eq!(failure.exit() as u8, exit, "{status}");
+            assert!(failure.hint().is_some(), "{status}");
         }
-        let said = |status| line(&WORDS.refusal(status, "no"));
+        let said = |status| WORDS.refusal(status, "no").to_string();
         assert_eq!(said(401), "[Denied 1] HTTP 401: no");
         assert_eq!(said(404), "HTTP 404: no");
     }

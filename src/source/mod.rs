@@ -3,6 +3,7 @@
 //! A source sees no state file, no sink and no lock.
 
 pub(crate) mod api;
+pub(crate) mod fetch_error;
 mod http_api;
 pub(crate) mod isolation;
 pub(crate) mod pod;
@@ -11,7 +12,6 @@ pub mod tap;
 mod windows;
 mod wire_time;
 
-use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use crate::output::Counters;
@@ -19,6 +19,7 @@ use crate::pipeline::batch::{Batch, DedupView};
 use crate::quota::Quota;
 use crate::shutdown::Shutdown;
 pub(crate) use api::ConfiguredApi;
+use fetch_error::FetchError;
 pub(crate) use windows::{ATTEMPTS, WindowLimits, warn_of_a_late_start};
 
 /// What a source works with in one call.
@@ -43,7 +44,7 @@ pub(crate) trait Source {
     ///
     /// # Errors
     /// When reading on is useless in this run. What was returned before stays good.
-    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>>;
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>, FetchError>;
 
     /// The source's own limit at which it ended although more is left to read, for people.
     fn limit(&self) -> Option<&'static str> {

@@ -5,13 +5,12 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use time::OffsetDateTime;
 
 use crate::clock::utc;
-use crate::error::{Exit, Hint};
+use crate::error::{Exit, Failure};
 use crate::files::FileError;
-use crate::net::Stopped;
+use crate::net::NetError;
 
 /// A kind of file in the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,60 +189,68 @@ impl StateError {
     }
 }
 
-impl From<StateError> for anyhow::Error {
-    fn from(error: StateError) -> anyhow::Error {
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Failure {
         let (exit, hint) = (error.exit(), error.hint());
-        let reading = |file: StateFile, path: &Path| format!("reading {file} {}", path.display());
-        let line = match error {
+        let reading = |file: StateFile, path: &Path, said: String| {
+            Failure::new(format!("reading {file} {}: {said}", path.display()))
+        };
+        let failure = match error {
             StateError::Damaged {
                 file,
                 path,
                 bytes: Range { start, end },
                 reason,
-            } => anyhow!("it is damaged in bytes {start} to {end}: {reason}")
-                .context(reading(file, &path)),
-            StateError::Missing { file, path, beside } => {
-                let beside = beside.display();
-                anyhow!("it is missing, and {beside} shows that it was there")
-                    .context(reading(file, &path))
-            }
-            StateError::NothingToStartOver { path } => {
-                let path = path.display();
-                anyhow!("starting over: the state {path} is good")
-            }
+            } => reading(
+                file,
+                &path,
+                format!("it is damaged in bytes {start} to {end}: {reason}"),
+            ),
+            StateError::Missing { file, path, beside } => reading(
+                file,
+                &path,
+                format!(
+                    "it is missing, and {} shows that it was there",
+                    beside.display()
+                ),
+            ),
+            StateError::NothingToStartOver { path } => Failure::new(format!(
+                "starting over: the state {} is good",
+                path.display()
+            )),
             StateError::OtherVersion {
                 file,
                 path,
                 found,
                 known,
-            } => anyhow!("it has version {found}, but this proofpull supports version {known}")
-                .context(reading(file, &path)),
-            StateError::OtherService { path, reason } => {
-                anyhow!(reason).context(reading(StateFile::State, &path))
-            }
-            StateError::InFuture { path, position } => {
-                let position = utc(position);
-                anyhow!("its position {position} is in the future")
-                    .context(reading(StateFile::State, &path))
-            }
-            StateError::Running { service, holder } => {
-                anyhow!("running {service}: another run of this service is in progress ({holder})")
-            }
-            StateError::LedgerTaken { path, holder } => {
-                let path = path.display();
-                anyhow!("booking a request: {path} is locked ({holder})")
-            }
-            StateError::Stopped => return anyhow!(Stopped),
-            StateError::Unreadable(_, error) | StateError::Unwritable(error) => anyhow!(error),
+            } => reading(
+                file,
+                &path,
+                format!("it has version {found}, but this proofpull supports version {known}"),
+            ),
+            StateError::OtherService { path, reason } => reading(StateFile::State, &path, reason),
+            StateError::InFuture { path, position } => reading(
+                StateFile::State,
+                &path,
+                format!("its position {} is in the future", utc(position)),
+            ),
+            StateError::Running { service, holder } => Failure::new(format!(
+                "running {service}: another run of this service is in progress ({holder})"
+            )),
+            StateError::LedgerTaken { path, holder } => Failure::new(format!(
+                "booking a request: {} is locked ({holder})",
+                path.display()
+            )),
+            StateError::Stopped => return NetError::Stopped.into(),
+            StateError::Unreadable(_, error) | StateError::Unwritable(error) => error.into(),
         };
-        line.context(exit).context(Hint(hint.to_owned()))
+        failure.with_exit(exit).with_hint(hint)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::line;
     use std::io::Error;
     use time::macros::datetime;
 
@@ -387,18 +394,12 @@ mod tests {
             ),
         ];
         for (error, exit, said, hint) in table {
-            let error = anyhow::Error::from(error);
-            assert!(line(&error).contains(said), "{said}: {}", line(&error));
-            assert_eq!(Exit::of(&error), exit, "{said}");
-            let Some(Hint(remedy)) = error.downcast_ref() else {
-                panic!("{said} has no hint");
-            };
+            let failure = Failure::from(error);
+            let line = failure.to_string();
+            assert!(line.contains(said), "{said}: {line}");
+            assert_eq!(failure.exit(), exit, "{said}");
+            let remedy = failure.hint().unwrap();
             assert!(remedy.contains(hint), "{said}: {remedy}");
         }
-    }
-
-    #[test]
-    fn a_run_that_is_to_end_is_told_as_such() {
-        assert!(Stopped::is_in(&StateError::Stopped.into()));
     }
 }

@@ -8,16 +8,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::error::{StateError, StateFile};
 use super::file;
 use crate::digest::Hasher;
-use crate::error::{Because, Exit};
+use crate::error::{self, Exit, Failure};
 use crate::files::{self, Lock, Taken};
-use crate::quota::{Ledger, Quota, QuotaExceeded, QuotaPolicy, Usage};
+use crate::quota::{Ledger, Quota, QuotaError, QuotaExceeded, QuotaPolicy, Usage};
 use crate::shutdown::Shutdown;
 
 /// A booking takes a few milliseconds; a lock that is held this long is stuck.
@@ -159,21 +158,24 @@ impl LedgerFile {
 }
 
 impl Quota for LedgerFile {
-    fn book(&mut self, now: OffsetDateTime) -> Result<()> {
+    fn book(&mut self, now: OffsetDateTime) -> Result<(), QuotaError> {
         let policy = &self.policy;
-        let (booked, usage) =
-            self.change(|book| (book.book(policy, now), book.usage(policy, now)))?;
+        let kept = self.change(|book| (book.book(policy, now), book.usage(policy, now)));
+        let (booked, usage) = kept.map_err(|error| match error {
+            StateError::Stopped => QuotaError::Stopped,
+            error => QuotaError::Unkept(error.into()),
+        })?;
         self.left = usage.iter().map(Usage::left).min();
-        if let Err(spent) = booked {
-            return Err(anyhow!(spent))
-                .exit(Exit::TempFail)
-                .hint(spent.hint(&self.policy));
+        if let Err(exceeded) = booked {
+            let hint = exceeded.hint(&self.policy);
+            let failure = Failure::from(exceeded).with_exit(Exit::TempFail);
+            return Err(QuotaError::Exceeded(failure.with_hint(hint)));
         }
         self.last = Some(now);
         Ok(())
     }
 
-    fn give_back(&mut self) -> Result<()> {
+    fn give_back(&mut self) -> error::Result<()> {
         let Some(at) = self.last.take() else {
             return Ok(());
         };
@@ -181,7 +183,7 @@ impl Quota for LedgerFile {
         Ok(self.change(|book| book.give_back(&self.policy, at))?)
     }
 
-    fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> Result<OffsetDateTime> {
+    fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> error::Result<OffsetDateTime> {
         Ok(self.change(|book| book.hold(&self.policy, now, wait))?)
     }
 }

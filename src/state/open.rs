@@ -11,7 +11,7 @@ use super::saved::{Range, SavedGap, SavedQuarantine, SavedState};
 use super::seen::SavedIndex;
 use super::store::{State, UNCONFIRMED};
 use crate::clock::utc;
-use crate::error::line;
+use crate::error::Failure;
 use crate::files;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::{Checkpoint, Gap, Retention};
@@ -122,7 +122,7 @@ impl State {
             Err(error) if error.is_unusable() => {
                 log::warn!(
                     "{}; it starts over from {}, what follows is delivered again",
-                    line(&error.into()),
+                    Failure::from(error),
                     utc(start.checkpoint.until())
                 );
                 let saved = begin_state(service, start, None);

@@ -184,8 +184,8 @@ mod tests {
         assert_eq!(runs.ended.len(), 3);
         for damaged in ["{", "{}", "{\"version\": 1}"] {
             std::fs::write(&path, damaged).unwrap();
-            let error = anyhow::Error::from(Runs::load(&path).unwrap_err());
-            assert_eq!(Exit::of(&error), Exit::Data);
+            let failure = crate::error::Failure::from(Runs::load(&path).unwrap_err());
+            assert_eq!(failure.exit(), Exit::Data);
         }
     }
 

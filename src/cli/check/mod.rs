@@ -7,7 +7,6 @@ mod probe;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Result;
 use serde::Serialize;
 
 use super::{host_name, state_dir, text};
@@ -15,7 +14,7 @@ use crate::cli::args::{CheckArgs, Common};
 use crate::clock::Clock;
 use crate::config::file::Config;
 use crate::config::{self, ConfigError, EffectiveKey, quoted};
-use crate::error::{Exit, Hint, line};
+use crate::error::{Exit, Failure, Result};
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
 
@@ -156,14 +155,13 @@ impl From<ConfigError> for Finding {
 
 impl Finding {
     /// What a run would end with, at a key.
-    fn error(place: Option<(usize, usize)>, key: &str, error: &anyhow::Error) -> Finding {
-        let hint = error.downcast_ref().map(|Hint(hint)| hint.clone());
+    fn error(place: Option<(usize, usize)>, key: &str, failure: &Failure) -> Finding {
         Finding {
             place,
             level: Level::Error,
-            exit: Exit::of(error),
-            message: format!("{key}: {}", line(error)),
-            hint: hint.unwrap_or_else(|| "see proofpull.toml(5)".into()),
+            exit: failure.exit(),
+            message: format!("{key}: {failure}"),
+            hint: failure.hint().unwrap_or("see proofpull.toml(5)").to_owned(),
         }
     }
 

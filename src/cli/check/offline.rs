@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
 use super::{Finding, Level};
@@ -11,7 +10,7 @@ use crate::cli::{LoadReport, network};
 use crate::clock::utc;
 use crate::config::SecretRef;
 use crate::config::file::Config;
-use crate::error::{Because, Exit};
+use crate::error::{Because, Exit, Failure};
 use crate::net::certificate::{Validity, validities};
 use crate::net::tls::Trust;
 use crate::service::Service;
@@ -59,8 +58,8 @@ impl OfflineChecks<'_> {
         }
     }
 
-    fn error(&self, key: &str, error: &anyhow::Error) -> Finding {
-        Finding::error(self.config.record.place(key), &title(key), error)
+    fn error(&self, key: &str, failure: &Failure) -> Finding {
+        Finding::error(self.config.record.place(key), &title(key), failure)
     }
 
     fn warning(&self, key: &str, said: &str, hint: &str) -> Finding {
@@ -84,28 +83,28 @@ impl OfflineChecks<'_> {
             ));
         }
         if self.services.is_empty() {
-            let said: Result<()> = Err(anyhow!(
+            let said = Failure::new(
                 "the configuration has no table [tap], [pod] or [isolation], so no service can be \
-                 collected"
-            ));
+                 collected",
+            );
             let said = said
-                .exit(Exit::Config)
-                .hint(
+                .with_exit(Exit::Config)
+                .with_hint(
                     "add [tap] with principal and secret, [pod] with cluster_id and api_key, or [isolation] with api_key",
                 );
-            findings.extend(said.err().map(|error| self.error("services", &error)));
+            findings.push(self.error("services", &said));
         }
         for service in self.services {
             let table = service.sign_in_table();
             if self.config.record.place(table).is_none() {
-                let said: Result<()> = Err(anyhow!("the configuration has no table [{table}]"));
+                let said = Failure::new(format!("the configuration has no table [{table}]"));
                 let hint = format!(
                     "add [{table}]; see proofpull.toml(5) for its keys and where to create \
                      credentials"
                 );
-                let said = said.exit(Exit::Config).hint(hint);
+                let said = said.with_exit(Exit::Config).with_hint(hint);
                 let key = format!("services.{}", service.name);
-                findings.extend(said.err().map(|error| self.error(&key, &error)));
+                findings.push(self.error(&key, &said));
             }
         }
     }
@@ -181,9 +180,9 @@ impl OfflineChecks<'_> {
         let renew = "download a new certificate and set [devo] cert and key; also check this machine's \
              clock";
         let refused = |said: String| {
-            let said: Result<()> = Err(anyhow!(said));
-            let said = said.exit(Exit::NoPerm).hint(renew);
-            said.err().map(|error| self.error("devo.cert", &error))
+            let said = Failure::new(said);
+            let said = said.with_exit(Exit::NoPerm).with_hint(renew);
+            Some(self.error("devo.cert", &said))
         };
         match self.now {
             now if now > to => refused(format!("it expired on {}", utc(to))),
@@ -200,13 +199,9 @@ impl OfflineChecks<'_> {
         let renew = "get a new file from the operator of the server";
         let expired = all.iter().filter(|one| one.to < self.now).count();
         if expired == all.len() {
-            let said: Result<()> = Err(anyhow!("every certificate in it has expired"));
-            let said = said.exit(Exit::Unavailable).hint(renew);
-            return said
-                .err()
-                .map(|error| self.error(key, &error))
-                .into_iter()
-                .collect();
+            let said = Failure::new("every certificate in it has expired");
+            let said = said.with_exit(Exit::Unavailable).with_hint(renew);
+            return vec![self.error(key, &said)];
         }
         let dated = all.iter().filter(|one| one.to < self.now + SOON);
         dated
@@ -238,7 +233,7 @@ impl OfflineChecks<'_> {
         if let Some(metrics) = &self.config.metrics
             && let Err(error) = files::try_dir(&metrics.textfile_dir)
         {
-            let said = crate::error::line(&error.into());
+            let said = Failure::from(error).to_string();
             let hint =
                 "create it, writable by the user running proofpull; runs continue without metrics";
             findings.push(self.warning("metrics.textfile_dir", &said, hint));

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
@@ -14,12 +13,12 @@ use crate::cli::run::{devo_options, refuse_beyond_loopback};
 use crate::cli::{ledger, network, receiver};
 use crate::clock::Clock;
 use crate::config::Url;
-use crate::error::{Because, Exit, Hint, line};
+use crate::error::{Because, Exit, Result};
 use crate::files;
 use crate::net::Network;
 use crate::output;
 use crate::pipeline::batch::Batch;
-use crate::quota::Quota;
+use crate::quota::{Quota, QuotaError};
 use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
@@ -96,11 +95,10 @@ impl Try {
         let (outcome, said, remedy) = match result {
             Ok(said) => (Verdict::Well, said, None),
             Err(error) => {
-                let hint = error.downcast_ref().map(|Hint(hint)| hint.clone());
-                let remedy = hint.unwrap_or_else(|| "see proofpull(1)".into());
+                let remedy = error.hint().unwrap_or("see proofpull(1)").to_owned();
                 (
-                    Verdict::Failed(Exit::of(&error)),
-                    line(&error),
+                    Verdict::Failed(error.exit()),
+                    error.to_string(),
                     Some(remedy),
                 )
             }
@@ -174,7 +172,7 @@ pub(super) fn tries(checks: &OfflineChecks, common: &Common, clock: Clock) -> Re
     let network = match network(checks.config) {
         Ok(network) => network,
         Err(error) => {
-            let why = line(&error);
+            let why = error.to_string();
             let all = checks
                 .services
                 .iter()
@@ -351,7 +349,7 @@ impl ProbeQuota {
 }
 
 impl Quota for ProbeQuota {
-    fn book(&mut self, now: OffsetDateTime) -> Result<()> {
+    fn book(&mut self, now: OffsetDateTime) -> Result<(), QuotaError> {
         if let Some(ledger) = &mut self.ledger {
             ledger.book(now)?;
         }

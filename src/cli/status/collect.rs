@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::cli::ledger;
 use crate::clock::utc;
 use crate::config::file::Config;
-use crate::error::{Exit, Hint, line};
+use crate::error::{Exit, Failure, Result};
 use crate::files;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::{Gap, OpenHour, OpenReason};
@@ -214,17 +213,11 @@ impl ServiceStatus {
     }
 
     /// Takes on why something cannot be read; the first reason stays.
-    fn or_trouble<T>(&mut self, result: Result<T, impl Into<anyhow::Error>>) -> Option<T> {
-        let trouble = |error: &anyhow::Error| {
-            let status = match error.is::<Exit>() {
-                true => Exit::of(error),
-                false => Exit::Data,
-            };
-            StatusError {
-                message: line(error),
-                hint: error.downcast_ref().map(|Hint(hint)| hint.clone()),
-                status: status as u8,
-            }
+    fn or_trouble<T>(&mut self, result: Result<T, impl Into<Failure>>) -> Option<T> {
+        let trouble = |failure: &Failure| StatusError {
+            message: failure.to_string(),
+            hint: failure.hint().map(str::to_owned),
+            status: failure.known_exit().unwrap_or(Exit::Data) as u8,
         };
         match result.map_err(Into::into) {
             Ok(value) => Some(value),

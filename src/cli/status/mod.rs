@@ -7,14 +7,12 @@ mod collect;
 mod nagios;
 mod table;
 
-use anyhow::Result;
-
 use super::{host_name, load, state_dir};
 use crate::cli::args::{Common, StatusArgs};
 use crate::clock::Clock;
 use crate::clock::utc;
 use crate::config::file::Config;
-use crate::error::line;
+use crate::error::Result;
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
 use collect::{ServiceStatus, StatusReader};
@@ -30,7 +28,7 @@ pub(super) fn status(
         (Ok(config), _) => config,
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
-            output::answer(&format!("PROOFPULL UNKNOWN - {}\n", line(&error)))?;
+            output::answer(&format!("PROOFPULL UNKNOWN - {error}\n"))?;
             return Ok(3);
         }
     };

@@ -1,9 +1,8 @@
 //! `handshake` opens a WebSocket, or returns the server's refusal.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
 use time::OffsetDateTime;
 use tungstenite::Error;
 use tungstenite::handshake::client::{Request, Response, generate_key, generate_request};
@@ -13,9 +12,9 @@ use tungstenite::handshake::machine::{HandshakeMachine, RoundResult, StageResult
 use super::WebSocket;
 use super::wire::Wire;
 use crate::config::Url;
-use crate::error::{Because, Exit};
+use crate::error::{Because, Exit, Failure, Result};
 use crate::net::text::{http_date, query_value};
-use crate::net::{NetStream, Network, is_wait};
+use crate::net::{NetError, NetStream, Network, is_wait};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
@@ -65,40 +64,43 @@ impl WebSocket {
     /// Connects and completes the handshakes.
     ///
     /// # Errors
-    /// [`Exit::Unavailable`] when nobody answers as a WebSocket server;
-    /// [`Stopped`](crate::net::Stopped) when the run is to end.
-    pub(crate) fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome> {
+    /// When nobody answers as a WebSocket server, or the run is to end.
+    pub(crate) fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome, NetError> {
         let HandshakeRequest { url, network, .. } = opening;
-        let what = || format!("opening {url}");
+        let what = |error: NetError| error.context(format_args!("opening {url}"));
         let trust = match url.scheme_is_tls() {
-            true => Some(network.public_trust()?),
+            true => Some(network.public_trust().map_err(NetError::Lasting)?),
             false => None,
         };
         let scheme = if trust.is_some() { "https" } else { "http" };
         let tcp = network
             .dial(url.address(), scheme, opening.shutdown)
-            .with_context(what)?;
+            .map_err(what)?;
         let idle = network.idle(opening.shutdown);
-        let stream = NetStream::secure(tcp, trust, url.address(), idle).with_context(what)?;
-        shake_hands(opening, Wire::new(stream, Arc::clone(network)))
-            .with_context(what)
-            .or_exit(Exit::Unavailable)
-            .or_hint(
+        let stream = NetStream::secure(tcp, trust, url.address(), idle).map_err(what)?;
+        let opened = shake_hands(opening, Wire::new(stream, Arc::clone(network)));
+        opened.map_err(|error| {
+            what(error).or_exit(Exit::Unavailable).or_hint(
                 "check base_url and url of the service, and that proxies and firewalls on the way \
                  allow WebSockets",
             )
+        })
     }
 }
 
-fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<HandshakeOutcome> {
-    let (request, key) = request(opening)?;
+fn shake_hands(
+    opening: &HandshakeRequest<'_>,
+    mut wire: Wire,
+) -> Result<HandshakeOutcome, NetError> {
+    let broken = |said: &str| NetError::Cut(Failure::new(said));
+    let (request, key) = request(opening).map_err(NetError::Lasting)?;
     wire.write_all(&request)?;
     let idle = opening.network.idle(opening.shutdown);
     let mut machine = HandshakeMachine::start_read(wire);
     let (wire, answer, rest) = loop {
         machine = match machine.single_round::<Response>().map_err(explained)? {
             RoundResult::WouldBlock(machine) => {
-                idle.again(ErrorKind::WouldBlock.into())?;
+                idle.check()?;
                 machine
             }
             RoundResult::Incomplete(machine) => machine,
@@ -107,7 +109,9 @@ fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<Handsha
                 result,
                 tail,
             }) => break (stream, result, tail),
-            RoundResult::StageFinished(StageResult::DoneWriting(_)) => bail!("no answer"),
+            RoundResult::StageFinished(StageResult::DoneWriting(_)) => {
+                return Err(broken("no answer"));
+            }
         };
     };
     let header = |name: &str| {
@@ -124,7 +128,7 @@ fn shake_hands(opening: &HandshakeRequest<'_>, mut wire: Wire) -> Result<Handsha
         return Ok(HandshakeOutcome::Refused(Refusal { status, date, body }));
     }
     if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-        bail!("the answer is not a valid WebSocket handshake");
+        return Err(broken("the answer is not a valid WebSocket handshake"));
     }
     let socket = WebSocket::over(wire, rest, opening.max_message)?;
     Ok(HandshakeOutcome::Open(Box::new(WebSocket {
@@ -175,17 +179,16 @@ fn request(opening: &HandshakeRequest<'_>) -> Result<(Vec<u8>, String)> {
     // an error of the crate could quote the key
     let request = request
         .map_err(|_| {
-            anyhow!("the key cannot be sent in a header: it has characters other than ASCII")
+            Failure::new("the key cannot be sent in a header: it has characters other than ASCII")
         })
         .exit(Exit::Config)
         .hint("check the file or variable that holds it")?;
-    generate_request(request).map_err(|error| anyhow!(explained(error)))
+    generate_request(request).map_err(Failure::from)
 }
 
-/// Unwraps errors of the connection, so that a stop is recognised.
-fn explained(error: Error) -> io::Error {
+fn explained(error: Error) -> NetError {
     match error {
-        Error::Io(error) => error,
-        other => io::Error::other(other),
+        Error::Io(error) => error.into(),
+        other => NetError::Cut(other.into()),
     }
 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::net::{IdleTimeout, NetStream, Network, Stopped, is_wait};
+use crate::error::Failure;
+use crate::net::{IdleTimeout, NetStream, Network, is_wait};
 use crate::shutdown::Shutdown;
 
 /// A connection, and when it last brought anything.
@@ -97,10 +98,7 @@ impl Write for Wire {
         let mut idle = self.idle();
         match self.stream.write_all(bytes, &mut idle) {
             Ok(()) => Ok(bytes.len()),
-            Err(error) if Stopped::is_in(&error) => Err(io::Error::other(Stopped)),
-            Err(error) => Err(error
-                .downcast::<io::Error>()
-                .unwrap_or_else(|error| io::Error::other(crate::error::line(&error)))),
+            Err(error) => Err(io::Error::other(Failure::from(error).to_string())),
         }
     }
 

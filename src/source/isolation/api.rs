@@ -2,13 +2,12 @@
 
 use std::time::Duration as Wait;
 
-use anyhow::{Result, anyhow};
 use time::Duration;
 
 use super::{HINTS, Isolation, SILENCES};
 use crate::config::service_keys::{DAY, MINUTE, duration};
 use crate::config::{IsolationConfig, SignIn, TableReader, Url};
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::pipeline::checkpoint::Retention;
 use crate::quota::Pool;
 use crate::secret;
@@ -65,7 +64,8 @@ struct ConfiguredIsolation {
 
 impl ConfiguredIsolation {
     fn address(&self) -> Result<Url> {
-        let built_in = || Url::parse(self.url).map_err(|said| anyhow!("{} {said}", self.url));
+        let built_in =
+            || Url::parse(self.url).map_err(|said| Failure::new(format!("{} {said}", self.url)));
         self.windows.url.clone().map_or_else(built_in, Ok)
     }
 }

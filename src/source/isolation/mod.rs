@@ -11,16 +11,16 @@ mod page;
 
 use std::time::{Duration as Wait, Instant};
 
-use anyhow::{Context, Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
+use super::fetch_error::{FetchError, FetchErrorKind};
 use super::http_api::{ErrorHints, HttpApi, Reading};
 use super::windows::{PollStep as Turned, WindowPoller, WindowRequest};
 use super::{PollContext, Source};
 use crate::clock::utc;
-use crate::error::{Because, Exit, Hint};
-use crate::json_stream::{Broken, Splitter};
-use crate::net::http::{Answer, Dropped};
+use crate::error::{Exit, Failure};
+use crate::json_stream::Splitter;
+use crate::net::http::Answer;
 use crate::pipeline::batch::{Batch, Record, RequestId};
 use job::{AfterAnswer, JobAnswer, JobData, JobError, JobProgress};
 use page::Page;
@@ -97,13 +97,15 @@ impl Source for Isolation {
         self.windows.ahead()
     }
 
-    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>, FetchError> {
         let mut job = match self.job.take() {
             Some(job) => job,
             None => match self.windows.next(context)? {
                 Some(Turned::Ask(step)) => {
                     let booked = context.quota.book(context.now);
-                    booked.with_context(|| format!("requesting {step}"))?;
+                    booked.map_err(|error| {
+                        FetchError::from(error).context(format_args!("requesting {step}"))
+                    })?;
                     Job::new(step, self.windows.ask(step))
                 }
                 Some(Turned::GiveUp(_, commit)) => return Ok(Some(commit.into())),
@@ -113,12 +115,9 @@ impl Source for Isolation {
         let mut batch = match self.step(&mut job, context) {
             Ok(()) => job.batch(&self.windows, context),
             Err(error) => {
-                let error = error.context(format!("pulling {} from {}", job.step, self.api.url));
-                let commit = match error.is::<Over>() {
-                    true => self.windows.leave_to_the_next_run(job.step, error),
-                    false => self.windows.give_up(job.step, error),
-                };
-                return Ok(Some(commit.into()));
+                let (step, url) = (job.step, &self.api.url);
+                let error = error.context(format_args!("pulling {step} from {url}"));
+                return Ok(Some(self.windows.give_up(step, error).into()));
             }
         };
         match job.next {
@@ -133,7 +132,7 @@ impl Source for Isolation {
 
 impl Isolation {
     /// Goes on with a job, unless records wait for delivery.
-    fn step(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<()> {
+    fn step(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<(), FetchError> {
         if job.page.is_open() {
             return Ok(());
         }
@@ -158,15 +157,15 @@ impl Isolation {
                 Ok(())
             }
             Ok(true) => self.judge(job, *reading, Ok(())),
-            Err(error) => match error.downcast_ref() {
-                Some(Broken::Missing(_)) => self.judge(job, *reading, Err(error)),
-                _ => Err(error),
-            },
+            Err(error) if error.kind == FetchErrorKind::NoRecords => {
+                self.judge(job, *reading, Err(error))
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// Requests the job, its state or its next page: always for the same window.
-    fn ask(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<Reading> {
+    fn ask(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<Reading, FetchError> {
         let [from, to] = [job.step.window.from, job.step.window.to].map(as_asked);
         let mut query = vec![
             ("from", from.as_str()),
@@ -175,7 +174,8 @@ impl Isolation {
         ];
         query.extend(job.progress.query());
         let started = Instant::now();
-        let mut answer = self.api.get(&query, context.counters)?;
+        let answer = self.api.get(&query, context.counters);
+        let mut answer = answer.map_err(|error| error.error)?;
         if let Some(date) = answer.date {
             self.windows
                 .compare_clocks(date, context.now + started.elapsed());
@@ -183,12 +183,17 @@ impl Isolation {
         }
         match answer.status {
             200 => Ok(Reading::new(answer, Splitter::keeping(DATA, MEMBERS))),
-            _ => Err(self.api.refusal(&mut answer, context)?),
+            _ => Err(self.api.refusal(&mut answer, context)),
         }
     }
 
     /// Handles a complete answer; `data` is the error if it has no list of records.
-    fn judge(&self, job: &mut Job, mut reading: Reading, data: Result<()>) -> Result<()> {
+    fn judge(
+        &self,
+        job: &mut Job,
+        mut reading: Reading,
+        data: Result<(), FetchError>,
+    ) -> Result<(), FetchError> {
         let member = |key| reading.splitter.member(key);
         let answer = JobAnswer {
             status: member("status"),
@@ -211,7 +216,7 @@ impl Isolation {
             }
             Ok(AfterAnswer::NextPage) => JobStep::Confirm(Wait::ZERO),
             Ok(AfterAnswer::LastPage) => JobStep::End,
-            Err(JobError::NoData(hint)) => return data.hint(hint),
+            Err(JobError::NoData(hint)) => return data.map_err(|error| error.with_hint(hint)),
             Err(error) => return Err(self.failed(error, &mut reading.answer)),
         };
         let (text, ends) = reading.take();
@@ -222,21 +227,21 @@ impl Isolation {
     }
 
     /// The error for a job that cannot go on after this answer.
-    fn failed(&self, error: JobError, answer: &mut Answer) -> anyhow::Error {
+    fn failed(&self, error: JobError, answer: &mut Answer) -> FetchError {
         match error {
             JobError::Failed(_) => {
                 let hint =
                     "wait until the service recovers; the next run retries with a shorter window";
-                over(&format!("{error}: {}", self.api.shown(answer)), hint)
+                too_slow(&format!("{error}: {}", self.api.shown(answer)), hint)
             }
             JobError::TooSlow { .. } => {
                 let hint = "set a longer [http] timeout if jobs are always slow; the next run retries with a \
                  shorter window";
-                over(&error.to_string(), hint)
+                too_slow(&error.to_string(), hint)
             }
             JobError::InPieces(_) => {
-                let error = anyhow!(error).context(Exit::Unavailable);
-                error.context(Dropped::Cut)
+                let failure = Failure::from(error).with_exit(Exit::Unavailable);
+                FetchError::new(FetchErrorKind::TooMuch, failure)
             }
             JobError::NoStatus
             | JobError::NoData(_)
@@ -310,19 +315,10 @@ fn as_asked(time: OffsetDateTime) -> String {
     utc(time).replace('Z', ".000")
 }
 
-/// Marks an error after which this run makes no other attempt.
-#[derive(Debug)]
-struct Over;
-
-impl std::fmt::Display for Over {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Ok(())
-    }
-}
-
-fn over(said: &str, hint: &str) -> anyhow::Error {
-    let error = anyhow!("{said}").context(Exit::Unavailable);
-    error.context(Hint(hint.to_owned())).context(Over)
+/// The error of a job that only a smaller one can avoid.
+fn too_slow(said: &str, hint: &str) -> FetchError {
+    let failure = Failure::new(said).with_exit(Exit::Unavailable);
+    FetchError::new(FetchErrorKind::TooSlow, failure.with_hint(hint))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::{Duration as Wait, Instant};
 
-use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::Pod;
@@ -15,7 +14,7 @@ use crate::clock::whole_seconds;
 use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, number, web_socket_address};
 use crate::config::{PodConfig, SignIn, TableReader, ToToml, Url, quoted};
 use crate::digest::{Hasher, hex};
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Result, fail};
 use crate::net::websocket::StreamEvent;
 use crate::pipeline::checkpoint::{Checkpoint, Retention};
 use crate::quota::Pool;

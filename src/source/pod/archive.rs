@@ -1,6 +1,5 @@
 //! `archive` reads hours of the archive, one at a time.
 
-use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::archive_policy::{self, HOUR};
@@ -13,6 +12,7 @@ use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::OpenReason;
 use crate::shutdown::Shutdown;
 use crate::source::PollContext;
+use crate::source::fetch_error::FetchError;
 
 /// Size of a batch, about, in bytes.
 const BATCH: usize = 512 * 1024;
@@ -41,7 +41,7 @@ impl Pod {
         &mut self,
         from: OffsetDateTime,
         context: &mut PollContext,
-    ) -> Result<Batch> {
+    ) -> Result<Batch, FetchError> {
         let to = from + HOUR;
         let (since_time, to_time) = (stamp(from), stamp(to));
         let times = [
@@ -88,7 +88,11 @@ impl Pod {
         Ok(given_up.unwrap_or_default())
     }
 
-    pub(super) fn read_hour(&mut self, mut hour: Hour, context: &mut PollContext) -> Result<Batch> {
+    pub(super) fn read_hour(
+        &mut self,
+        mut hour: Hour,
+        context: &mut PollContext,
+    ) -> Result<Batch, FetchError> {
         if let Some(end) = hour.ended.take() {
             return Ok(self.end_hour(&hour, end, context));
         }

@@ -1,14 +1,12 @@
 //! `hints` explains why the log stream refuses handshakes.
 
-use anyhow::anyhow;
-
-use crate::error::{Exit, Hint};
+use crate::error::{Exit, Failure};
 
 /// Longest part of an answer that an error shows, in characters.
 pub(super) const SHOWN: usize = 200;
 
 /// The error for a handshake that was answered with this status.
-pub(super) fn refusal(status: u16, body: &str) -> anyhow::Error {
+pub(super) fn refusal(status: u16, body: &str) -> Failure {
     let (exit, hint) = match status {
         400 => (
             Exit::Data,
@@ -59,11 +57,11 @@ pub(super) fn refusal(status: u16, body: &str) -> anyhow::Error {
              not answer like this",
         ),
     };
-    let error = match body.is_empty() {
-        true => anyhow!("HTTP {status}"),
-        false => anyhow!("HTTP {status}: {body}"),
-    };
-    error.context(exit).context(Hint(hint.to_owned()))
+    let failure = Failure::new(match body.is_empty() {
+        true => format!("HTTP {status}"),
+        false => format!("HTTP {status}: {body}"),
+    });
+    failure.with_exit(exit).with_hint(hint)
 }
 
 /// A text for one line: single spaces, printable characters, not too long.
@@ -98,13 +96,12 @@ mod tests {
         ];
         for (status, exit) in table {
             let error = refusal(status, "why");
-            assert_eq!(Exit::of(&error) as u8, exit, "{status}");
-            assert!(error.is::<Hint>(), "{status}");
-            let line = crate::error::line(&error);
-            assert_eq!(line, format!("HTTP {status}: why"));
+            assert_eq!(error.exit() as u8, exit, "{status}");
+            assert!(error.hint().is_some(), "{status}");
+            assert_eq!(error.to_string(), format!("HTTP {status}: why"));
         }
-        let hint = refusal(401, "");
-        let Hint(hint) = hint.downcast_ref().unwrap();
+        let failure = refusal(401, "");
+        let hint = failure.hint().unwrap();
         for cause in ["api_key", "cluster_id", "licence"] {
             assert!(hint.contains(cause), "{cause}");
         }

@@ -4,7 +4,6 @@
 
 use std::time::{Duration as Wait, Instant};
 
-use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::api::Mode;
@@ -16,6 +15,7 @@ use crate::net::websocket::WebSocket;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::shutdown::Shutdown;
 use crate::source::PollContext;
+use crate::source::fetch_error::FetchError;
 
 /// Size of a batch, about, in bytes.
 const BATCH: usize = 4 * 1024 * 1024;
@@ -38,7 +38,7 @@ pub(super) struct Live {
 }
 
 impl Pod {
-    pub(super) fn open_live(&mut self, context: &mut PollContext) -> Result<Batch> {
+    pub(super) fn open_live(&mut self, context: &mut PollContext) -> Result<Batch, FetchError> {
         let Some(socket) = self.session.open(&[], context)? else {
             return Ok(Batch::default());
         };
@@ -56,7 +56,11 @@ impl Pod {
         Ok(Batch::from(self.plan.begin_live(self.now(context))))
     }
 
-    pub(super) fn read_live(&mut self, mut live: Live, context: &mut PollContext) -> Result<Batch> {
+    pub(super) fn read_live(
+        &mut self,
+        mut live: Live,
+        context: &mut PollContext,
+    ) -> Result<Batch, FetchError> {
         let started = Instant::now();
         let mut batch = Batch {
             request: RequestId {

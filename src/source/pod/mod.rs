@@ -19,11 +19,12 @@ mod session;
 
 use std::time::Instant;
 
-use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
+use super::fetch_error::FetchError;
 use super::{PollContext, Source};
 use crate::clock::utc;
+use crate::error::Failure;
 use crate::output::count;
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
@@ -41,7 +42,7 @@ pub(crate) struct Pod {
     half: Option<Instant>,
     reading: PodReading,
     /// An error that does not hold up the rest: it ends the run once nothing is left to read.
-    failed: Option<anyhow::Error>,
+    failed: Option<Failure>,
 }
 
 /// What is being read.
@@ -56,7 +57,7 @@ enum PodReading {
 }
 
 impl Source for Pod {
-    fn next(&mut self, context: &mut PollContext) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext) -> Result<Option<Batch>, FetchError> {
         match std::mem::replace(&mut self.reading, PodReading::Nothing) {
             PodReading::Hour(hour) => self.read_hour(hour, context).map(Some),
             PodReading::Live(live) => self.read_live(live, context).map(Some),
@@ -92,7 +93,7 @@ impl Pod {
     }
 
     /// Starts the next phase, or waits until a session may be opened again.
-    fn begin(&mut self, context: &mut PollContext) -> Result<Option<Batch>> {
+    fn begin(&mut self, context: &mut PollContext) -> Result<Option<Batch>, FetchError> {
         if self.session.must_wait(context.shutdown) && context.shutdown.reason().is_none() {
             return Ok(Some(Batch::default()));
         }
@@ -123,13 +124,15 @@ impl Pod {
     ///
     /// # Errors
     /// With an error that did not hold up the rest.
-    fn end(&mut self) -> Result<Option<Batch>> {
+    fn end(&mut self) -> Result<Option<Batch>, FetchError> {
         if let [first, ..] = self.plan.open_hours() {
             let (from, why) = (utc(first.from), first.why.in_words());
             let hours = count(self.plan.open_hours().len() as u64, "open archive hour");
             log::info!("{hours}, requested again by later runs; the first is {from}: {why}");
         }
-        self.failed.take().map_or(Ok(None), Err)
+        self.failed
+            .take()
+            .map_or(Ok(None), |failure| Err(failure.into()))
     }
 
     /// The time by our clock or the server's, whichever is behind.

@@ -4,22 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::event::{PodEvent, identify};
 use super::hints;
 use crate::config::Url;
-use crate::error::{Exit, Hint, line};
-use crate::net::tls::PeerRefusal;
+use crate::error::{Exit, Failure, Result};
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
-use crate::net::{Network, Stopped};
+use crate::net::{NetError, Network};
 use crate::output::Counters;
 use crate::pipeline::batch::{Batch, EventId, Record};
 use crate::secret::{self, Secret};
 use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::source::PollContext;
 use crate::source::api::OpenContext;
+use crate::source::fetch_error::FetchError;
 use crate::source::retry::Backoff;
 use crate::source::windows::clock::Clocks;
 
@@ -56,7 +55,7 @@ pub(super) struct Session {
     failures: u32,
     wait_until: Option<Instant>,
     /// Why the last attempt failed.
-    refused: Option<anyhow::Error>,
+    refused: Option<Failure>,
     /// Whether a session was opened in this run.
     pub(super) opened: bool,
     /// Sessions opened in this run.
@@ -73,16 +72,24 @@ pub(super) enum ReadOutcome {
     /// The session ended.
     Ended(CloseReason),
     /// The session ended with a message that is too large.
-    TooLong(anyhow::Error),
+    TooLong(Failure),
 }
 
-/// Marks an error: the server answered, but opened no session.
-#[derive(Debug, Clone, Copy)]
-struct Refused;
+/// Why no session was opened.
+#[derive(Debug)]
+pub(super) enum SessionError {
+    /// The server answered, and refused.
+    Refused(Failure),
+    /// The server did not answer, or the run is to end.
+    Net(NetError),
+}
 
-impl std::fmt::Display for Refused {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Ok(())
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Failure {
+        match error {
+            SessionError::Refused(failure) => failure,
+            SessionError::Net(error) => error.into(),
+        }
     }
 }
 
@@ -132,41 +139,45 @@ impl Session {
         &mut self,
         times: &[(&str, &str)],
         context: &mut PollContext,
-    ) -> Result<Option<WebSocket>> {
+    ) -> Result<Option<WebSocket>, FetchError> {
         context.counters.requests += 1;
-        let error = match self.try_to_open(times, context.shutdown, context.now) {
+        let failure = match self.try_to_open(times, context.shutdown, context.now) {
             Ok(socket) => {
                 self.opened = true;
                 self.vain = None;
                 self.requests += 1;
                 return Ok(Some(socket));
             }
-            Err(error) if error.is::<Refused>() => error,
-            Err(error) if Stopped::is_in(&error) => return Ok(None),
-            Err(error) if !self.opened && self.failures + 1 >= ATTEMPTS => return Err(error),
-            Err(error) => error,
+            Err(SessionError::Refused(failure)) if failure.exit() == Exit::Unavailable => failure,
+            Err(SessionError::Refused(failure) | SessionError::Net(NetError::Lasting(failure))) => {
+                return Err(failure.into());
+            }
+            Err(SessionError::Net(NetError::Stopped)) => return Ok(None),
+            Err(SessionError::Net(error)) if !self.opened && self.failures + 1 >= ATTEMPTS => {
+                return Err(error.into());
+            }
+            Err(SessionError::Net(error)) => error.into(),
         };
-        let lasting = Exit::of(&error) != Exit::Unavailable || error.is::<PeerRefusal>();
         let too_long = is_too_long(&mut self.vain, Instant::now());
-        if lasting || context.shutdown.left().is_none() && too_long {
-            return Err(error);
+        if context.shutdown.left().is_none() && too_long {
+            return Err(failure.into());
         }
         let wait = self.wait(context);
-        log::warn!("{}; retrying in {:.0} s", line(&error), wait.as_secs_f64());
-        self.refused = Some(error);
+        log::warn!("{failure}; retrying in {:.0} s", wait.as_secs_f64());
+        self.refused = Some(failure);
         Ok(None)
     }
 
     /// Opens a session at `now`, with one attempt.
     ///
     /// # Errors
-    /// [`Refused`] when the server answered otherwise.
+    /// When no session was opened.
     pub(super) fn try_to_open(
         &mut self,
         times: &[(&str, &str)],
         shutdown: &Shutdown,
         now: OffsetDateTime,
-    ) -> Result<WebSocket> {
+    ) -> Result<WebSocket, SessionError> {
         let started = Instant::now();
         let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
         query.extend_from_slice(times);
@@ -177,7 +188,8 @@ impl Session {
             authorization: &self.authorization,
             max_message: self.max_message,
             shutdown,
-        })?;
+        });
+        let opened = opened.map_err(SessionError::Net)?;
         let date = match &opened {
             HandshakeOutcome::Open(socket) => socket.date,
             HandshakeOutcome::Refused(refusal) => refusal.date,
@@ -189,10 +201,9 @@ impl Session {
             HandshakeOutcome::Open(socket) => Ok(*socket),
             HandshakeOutcome::Refused(refusal) => {
                 let body = secret::mask(&hints::shown(&refusal.body), &[&self.key]);
-                let error = hints::refusal(refusal.status, &body);
-                Err(error
-                    .context(format!("opening {}", self.url))
-                    .context(Refused))
+                let failure = hints::refusal(refusal.status, &body);
+                let doing = format_args!("opening {}", self.url);
+                Err(SessionError::Refused(failure.context(doing)))
             }
         }
     }
@@ -300,16 +311,14 @@ fn take(
     true
 }
 
-fn too_long(message: TooLong) -> anyhow::Error {
+fn too_long(message: TooLong) -> Failure {
     let hint = format!(
         "set max_frame_bytes of the service to more than {}; the message is not lost while the \
          archive keeps it",
         message.size
     );
-    anyhow::Error::new(message)
-        .context("reading the log stream")
-        .context(Exit::Data)
-        .context(Hint(hint))
+    let failure = Failure::from(message).context("reading the log stream");
+    failure.with_exit(Exit::Data).with_hint(hint)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration as Wait;
 
-use anyhow::Result;
 use time::Duration;
 
 use super::events::EventKind;
@@ -10,7 +9,7 @@ use super::siem::{Endpoint, LIMITS, Siem};
 use super::{Tap, hints};
 use crate::config::service_keys::{choices, requests};
 use crate::config::{SignIn, TableReader, TapConfig, Url};
-use crate::error::{Because, Exit, fail};
+use crate::error::{Because, Exit, Result, fail};
 use crate::pipeline::checkpoint::Retention;
 use crate::quota::{Limit, Pool};
 use crate::source::api::{Api, ConfiguredApi, OpenContext, QuotaAccount};

@@ -6,9 +6,9 @@ mod hints;
 mod siem;
 pub(crate) mod threats;
 
-use anyhow::Result;
 use time::Duration;
 
+use super::fetch_error::FetchError;
 use super::http_api::each;
 use super::{PollContext, Source};
 use crate::pipeline::batch::{Batch, Record};
@@ -63,7 +63,7 @@ impl Source for Tap {
         self.siem.windows.ahead()
     }
 
-    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>, FetchError> {
         let part = self.siem.next(context)?;
         Ok(part.map(|part| self.batch(part, context)))
     }

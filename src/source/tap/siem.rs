@@ -4,18 +4,19 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
 
 use super::hints;
 use crate::config::{TapConfig, Url};
+use crate::error::Result;
 use crate::json_stream::Splitter;
-use crate::net::http::Unsent;
+use crate::net::http::RequestError;
 use crate::pipeline::batch::RequestId;
 use crate::pipeline::checkpoint::Commit;
 use crate::secret;
 use crate::source::PollContext;
 use crate::source::api::OpenContext;
+use crate::source::fetch_error::FetchError;
 use crate::source::http_api::{ErrorHints, HttpApi, Reading};
 use crate::source::windows::WindowLimits;
 use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
@@ -124,7 +125,10 @@ impl Siem {
     ///
     /// # Errors
     /// When reading on is useless in this run.
-    pub(super) fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Part>> {
+    pub(super) fn next(
+        &mut self,
+        context: &mut PollContext<'_>,
+    ) -> Result<Option<Part>, FetchError> {
         if let Some(open) = self.open.take() {
             return Ok(Some(self.read_on(open, context)));
         }
@@ -134,7 +138,8 @@ impl Siem {
             Some(PollStep::GiveUp(step, commit)) => return Ok(Some(Part::given_up(step, commit))),
         };
         let booked = context.quota.book(context.now);
-        booked.with_context(|| format!("requesting {step}"))?;
+        booked
+            .map_err(|error| FetchError::from(error).context(format_args!("requesting {step}")))?;
         let mut pending = PendingWindow {
             step,
             request: self.windows.ask(step),
@@ -144,13 +149,13 @@ impl Siem {
             Ok(reading) if reading.answer.status == 200 => {
                 self.read_on(OpenWindow { pending, reading }, context)
             }
-            Ok(reading) => self.refused(OpenWindow { pending, reading }, context)?,
-            Err(error) => {
-                if error.is::<Unsent>() {
+            Ok(reading) => self.refused(OpenWindow { pending, reading }, context),
+            Err(RequestError { error, was_sent }) => {
+                if !was_sent {
                     context.quota.give_back()?;
                 }
-                let error = error.context(format!("[PullError 301] pulling {step}"));
-                self.without_records(pending, error)
+                let error = error.context(format_args!("[PullError 301] pulling {step}"));
+                self.without_records(pending, error.into())
             }
         };
         Ok(Some(part))
@@ -160,7 +165,7 @@ impl Siem {
         &mut self,
         pending: &mut PendingWindow,
         context: &mut PollContext<'_>,
-    ) -> Result<Reading> {
+    ) -> Result<Reading, RequestError> {
         let interval = pending.step.window.to_string();
         let mut query = vec![("format", "json"), ("interval", interval.as_str())];
         let filters = self.filters.iter();
@@ -176,7 +181,7 @@ impl Siem {
     }
 
     /// Handles an answer with a status other than 200.
-    fn refused(&mut self, open: OpenWindow, context: &mut PollContext<'_>) -> Result<Part> {
+    fn refused(&mut self, open: OpenWindow, context: &mut PollContext<'_>) -> Part {
         let OpenWindow {
             pending,
             mut reading,
@@ -185,14 +190,14 @@ impl Siem {
         let is_bad = reading.answer.status == 400;
         let kept = hints::kept(&body);
         if is_bad && self.windows.replan(pending.step, pending.server, kept) {
-            return Ok(Part::empty(pending));
+            return Part::empty(pending);
         }
-        let error = self.api.refusal(&mut reading.answer, context)?;
+        let error = self.api.refusal(&mut reading.answer, context);
         let error = error.context(format!("requesting {} from {}", pending.step, self.api.url));
-        Ok(self.without_records(pending, error))
+        self.without_records(pending, error)
     }
 
-    fn without_records(&mut self, pending: PendingWindow, error: anyhow::Error) -> Part {
+    fn without_records(&mut self, pending: PendingWindow, error: FetchError) -> Part {
         Part {
             then: Then::GivenUp(self.windows.give_up(pending.step, error)),
             ..Part::empty(pending)

@@ -6,18 +6,15 @@
 
 use std::time::Duration as Wait;
 
-use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::clock::Clocks;
 use super::plan::{WindowPlan, WindowRequest};
 use crate::clock::utc;
-use crate::error::line;
-use crate::net::Stopped;
-use crate::net::http::Dropped;
 use crate::pipeline::batch::{Pass, RequestId, hour_after};
 use crate::pipeline::checkpoint::{Commit, Stalled};
 use crate::source::api::OpenContext;
+use crate::source::fetch_error::FetchError;
 use crate::source::retry::Backoff;
 use crate::source::windows::WindowLimits;
 use crate::source::{PollContext, wire_time};
@@ -44,7 +41,7 @@ pub(in crate::source) struct WindowPoller {
     request: u32,
     /// Failures of the same request since the last complete window.
     failures: u32,
-    failed: Option<Failure>,
+    failed: Option<FailedWindow>,
 }
 
 /// What comes next.
@@ -58,10 +55,8 @@ pub(in crate::source) enum PollStep {
 
 /// Why the last window failed.
 #[derive(Debug)]
-struct Failure {
-    error: anyhow::Error,
-    /// Whether another attempt may help.
-    again: bool,
+struct FailedWindow {
+    error: FetchError,
     pass: Pass,
 }
 
@@ -118,7 +113,7 @@ impl WindowPoller {
     pub(in crate::source) fn next(
         &mut self,
         context: &PollContext<'_>,
-    ) -> Result<Option<PollStep>> {
+    ) -> Result<Option<PollStep>, FetchError> {
         self.recover(context)?;
         if context.shutdown.reason().is_some() {
             return Ok(None);
@@ -220,29 +215,8 @@ impl WindowPoller {
     }
 
     /// A window failed: this run or the next requests it again, or half of it if it was too large.
-    pub(in crate::source) fn give_up(
-        &mut self,
-        step: WindowRequest,
-        error: anyhow::Error,
-    ) -> Commit {
-        let again = error.is::<Dropped>();
-        let too_much = matches!(error.downcast_ref(), Some(Dropped::Silent | Dropped::Cut));
-        let pass = step.pass;
-        self.fail(step, Failure { error, again, pass }, too_much)
-    }
-
-    /// A window was too large, and its error ends this run: the next one requests half of it.
-    pub(in crate::source) fn leave_to_the_next_run(
-        &mut self,
-        step: WindowRequest,
-        error: anyhow::Error,
-    ) -> Commit {
-        let (again, pass) = (false, step.pass);
-        self.fail(step, Failure { error, again, pass }, true)
-    }
-
-    fn fail(&mut self, step: WindowRequest, failure: Failure, too_much: bool) -> Commit {
-        let stopped = Stopped::is_in(&failure.error);
+    pub(in crate::source) fn give_up(&mut self, step: WindowRequest, error: FetchError) -> Commit {
+        let (stopped, too_much) = (error.is_stop(), error.wants_smaller_window());
         if stopped || too_much {
             self.plan.halve(step);
         }
@@ -250,7 +224,8 @@ impl WindowPoller {
             // half of it is another request: only repetitions of the same one count
             let is_halved = too_much && step.window.length() > self.plan.limits().shortest;
             self.failures += u32::from(!is_halved);
-            self.failed = Some(failure);
+            let pass = step.pass;
+            self.failed = Some(FailedWindow { error, pass });
         }
         match stopped || too_much {
             true => self.plan.checkpoint().into(),
@@ -259,16 +234,15 @@ impl WindowPoller {
     }
 
     /// Waits before another attempt, if one follows.
-    fn recover(&mut self, context: &PollContext<'_>) -> Result<()> {
-        let Some(Failure { error, again, pass }) = self.failed.take() else {
+    fn recover(&mut self, context: &PollContext<'_>) -> Result<(), FetchError> {
+        let Some(FailedWindow { error, pass }) = self.failed.take() else {
             return Ok(());
         };
-        if !again || self.failures >= self.attempts {
+        if !error.is_retryable() || self.failures >= self.attempts {
             return Err(error);
         }
         log::warn!(
-            "{}; retrying with a window of at most {}",
-            line(&error),
+            "{error}; retrying with a window of at most {}",
             self.plan.longest_now(pass)
         );
         let wait = BACKOFF.wait(self.failures, context.now);

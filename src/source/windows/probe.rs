@@ -1,13 +1,13 @@
 //! `probe` requests the newest and shortest window once; `preview` names the windows of a run.
 
-use anyhow::Result;
 use time::{Duration, OffsetDateTime};
 
 use super::{WindowLimits, WindowPlan};
-use crate::error::{Exit, fail};
+use crate::error::{Exit, Result, fail};
 use crate::output::{Counters, age, count};
 use crate::pipeline::batch::{AnswerTotals, DedupView, Digest};
 use crate::source::api::{ConfiguredApi, OpenContext, Probe, ProbeContext, Start};
+use crate::source::fetch_error::FetchError;
 use crate::source::{PollContext, Source};
 
 /// Requests the newest and shortest window once.
@@ -70,7 +70,7 @@ fn read(
     source: &mut dyn Source,
     context: &mut ProbeContext<'_>,
     counters: &mut Counters,
-) -> Result<usize> {
+) -> Result<usize, FetchError> {
     let mut events = 0;
     loop {
         let batch = source.next(&mut PollContext {

@@ -2,11 +2,10 @@
 
 use std::time::Duration as Wait;
 
-use anyhow::Result;
-
 use super::{ARRAYS, MEMORY, Threats};
 use crate::config::service_keys::{number, requests};
 use crate::config::{SignIn, TableReader, Url};
+use crate::error::Result;
 use crate::pipeline::checkpoint::Retention;
 use crate::quota::{Limit, Pool};
 use crate::source::api::{Api, ConfiguredApi, OpenContext, Probe, ProbeContext, QuotaAccount};

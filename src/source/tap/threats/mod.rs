@@ -14,17 +14,15 @@ mod queue;
 use std::collections::HashSet;
 use std::time::Instant;
 
-use anyhow::{Error, Result};
 use time::Duration;
 
 use super::siem::{Part, PendingWindow, Siem, Then};
 use crate::config::Url;
-use crate::error::{Exit, line};
 use crate::json_stream::Splitter;
-use crate::net::Stopped;
-use crate::net::http::{Answer, Bytes, Dropped};
+use crate::net::http::{Answer, Bytes};
 use crate::net::text::path_segment;
 use crate::pipeline::batch::{Batch, Digest, EventId, Record};
+use crate::source::fetch_error::FetchError;
 use crate::source::http_api::{PATIENCE, READ, each};
 use crate::source::windows::BACKOFF;
 use crate::source::{PollContext, Source};
@@ -60,9 +58,9 @@ pub(super) struct Threats {
     /// Pairs of the window whose summary could not be had.
     deferred: Vec<Digest>,
     /// Why the first of them could not.
-    deferred_for: Option<Error>,
+    deferred_for: Option<FetchError>,
     /// The same, once it is noted that it holds up the service: it ends the run.
-    failed: Option<Error>,
+    failed: Option<FetchError>,
     /// Failures since the last good answer.
     failures: SummaryFailures,
 }
@@ -91,7 +89,7 @@ impl Source for Threats {
         self.siem.windows.ahead()
     }
 
-    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>> {
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>, FetchError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -170,7 +168,7 @@ impl Threats {
         &mut self,
         mut window: ThreatWindow,
         context: &mut PollContext<'_>,
-    ) -> Result<Option<Batch>> {
+    ) -> Result<Option<Batch>, FetchError> {
         if window.phase == ThreatPhase::Retry {
             let wait = BACKOFF.wait(self.failures.in_a_row(), context.now);
             context.shutdown.sleep(wait);
@@ -210,7 +208,7 @@ impl Threats {
                         continue;
                     }
                 }
-                Err(error) if Stopped::is_in(&error) => return Ok(None),
+                Err(error) if error.is_stop() => return Ok(None),
                 Err(error) => self.fail(&mut window, threat, error)?,
             }
             // what came before is confirmed before a wait
@@ -232,12 +230,12 @@ impl Threats {
         &mut self,
         window: &mut ThreatWindow,
         threat: ThreatStatus,
-        error: Error,
-    ) -> Result<()> {
-        match self.failures.add(Exit::of(&error), error.is::<Dropped>()) {
+        error: FetchError,
+    ) -> Result<(), FetchError> {
+        match self.failures.add(error.exit(), error.is_retryable()) {
             AfterFailure::EndTheRun => return Err(error),
             AfterFailure::Retry => {
-                log::warn!("{}; retrying", line(&error));
+                log::warn!("{error}; retrying");
                 window.threats.put_back(threat);
                 window.phase = ThreatPhase::Retry;
             }
@@ -251,8 +249,8 @@ impl Threats {
     }
 
     /// Leaves a summary to the next run.
-    fn defer(&mut self, threat: &ThreatStatus, error: Error) {
-        log::warn!("{}; requesting the others first", line(&error));
+    fn defer(&mut self, threat: &ThreatStatus, error: FetchError) {
+        log::warn!("{error}; requesting the others first");
         self.done_with.insert(threat.digest);
         self.deferred.push(threat.digest);
         self.deferred_for.get_or_insert(error);
@@ -275,7 +273,7 @@ impl Threats {
                     self.failed = Some(error);
                     return self.siem.windows.stall(stalled).into();
                 }
-                AfterWindow::Abandon => log::warn!("{}: it is no longer requested", line(&error)),
+                AfterWindow::Abandon => log::warn!("{error}: it is no longer requested"),
             }
         }
         self.failures.reset();
@@ -297,7 +295,7 @@ impl Threats {
         &self,
         threat: &ThreatStatus,
         context: &mut PollContext<'_>,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Vec<u8>>, FetchError> {
         let api = &self.siem.api;
         let url = self
             .summaries
@@ -306,7 +304,7 @@ impl Threats {
         let what = || format!("[PullError 301] pulling {url}");
         let mut answer = api
             .get_from(&url, &[], context.counters)
-            .map_err(|error| error.context(what()))?;
+            .map_err(|error| FetchError::from(error.error).context(what()))?;
         match answer.status {
             200 => {
                 let body = self.read(&mut answer);
@@ -314,14 +312,14 @@ impl Threats {
             }
             404 => Ok(None),
             _ => {
-                let error = api.refusal(&mut answer, context)?;
-                Err(error.context(format!("requesting {url}")))
+                let error = api.refusal(&mut answer, context);
+                Err(error.context(format_args!("requesting {url}")))
             }
         }
     }
 
     /// Reads a whole answer; only its frame is judged.
-    fn read(&self, answer: &mut Answer) -> Result<Vec<u8>> {
+    fn read(&self, answer: &mut Answer) -> Result<Vec<u8>, FetchError> {
         let api = &self.siem.api;
         let mut splitter = Splitter::new(&[]);
         let (mut body, mut none, mut ends) = (Vec::new(), Vec::new(), Vec::new());
@@ -347,7 +345,7 @@ impl Threats {
                 let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
                 Ok(text.trim_ascii().to_vec())
             }
-            Err(broken) => Err(api.words.unreadable(broken, &api.shown(answer))),
+            Err(broken) => Err(api.words.unreadable(&broken, &api.shown(answer))),
         }
     }
 }
