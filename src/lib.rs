@@ -1,11 +1,15 @@
 //! proofpull collects Proofpoint logs completely and without duplicates, and delivers them to Devo
 //! with confirmation.
 //!
-//! `proofpull run SERVICE` takes the service's lock, loads its state, asks one [`source`] for
-//! batches, hands each event to the [`sink`], confirms, makes the batch's position durable, and goes
-//! on until the source has nothing more or a limit is reached. Nothing runs in the background: no
-//! async, no thread that outlives a call. The program may be killed at any instruction; the next
-//! run goes on without a hole and with at most one unconfirmed commit repeated.
+//! A service is a row of [`service`] that names an `Api`. The `Api` reads the keys of the service and
+//! opens its [`source`]. `proofpull run SERVICE` takes the service's lock, loads its state, asks the
+//! source for batches, hands each event to the [`sink`], confirms, makes the batch's position durable,
+//! and goes on until the source has nothing more or a limit is reached. Nothing runs in the
+//! background: no async, no thread that outlives a call. The program may be killed at any instruction;
+//! the next run goes on without a hole and with at most one unconfirmed commit repeated.
+//!
+//! Errors by which the program decides are types of their own. Each becomes an [`error::Failure`],
+//! with its exit status and its hint, which ends the command.
 //!
 //! # Layers
 //!

@@ -1,4 +1,4 @@
-//! The program: a thin start of the library, which benches and examples can reach too.
+//! `main` starts the library, so that benches and examples run the same code.
 
 fn main() -> std::process::ExitCode {
     proofpull::main()

@@ -1,5 +1,7 @@
-//! The table of services: one name for each, used on the command line, in the configuration, in
-//! the names of files and in the end line.
+//! `SERVICES` lists every service: its name, its tag, and the API that reads it.
+//!
+//! The name is used everywhere: on the command line, in the configuration, in file names and in the
+//! end line.
 
 use crate::source::api::Api;
 use crate::source::isolation::api::IsolationApi;

@@ -1,4 +1,4 @@
-//! The command line. Only its shape; what it means is for `command` to say.
+//! `Cli` parses the command line; the other modules of `cli` carry it out.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `proofpull run SERVICE --dry-run`: what would be asked for, and what that costs of the quota.
+//! `dry_run` prints what a run would request, and what that costs of the quota.
 
 use time::OffsetDateTime;
 

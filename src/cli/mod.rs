@@ -1,4 +1,4 @@
-//! What each command does: the parts are made from the configuration and put together here.
+//! `cli` runs each command: it makes the parts from the configuration and puts them together.
 
 pub mod args;
 mod check;

@@ -1,5 +1,6 @@
-//! The account that a run gives of itself: in the file of its runs beside the state that it has begun, and
-//! once it is over, however that came about, what it ended with, there and as figures for Prometheus.
+//! `RunRecord` records how a run begins and ends, for `status` and Prometheus.
+//!
+//! It is written beside the state, however the run ends: a panic included.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
-//! `config` turns the text of a configuration into checked values: past this module there is no wrong one.
+//! `config` turns the text of a configuration into checked values: past this module there is no
+//! wrong one.
 //!
-//! Pure: text in, values or faults out. Secrets are held as references that only `secret` reads.
+//! Pure: text in, values or errors out. Secrets are held as references that only `secret` reads.
 //! `toml` turns the text into keys that know their place. `table_reader` takes them one by one and
 //! records what takes effect. Each table is one file: its keys and the type they become. `file` reads
 //! the whole; the keys of a service are read by its API in `source`.

@@ -1,4 +1,4 @@
-//! `SecretRef` says where a secret is to be had; only `secret` reads it.
+//! `SecretRef` says where a secret is; only `secret` reads it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `nearest` finds the name that was meant.
+//! `nearest` finds the known name that a misspelt one probably means.
 
 /// A name that is not ours, fit for a line: without control characters, and not too long.
 pub(super) fn shown(name: &str) -> String {

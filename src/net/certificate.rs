@@ -1,4 +1,4 @@
-//! `certificate` reads from when to when certificates are valid.
+//! `certificate` reads when certificates begin and cease to be valid.
 //!
 //! Only this file names the crate `der`. rustls checks these times in a handshake, but tells nobody
 //! what they are.

@@ -1,6 +1,5 @@
-//! `Api` is the part of a row that reads the keys of its service.
-//!
-//! They become a [`ConfiguredApi`]: everything that the program wants of a service.
+//! `Api` reads the keys of a service and makes a [`ConfiguredApi`] of them: everything that the
+//! program asks of a service.
 
 use std::fmt;
 use std::sync::Arc;

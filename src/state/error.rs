@@ -1,4 +1,4 @@
-//! `StateError` says why a file of the state folder cannot be used, and what a person can do about it.
+//! `StateError` says why a file of the state folder cannot be used, and what helps.
 
 use std::fmt;
 use std::io::ErrorKind;

@@ -1,9 +1,9 @@
-//! The ledger: what was asked with the same credentials, by every service and run, in one file of
-//! the state folder with a lock of its own, which is held for a booking only.
+//! `LedgerFile` stores the requests made with one sign-in, by every service and run.
 //!
-//! A request is booked, durably, before it is made. A ledger that was lost or damaged costs a
-//! refusal of the service at worst, so a damaged one is set aside with a warning; a newer one is
-//! refused.
+//! It is one file of the state folder, with its own lock, which is held for a booking only.
+//!
+//! A request is booked, durably, before it is made. A lost or damaged ledger costs a refusal of the
+//! service at worst. So a damaged one is moved away with a warning; a newer one is refused.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

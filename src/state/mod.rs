@@ -1,7 +1,8 @@
-//! `state` keeps what a service remembers between its runs, and what is known of them, in files of one folder.
+//! `state` keeps what a service remembers between its runs, and the record of those runs, in files of
+//! one folder.
 //!
-//! A commit writes the identities and what was quarantined first and the position second, each synced. What cannot be
-//! understood is refused; the program never starts over in silence.
+//! A commit writes identities and quarantined events first and the position second, each synced.
+//! What cannot be understood is refused; the program never starts over in silence.
 
 pub mod dedup;
 mod error;

@@ -1,4 +1,4 @@
-//! `open` decides what a run goes on from: the state that is there, a new one, or none that could be trusted.
+//! `open` opens the state that a run continues from, begins a new one, or refuses to.
 
 use std::path::{Path, PathBuf};
 

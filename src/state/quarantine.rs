@@ -1,8 +1,8 @@
-//! Quarantined events: what may not go out as it is and cannot be transformed, kept for people.
+//! `Quarantine` keeps events that rules could not be applied to, and so were not sent, for people.
 //!
-//! One JSON object a line, for the owner alone. Lines are written as they come, so that none waits in
-//! memory, and count once they are synced and their length is in the state file; what is beyond
-//! that was not committed, comes again, and is cut off. People may take the file away.
+//! It writes one JSON object per line, for the owner alone, at once, so that none waits in memory.
+//! Lines count once they are synced and their length is in the state file. What is beyond that was
+//! not committed: it comes again, and is cut off. People may take the file away.
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,10 @@
-//! What became of the runs of a service: the one under way, the last one, and the sums over all. For
-//! people and for monitoring; no run depends on it.
+//! `Runs` records what became of a service's runs: the one under way, the last one, and the sums.
 //!
-//! A file of its own beside the state, `<service>.runs.json`, so that a run that cannot read or write its
-//! state can still say so. A run writes itself into it when it begins and replaces that by its end; one
-//! that stands there while nobody holds the lock never came to its end.
+//! It is for people and for monitoring; no run depends on it.
+//!
+//! The file `<service>.runs.json` stands beside the state, so that a run that cannot read or write
+//! its state can still say so. A run adds itself when it begins, and replaces that when it ends. One
+//! that is there while nobody holds the lock never ended.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! `SeenFile` is the file of identities: records of one size, in blocks with a checksum each, that only grow.
+//! `SeenFile` is the file of identities: records of one size, in blocks with a checksum each. It
+//! only grows.
 //!
 //! A checksum covers its block and the checksum before it. The state names the last one, so that a file that was
 //! exchanged is found out like one that was damaged. What lies beyond the length in the state was not committed.

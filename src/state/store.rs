@@ -1,5 +1,5 @@
-//! `State` is what a service remembers between its runs: one JSON file, and beside it the identities and what was
-//! quarantined.
+//! `State` keeps what a service remembers between its runs: one JSON file, and beside it the
+//! identities and the quarantined events.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Tables of rules, events and outcomes. `tests/redaction.rs` has random ones.
+//! `tests` checks tables of rules, events and outcomes; `tests/redaction.rs` has random ones.
 
 use super::*;
 

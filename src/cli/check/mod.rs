@@ -1,5 +1,5 @@
-//! `proofpull check`: everything that is wrong with the configuration, and, if asked for, what the
-//! configuration is and whether it works.
+//! `check` reports every error in the configuration; on request it prints the effective keys and
+//! tests the connections.
 
 mod offline;
 mod probe;

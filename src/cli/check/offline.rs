@@ -1,5 +1,5 @@
-//! What can be found out without asking anybody: the files that the configuration names, what fits
-//! together, and what is missing.
+//! `OfflineChecks` finds what is wrong without a connection: in the files that the configuration
+//! names, and between its tables.
 
 use std::path::Path;
 

@@ -1,5 +1,7 @@
-//! What only asking can tell: whether each API takes our credentials, whether Devo confirms, and whether
-//! this machine's clock is right. What was not tried is never told as well.
+//! `probe` tests the connections: whether each API accepts the credentials, whether Devo confirms,
+//! and whether this machine's clock is right.
+//!
+//! Nothing is reported as ok unless it was tested.
 
 use std::sync::Arc;
 use std::time::Instant;

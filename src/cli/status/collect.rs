@@ -1,4 +1,4 @@
-//! Where a service stands, gathered from its files.
+//! `StatusReader` reads from its files where a service stands.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,6 @@
-//! `proofpull status`: where each service stands, as its files say.
+//! `status` shows where each service stands, as its files say.
 //!
-//! Only reads. A service that is running now is not disturbed: of its lock it is only looked whether
-//! somebody has it.
+//! It only reads, and disturbs no run: of a lock it only finds out whether somebody holds it.
 
 mod collect;
 mod nagios;

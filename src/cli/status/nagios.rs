@@ -1,4 +1,4 @@
-//! The answer as a Nagios check.
+//! `nagios` answers as a Nagios check.
 
 use std::time::Duration;
 

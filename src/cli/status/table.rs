@@ -1,4 +1,4 @@
-//! Where services stand, as a table for people.
+//! `table` shows where services stand, for people.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is accepted, and a table of everything that is refused: where, in which words, and that
+//! `tests` checks what is accepted, and everything that is refused: where, in which words, and that
 //! no word of it comes from a secret.
 
 use std::collections::BTreeSet;

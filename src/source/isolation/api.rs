@@ -1,4 +1,4 @@
-//! `IsolationApi` is the row of a product of Isolation, and its configuration.
+//! `IsolationApi` configures a product of Isolation: its keys, sign-in, windows and quota.
 
 use std::time::Duration as Wait;
 

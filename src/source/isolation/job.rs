@@ -1,4 +1,4 @@
-//! `JobProgress` says what comes next in a job of the reporting API, by what was answered.
+//! `JobProgress` decides after each answer what comes next in a job of the reporting API.
 //!
 //! Pure. A job is requested, polled until it is completed, and then read page by page. Its records
 //! are its `data`, and no `total` takes their place; but a first and only answer that has no `data`

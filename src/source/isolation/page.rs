@@ -1,4 +1,4 @@
-//! `Page` holds records, sorts them by date, and says what makes each of them this one.
+//! `Page` holds records, sorts them by date, and gives each its identity.
 //!
 //! Isolation gives its records neither a name nor an order. A record is recognised by its whole
 //! content, and by its ordinal among equals: two visits in the same second are two events.

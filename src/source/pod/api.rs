@@ -1,4 +1,4 @@
-//! `PodApi` is the row of a type of the PoD log stream, and its configuration.
+//! `PodApi` configures a type of the PoD log stream: its keys, sign-in, session and probe.
 
 use std::fmt;
 use std::time::{Duration as Wait, Instant};

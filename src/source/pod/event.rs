@@ -1,4 +1,4 @@
-//! `event` says what makes a PoD event this event: its `guid` or `id`, and the instant of its `ts`.
+//! `event` gives each PoD event its identity: its `guid` or `id`, and the instant of its `ts`.
 //!
 //! `ts` may have an offset with or without a colon, a fraction, or the name of a zone. An event
 //! without one of the two is recognised by its canonical form. The archive repeats itself: of two

@@ -5,7 +5,7 @@
 //! everything, in whole hours, some time after their end, with many repeats. So a run first reads
 //! the archive of past hours, which brings what the live stream lost, and then the live stream.
 //! `plan` says what comes next, `archive_policy` when an hour counts as read, `live_policy` what
-//! the live stream has lost, `event` what makes an event this event.
+//! the live stream has lost, `event` what identifies an event.
 
 pub(crate) mod api;
 mod archive;

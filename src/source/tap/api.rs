@@ -1,4 +1,4 @@
-//! `EventApi` is the row of an event service of the TAP SIEM API, and its configuration.
+//! `EventApi` configures an event service of the TAP SIEM API: its keys, sign-in and quota.
 
 use std::time::Duration as Wait;
 

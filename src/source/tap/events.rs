@@ -1,4 +1,4 @@
-//! `events` says what makes a TAP event this event.
+//! `events` gives each TAP event its identity.
 //!
 //! - A message: `id`, `GUID`, recipients, and its threats (threat, status, campaign). So each
 //!   recipient's event stays apart, and a threat that is cleared later is a new event. The order of

@@ -1,4 +1,4 @@
-//! `hints` explains TAP's refusals, and reads what a 400 says of them.
+//! `hints` explains TAP's refusals, and reads from a 400 how long TAP keeps events.
 
 use time::Duration;
 

@@ -1,4 +1,4 @@
-//! `Recheck` says which windows are read once more, so much later that even late events are there.
+//! `Recheck` says which windows are read once more, `recheck_after` later, for late events.
 //!
 //! Pure, for every service that is read in windows.
 

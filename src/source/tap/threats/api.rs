@@ -1,4 +1,4 @@
-//! `ThreatApi` is the row of the service of threat summaries, and its configuration.
+//! `ThreatApi` configures the service of threat summaries: its keys, sign-in and quota.
 
 use std::time::Duration as Wait;
 

@@ -5,7 +5,7 @@
 //! It requests the summary of each such pair once; that is the event. The position stays until all
 //! of a window's summaries are there: the next run reads the window again, and requests those that
 //! are not known. `queue` holds what a window names; `policy` decides what follows when a summary
-//! cannot be had.
+//! cannot be fetched.
 
 pub(crate) mod api;
 mod policy;

@@ -1,4 +1,4 @@
-//! `policy` decides what follows when the summary of a threat cannot be had.
+//! `policy` decides what follows when the summary of a threat cannot be fetched.
 //!
 //! Pure. One bad summary does not hold up the others of its window, and holds up the service for a day
 //! at most.
