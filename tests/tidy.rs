@@ -43,8 +43,8 @@ const CRATES: [(&str, &[&str]); 22] = [
     ("indicatif", &["output"]),
     ("percent_encoding", &["net"]),
     ("regex", &["transform"]),
-    // what the system offers and std does not: each of the three uses another part of it
-    ("rustix", &["net", "files", "secret"]),
+    // what the system offers and std does not: each uses another part of it
+    ("rustix", &["net", "files", "secret", "sink"]),
     ("rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("sha2", &["digest"]),

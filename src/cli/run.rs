@@ -98,7 +98,8 @@ fn pull(
     let mut source = job.source(&state)?;
     let mut ledger = ledger(&paths, args.service, &config, &job.shutdown)?;
     let (mut sink, transform): (Box<dyn Sink>, Transform) = if args.stdout {
-        (Box::new(Stdout::open()?), transform)
+        let sink = Stdout::open(job.shutdown.with_grace(GRACE))?;
+        (Box::new(sink), transform)
     } else {
         let (sink, transform) = job.devo(&state, transform)?;
         (Box::new(sink), transform)

@@ -35,7 +35,7 @@ pub trait Sink {
 pub enum SinkError {
     /// Nobody reads any more: the run ends cleanly, without what is unconfirmed.
     Closed,
-    /// The run is to end, and no connection was made.
+    /// The run is to end: no connection was made, or nobody takes what is sent.
     Stopped,
     /// The receiver cannot be reached or refuses us: no transaction would succeed.
     Refused(Failure),

@@ -1,28 +1,40 @@
 //! `Stdout` writes events to standard output, one per line.
 
 use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::{Sink, SinkError};
 use crate::error::{Because, Exit, Result};
+use crate::net::is_wait;
 use crate::pipeline::batch::Batch;
+use crate::shutdown::Shutdown;
 use crate::state::Receiver;
+
+/// Bytes that a pipe takes without a wait once it takes any (PIPE_BUF of Linux).
+const PIECE: usize = 4096;
+/// How often a reader that takes nothing is asked again.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Standard output.
 #[derive(Debug)]
 pub(crate) struct Stdout {
     out: File,
     lines: Vec<u8>,
+    shutdown: Shutdown,
 }
 
 impl Stdout {
-    /// Opens the standard output of the process.
+    /// Opens the standard output of the process. `shutdown` ends the wait for a reader that takes nothing.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn open() -> Result<Stdout> {
-        let out = std::io::stdout()
+    pub(crate) fn open(shutdown: Shutdown) -> Result<Stdout> {
+        let out = io::stdout()
             .as_fd()
             .try_clone_to_owned()
             .context("opening standard output")
@@ -30,8 +42,39 @@ impl Stdout {
         Ok(Stdout {
             out: File::from(out),
             lines: Vec::new(),
+            shutdown,
         })
     }
+
+    /// Writes to a program or a terminal, piece by piece, so that no write blocks.
+    fn write_to_reader(&self) -> io::Result<Written> {
+        let step = Timespec::try_from(STEP).map_err(io::Error::other)?;
+        let mut left = self.lines.as_slice();
+        while !left.is_empty() {
+            let mut out = [PollFd::new(&self.out, PollFlags::OUT)];
+            match poll(&mut out, Some(&step)) {
+                Ok(0) | Err(Errno::INTR) if self.shutdown.reason().is_some() => {
+                    return Ok(Written::Stopped);
+                }
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match (&self.out).write(&left[..left.len().min(PIECE)]) {
+                Ok(written) => left = &left[written..],
+                Err(error) if is_wait(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Written::All)
+    }
+}
+
+/// What became of writing to a reader.
+enum Written {
+    All,
+    /// The run is to end, and the reader takes no more.
+    Stopped,
 }
 
 impl Sink for Stdout {
@@ -42,12 +85,16 @@ impl Sink for Stdout {
             self.lines.push(b'\n');
         }
         let file = self.out.metadata().ok().filter(Metadata::is_file);
-        let Err(error) = self.out.write_all(&self.lines) else {
-            return Ok(());
+        let written = match file {
+            Some(_) => self.out.write_all(&self.lines).map(|()| Written::All),
+            None => self.write_to_reader(),
         };
-        if error.kind() == ErrorKind::BrokenPipe {
-            return Err(SinkError::Closed);
-        }
+        let error = match written {
+            Ok(Written::All) => return Ok(()),
+            Ok(Written::Stopped) => return Err(SinkError::Stopped),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(SinkError::Closed),
+            Err(error) => error,
+        };
         if let Some(file) = file {
             // half a line would spoil the first one of the next run; if this fails, it stays
             let _ = self.out.set_len(file.len());
