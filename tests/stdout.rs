@@ -1,15 +1,12 @@
 //! Looking: one JSON event a line on standard output, with a state of its own, and without Devo.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
-use std::process::{ChildStdout, Stdio};
 
 use proofpull::clock::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, sample, wait_until};
-use crate::test_env::{Mounted, Run, Running, TestEnv, ago, array, hold};
+use crate::test_env::{TestEnv, ago, array, hold};
 
 const SERVICE: &str = "tap-clicks-blocked";
 const NAME: &str = "tap-clicks-blocked.stdout";
@@ -99,83 +96,4 @@ fn looking_does_not_wait_for_the_timer() {
     timer.wait().assert_status(0);
     look.wait().assert_status(0);
     env.assert_exactly_once(SERVICE);
-}
-
-fn start_into(env: &TestEnv, stdout: Stdio) -> (Running, Option<ChildStdout>) {
-    let mut command = env.command(SERVICE);
-    command.arg("--stdout").stdin(Stdio::null());
-    let piped = command.stdout(stdout).stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
-    let stdout = child.stdout.take();
-    (Running::of(child), stdout)
-}
-
-/// Reads so many lines, and closes the pipe like `head`.
-fn head(env: &TestEnv, lines: usize) -> (Vec<u8>, Run) {
-    let (running, stdout) = start_into(env, Stdio::piped());
-    let mut reader = BufReader::with_capacity(256, stdout.unwrap());
-    let mut read = Vec::new();
-    for _ in 0..lines {
-        reader.read_until(b'\n', &mut read).unwrap();
-    }
-    drop(reader);
-    (read, running.wait())
-}
-
-#[test]
-fn a_reader_that_has_enough_ends_the_run_well_and_loses_nothing() {
-    // a window is more than a pipe holds
-    const EACH: usize = 300;
-    for windows in 0..3 {
-        let (env, start) = env(EACH as i32);
-        let (read, run) = head(&env, EACH * windows + 5);
-        run.assert_status(0).assert_says("closed");
-        let position = start + Duration::hours(windows as i64);
-        assert_eq!(env.position(NAME), utc(position));
-        let rest = env.run(SERVICE, &["--stdout"]);
-        rest.assert_status(0);
-        let mut arrived = serials(&rest.stdout);
-        assert_eq!(arrived.len(), EACH * (3 - windows));
-        for (serial, count) in serials(&read) {
-            *arrived.entry(serial).or_default() += count;
-        }
-        assert_eq!(arrived.len(), EACH * 3);
-        let repeated: usize = arrived.values().map(|count| count - 1).sum();
-        assert_eq!(repeated, 5, "more than what was unconfirmed");
-    }
-}
-
-#[test]
-fn output_that_cannot_be_written_is_status_74_and_nothing_is_lost() {
-    let (env, start) = env(30);
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let (running, _) = start_into(&env, full.into());
-    running.wait().assert_error(74, &["standard output"], "");
-    assert_eq!(env.position(NAME), utc(start));
-    let run = env.run(SERVICE, &["--stdout"]);
-    run.assert_status(0);
-    assert_eq!(serials(&run.stdout), env.tap.serials(array(SERVICE)));
-}
-
-#[test]
-fn a_disk_that_gets_full_is_status_74_and_nothing_is_lost() {
-    let (env, _) = env(15);
-    let dir = env.dir.path().join("disk");
-    let Some(disk) = Mounted::small(&dir) else {
-        return;
-    };
-    let path = dir.join("events");
-    let append = || OpenOptions::new().append(true).create(true).open(&path);
-    let filling = disk.fill(5);
-    let (running, _) = start_into(&env, append().unwrap().into());
-    running.wait().assert_error(74, &["No space left"], "");
-    assert!(std::fs::metadata(&path).unwrap().len() > 10_000);
-
-    std::fs::remove_file(filling).unwrap();
-    let (running, _) = start_into(&env, append().unwrap().into());
-    running.wait().assert_status(0);
-    // what was written of the unconfirmed window may be there twice, but no line is torn
-    let arrived = serials(&std::fs::read(&path).unwrap());
-    assert_eq!(arrived.len(), 45);
-    assert!(arrived.values().sum::<usize>() < 60);
 }
