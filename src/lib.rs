@@ -16,7 +16,7 @@
 //! A module uses lower layers, and its own layer only where the list has the other one before it.
 //!
 //! ```text
-//! 0  error  clock  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
+//! 0  error  clock  human  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
 //! 1  files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus
 //! 3  source  service  config::file
@@ -41,6 +41,7 @@ pub mod config;
 pub mod digest;
 pub mod error;
 pub(crate) mod files;
+pub(crate) mod human;
 pub mod json_stream;
 pub mod net;
 pub mod output;

@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock::utc;
 use crate::error::{Failure, Result};
+use crate::human;
 
 /// Requests that a backfill leaves to the timer's runs: a day of rechecks, or four hours of runs
 /// every ten minutes. Of a small limit it leaves half.
@@ -88,12 +89,8 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.at_most == 1 {
-            "request"
-        } else {
-            "requests"
-        };
-        write!(f, "{} {noun} per {}", self.at_most, self.period)
+        let requests = human::count(self.at_most.into(), "request");
+        write!(f, "{requests} per {}", self.period)
     }
 }
 

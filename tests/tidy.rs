@@ -12,6 +12,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "error",
         "clock",
+        "human",
         "shutdown",
         "quota",
         "pipeline::checkpoint",

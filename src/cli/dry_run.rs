@@ -2,10 +2,12 @@
 
 use time::OffsetDateTime;
 
-use super::run::{RunPaths, ledger, open, start};
+use super::paths::{RunPaths, ledger};
+use super::start::{open, start};
 use crate::cli::args::RunArgs;
 use crate::config::file::Config;
 use crate::error::{Exit, Result};
+use crate::human;
 use crate::output;
 use crate::quota::{QuotaExceeded, Usage};
 use crate::shutdown::Shutdown;
@@ -36,7 +38,7 @@ fn text(steps: &[String], usage: &[Usage], too_much: Option<(usize, QuotaExceede
     lines.push(match total {
         0 => "nothing to request".to_owned(),
         _ => {
-            let [windows, requests] = ["window", "request"].map(|noun| output::count(total, noun));
+            let [windows, requests] = ["window", "request"].map(|noun| human::count(total, noun));
             format!("{windows}: {requests}")
         }
     });
@@ -45,7 +47,7 @@ fn text(steps: &[String], usage: &[Usage], too_much: Option<(usize, QuotaExceede
         format!("{of}: {used} of {limit} used, {} left", usage.left())
     }));
     if let Some((free, spent)) = too_much {
-        let free = output::count(free as u64, "request");
+        let free = human::count(free as u64, "request");
         lines.push(format!("only {free} can be made now: {spent}"));
     }
     lines.join("\n") + "\n"

@@ -1,10 +1,13 @@
 //! `cli` runs each command: it makes the parts from the configuration and puts them together.
 
 pub mod args;
+mod backfill;
 mod check;
 mod dry_run;
+mod paths;
 mod run;
 mod run_record;
+mod start;
 mod status;
 
 use std::fs::File;
@@ -20,6 +23,7 @@ use crate::config::values::{parse_instant, parse_instant_or_age};
 use crate::config::{self, ConfigError};
 use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::files;
+use crate::human;
 use crate::output::{self, Report};
 use crate::quota::QuotaPolicy;
 use crate::secret;
@@ -140,7 +144,7 @@ fn all_but_last(faults: Vec<ConfigError>, path: &Path, report: &Report) -> Failu
     });
     let mut errors: Vec<Failure> = errors.collect();
     if left > 0 {
-        let more = output::count(left as u64, "more error");
+        let more = human::count(left as u64, "more error");
         errors.push(refused(&more));
     }
     let last = errors.pop();

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::Address;
 use super::effective::inline_table;
-use super::table_reader::{TableReader, boolean};
+use super::table_reader::TableReader;
 use super::toml::{TableEntry, Value};
+use super::value_error::boolean;
 use super::values::{is_host, parse_host_and_port};
 
 /// The longest host name.

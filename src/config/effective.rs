@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::toml::LineCol;
 use super::{Address, SecretRef, Url};
 use crate::clock::utc;
+use crate::human;
 use crate::quota::Limit;
 use crate::transform::{Action, Rule};
 
@@ -117,10 +118,10 @@ to_toml! {
     Url: url => quoted(url);
     Address: address => quoted(address);
     OffsetDateTime: time => quoted(utc(*time));
-    Duration: time => duration(time.as_secs());
+    Duration: time => quoted(human::duration(*time));
     Limit: limit => format!(
         "{{ period = {}, at_most = {} }}",
-        duration(limit.period.whole_seconds().unsigned_abs()),
+        quoted(human::duration(limit.period.unsigned_abs())),
         limit.at_most
     );
     Rule: value => rule(value);
@@ -134,6 +135,11 @@ impl<T: ToToml> ToToml for Vec<T> {
     }
 }
 
+/// How a list is recorded for which empty is the same as not set.
+pub(super) fn unless_empty<T: ToToml>(list: &Vec<T>) -> Option<String> {
+    (!list.is_empty()).then(|| list.to_toml())
+}
+
 /// Strings by name, in order.
 pub(super) fn inline_table(fields: &[(String, String)]) -> Option<String> {
     let fields = fields
@@ -141,20 +147,6 @@ pub(super) fn inline_table(fields: &[(String, String)]) -> Option<String> {
         .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)));
     let fields: Vec<String> = fields.collect();
     (!fields.is_empty()).then(|| format!("{{ {} }}", fields.join(", ")))
-}
-
-fn duration(seconds: u64) -> String {
-    let units = [
-        (seconds / 86_400, 'd'),
-        (seconds / 3600 % 24, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
-    ];
-    let units = units.iter().filter(|(number, _)| *number > 0);
-    let written: String = units
-        .map(|(number, unit)| format!("{number}{unit}"))
-        .collect();
-    quoted(if written.is_empty() { "0s" } else { &written })
 }
 
 /// The pattern is hidden: it may itself be secret.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Url;
 use super::service_keys::{HOUR, MINUTE, duration};
-use super::table_reader::{TableReader, ValueError};
+use super::table_reader::TableReader;
+use super::value_error::ValueError;
 
 /// `[http]`: how connections are made, the one to the receiver included.
 #[derive(Debug, Clone)]

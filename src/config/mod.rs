@@ -18,6 +18,7 @@ mod suggest;
 mod table_reader;
 mod toml;
 mod url;
+mod value_error;
 pub mod values;
 
 use std::fmt;

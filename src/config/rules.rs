@@ -1,7 +1,8 @@
 //! `rules` reads the tables `obfuscate`, `keep` and `drop` of a service.
 
-use super::table_reader::{TableReader, ValueError, boolean};
+use super::table_reader::TableReader;
 use super::toml::Value;
+use super::value_error::{ValueError, boolean};
 use crate::transform::{Action, Path, Pattern, Replacement, Rule};
 
 const PATH: &str = "userName";

@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::effective::ToToml;
-use super::table_reader::{TableReader, ValueError, path_in};
+use super::table_reader::TableReader;
 use super::toml::Value;
+use super::value_error::{ValueError, path_in};
 
 /// Where a secret is to be had.
 #[derive(Debug, Clone)]

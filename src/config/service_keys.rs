@@ -7,11 +7,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Url;
-use super::effective::ToToml;
+use super::effective::{ToToml, unless_empty};
 use super::suggest::nearest;
-use super::table_reader::{TableReader, ValueError, unless_empty};
+use super::table_reader::TableReader;
 use super::toml::Value;
+use super::value_error::ValueError;
 use super::values::parse_duration;
+use crate::human;
 use crate::quota::Limit;
 
 /// The limits of durations, in seconds.
@@ -46,8 +48,8 @@ pub(crate) fn duration(span: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result
         time if span.contains(&time.as_secs()) => Ok(time),
         _ => Err(format!(
             "must be from {} to {}",
-            in_words(*span.start()),
-            in_words(*span.end())
+            human::duration(Duration::from_secs(*span.start())),
+            human::duration(Duration::from_secs(*span.end()))
         )),
     }
 }
@@ -63,15 +65,6 @@ pub(crate) fn number<N: FromStr + PartialOrd + Display>(
             read.ok_or_else(|| format!("must be from {} to {}", span.start(), span.end()).into())
         }
         other => Err(other.instead_of(expected)),
-    }
-}
-
-/// A limit of a duration, as a person writes it.
-fn in_words(seconds: u64) -> String {
-    match seconds {
-        _ if seconds >= DAY => format!("{}d", seconds / DAY),
-        _ if seconds >= HOUR => format!("{}h", seconds / HOUR),
-        _ => format!("{seconds}s"),
     }
 }
 

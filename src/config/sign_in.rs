@@ -2,7 +2,8 @@
 
 use super::Url;
 use super::secret_ref::{SecretRef, secret};
-use super::table_reader::{TableReader, ValueError};
+use super::table_reader::TableReader;
+use super::value_error::ValueError;
 
 const TAP: &str = "https://tap-api-v2.proofpoint.com";
 const POD: &str = "wss://logstream.proofpoint.com:443";

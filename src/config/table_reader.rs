@@ -1,17 +1,17 @@
-//! The walk over a table, key by key: takes the known ones, and says of the others that they are
-//! unknown and what may have been meant.
+//! `TableReader` reads a table key by key, and refuses the keys that nobody has asked for.
 //!
 //! Knows no key by itself. What it says begins with table and key and never has a value in it.
 
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use time::OffsetDateTime;
 
 use super::ConfigError;
-use super::effective::{EffectiveKeys, ToToml};
+use super::effective::{EffectiveKeys, ToToml, unless_empty};
 use super::suggest::{nearest, shown};
 use super::toml::{Item, LineCol, Table, TableEntry, Value};
+use super::value_error::{ValueError, as_text, path_in};
 
 /// A table that is read key by key; what nobody asked for is unknown at the end.
 pub(crate) struct TableReader<'a> {
@@ -390,78 +390,5 @@ impl<'a> TableReader<'a> {
             Some(known) => format!("did you mean {known:?}?"),
             None => format!("use one of: {}", self.known.join(", ")),
         }
-    }
-}
-
-/// The path that a text means in a folder.
-pub(super) fn path_in(base: &Path, text: &str) -> Result<PathBuf, &'static str> {
-    match text {
-        _ if text.contains(char::is_control) => Err("must be a path without control characters"),
-        // only a shell knows it
-        _ if text.starts_with("~/") => Err("must be a path without ~"),
-        _ => Ok(base.join(text)),
-    }
-}
-
-fn as_text<T, E: Into<ValueError>>(
-    value: Value,
-    example: &str,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, ValueError> {
-    match value {
-        Value::Text(text) if text.trim().is_empty() => Err("must not be empty".into()),
-        Value::Text(text) => parse(&text).map_err(Into::into),
-        other => Err(other.instead_of(&format!("a string such as {example}"))),
-    }
-}
-
-/// Reads the value of a key that is `true` or `false`.
-pub(super) fn boolean(key: &str, value: Value) -> Result<bool, ValueError> {
-    match value {
-        Value::Boolean(value) => Ok(value),
-        other => Err(ValueError::but(
-            format!("must be true or false, not {}", other.kind()),
-            format!("write {key} = true or {key} = false, without quotes"),
-        )),
-    }
-}
-
-/// How a list is recorded for which empty is the same as not set.
-pub(super) fn unless_empty<T: ToToml>(list: &Vec<T>) -> Option<String> {
-    (!list.is_empty()).then(|| list.to_toml())
-}
-
-/// What is wrong with a value: the end of a sentence that begins with its key, and the remedy if
-/// an example of the key does not show it.
-pub(crate) struct ValueError {
-    said: String,
-    hint: Option<String>,
-}
-
-impl ValueError {
-    pub(super) fn but(said: impl Into<String>, hint: impl Into<String>) -> ValueError {
-        ValueError {
-            said: said.into(),
-            hint: Some(hint.into()),
-        }
-    }
-}
-
-impl Value {
-    /// Says that this is of the wrong type.
-    pub(super) fn instead_of(&self, expected: &str) -> ValueError {
-        format!("must be {expected}, not {}", self.kind()).into()
-    }
-}
-
-impl From<String> for ValueError {
-    fn from(said: String) -> ValueError {
-        ValueError { said, hint: None }
-    }
-}
-
-impl From<&str> for ValueError {
-    fn from(said: &str) -> ValueError {
-        said.to_owned().into()
     }
 }

@@ -208,8 +208,8 @@ impl Answer {
         }
     }
 
-    /// The first characters of the body, for an error message; reads on if necessary.
-    pub(crate) fn beginning(&mut self, characters: usize) -> String {
+    /// The start of the body, for an error message; reads on if necessary.
+    pub(crate) fn beginning(&mut self) -> String {
         let mut buffer = [0; START];
         // an error message is not worth a long wait
         let mut moments = 20;
@@ -220,14 +220,7 @@ impl Answer {
                 Ok(Bytes::End) | Err(_) => break,
             }
         }
-        let text = String::from_utf8_lossy(&self.start);
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let printable = words.join(" ");
-        printable
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(characters)
-            .collect()
+        String::from_utf8_lossy(&self.start).into_owned()
     }
 }
 

@@ -12,12 +12,12 @@ use std::os::unix::fs::MetadataExt;
 use log::{Level, LevelFilter};
 use time::OffsetDateTime;
 
-use super::human::one_line;
 use super::progress::beside_the_bar;
 use super::{Progress, Summary};
 use crate::clock::Clock;
 use crate::clock::utc;
 use crate::error::{Because, Exit, Failure, Result};
+use crate::human::one_line;
 use crate::pipeline::batch::BATCH;
 
 /// The format of messages.
@@ -111,7 +111,7 @@ impl Report {
                 }
             }
             Format::Json => {
-                let more = serde_json::json!({ "hint": hint, "status": status as u8, "name": status.name() });
+                let more = serde_json::json!({ "hint": hint.map(one_line), "status": status as u8, "name": status.name() });
                 say(&self.render(Level::Error, &line, Some(("error", more))));
             }
         }
@@ -135,7 +135,7 @@ impl Report {
             }
             Format::Text => format!("{} {word}: {}", utc(self.clock.now()), one_line(message)),
             Format::Json => {
-                let mut object = serde_json::json!({ "time": utc(self.clock.now()), "level": word, "message": message });
+                let mut object = serde_json::json!({ "time": utc(self.clock.now()), "level": word, "message": one_line(message) });
                 if let Some((key, value)) = more {
                     object[key] = value;
                 }

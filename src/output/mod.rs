@@ -1,13 +1,13 @@
 //! `output` prints messages, the end line and answers, for people and for programs.
 
-mod human;
 mod logger;
 mod progress;
 pub(crate) mod prometheus;
 mod summary;
+mod table;
 
-pub(crate) use human::{age, count, table};
 pub(crate) use logger::{Format, Report, answer, early, usage};
 pub(crate) use progress::Progress;
 pub use summary::{Counters, Summary, peak_memory};
 pub(crate) use summary::{gap, late};
+pub(crate) use table::table;

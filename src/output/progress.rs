@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use time::OffsetDateTime;
 
-use super::{Counters, count};
+use super::Counters;
 use crate::clock::utc;
+use crate::human::count;
 
 /// The bar on the terminal; there is at most one.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();

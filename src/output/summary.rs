@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{age, count};
 use crate::clock::utc;
+use crate::human::{age, count};
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
 

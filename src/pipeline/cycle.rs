@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::output::{Counters, Progress, count};
+use crate::human::count;
+use crate::output::{Counters, Progress};
 use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
 use crate::pipeline::checkpoint::Commit;
 use crate::quota::Quota;

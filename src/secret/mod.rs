@@ -17,7 +17,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use crate::config::{Plain, SecretRef};
 use crate::error::{Because, Exit, Result, fail};
 use crate::files;
+use crate::human::is_unprintable;
 
+/// Longest part of what a peer said that a message shows, in characters.
+const MAX_EXCERPT: usize = 200;
 /// Largest secret, in bytes; a larger file is something else.
 const MAX_SECRET: u64 = 64 * 1024;
 
@@ -105,7 +108,7 @@ pub(crate) fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> 
 ///
 /// A secret that is cut off at the end of the text is masked too, from four characters on.
 #[must_use]
-pub(crate) fn mask(text: &str, secrets: &[&Secret]) -> String {
+fn mask(text: &str, secrets: &[&Secret]) -> String {
     let bytes = text.as_bytes();
     let mut hidden = vec![false; bytes.len()];
     for secret in secrets {
@@ -132,6 +135,16 @@ pub(crate) fn mask(text: &str, secrets: &[&Secret]) -> String {
         before = hidden[at];
     }
     masked
+}
+
+/// What a peer said, for a message: on one line, without characters that can mislead, without the
+/// secrets, and at most [`MAX_EXCERPT`] characters of it.
+#[must_use]
+pub(crate) fn excerpt(text: &str, secrets: &[&Secret]) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let printable = words.join(" ").replace(is_unprintable, "");
+    let masked = mask(&printable, secrets);
+    masked.chars().take(MAX_EXCERPT).collect()
 }
 
 fn from_file(path: &Path) -> Result<Secret> {

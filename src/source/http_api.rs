@@ -21,8 +21,6 @@ use crate::shutdown::Shutdown;
 
 /// Read buffer size, in bytes.
 pub(super) const READ: usize = 128 * 1024;
-/// Longest part of an answer that an error shows, in characters.
-const SHOWN: usize = 200;
 /// Longest time before a read returns what has come.
 pub(super) const PATIENCE: Wait = Wait::from_secs(2);
 /// Most records before a read returns them, however small they are.
@@ -196,10 +194,15 @@ impl HttpApi {
 
     /// The start of an answer, for an error message.
     pub(super) fn shown(&self, answer: &mut Answer) -> String {
-        match answer.beginning(SHOWN) {
+        match self.excerpt(&answer.beginning()) {
             body if body.is_empty() => "(no text)".to_owned(),
-            body => secret::mask(&body, &[&self.secret]),
+            body => body,
         }
+    }
+
+    /// What the API said, for an error message.
+    pub(super) fn excerpt(&self, text: &str) -> String {
+        secret::excerpt(text, &[&self.secret])
     }
 
     /// The error for an answer with a status other than 200. After a 429 no request is made for as

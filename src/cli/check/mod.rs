@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::file::Config;
 use crate::config::{self, ConfigError, EffectiveKey, quoted};
 use crate::error::{Exit, Failure, Result};
+use crate::human;
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
 
@@ -228,8 +229,8 @@ impl CheckReport<'_> {
                     (None, _) => "; nothing was tested online, see --online".to_owned(),
                     (Some(_), _) => format!("; online: {well} of {} ok", tried.len()),
                 };
-                let errors = output::count(errors as u64, "error");
-                let warnings = output::count(warnings as u64, "warning");
+                let errors = human::count(errors as u64, "error");
+                let warnings = human::count(warnings as u64, "warning");
                 let _ = writeln!(text, "{file}: {errors}, {warnings}{online}");
             }
         }

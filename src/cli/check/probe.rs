@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Url;
 use crate::error::{Because, Exit, Result};
 use crate::files;
+use crate::human;
 use crate::net::Network;
 use crate::output;
 use crate::pipeline::batch::Batch;
@@ -377,7 +378,7 @@ fn at_clocks(clocks: &[(&'static str, Duration)]) -> Try {
     let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
         return Try::not_tried("clock", "no server sent its time");
     };
-    let by = output::age(ahead.abs().try_into().unwrap_or_default());
+    let by = human::age(ahead.abs().try_into().unwrap_or_default());
     let how = if ahead.is_negative() {
         "ahead of"
     } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::collect::ServiceStatus;
 use super::table::seconds;
-use crate::output;
+use crate::human;
 
 /// What a Nagios check answers ("Nagios Plugins Development Guidelines", plugin return codes).
 const NAGIOS: [&str; 4] = ["OK", "WARNING", "CRITICAL", "UNKNOWN"];
@@ -35,7 +35,7 @@ pub(super) fn answer(standings: &[ServiceStatus], max_lag: Duration) -> (u8, Str
         let most = regular().filter_map(|status| status.lag_seconds).max();
         said.push(format!(
             "{}, at most {} behind",
-            output::count(regular().count() as u64, "service"),
+            human::count(regular().count() as u64, "service"),
             seconds(most)
         ));
     }

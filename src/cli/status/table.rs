@@ -6,7 +6,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::collect::{OpenHourStatus, QuotaLeft, RunningRun, ServiceStatus, StatusError, TimeSpan};
-use crate::output::{self, age};
+use crate::human::{self, age};
+use crate::output;
 use crate::pipeline::batch::Late;
 use crate::state::runs::KILLED;
 
@@ -107,7 +108,7 @@ impl ServiceStatus {
         }));
         notes.extend(self.open_hours.as_deref().and_then(open_hours));
         if self.quarantine.events > 0 {
-            let events = output::count(self.quarantine.events, "event");
+            let events = human::count(self.quarantine.events, "event");
             let file = self.quarantine.file.display();
             notes.push(format!("{events} quarantined, kept unredacted in {file}"));
         }
@@ -145,7 +146,7 @@ fn open_hours(hours: &[OpenHourStatus]) -> Option<String> {
     }
     Some(format!(
         "{}, requested again by later runs; the first is {}: {}",
-        output::count(hours.len() as u64, "open archive hour"),
+        human::count(hours.len() as u64, "open archive hour"),
         first.from,
         whys.join("; ")
     ))

@@ -152,8 +152,11 @@ fn without_data(answer: &JobAnswer, is_alone: bool) -> String {
         JobData::Absent => "absent",
         JobData::List | JobData::Other => "not a list",
     };
-    let total = answer.total.as_deref().unwrap_or("absent");
-    let total: String = total.chars().take(20).collect();
+    let total = match answer.total.as_deref() {
+        None => "absent",
+        Some(total) if total.len() <= 20 && total.bytes().all(|c| c.is_ascii_digit()) => total,
+        Some(_) => "not a number",
+    };
     let page = if is_alone { "no" } else { "a" };
     format!(
         "check url of the service, and [http] proxy; the next run retries. A completed job without \
@@ -367,13 +370,10 @@ mod tests {
         // a page of its own is no range of its own
         check_without_data(true, (Absent, "0", ""), "there is a pageToken");
         check_without_data(true, (Absent, "0", "p"), "there is a pageToken");
-        // what is shown of a total is short
+        // only a number is shown, and a short one
         let long = "9".repeat(30);
-        check_without_data(
-            false,
-            (Absent, &long, ""),
-            "the total is 99999999999999999999,",
-        );
+        check_without_data(false, (Absent, &long, ""), "the total is not a number");
+        check_without_data(false, (Absent, "key", ""), "the total is not a number");
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Isolation {
             Ok(AfterAnswer::NextPage) => JobStep::Confirm(Wait::ZERO),
             Ok(AfterAnswer::LastPage) => JobStep::End,
             Err(JobError::NoData(hint)) => return data.map_err(|error| error.with_hint(hint)),
-            Err(error) => return Err(self.failed(error, &mut reading.answer)),
+            Err(error) => return Err(self.failed(&error, &mut reading.answer)),
         };
         let (text, ends) = reading.take();
         job.page.add(text, &ends);
@@ -227,26 +227,26 @@ impl Isolation {
     }
 
     /// The error for a job that cannot go on after this answer.
-    fn failed(&self, error: JobError, answer: &mut Answer) -> FetchError {
+    fn failed(&self, error: &JobError, answer: &mut Answer) -> FetchError {
+        let said = self.api.excerpt(&error.to_string());
         match error {
-            JobError::Failed(_) => {
-                let hint =
-                    "wait until the service recovers; the next run retries with a shorter window";
-                too_slow(&format!("{error}: {}", self.api.shown(answer)), hint)
-            }
-            JobError::TooSlow { .. } => {
-                let hint = "set a longer [http] timeout if jobs are always slow; the next run retries with a \
-                 shorter window";
-                too_slow(&error.to_string(), hint)
-            }
+            JobError::Failed(_) => too_slow(
+                &format!("{said}: {}", self.api.shown(answer)),
+                "wait until the service recovers; the next run retries with a shorter window",
+            ),
+            JobError::TooSlow { .. } => too_slow(
+                &said,
+                "set a longer [http] timeout if jobs are always slow; the next run retries with a \
+                 shorter window",
+            ),
             JobError::InPieces(_) => {
-                let failure = Failure::from(error).with_exit(Exit::Unavailable);
+                let failure = Failure::new(said).with_exit(Exit::Unavailable);
                 FetchError::new(FetchErrorKind::TooMuch, failure)
             }
             JobError::NoStatus
             | JobError::NoData(_)
             | JobError::RepeatedToken
-            | JobError::NoId(_) => self.api.unexpected(answer, &error.to_string()),
+            | JobError::NoId(_) => self.api.unexpected(answer, &said),
         }
     }
 }

@@ -6,8 +6,8 @@ use super::archive_policy::{self, HOUR};
 use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodReading};
 use crate::clock::utc;
+use crate::human::count;
 use crate::net::websocket::{CloseReason, WebSocket};
-use crate::output::count;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::OpenReason;
 use crate::shutdown::Shutdown;
@@ -147,6 +147,7 @@ impl Pod {
                 ) =>
             {
                 let wait = self.session.wait(context).as_secs_f64();
+                let ending = self.session.excerpt(&ending.to_string());
                 log::warn!("reading the archive hour of {name}: {ending}; retrying in {wait:.0} s");
                 self.plan.retry_hour(hour.from, hour.attempt);
                 return Batch::default();

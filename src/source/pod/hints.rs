@@ -2,9 +2,6 @@
 
 use crate::error::{Exit, Failure};
 
-/// Longest part of an answer that an error shows, in characters.
-pub(super) const SHOWN: usize = 200;
-
 /// The error for a handshake that was answered with this status.
 pub(super) fn refusal(status: u16, body: &str) -> Failure {
     let (exit, hint) = match status {
@@ -64,17 +61,6 @@ pub(super) fn refusal(status: u16, body: &str) -> Failure {
     failure.with_exit(exit).with_hint(hint)
 }
 
-/// A text for one line: single spaces, printable characters, not too long.
-pub(super) fn shown(body: &str) -> String {
-    let words: Vec<&str> = body.split_whitespace().collect();
-    let words = words.join(" ");
-    words
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(SHOWN)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,11 +91,5 @@ mod tests {
         for cause in ["api_key", "cluster_id", "licence"] {
             assert!(hint.contains(cause), "{cause}");
         }
-    }
-
-    #[test]
-    fn a_body_is_shown_in_one_line() {
-        assert_eq!(shown("Exceeded\r\n  maximum\u{7}\n"), "Exceeded maximum");
-        assert_eq!(shown(&"x".repeat(500)).len(), SHOWN);
     }
 }

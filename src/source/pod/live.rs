@@ -100,7 +100,8 @@ impl Pod {
             },
             ReadOutcome::Stopped => live.close(),
             ReadOutcome::Ended(ending) if live.closing.is_some() => {
-                log::debug!("the live stream is closed: {ending}");
+                let said = self.session.excerpt(&ending.to_string());
+                log::debug!("the live stream is closed: {said}");
                 if !ending.is_normal() {
                     self.plan.lose_track();
                 }
@@ -111,7 +112,8 @@ impl Pod {
                 if !ending.is_normal() {
                     self.plan.lose_track();
                 }
-                self.broken(&live, &ending.to_string(), context);
+                let why = self.session.excerpt(&ending.to_string());
+                self.broken(&live, &why, context);
                 return Ok(self.hand_over(batch, &live, self.now(context) + started.elapsed()));
             }
             ReadOutcome::TooLong(error) => {

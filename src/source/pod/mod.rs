@@ -25,7 +25,7 @@ use super::fetch_error::FetchError;
 use super::{PollContext, Source};
 use crate::clock::utc;
 use crate::error::Failure;
-use crate::output::count;
+use crate::human::count;
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use plan::{Moment, PodPhase, PodPlan};

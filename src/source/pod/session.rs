@@ -200,7 +200,7 @@ impl Session {
         match opened {
             HandshakeOutcome::Open(socket) => Ok(*socket),
             HandshakeOutcome::Refused(refusal) => {
-                let body = secret::mask(&hints::shown(&refusal.body), &[&self.key]);
+                let body = self.excerpt(&refusal.body);
                 let failure = hints::refusal(refusal.status, &body);
                 let doing = format_args!("opening {}", self.url);
                 Err(SessionError::Refused(failure.context(doing)))
@@ -214,6 +214,11 @@ impl Session {
         let wait = BACKOFF.wait(self.failures, context.now);
         self.wait_until = Some(Instant::now() + wait);
         wait
+    }
+
+    /// What the server said, for a message.
+    pub(super) fn excerpt(&self, text: &str) -> String {
+        secret::excerpt(text, &[&self.key])
     }
 
     /// Notes that a session was good.

@@ -4,7 +4,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::{WindowLimits, WindowPlan};
 use crate::error::{Exit, Result, fail};
-use crate::output::{Counters, age, count};
+use crate::human::{age, count};
+use crate::output::Counters;
 use crate::pipeline::batch::{AnswerTotals, DedupView, Digest};
 use crate::source::api::{ConfiguredApi, OpenContext, Probe, ProbeContext, Start};
 use crate::source::fetch_error::FetchError;
