@@ -7,7 +7,8 @@ use std::process::Command;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use crate::simulator::{Fault, PRINCIPAL, Proxy, SECRET};
+use crate::pod::{self, Hours};
+use crate::simulator::{Ends, Fault, PRINCIPAL, Proxy, SECRET, StreamFault, TOKEN};
 use crate::test_env::{Run, TestEnv, ago, each, hold, write_private};
 
 const SERVICE: &str = "tap-clicks-blocked";
@@ -135,6 +136,25 @@ fn a_secret_from_anywhere_is_never_said_or_kept() {
             }
         }
     });
+}
+
+#[test]
+fn the_reason_of_a_close_is_told_without_the_key_and_cannot_mislead() {
+    // the key of the simulated stream
+    const REASON: &str = "pod-token-0f3c9a27d15e \u{202e}has\u{9b}31m expired";
+    assert!(REASON.starts_with(TOKEN));
+    for format in ["text", "json"] {
+        let hours = Hours::new().archive_mode();
+        let expired = StreamFault::After(20, Ends::Reason(4001, REASON));
+        hours.env.pod.script(move |_, _| Some(expired.clone()));
+        let words = ["--log-format", format, "-vv", "--max-duration", "3s"];
+        let run = hours.start(pod::NOW, &words).wait();
+        run.assert_says("(4001)").assert_says("expired");
+        assert_hidden(&hours.env, &run, &[TOKEN]);
+        for misleading in ['\u{202e}', '\u{9b}'] {
+            assert!(!run.stderr.contains(misleading), "{}", run.stderr);
+        }
+    }
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub enum Ends {
     InAFrame,
     /// A close frame of this code.
     Code(u16),
+    /// The same with a reason.
+    Reason(u16, &'static str),
     /// Not at all: the connection stays, but nothing comes by it any more, whatever the client says; what was
     /// on its way is gone.
     Silent,
@@ -558,13 +560,13 @@ impl Shared {
                         }
                     }
                     if let From::Close | From::End = frames.hear(Wait::ZERO)? {
-                        return frames.close(1000).map(|()| Over::InGoodOrder);
+                        return frames.close(1000, "").map(|()| Over::InGoodOrder);
                     }
                 }
                 // an end that lies behind the last event comes instead of the good one
                 match end {
                     Some((_, how)) => cut(frames, how, None),
-                    None => frames.close(1000).map(|()| Over::InGoodOrder),
+                    None => frames.close(1000, "").map(|()| Over::InGoodOrder),
                 }
             }
             None => self.live(frames, &asked.stream, end),
@@ -590,7 +592,7 @@ impl Shared {
                         most => lock(&self.store).next_words(stream, most),
                     };
                     frames.events(&words)?;
-                    return frames.close(1000).map(|()| Over::InGoodOrder);
+                    return frames.close(1000, "").map(|()| Over::InGoodOrder);
                 }
             }
             let most = end.map_or(usize::MAX, |(count, _)| count);
@@ -603,7 +605,7 @@ impl Shared {
                     let next = match how {
                         Ends::InAFrame => lock(&self.store).next_words(stream, 1),
                         Ends::Silent => lock(&self.store).next_words(stream, usize::MAX),
-                        Ends::Reset | Ends::Code(_) => Vec::new(),
+                        Ends::Reset | Ends::Code(_) | Ends::Reason(..) => Vec::new(),
                     };
                     return cut(frames, *how, next.first());
                 }
@@ -623,7 +625,8 @@ fn cut(frames: Frames, how: Ends, next: Option<&Text>) -> io::Result<Over> {
     match how {
         Ends::Reset => frames.reset()?,
         Ends::InAFrame => frames.break_off(next.map_or(b"{}", |text| text))?,
-        Ends::Code(code) => frames.close(code)?,
+        Ends::Code(code) => frames.close(code, "")?,
+        Ends::Reason(code, reason) => frames.close(code, reason)?,
         Ends::Silent => frames.be_silent()?,
     }
     Ok(Over::Cut)

@@ -167,9 +167,10 @@ impl Frames {
     }
 
     /// A close frame, and the end once the client has answered or gone.
-    pub(super) fn close(mut self, code: u16) -> io::Result<()> {
+    pub(super) fn close(mut self, code: u16, reason: &str) -> io::Result<()> {
         let mut out = Vec::new();
-        frame(FINAL | CLOSE, &code.to_be_bytes(), &mut out);
+        let said = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        frame(FINAL | CLOSE, &said, &mut out);
         self.raw(&out)?;
         // to close while the client still reads, and answers pings, would cut off what it has not read
         let started = Instant::now();
