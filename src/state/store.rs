@@ -421,4 +421,23 @@ mod tests {
         let error = open(&path).unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
     }
+
+    #[test]
+    fn a_clean_up_that_was_interrupted_is_finished_by_the_next_run() {
+        let (_dir, path) = filled();
+        let (mut state, _) = open(&path).unwrap();
+        state.saved.identities = state.dedup.write_new_file(0).unwrap();
+        state.save().unwrap();
+        let next = path.with_extension("seen.next");
+        for is_renamed in [false, true] {
+            let (mut state, _) = open(&path).unwrap();
+            assert_eq!((state.dedup.count(), next.exists()), (2, !is_renamed));
+            match is_renamed {
+                // a crash behind the rename, before the state says so
+                false => drop(state.dedup.take_new_file().unwrap()),
+                true => state.prove().unwrap(),
+            }
+        }
+        assert!(!open(&path).unwrap().0.saved.identities.beside);
+    }
 }
