@@ -1,7 +1,7 @@
 //! Whatever TAP answers, and however that goes wrong, nothing is lost; each fault has its status,
 //! says what it is, and leaves the position where it was.
 
-use std::time::Duration as Wait;
+use std::time::{Duration as Wait, Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proofpull::clock::utc;
@@ -206,12 +206,13 @@ fn an_answer_that_breaks_off_for_good_is_status_69_and_loses_nothing() {
 /// The first answer to each hour goes wrong; the run asks again, and all is well.
 fn check_passing(fault: &Fault, style: Style, asks_again: Option<bool>) {
     let mut env = env();
-    if matches!(
-        fault,
-        Fault::Stall { .. } | Fault::StallBody { .. } | Fault::Slow { .. }
-    ) {
-        env.http_table = "timeout = \"2s\"\n".into();
-    }
+    // a slow answer takes longer, and must not be taken for a silent one on a slow machine
+    let timeout = match fault {
+        Fault::Stall { .. } | Fault::StallBody { .. } => "2s",
+        Fault::Slow { .. } => "5s",
+        _ => "20s",
+    };
+    env.http_table = format!("timeout = {timeout:?}\n");
     env.tap.set_style(style);
     let fault = fault.clone();
     env.tap
@@ -281,8 +282,10 @@ fn a_body_that_is_cut_off_is_asked_for_again_wherever_it_was_cut() {
 
 #[test]
 fn a_slow_answer_may_take_longer_than_the_longest_silence() {
-    let (piece, pause) = (300, Wait::from_millis(300));
+    let (piece, pause) = (120, Wait::from_millis(300));
+    let started = Instant::now();
     check_passing(&Fault::Slow { piece, pause }, Style::default(), Some(false));
+    assert!(started.elapsed() > Wait::from_secs(5), "it was not slow");
 }
 
 #[test]

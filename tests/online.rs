@@ -9,6 +9,7 @@ use proofpull::service::SERVICES;
 use serde_json::Value;
 
 use crate::check::{mode, show};
+use crate::order::nobody;
 use crate::simulator::{
     API_KEY, Behaviour, Fault, Options, SECRET, StreamFault, TOKEN, wait_until,
 };
@@ -97,6 +98,11 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         env.tap
             .script(move |_, _| Some(Fault::status(status, "because")));
     }
+    /// Only here the longest silence is waited for.
+    fn no_end(env: &mut TestEnv, behaviour: Behaviour) {
+        env.http_table = "timeout = \"5s\"\n".into();
+        env.devo.behave(move |_| behaviour.clone());
+    }
     fn body(env: &TestEnv, text: &'static str) {
         env.tap.script(move |_, _| Some(Fault::Body(text.into())));
     }
@@ -184,8 +190,8 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
             "nobody at TAP",
             |env| {
                 let start = env.tap_table.find('\n').unwrap();
-                env.tap_table
-                    .replace_range(..start, "base_url = \"http://127.0.0.1:9\"");
+                let nowhere = format!("base_url = \"http://{}\"", nobody());
+                env.tap_table.replace_range(..start, &nowhere);
             },
             SERVICE,
             69,
@@ -214,14 +220,14 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "nobody at Devo",
-            |env| env.devo.pause_listening(),
+            nobody_at_devo,
             "devo",
             69,
             "nothing listens there",
         ),
         (
             "a receiver that never closes",
-            |env| env.devo.behave(|_| Behaviour::NeverClose),
+            |env| no_end(env, Behaviour::NeverClose),
             "devo",
             74,
             "check the receiver",
@@ -247,7 +253,7 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
         ),
         (
             "a receiver that says nothing",
-            |env| env.devo.behave(|_| Behaviour::Silent),
+            |env| no_end(env, Behaviour::Silent),
             "devo",
             69,
             "check that this port speaks TLS",
@@ -312,13 +318,17 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
     check_broken(SERVICE, cases);
 }
 
+fn nobody_at_devo(env: &mut TestEnv) {
+    let (ours, nobodys) = (env.devo.address(), nobody());
+    env.devo_table = env.devo_table.replace(&ours, &nobodys);
+}
+
 /// Each case with the service asked for: what fails is told with its remedy, and the other end is tried.
 fn check_broken(service: &str, cases: &[Broken]) {
     each(
         cases.iter().map(|case| (case.0.to_owned(), case)),
         |(name, spoil, what, status, remedy)| {
             let mut env = TestEnv::new();
-            env.http_table = "timeout = \"2s\"\n".into();
             env.add("tap-threats", ago(3), ago(0), 90);
             spoil(&mut env);
             let run = env.ask(&["check", service, "--online", "--json"]);
@@ -586,7 +596,7 @@ fn online_each_way_in_which_isolation_is_broken_has_its_remedy() {
         ),
         (
             "nobody at Devo",
-            |env| env.devo.pause_listening(),
+            nobody_at_devo,
             "devo",
             69,
             "nothing listens there",
@@ -771,8 +781,8 @@ fn online_each_way_in_which_the_log_stream_is_broken_has_its_remedy() {
             "nobody there",
             |env| {
                 let start = env.pod_table.find('\n').unwrap();
-                let nowhere = "base_url = \"ws://127.0.0.1:9\"";
-                env.pod_table.replace_range(..start, nowhere);
+                let nowhere = format!("base_url = \"ws://{}\"", nobody());
+                env.pod_table.replace_range(..start, &nowhere);
             },
             pod,
             69,

@@ -125,7 +125,7 @@ const STEPS: [Step; 15] = [
         env.devo.behave(|_| Behaviour::ResetAfter(0));
     }),
     step("prove: not confirmed", 74, Unasked, |env, _| {
-        env.http_table = "timeout = \"1s\"\n".into();
+        env.http_table = "timeout = \"5s\"\n".into();
         env.devo.behave(|_| Behaviour::NeverClose);
     }),
     step("send: no connection any more", 69, Known, |env, _| {
@@ -143,7 +143,7 @@ const STEPS: [Step; 15] = [
         },
     ),
     step("confirm: all is read, no end", 74, Unknown, |env, _| {
-        env.http_table = "timeout = \"1s\"\n".into();
+        env.http_table = "timeout = \"5s\"\n".into();
         during(env, 2, || {}, Behaviour::NeverClose);
     }),
     step(

@@ -14,20 +14,18 @@ use crate::test_env::{TestEnv, ago, array, each, play, seed};
 const SERVICE: &str = "tap-messages-delivered";
 const MIB: usize = 1024 * 1024;
 
-/// Two hours of events: two windows of about 130 kB. Nothing is late, nobody waits for long.
+/// Two hours of events: two windows of about 130 kB. Nothing is late.
 fn filled(options: Options, rng: &mut Rng) -> TestEnv {
     let mut env = TestEnv::with(options);
     env.fill(rng, 2, 60);
     env.tap.release_late();
-    env.http_table = "timeout = \"2s\"\n".into();
     env
 }
 
 /// Answers of four thousand events, 8 MB: more than what two kernels hold between the programs.
 fn flooded(rng: &mut Rng) -> TestEnv {
-    let mut env = filled(speaking(rng), rng);
+    let env = filled(speaking(rng), rng);
     env.tap.set_flood(4000, 2000);
-    env.http_table = "timeout = \"20s\"\n".into();
     env
 }
 
@@ -233,10 +231,11 @@ fn a_receiver_that_reads_slowly_and_closes_late_is_no_dead_one() {
         receive_buffer: Some(16 * 1024),
         ..speaking(rng)
     };
-    let env = filled(options, rng);
+    let mut env = filled(options, rng);
+    env.http_table = "timeout = \"5s\"\n".into();
     // reading takes longer than the longest silence
     let slow = Behaviour::Slow {
-        read: 2000,
+        read: 1000,
         pause: Wait::from_millis(50),
         hold: Wait::from_millis(500),
     };
@@ -247,7 +246,7 @@ fn a_receiver_that_reads_slowly_and_closes_late_is_no_dead_one() {
 #[test]
 fn a_receiver_that_never_closes_is_sent_no_more_events() {
     let mut env = filled(Options::default(), &mut Rng::new(seed()));
-    env.http_table = "timeout = \"1s\"\n".into();
+    env.http_table = "timeout = \"2s\"\n".into();
     behave(&env, [Behaviour::Normal, Behaviour::NeverClose]);
     let run = env.run(SERVICE, &[]);
     let said = [
@@ -324,7 +323,7 @@ fn a_receiver_that_refuses_our_certificate_by_an_alert_is_status_77() {
 #[test]
 fn after_a_failed_confirmation_less_may_be_unconfirmed_for_some_runs() {
     let mut env = filled(Options::default(), &mut Rng::new(seed()));
-    env.http_table = "timeout = \"1s\"\n".into();
+    env.http_table = "timeout = \"3s\"\n".into();
     let limit = || env.state(SERVICE)["unconfirmed_limit"].as_u64().unwrap() / 1024 / 1024;
     for (good, left) in [(false, 32), (false, 16), (true, 32), (true, 64), (true, 64)] {
         let bad = [Behaviour::Normal, Behaviour::NeverClose];

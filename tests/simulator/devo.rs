@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,6 @@ use super::certs::{Certs, Pair, server_config};
 use super::http::reset;
 use super::listen::{Listening, loopback};
 use super::sample::serial_of;
-use super::wait_until;
 
 /// How the receiver is set up.
 #[derive(Debug, Clone)]
@@ -154,8 +153,7 @@ pub enum Ended {
 /// A receiver on the loopback, until dropped.
 pub struct Devo {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    listening: Mutex<Option<Listening>>,
+    listening: Listening,
 }
 
 impl Devo {
@@ -180,9 +178,6 @@ impl Devo {
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
         let listener = loopback(options.ipv6);
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             config: Arc::new(config),
             keep: options.keep,
@@ -191,44 +186,23 @@ impl Devo {
             behave: Mutex::new(Box::new(|_| Behaviour::Normal)),
             received: Mutex::default(),
         });
-        let listening = Mutex::new(Some(listen(&shared, listener)));
-        Self {
-            shared,
-            address,
-            listening,
-        }
+        let listening = listen(&shared, listener);
+        Self { shared, listening }
     }
 
     /// `localhost:PORT`.
     pub fn address(&self) -> String {
-        format!("localhost:{}", self.address.port())
+        format!("localhost:{}", self.listening.address().port())
     }
 
     /// `127.0.0.1:PORT` or `[::1]:PORT`.
     pub fn ip_address(&self) -> String {
-        self.address.to_string()
+        self.listening.address().to_string()
     }
 
     /// Asked for every connection from now on, with its number, counted over the receiver's life.
     pub fn behave(&self, behave: impl FnMut(usize) -> Behaviour + Send + 'static) {
         *lock(&self.shared.behave) = Box::new(behave);
-    }
-
-    /// Refuses connections until resumed.
-    pub fn pause_listening(&self) {
-        lock(&self.listening).take();
-    }
-
-    /// Listens again, on the same port.
-    pub fn resume_listening(&self) {
-        let mut bound = None;
-        let bind = || {
-            bound = TcpListener::bind(self.address).ok();
-            bound.is_some()
-        };
-        wait_until(bind, "the port of the receiver");
-        let listener = bound.expect("waited for");
-        *lock(&self.listening) = Some(listen(&self.shared, listener));
     }
 
     /// How many complete lines have come.
