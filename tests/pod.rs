@@ -170,31 +170,6 @@ fn the_archive_alone_is_complete_without_any_live_stream() {
 }
 
 #[test]
-fn every_service_reads_its_own_type_and_delivers_under_its_own_tag() {
-    let env = TestEnv::new();
-    each(
-        ["message", "maillog", "audit"].map(|stream| (stream.to_owned(), stream)),
-        |stream| {
-            let mut env = TestEnv::new();
-            env.pod
-                .fill(stream, (FROM, FROM + Duration::hours(2)), 10, 1);
-            env.stream_table = format!("start_time = {:?}\nmode = \"archive\"\n", utc(FROM));
-            env.pod.set_now(NOW);
-            let service = format!("pod-{stream}");
-            let run = env.run(&service, &["--now", &utc(NOW)]);
-            run.assert_status(0);
-            env.assert_exactly_once(&service);
-            let line = &env.devo.lines()[0];
-            assert_eq!(
-                crate::simulator::tag_of(line),
-                format!("mail.proofpoint.pod.{stream}")
-            );
-        },
-    );
-    drop(env);
-}
-
-#[test]
 fn an_hour_that_is_cut_off_is_asked_for_again_in_the_same_run() {
     let hours = Hours::new().archive_mode();
     let mut cuts = 0;

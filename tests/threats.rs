@@ -7,8 +7,8 @@ use proofpull::clock::utc;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
-use crate::simulator::{Event, Fault, Rng, Style, wait_until};
-use crate::test_env::{Run, TestEnv, ago, each, hold, play, seed};
+use crate::simulator::{Event, Fault, Style};
+use crate::test_env::{Run, TestEnv, ago, each, hold};
 
 const SERVICE: &str = "tap-threats";
 const SUMMARY: &str = "/v2/threat/summary/";
@@ -501,39 +501,6 @@ fn what_the_service_turns_out_not_to_keep_is_a_gap_up_to_where_it_is_read() {
     assert_eq!(gaps.as_array().unwrap().len(), 1, "{gaps:#}");
     assert_eq!(gaps[0]["from"].as_str().unwrap(), from);
     assert_eq!(gaps[0]["to"].as_str().unwrap(), utc(windows[1].0));
-}
-
-/// Killed between summaries.
-#[test]
-fn a_crash_between_summaries_loses_none_and_doubles_one_border_at_most() {
-    println!("{}", seed());
-    play(60, |rng: &mut Rng| {
-        let env = filled(80);
-        let mut unconfirmed = 0;
-        for _ in 0..1 + rng.below(3) {
-            let held = hold(&env.tap, rng.below(90));
-            let mut run = env.start(SERVICE, &[]);
-            let reached = || held.is_there() || run.is_over();
-            wait_until(reached, "the request that is held up, or the end");
-            let over = run.is_over();
-            drop(run);
-            drop(held);
-            if !over {
-                unconfirmed += env.unconfirmed();
-            }
-        }
-        env.tap.no_script();
-        env.run(SERVICE, &[])
-            .assert_status(0)
-            .assert_says("caught up");
-        let arrived = arrived(&env);
-        assert_eq!(arrived.len(), 80);
-        let repeated = arrived.values().sum::<usize>() - 80;
-        assert!(
-            repeated <= unconfirmed,
-            "{repeated} came again, {unconfirmed} were unconfirmed"
-        );
-    });
 }
 
 #[test]

@@ -15,7 +15,8 @@ use time::{Duration, OffsetDateTime};
 use crate::isolation;
 use crate::simulator::sample::ARRAYS;
 use crate::simulator::{
-    Behaviour, Ended, Ends, Event, Fault, Jobs, Request, Rng, StreamFault, Style, pod_event, sample,
+    Behaviour, Ended, Ends, Event, Fault, Jobs, Request, Rng, StreamFault, Style, pod_event,
+    sample, tag_of,
 };
 use crate::test_env::{Run, Running, TestEnv, ago, all_rounds, each, seed};
 
@@ -58,6 +59,10 @@ trait Adapter: Sync {
     }
     /// Whether requests can be limited.
     fn has_quota(&self) -> bool {
+        false
+    }
+    /// Whether late events are counted.
+    fn counts_late(&self) -> bool {
         false
     }
 }
@@ -115,6 +120,10 @@ impl Adapter for Siem {
     }
 
     fn has_quota(&self) -> bool {
+        true
+    }
+
+    fn counts_late(&self) -> bool {
         true
     }
 }
@@ -188,12 +197,17 @@ impl Adapter for Isolation {
             .map(|(from, to)| format!("{}/{}", utc(from), utc(to)))
             .collect()
     }
+
+    fn counts_late(&self) -> bool {
+        true
+    }
 }
 
 /// This ends a run whose API stays away, and no other.
 const MOST: &str = "max_duration = \"20s\"\n";
 
-/// The live stream and its archive, which says all of an hour some time later.
+/// The live stream and its archive, which says all of an hour some time later; of audit events the
+/// archive alone.
 struct Pod;
 
 impl Adapter for Pod {
@@ -212,6 +226,9 @@ impl Adapter for Pod {
         let part = |hours: bool| hours.then_some(StreamFault::Part(60));
         env.pod.script(move |asked, _| part(asked.hours.is_some()));
         env.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n{MOST}", utc(begun));
+        if stream == "audit" {
+            env.stream_table += "mode = \"archive\"\n";
+        }
         env
     }
 
@@ -336,6 +353,21 @@ fn every_event_arrives_once_in_any_order_and_late_ones_too() {
         first.assert_status(0).assert_says("caught up");
         let before = subject.env.devo.count();
         assert_eq!(before as u64, first.count("delivered"));
+        let tag = proofpull::service::find(subject.service).unwrap().tag;
+        for line in subject.env.devo.lines() {
+            assert_eq!(tag_of(&line), tag);
+        }
+        subject.adapter.heal(&subject.env);
+        let second = subject.run(&[]);
+        second.assert_status(0);
+        if subject.adapter.counts_late() {
+            let late = second.count("late");
+            assert!(
+                late > 0 && late == second.count("delivered"),
+                "{}",
+                second.stderr
+            );
+        }
         subject.catch_up();
         assert!(before < subject.env.devo.count(), "none was late");
         subject.env.assert_exactly_once(subject.service);
