@@ -45,17 +45,24 @@ pub(super) struct ErrorHints {
     pub(super) not_entitled: &'static str,
     /// When the quota comes back, as far as is known.
     pub(super) comes_back: &'static str,
+    /// The statuses that mean something of their own here, each with its exit status and hint.
+    pub(super) others: &'static [(u16, Exit, &'static str)],
 }
 
 impl ErrorHints {
-    /// The error for an HTTP status other than 200.
-    fn refusal(&self, status: u16, body: &str) -> FetchError {
+    /// The error for an HTTP status that is no success.
+    pub(super) fn refusal(&self, status: u16, body: &str) -> FetchError {
         let ErrorHints { api, address, .. } = self;
         let number = match status {
             401 | 403 => self.denied,
             _ => self.refused,
         };
-        let failure = Failure::new(format!("{number}HTTP {status}: {body}"));
+        let colon = if body.is_empty() { "" } else { ": " };
+        let failure = Failure::new(format!("{number}HTTP {status}{colon}{body}"));
+        let own = self.others.iter().find(|(other, ..)| *other == status);
+        if let Some((_, exit, hint)) = own {
+            return failure.with_exit(*exit).with_hint(*hint).into();
+        }
         let (exit, hint) = match status {
             400 => (Exit::Data, self.bad_request.to_owned()),
             401 => (Exit::NoPerm, self.unknown.to_owned()),
@@ -77,9 +84,7 @@ impl ErrorHints {
             ),
             500.. => (
                 Exit::Unavailable,
-                "wait until the service recovers; the next run retries, with a shorter window if \
-                 needed"
-                    .to_owned(),
+                "wait until the service recovers; the next run retries".to_owned(),
             ),
             _ => (
                 Exit::Data,
@@ -340,6 +345,7 @@ mod tests {
         unknown: "u",
         not_entitled: "n",
         comes_back: "c",
+        others: &[(409, Exit::Unavailable, "o")],
     };
 
     #[test]
@@ -368,6 +374,7 @@ mod tests {
             (401, 77),
             (403, 77),
             (404, 65),
+            (409, 69),
             (418, 65),
             (429, 75),
             (302, 65),

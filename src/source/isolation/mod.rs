@@ -53,6 +53,7 @@ const HINTS: ErrorHints = ErrorHints {
     not_entitled: "check [isolation] api_key, and that it is for this product; create it in the Isolation \
          console under Product Settings, Reporting API",
     comes_back: "Proofpoint does not publish the limit",
+    others: &[],
 };
 
 /// A product of Isolation.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::event::{PodEvent, identify};
-use super::hints;
+use super::hints::HINTS;
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
@@ -201,7 +201,7 @@ impl Session {
             HandshakeOutcome::Open(socket) => Ok(*socket),
             HandshakeOutcome::Refused(refusal) => {
                 let body = self.excerpt(&refusal.body);
-                let failure = hints::refusal(refusal.status, &body);
+                let failure = Failure::from(HINTS.refusal(refusal.status, &body));
                 let doing = format_args!("opening {}", self.url);
                 Err(SessionError::Refused(failure.context(doing)))
             }

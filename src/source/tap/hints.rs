@@ -17,6 +17,7 @@ pub(super) const WORDS: ErrorHints = ErrorHints {
     not_entitled: "create new credentials in the TAP Dashboard under Settings, Connected Applications, and \
          check that the licence covers TAP: these may not read this",
     comes_back: "each request counts for 24 hours",
+    others: &[],
 };
 
 /// What helps, for threat summaries and the windows that name threats.
