@@ -422,7 +422,8 @@ pub(crate) fn lock(
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = own_file(OpenOptions::new().read(true), path, dir).on("locking", path)?;
     // `holder` takes the lock for an instant to look at it: outlast that
-    let until = std::time::Instant::now() + wait.max(INSTANT);
+    // a wait that no clock can count to has no end
+    let until = std::time::Instant::now().checked_add(wait.max(INSTANT));
     // some locks are held for a moment, others for a whole run
     let mut step = Duration::from_millis(2);
     loop {
@@ -432,7 +433,9 @@ pub(crate) fn lock(
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
             Err(error) => return Err(error).on("locking", path),
         }
-        let left = until.saturating_duration_since(std::time::Instant::now());
+        let left = until.map_or(Duration::MAX, |until| {
+            until.saturating_duration_since(std::time::Instant::now())
+        });
         if left.is_zero() || shutdown.reason().is_some() {
             let mut held_by = String::new();
             file.read_to_string(&mut held_by).on("locking", path)?;

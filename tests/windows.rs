@@ -411,3 +411,23 @@ fn what_passed_while_no_first_run_succeeded_is_a_gap() {
         assert_eq!(gaps.as_array().unwrap().len(), 1);
     });
 }
+
+#[test]
+fn a_date_that_no_clock_shows_is_no_date() {
+    for date in [
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Wed, 31 Dec 1969 23:59:59 GMT",
+    ] {
+        let mut env = TestEnv::new();
+        env.start_at(ago(30));
+        let body = r#"{"clicksPermitted":[]}"#;
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {length}\r\n\r\n{body}");
+        env.tap
+            .script(move |_, _| Some(Fault::Raw(answer.clone().into())));
+        let run = env.run(SERVICE, &["--wait-lock", "18446744073709551615s"]);
+        run.assert_status(0).assert_never_says("clock");
+    }
+}

@@ -1,9 +1,11 @@
 //! `text` reads and writes the text that HTTP and WebSocket share: HTTP dates and percent-encoded
 //! values.
 
+use std::ops::RangeInclusive;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
+use time::{OffsetDateTime, UtcOffset};
 
 /// All but the unreserved characters of RFC 3986.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -24,9 +26,14 @@ pub(crate) fn path_segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
+/// Years that a server's clock may show; with others, arithmetic could leave what a date can be.
+const YEARS: RangeInclusive<i32> = 1970..=9000;
+
 /// Parses a date as HTTP writes it (RFC 9110, 5.6.7: IMF-fixdate); `None` for anything else.
 pub(crate) fn http_date(text: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(text, &Rfc2822).ok()
+    let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+    let date = date.checked_to_offset(UtcOffset::UTC)?;
+    YEARS.contains(&date.year()).then_some(date)
 }
 
 #[cfg(test)]
@@ -58,5 +65,14 @@ mod tests {
         assert_eq!(http_date("Tue, 24 Nov 2026 12:30:00 GMT"), Some(date));
         assert_eq!(http_date("2026-11-24T12:30:00Z"), None);
         assert_eq!(http_date("soon"), None);
+        let old = datetime!(1970-01-01 0:00 UTC);
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(old));
+        for absurd in [
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Fri, 31 Dec 9999 23:59:59 -2359",
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+        ] {
+            assert_eq!(http_date(absurd), None, "{absurd}");
+        }
     }
 }
