@@ -314,6 +314,7 @@ fn what_the_documents_link_to_is_there() {
         "README.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
+        "docs/adding-a-service.md",
         "docs/glossary.md",
     ] {
         let text = std::fs::read_to_string(document).unwrap();
