@@ -11,9 +11,11 @@ pub(crate) mod api;
 mod policy;
 mod queue;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Instant;
 
+use serde::Deserialize;
 use time::Duration;
 
 use super::siem::{Part, PendingWindow, Siem, Then};
@@ -307,8 +309,15 @@ impl Threats {
             .map_err(|error| FetchError::from(error.error).context(what()))?;
         match answer.status {
             200 => {
-                let body = self.read(&mut answer);
-                body.map(Some).map_err(|error| error.context(what()))
+                let body = self.read(&mut answer).and_then(|body| {
+                    // a gateway's answer may be JSON, too
+                    match is_summary_of(&body, &threat.id) {
+                        true => Ok(Some(body)),
+                        false => Err(api
+                            .unexpected(&mut answer, "it has not the id of the threat asked for")),
+                    }
+                });
+                body.map_err(|error| error.context(what()))
             }
             404 => Ok(None),
             _ => {
@@ -346,6 +355,40 @@ impl Threats {
                 Ok(text.trim_ascii().to_vec())
             }
             Err(broken) => Err(api.words.unreadable(&broken, &api.shown(answer))),
+        }
+    }
+}
+
+/// Whether an answer is the summary of this threat: it has its id.
+fn is_summary_of(body: &[u8], id: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Summary<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    let summary = serde_json::from_slice::<Summary<'_>>(body);
+    summary.is_ok_and(|summary| summary.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_the_id_of_a_threat_is_its_summary() {
+        for (body, expected) in [
+            (r#"{"id":"ab12","name":"x"}"#, true),
+            (r#"{"name":"x","id":"AB12"}"#, true),
+            (r#"{"id":"\u0061b12"}"#, true),
+            ("{}", false),
+            (r#"{"error":"ab12"}"#, false),
+            (r#"{"id":"ab13"}"#, false),
+            (r#"{"id":12}"#, false),
+            (r#"{"id":null}"#, false),
+            (r#"[{"id":"ab12"}]"#, false),
+            ("", false),
+        ] {
+            assert_eq!(is_summary_of(body.as_bytes(), "ab12"), expected, "{body}");
         }
     }
 }
