@@ -362,11 +362,11 @@ impl Threats {
 /// Whether an answer is the summary of this threat: it has its id.
 fn is_summary_of(body: &[u8], id: &str) -> bool {
     #[derive(Deserialize)]
-    struct Summary<'a> {
+    struct ThreatSummary<'a> {
         #[serde(borrow)]
         id: Cow<'a, str>,
     }
-    let summary = serde_json::from_slice::<Summary<'_>>(body);
+    let summary = serde_json::from_slice::<ThreatSummary<'_>>(body);
     summary.is_ok_and(|summary| summary.id.eq_ignore_ascii_case(id))
 }
 
