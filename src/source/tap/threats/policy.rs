@@ -54,8 +54,8 @@ impl SummaryFailures {
         self.in_a_row
     }
 
-    /// Takes on a failure with this status; `is_transient` tells that asking again may help.
-    pub(super) fn add(&mut self, exit: Exit, is_transient: bool) -> AfterFailure {
+    /// Takes on a failure with this status; `is_retryable` tells that another attempt may help.
+    pub(super) fn add(&mut self, exit: Exit, is_retryable: bool) -> AfterFailure {
         self.in_a_row += 1;
         // anything else, such as refused credentials or a spent quota, the other summaries would meet as well
         let is_its_own = matches!(exit, Exit::Data | Exit::Unavailable);
@@ -64,7 +64,7 @@ impl SummaryFailures {
             AfterFailure::EndTheRun
         } else if self.in_a_row >= MOST_IN_A_ROW {
             AfterFailure::DeferTheRest
-        } else if is_transient && self.in_a_row < self.attempts {
+        } else if is_retryable && self.in_a_row < self.attempts {
             AfterFailure::Retry
         } else {
             AfterFailure::Defer
@@ -136,8 +136,8 @@ mod tests {
     /// Failures one after the other, and what follows each.
     fn check(attempts: u32, failures: &[((Exit, bool), AfterFailure)]) {
         let mut counted = SummaryFailures::new(attempts);
-        for (number, ((exit, is_transient), expected)) in failures.iter().enumerate() {
-            let found = counted.add(*exit, *is_transient);
+        for (number, ((exit, is_retryable), expected)) in failures.iter().enumerate() {
+            let found = counted.add(*exit, *is_retryable);
             assert_eq!(found, *expected, "{number} of {failures:?}");
         }
     }
@@ -178,8 +178,8 @@ mod tests {
             Exit::Io,
             Exit::Software,
         ] {
-            for is_transient in [true, false] {
-                check(ATTEMPTS, &[((exit, is_transient), EndTheRun)]);
+            for is_retryable in [true, false] {
+                check(ATTEMPTS, &[((exit, is_retryable), EndTheRun)]);
             }
         }
     }
