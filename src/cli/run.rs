@@ -1,4 +1,4 @@
-//! `proofpull run SERVICE`.
+//! `run` makes one run of a service: it prepares the parts, pulls, and says how the run ended.
 
 use std::sync::Arc;
 use std::time::Instant;

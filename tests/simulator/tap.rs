@@ -1,6 +1,5 @@
-//! The SIEM API and the threat summaries of Proofpoint TAP (reference/proofpoint-apis.md, parts 1 and
-//! 2), with a store of events, a clock and quotas of its own. What was asked is recorded, and any
-//! answer can go wrong.
+//! The SIEM API and the threat summaries of Proofpoint TAP, with a store of events, a clock and quotas of
+//! its own. What was asked is recorded, and any answer can go wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::TcpListener;
