@@ -1,4 +1,4 @@
-//! The reporting API of Proofpoint Isolation (reference/proofpoint-apis.md, part 4): jobs that take a
+//! The reporting API of Proofpoint Isolation: jobs that take a
 //! few looks, pages by token, records in no order and without a name.
 
 use std::collections::{BTreeMap, HashMap};
