@@ -323,7 +323,7 @@ fn a_summary_that_goes_wrong_for_good_has_a_status_and_loses_nothing() {
         (Fault::Reset, 69, "[PullError 301]"),
         (Fault::Body(b"{\"id\":".into()), 69, "cut off"),
         (Fault::Body(b"<html>".into()), 65, "<html>"),
-        (Fault::Body(b"{}".into()), 65, "it has not the id"),
+        (Fault::Body(b"{}".into()), 65, "does not have the id"),
         (Fault::Body(br#"{"error":"busy"}"#.into()), 65, "busy"),
         (Fault::Body(Vec::new()), 65, "empty"),
         (Fault::Body(vec![b'{'; 5 << 20]), 65, "[PullError 301]"),

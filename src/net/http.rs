@@ -190,6 +190,8 @@ impl Answer {
         match self.body.read(buffer) {
             Ok(0) => Ok(Bytes::End),
             Ok(count) => {
+                // an interruption before these bytes must not explain a later error
+                self.waits.take();
                 let wanted = START.saturating_sub(self.start.len());
                 self.start.extend_from_slice(&buffer[..count.min(wanted)]);
                 Ok(Bytes::Some(count))

@@ -313,8 +313,10 @@ impl Threats {
                     // a gateway's answer may be JSON, too
                     match is_summary_of(&body, &threat.id) {
                         true => Ok(Some(body)),
-                        false => Err(api
-                            .unexpected(&mut answer, "it has not the id of the threat asked for")),
+                        false => Err(api.unexpected(
+                            &mut answer,
+                            "the answer does not have the id of the requested threat",
+                        )),
                     }
                 });
                 body.map_err(|error| error.context(what()))
