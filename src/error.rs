@@ -27,7 +27,8 @@ pub enum Exit {
     Io = 74,
     /// Temporary; the next run retries.
     TempFail = 75,
-    /// Credentials or the client certificate refused, or a secret that others can read.
+    /// Credentials or the client certificate refused, a secret that others can use, or a configuration
+    /// that others can change.
     NoPerm = 77,
     /// The configuration is refused.
     Config = 78,

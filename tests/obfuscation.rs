@@ -136,10 +136,18 @@ fn the_key_is_a_secret_like_any_other_and_is_asked_for_only_where_it_is_used() {
     run.assert_error(78, &["reading [obfuscation] key"], "create it");
     assert_eq!((env.tap.requests().len(), env.devo.count()), (0, 0));
     env.run(OTHER, &[]).assert_status(0);
-    write_private(&key, "short");
-    env.run(SERVICE, &[])
-        .assert_status(0)
-        .assert_says("openssl rand -hex 32");
+    // counted in characters, not in bytes
+    for (text, is_short) in [
+        ("short", true),
+        (&"é".repeat(15), true),
+        (&"é".repeat(16), false),
+    ] {
+        write_private(&key, text);
+        let run = env.run(SERVICE, &[]);
+        run.assert_status(0);
+        let said = run.stderr.contains("openssl rand -hex 32");
+        assert_eq!(said, is_short, "{text}: {}", run.stderr);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod args;
 mod backfill;
 mod check;
 mod dry_run;
+mod folders;
 mod paths;
 mod run;
 mod run_record;
@@ -55,6 +56,9 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
             return error.exit() as u8;
         }
     };
+    if let Err(error) = secret::forbid_core_dumps() {
+        log::warn!("forbidding core dumps, which would contain secrets: {error}");
+    }
     let result = match &cli.command {
         Command::Run(args) => run::run(args, common, &report, clock).map(|exit| exit as u8),
         Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
@@ -80,10 +84,16 @@ fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config>
     } = text(common)?;
     let config = config::file::check(&text, &base, now)
         .map_err(|faults| all_but_last(faults, &path, report))?;
-    if config.holds_a_secret() {
-        secret::refuse_if_others_can_read(&file, &path)?;
-    }
+    refuse_exposed(&config, &file, &path)?;
     Ok(config)
+}
+
+/// Refuses a configuration that others can change, or read while it holds a secret.
+fn refuse_exposed(config: &Config, file: &File, path: &Path) -> Result<()> {
+    if config.holds_a_secret() {
+        secret::refuse_if_others_can_use(file, path)?;
+    }
+    secret::refuse_if_others_can_change(file, path)
 }
 
 /// The configuration as it is written.
@@ -96,13 +106,7 @@ struct LoadReport {
 }
 
 fn text(common: &Common) -> Result<LoadReport> {
-    let from_env = || {
-        std::env::var_os("PROOFPULL_CONFIG")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-    };
-    let path = common.config.clone().or_else(from_env);
-    let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
+    let path = config_path(common);
     let what = || format!("reading the configuration {}", path.display());
     let hint = "name the file with --config, or create it: README.md shows a first one, examples/ every \
          key";
@@ -121,6 +125,16 @@ fn text(common: &Common) -> Result<LoadReport> {
         text,
         base,
     })
+}
+
+fn config_path(common: &Common) -> PathBuf {
+    let from_env = || {
+        std::env::var_os("PROOFPULL_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    };
+    let path = common.config.clone().or_else(from_env);
+    path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"))
 }
 
 /// The receiver, without which nothing can be delivered.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dry_run::dry_run;
+use super::folders::exposed_folders;
 use super::paths::{RunPaths, ledger, lock};
 use super::run_record::RunRecord;
 use super::start::{open_state, start};
-use super::{host_name, load, network, receiver, state_dir};
+use super::{config_path, host_name, load, network, receiver, state_dir};
 use crate::cli::args::{Common, RunArgs};
 use crate::clock::Clock;
 use crate::config::file::{Config, ServiceConfig};
@@ -58,6 +59,9 @@ fn pull(
         refuse_beyond_loopback(&config, args.service)?;
     }
     let paths = RunPaths::new(&state_dir(common, &config), args);
+    for folder in exposed_folders(&config, &config_path(common), &paths.dir) {
+        log::warn!("{}; {}", folder.said, folder.remedy);
+    }
     if args.dry_run {
         return dry_run(&paths, args, &config, clock.now());
     }
@@ -196,7 +200,7 @@ impl RunParts<'_> {
         let key = match self.config.pseudonym_key.as_ref().filter(|_| is_keyed) {
             Some(reference) => {
                 let key = secret::read(reference, "[obfuscation] key")?;
-                if key.reveal().len() < SHORT {
+                if key.reveal().chars().count() < SHORT {
                     log::warn!(
                         "[obfuscation] key has fewer than {SHORT} characters and can be guessed: \
                          create a longer one with openssl rand -hex 32"

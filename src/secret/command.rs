@@ -1,9 +1,11 @@
 //! `command` reads a secret that a command prints, such as `pass show …`.
 //!
 //! No shell is started, and standard input is empty. Standard error is discarded, since it may
-//! contain the secret. The command runs in its own process group, so that a timeout kills all of
-//! it. Of the crate `rustix`, `net::tcp_state` and `files` use other parts.
+//! contain the secret. The command gets only the variables that say who and where it is, since
+//! others may hold secrets. It runs in its own process group, so that a timeout kills all of it.
+//! Of the crate `rustix`, `net::tcp_state` and `files` use other parts.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -21,6 +23,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often to check whether the command has ended, since a child of it may hold its output open.
 const STEP: Duration = Duration::from_millis(50);
 
+/// Variables that the command gets, if they are set: who runs it, where its own files are, and how
+/// it speaks. Those of gpg and pass only name folders.
+const VARIABLES: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "GNUPGHOME",
+    "PASSWORD_STORE_DIR",
+];
+/// What the names of further ones begin with.
+const FAMILIES: [&str; 2] = ["LC_", "XDG_"];
+
+/// Whether the command gets a variable.
+fn is_passed_on(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        VARIABLES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+    })
+}
+
 /// Runs the command and returns what it prints.
 ///
 /// # Errors
@@ -34,6 +62,8 @@ fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
     let mut command = Command::new(line.program());
     command
         .args(line.arguments())
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(name)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -66,7 +96,8 @@ fn run_for(line: &CommandLine, idle: Duration) -> Result<Secret> {
         };
         return fail(Exit::Config, ended).hint(
             "run it by hand as the user running proofpull to see its messages; they are not shown \
-             here because they may contain the secret",
+             here because they may contain the secret; variables other than PATH, HOME and the like must \
+             stand in the command: [\"env\", \"NAME=value\", …], see proofpull.toml(5)",
         );
     }
     clean(bytes)
@@ -197,6 +228,35 @@ mod tests {
         ] {
             check_refused(&shell(script), said, "only the secret");
         }
+    }
+
+    #[test]
+    fn a_command_gets_the_variables_that_say_who_and_where_it_is_and_no_other() {
+        for (name, wanted) in [
+            ("PATH", true),
+            ("HOME", true),
+            ("LANG", true),
+            ("LC_ALL", true),
+            ("XDG_RUNTIME_DIR", true),
+            ("PASSWORD_STORE_DIR", true),
+            ("TAP_SECRET", false),
+            ("CREDENTIALS_DIRECTORY", false),
+            ("https_proxy", false),
+            ("VAULT_TOKEN", false),
+            ("LD_PRELOAD", false),
+            ("HOMER", false),
+            ("path", false),
+            ("", false),
+        ] {
+            assert_eq!(is_passed_on(OsStr::new(name)), wanted, "{name}");
+        }
+        // cargo sets this one for tests
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        let printed = run(&shell("echo \"[$CARGO_PKG_NAME]${PATH:+and a path}\"")).unwrap();
+        assert_eq!(printed.reveal(), "[]and a path");
+        let named = ["env", "VAULT_ADDR=here", "printenv", "VAULT_ADDR"].map(Into::into);
+        let printed = run(&CommandLine::new(named.into()).unwrap()).unwrap();
+        assert_eq!(printed.reveal(), "here");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! It is the only place that opens a secret file. It does not know what a secret is for.
 
+mod access;
 mod command;
+mod core_dump;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine;
@@ -18,6 +19,9 @@ use crate::config::{Plain, SecretRef};
 use crate::error::{Because, Exit, Result, fail};
 use crate::files;
 use crate::human::is_unprintable;
+use access::{Access, Exposure};
+
+pub(crate) use core_dump::forbid_core_dumps;
 
 /// Longest part of what a peer said that a message shows, in characters.
 const MAX_EXCERPT: usize = 200;
@@ -66,7 +70,7 @@ impl fmt::Debug for Secret {
 /// Reads a secret; `what` names it, as in `[tap] secret`.
 ///
 /// # Errors
-/// Status 77 if the file may not be read or others can read it; 78 if there is none or it cannot be
+/// Status 77 if the file may not be read or others can use it; 78 if there is none or it cannot be
 /// a secret.
 pub(crate) fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
     let (secret, place) = match reference {
@@ -85,22 +89,51 @@ pub(crate) fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
     secret.with_context(|| format!("reading {what} from {place}"))
 }
 
-/// Refuses a file with a secret if its mode gives others access.
+/// Refuses a file with a secret if somebody who is not trusted can do anything with it.
 ///
 /// # Errors
-/// Status 77, with the command that corrects the mode.
-pub(crate) fn refuse_if_others_can_read(file: &File, path: &Path) -> Result<()> {
-    // the mode of the open file: the path may lead elsewhere by now
-    let mode = file.metadata().exit(Exit::NoPerm)?.permissions().mode() & 0o7777;
-    if mode & 0o007 == 0 {
+/// Status 77, with the command that puts it right.
+pub(crate) fn refuse_if_others_can_use(file: &File, path: &Path) -> Result<()> {
+    // that to the open file: the path may lead elsewhere by now
+    let access = Access::to(file).exit(Exit::NoPerm)?;
+    let Some(Exposure { said, remedy }) = access.exposes_a_secret() else {
+        return Ok(());
+    };
+    let (path, mode) = (path.display(), access.mode);
+    let said = format!("{path} holds a secret, and {said} (mode {mode:04o})");
+    fail(Exit::NoPerm, said).hint(format!(
+        "run {remedy} {path}, readable for a group that proofpull runs in; on Kubernetes set \
+         defaultMode: 0440 in the volume"
+    ))
+}
+
+/// Refuses a configuration that somebody who is not trusted can change: it may name a command.
+///
+/// # Errors
+/// Status 77, with the command that puts it right.
+pub(crate) fn refuse_if_others_can_change(file: &File, path: &Path) -> Result<()> {
+    // only a file is there for longer than this run
+    if !file.metadata().exit(Exit::NoPerm)?.is_file() {
         return Ok(());
     }
-    let path = path.display();
-    let said = format!("{path} holds a secret, and others can read it (mode {mode:04o})");
-    fail(Exit::NoPerm, said).hint(format!(
-        "run chmod 640 {path}, with a group that proofpull runs in; on Kubernetes set defaultMode: \
-         0440 in the volume"
-    ))
+    let access = Access::to(file).exit(Exit::NoPerm)?;
+    let Some(Exposure { said, remedy }) = access.exposes_a_configuration() else {
+        return Ok(());
+    };
+    let (path, mode) = (path.display(), access.mode);
+    let said = format!("{path} is the configuration, and {said} (mode {mode:04o})");
+    fail(Exit::NoPerm, said).hint(format!("run {remedy} {path}"))
+}
+
+/// Says that somebody who is not trusted can replace the files in a folder, and what puts it right.
+/// Nothing is said of a folder that is not there or cannot be looked at.
+#[must_use]
+pub(crate) fn exposed(folder: &Path) -> Option<(String, String)> {
+    let access = Access::to(&File::open(folder).ok()?).ok()?;
+    let Exposure { said, remedy } = access.exposes_a_folder()?;
+    let (folder, mode) = (folder.display(), access.mode);
+    let said = format!("files in {folder} can be replaced: {said} (mode {mode:04o})");
+    Some((said, format!("run {remedy} {folder}")))
 }
 
 /// Replaces every secret in a text by `***`: as it is, percent-encoded, escaped as in JSON, or
@@ -149,7 +182,7 @@ pub(crate) fn excerpt(text: &str, secrets: &[&Secret]) -> String {
 
 fn from_file(path: &Path) -> Result<Secret> {
     let mut file = files::open_regular(path).or_else(|error| unreadable(error, path))?;
-    refuse_if_others_can_read(&file, path)?;
+    refuse_if_others_can_use(&file, path)?;
     let mut bytes = Vec::new();
     file.by_ref()
         .take(MAX_SECRET + 1)
@@ -299,7 +332,7 @@ mod tests {
     use super::*;
     use crate::error::Failure;
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
 
     fn file(folder: &tempfile::TempDir, content: &[u8], mode: u32) -> PathBuf {
@@ -383,12 +416,12 @@ mod tests {
         for mode in [0o641, 0o642, 0o607] {
             let path = file(&folder, b"hunter2", mode);
             assert!(
-                refuse_if_others_can_read(&File::open(&path).unwrap(), &path).is_err(),
+                refuse_if_others_can_use(&File::open(&path).unwrap(), &path).is_err(),
                 "{mode:o}"
             );
         }
         let path = file(&folder, b"hunter2", 0o640);
-        assert!(refuse_if_others_can_read(&File::open(&path).unwrap(), &path).is_ok());
+        assert!(refuse_if_others_can_use(&File::open(&path).unwrap(), &path).is_ok());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::path::Path;
 use time::{Duration, OffsetDateTime};
 
 use super::{Finding, Level};
-use crate::cli::{LoadReport, network};
+use crate::cli::folders::{ExposedFolder, exposed_folders};
+use crate::cli::{LoadReport, network, refuse_exposed};
 use crate::clock::utc;
 use crate::config::SecretRef;
 use crate::config::file::Config;
@@ -37,9 +38,7 @@ pub(super) struct OfflineChecks<'a> {
 impl OfflineChecks<'_> {
     /// The configuration's own file.
     pub(super) fn at_the_file(&self, text: &LoadReport, findings: &mut Vec<Finding>) {
-        if self.config.holds_a_secret()
-            && let Err(error) = secret::refuse_if_others_can_read(&text.file, &text.path)
-        {
+        if let Err(error) = refuse_exposed(self.config, &text.file, &text.path) {
             findings.push(Finding::error(None, "this file", &error));
         }
     }
@@ -221,6 +220,10 @@ impl OfflineChecks<'_> {
     }
 
     fn at_folders(&self, findings: &mut Vec<Finding>) {
+        let exposed = exposed_folders(self.config, self.file.0, self.state_dir).into_iter();
+        findings.extend(
+            exposed.map(|ExposedFolder { key, said, remedy }| self.warning(key, &said, &remedy)),
+        );
         // a run makes it if it is not there
         if self.state_dir.exists()
             && let Err(error) = files::try_dir(self.state_dir).exit(Exit::CantCreate).hint(

@@ -179,7 +179,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
         .with_context(what)
         .exit(Exit::Config)
         .hint(KEY_HINT)?;
-    secret::refuse_if_others_can_read(&file, path)?;
+    secret::refuse_if_others_can_use(&file, path)?;
     let mut text = Vec::new();
     (&file)
         .read_to_end(&mut text)
