@@ -2,23 +2,46 @@
 //!
 //! It is checked between batches and in every wait on a connection.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// Time to finish what was begun, such as a confirmation, once the run is to end.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// Says whether to stop, and why. Clones share the signal.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    signal: Arc<AtomicBool>,
+    signal: Arc<Signal>,
     deadline: Option<Instant>,
-    grace: Option<Grace>,
+    /// The milliseconds by which the deadline is put off for now.
+    extension: Arc<AtomicU64>,
+    grace: Duration,
 }
 
-/// Extra time after the flag was raised, and when that was first seen.
-#[derive(Debug, Clone)]
-struct Grace {
-    time: Duration,
-    since: Arc<OnceLock<Instant>>,
+/// A flag that signals raise, and when that was first seen.
+#[derive(Debug, Default)]
+struct Signal {
+    raised: Arc<AtomicBool>,
+    seen: OnceLock<Instant>,
+}
+
+/// Puts off the deadline until it is dropped; a deadline that has passed by then is then.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    extension: Arc<AtomicU64>,
+    deadline: Instant,
+}
+
+impl Drop for Extension {
+    fn drop(&mut self) {
+        let beyond = Instant::now().saturating_duration_since(self.deadline);
+        self.extension.store(millis(beyond), Ordering::Relaxed);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why a run stops early.
@@ -38,7 +61,7 @@ impl Shutdown {
     pub(crate) fn on_signals() -> std::io::Result<Shutdown> {
         let shutdown = Shutdown::default();
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&shutdown.signal))?;
+            signal_hook::flag::register(signal, Arc::clone(&shutdown.signal.raised))?;
         }
         Ok(shutdown)
     }
@@ -49,30 +72,39 @@ impl Shutdown {
         Shutdown {
             signal: Arc::clone(&self.signal),
             deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
-            grace: None,
+            ..Shutdown::default()
         }
     }
 
-    /// The same flag, seen `time` later by those who must finish something first.
+    /// The same flag, seen [`GRACE`] later by those who must finish something first.
     #[must_use]
-    pub(crate) fn with_grace(&self, time: Duration) -> Shutdown {
+    pub(crate) fn with_grace(&self) -> Shutdown {
         Shutdown {
-            grace: Some(Grace {
-                time,
-                since: Arc::default(),
-            }),
+            grace: GRACE,
             ..self.clone()
         }
+    }
+
+    /// Puts off the deadline, if there is one, by `time` for all clones, until the extension is
+    /// dropped.
+    #[must_use]
+    pub(crate) fn extend(&self, time: Duration) -> Option<Extension> {
+        let deadline = self.deadline?;
+        self.extension.store(millis(time), Ordering::Relaxed);
+        Some(Extension {
+            extension: Arc::clone(&self.extension),
+            deadline,
+        })
     }
 
     /// The rest of the run's time, if that is limited.
     #[must_use]
     pub(crate) fn left(&self) -> Option<Duration> {
-        self.deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let deadline = self.deadline?.checked_add(self.extension())?;
+        Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// A flag that is never raised, for work that must be finished, such as a confirmation.
+    /// A flag that is never raised.
     #[must_use]
     pub fn never() -> Shutdown {
         Shutdown::default()
@@ -81,22 +113,17 @@ impl Shutdown {
     /// Why to stop now, if the flag is raised.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<ShutdownReason> {
-        let raised = self.raised()?;
-        let seen = |grace: &Grace| grace.since.get_or_init(Instant::now).elapsed() >= grace.time;
-        self.grace.as_ref().is_none_or(seen).then_some(raised)
+        let now = Instant::now();
+        let raised = self.signal.raised.load(Ordering::Relaxed);
+        let signal = raised.then(|| *self.signal.seen.get_or_init(|| now));
+        let deadline = self
+            .deadline
+            .and_then(|deadline| deadline.checked_add(self.extension()));
+        reason(signal, deadline, self.grace, now)
     }
 
-    fn raised(&self) -> Option<ShutdownReason> {
-        if self.signal.load(Ordering::Relaxed) {
-            Some(ShutdownReason::Signal)
-        } else if self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
-            Some(ShutdownReason::Deadline)
-        } else {
-            None
-        }
+    fn extension(&self) -> Duration {
+        Duration::from_millis(self.extension.load(Ordering::Relaxed))
     }
 
     /// Sleeps for `time`, or until the flag is raised.
@@ -112,19 +139,60 @@ impl Shutdown {
     }
 }
 
+/// Why to stop at `now`: each reason counts once its grace is over.
+fn reason(
+    signal: Option<Instant>,
+    deadline: Option<Instant>,
+    grace: Duration,
+    now: Instant,
+) -> Option<ShutdownReason> {
+    let is_over = |since: Instant| since.checked_add(grace).is_some_and(|end| now >= end);
+    if signal.is_some_and(is_over) {
+        return Some(ShutdownReason::Signal);
+    }
+    deadline
+        .is_some_and(is_over)
+        .then_some(ShutdownReason::Deadline)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn grace_begins_when_the_flag_is_first_seen() {
+    fn grace_counts_from_the_signal_or_the_deadline() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let check = |signal: Option<u64>, deadline: Option<u64>, grace, now, reason_| {
+            let grace = Duration::from_secs(grace);
+            let why = reason(signal.map(at), deadline.map(at), grace, at(now));
+            assert_eq!(why, reason_, "{signal:?} {deadline:?} {grace:?} {now}");
+        };
+        let (signal, deadline) = (ShutdownReason::Signal, ShutdownReason::Deadline);
+        check(None, None, 0, 100, None);
+        check(Some(5), None, 0, 5, Some(signal));
+        check(Some(5), None, 10, 14, None);
+        check(Some(5), None, 10, 15, Some(signal));
+        check(None, Some(5), 0, 4, None);
+        check(None, Some(5), 0, 5, Some(deadline));
+        check(None, Some(5), 10, 14, None);
+        check(None, Some(5), 10, 15, Some(deadline));
+        check(Some(9), Some(5), 10, 15, Some(deadline));
+        check(Some(5), Some(5), 10, 15, Some(signal));
+    }
+
+    #[test]
+    fn an_extension_puts_off_the_deadline_of_all_clones_until_it_is_dropped() {
         let shutdown = Shutdown::never().after(Some(Duration::ZERO));
-        assert_eq!(
-            shutdown.with_grace(Duration::from_secs(3600)).reason(),
-            None
-        );
-        let none = shutdown.with_grace(Duration::ZERO);
-        assert_eq!(none.reason(), Some(ShutdownReason::Deadline));
+        let clone = shutdown.with_grace();
+        let extension = shutdown.extend(Duration::from_secs(3600));
+        assert_eq!(shutdown.reason(), None);
+        assert!(clone.left() > Some(Duration::from_secs(3000)));
+        drop(extension);
+        assert_eq!(shutdown.reason(), Some(ShutdownReason::Deadline));
+        assert_eq!(clone.left(), Some(Duration::ZERO));
+        assert!(Shutdown::never().extend(Duration::ZERO).is_none());
+        assert_eq!(clone.reason(), None, "in its grace");
     }
 
     #[test]

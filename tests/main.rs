@@ -9,6 +9,7 @@ mod certificates;
 mod check;
 mod command;
 mod contract;
+mod deadlines;
 mod devo_sdk;
 mod isolation;
 mod manual;

@@ -32,9 +32,6 @@ use crate::source::{self, Source};
 use crate::state::{State, Unreported};
 use crate::transform::{Action, Transform};
 
-/// A run that got a signal takes no longer to reach the receiver with what it has read.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
-
 pub(super) fn run(args: &RunArgs, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
     RunRecord::of(|record| pull(args, common, report, clock, record), clock)
 }
@@ -98,7 +95,7 @@ fn pull(
     let mut ledger = ledger(&paths, args.service, &config, &job.shutdown)?;
     let (mut sink, transform): (Box<dyn Sink>, Transform) = match args.stdout {
         true => (
-            Box::new(Stdout::open(job.shutdown.with_grace(GRACE))?),
+            Box::new(Stdout::open(job.shutdown.with_grace())?),
             transform,
         ),
         false => {
@@ -218,11 +215,6 @@ impl RunParts<'_> {
         let sink = Devo::new(devo::DevoOptions {
             tag: self.settings.tag.clone(),
             known: state.receiver().cloned(),
-            shutdown: match self.settings.api.is_replayable() {
-                true => self.shutdown.clone(),
-                // an hour of the archive may go on when the run's time is over
-                false => self.shutdown.after(None).with_grace(GRACE),
-            },
             ..devo_options(self.config, to, &self.network, self.clock, &self.shutdown)?
         });
         let id = ("@devo_pulling_id", self.pulling_id.as_str());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::tcp::is_stop;
 use crate::error::{Exit, Failure};
 
 /// Why a connection failed.
@@ -10,8 +11,8 @@ use crate::error::{Exit, Failure};
 /// Not an [`Error`](std::error::Error): callers decide by its variants, so nothing may hide them.
 #[derive(Debug)]
 pub(crate) enum NetError {
-    /// The run is to end; there is no failure.
-    Stopped,
+    /// The run is to end; says what was not done by then.
+    Stopped(Failure),
     /// No connection was made. Another attempt may help.
     Unreached(Failure),
     /// The peer was silent for too long. Another attempt may help.
@@ -22,10 +23,19 @@ pub(crate) enum NetError {
     Lasting(Failure),
 }
 
+/// What is said of a wait that the end of the run ended.
+pub(super) const STOPPED: &str = "not done when the run was to end";
+
 impl NetError {
+    /// The run is to end.
+    #[must_use]
+    pub(crate) fn stopped() -> NetError {
+        NetError::Stopped(Failure::new(STOPPED))
+    }
+
     fn map(self, change: impl FnOnce(Failure) -> Failure) -> NetError {
         match self {
-            NetError::Stopped => NetError::Stopped,
+            NetError::Stopped(failure) => NetError::Stopped(change(failure)),
             NetError::Unreached(failure) => NetError::Unreached(change(failure)),
             NetError::Silent(failure) => NetError::Silent(change(failure)),
             NetError::Cut(failure) => NetError::Cut(change(failure)),
@@ -65,6 +75,7 @@ impl NetError {
 impl From<io::Error> for NetError {
     fn from(error: io::Error) -> NetError {
         match error.kind() {
+            _ if is_stop(&error) => NetError::stopped(),
             io::ErrorKind::TimedOut => NetError::Silent(error.into()),
             _ => NetError::Cut(error.into()),
         }
@@ -74,7 +85,7 @@ impl From<io::Error> for NetError {
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Failure {
         match error {
-            NetError::Stopped => Failure::new("stopped").with_exit(Exit::TempFail),
+            NetError::Stopped(failure) => failure.or_exit(Exit::TempFail),
             NetError::Unreached(failure)
             | NetError::Silent(failure)
             | NetError::Cut(failure)

@@ -1,14 +1,15 @@
 //! `http` makes HTTP requests over our own connections.
 //!
 //! Only this file names the crate `ureq`. An answer is read as it arrives; a moment without bytes
-//! returns control to the reader. The timeout limits silence, never the whole answer: a big one may
-//! take long.
+//! returns control to the reader. The timeout limits the head of an answer and then silence, never the
+//! whole answer: a big one may take long.
 
 use std::fmt;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use ureq::config::Config;
@@ -22,7 +23,7 @@ use crate::config::{Address, Url};
 use crate::error::{Exit, Result};
 use crate::net::text::http_date;
 use crate::net::tls::Trust;
-use crate::net::{IdleTimeout, NetError, NetStream, Network};
+use crate::net::{NetError, NetStream, Network, is_wait};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
@@ -31,6 +32,9 @@ const READ: usize = 128 * 1024;
 
 /// Bytes kept from the start of an answer.
 const START: usize = 1024;
+
+/// Longest wait for the start of an answer, for an error message.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes requests to one server.
 #[derive(Debug)]
@@ -198,9 +202,6 @@ impl Answer {
             }
             Err(error) => {
                 let error = match self.waits.take() {
-                    Some(Interruption::Waiting) if self.waits.shutdown.reason().is_some() => {
-                        NetError::Stopped
-                    }
                     Some(Interruption::Waiting) => return Ok(Bytes::Waiting),
                     Some(Interruption::Failed(error)) => error,
                     None => NetError::Cut(error.into()),
@@ -213,12 +214,10 @@ impl Answer {
     /// The start of the body, for an error message; reads on if necessary.
     pub(crate) fn beginning(&mut self) -> String {
         let mut buffer = [0; START];
-        // an error message is not worth a long wait
-        let mut moments = 20;
-        while self.start.len() < START && moments > 0 {
+        let started = Instant::now();
+        while self.start.len() < START && started.elapsed() < PATIENCE {
             match self.read(&mut buffer) {
-                Ok(Bytes::Some(_)) => {}
-                Ok(Bytes::Waiting) => moments -= 1,
+                Ok(Bytes::Some(_) | Bytes::Waiting) => {}
                 Ok(Bytes::End) | Err(_) => break,
             }
         }
@@ -277,7 +276,6 @@ impl Connector for Dialer {
                 details.config.input_buffer_size(),
                 details.config.output_buffer_size(),
             ),
-            idle: self.0.network.idle(&self.0.shutdown),
             waits: Arc::clone(&self.0),
         }))
     }
@@ -286,8 +284,8 @@ impl Connector for Dialer {
 impl Waits {
     fn open(&self, scheme: &str, to: &Address) -> Result<NetStream, NetError> {
         let tcp = self.network.dial(to, scheme, &self.shutdown)?;
-        let idle = self.network.idle(&self.shutdown);
-        NetStream::secure(tcp, self.trust.as_ref(), to, idle).map_err(NetError::unreached)
+        let limit = self.network.timeout();
+        NetStream::secure(tcp, self.trust.as_ref(), to, limit).map_err(NetError::unreached)
     }
 
     /// Keeps why the crate is given an error.
@@ -312,7 +310,6 @@ impl Waits {
 struct Connection {
     stream: NetStream,
     buffers: LazyBuffers,
-    idle: IdleTimeout,
     waits: Arc<Waits>,
 }
 
@@ -323,38 +320,37 @@ impl Transport for Connection {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         let bytes = &self.buffers.output()[..amount];
-        self.idle.progress();
-        let written = self.stream.write_all(bytes, &mut self.idle);
+        // the head of an answer must be complete in time, the body may take long
+        let limit = self.waits.network.timeout();
+        self.stream.tcp().begin_exchange(limit);
+        let written = self.stream.write_all(bytes);
         written.map_err(|error| self.waits.fail(error))
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.idle.resume();
+        let in_body = self.waits.in_body.load(Relaxed);
+        if in_body {
+            self.stream.tcp().end_exchange();
+        }
         loop {
             let free = self.buffers.input_append_buf();
             match self.stream.read(free) {
                 Ok(count) => {
-                    self.idle.progress();
                     self.buffers.input_appended(count);
                     return Ok(count > 0);
                 }
-                Err(error) => {
-                    let goes_on = self.idle.again(error);
-                    goes_on.map_err(|error| self.waits.fail(error))?;
-                    if self.waits.in_body.load(Relaxed) {
-                        self.idle.pause();
-                        return Err(self.waits.interrupt(Interruption::Waiting));
-                    }
+                Err(error) if is_wait(&error) && in_body => {
+                    return Err(self.waits.interrupt(Interruption::Waiting));
                 }
+                Err(error) if is_wait(&error) => {}
+                Err(error) => return Err(self.waits.fail(error.into())),
             }
         }
     }
 
     fn is_open(&mut self) -> bool {
         // an unexpected TLS record may be a ticket or a close_notify: a new connection is safer
-        let open = self.stream.tcp().is_quiet();
-        self.idle.progress();
-        open
+        self.stream.tcp().is_quiet()
     }
 
     fn is_tls(&self) -> bool {

@@ -4,10 +4,10 @@
 //! It reads the same variables as curl: `https_proxy`, `http_proxy` (in lower case only, since a
 //! CGI script gets the other from its client), `all_proxy`, `no_proxy`.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::IpAddr;
 
-use super::{IdleTimeout, NetError, Tcp};
+use super::{NetError, Tcp, is_wait};
 use crate::config::{Address, Url};
 use crate::error::{Because, Exit, Failure, Result};
 use crate::secret::Secret;
@@ -104,19 +104,14 @@ impl Proxy {
     ///
     /// # Errors
     /// When the proxy refuses, or answers something else.
-    pub(crate) fn open_tunnel(
-        &self,
-        tcp: &mut Tcp,
-        to: &Address,
-        mut idle: IdleTimeout,
-    ) -> Result<(), NetError> {
+    pub(crate) fn open_tunnel(&self, tcp: &mut Tcp, to: &Address) -> Result<(), NetError> {
         let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("Proxy-Authorization: {}\r\n", authorization.reveal());
         }
         request += "\r\n";
-        tcp.write_all(request.as_bytes())?;
-        let answer = read_head(tcp, &mut idle)?;
+        tcp.write_whole(request.as_bytes())?;
+        let answer = read_head(tcp)?;
         let status = answer
             .split_ascii_whitespace()
             .nth(1)
@@ -148,7 +143,7 @@ fn refused(message: String, hint: &str) -> NetError {
 }
 
 /// Reads byte by byte, so that it takes nothing after the head.
-fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String, NetError> {
+fn read_head(tcp: &mut Tcp) -> Result<String, NetError> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -158,7 +153,8 @@ fn read_head(tcp: &mut Tcp, idle: &mut IdleTimeout) -> Result<String, NetError> 
                 return Err(NetError::Unreached(closed));
             }
             Ok(_) => head.push(byte[0]),
-            Err(error) => idle.again(error)?,
+            Err(error) if is_wait(&error) => {}
+            Err(error) => return Err(error.into()),
         }
         if head.len() >= MAX_ANSWER {
             return Err(refused(

@@ -1,9 +1,10 @@
 //! `NetStream` is a connection with or without TLS.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::time::Duration;
 
 use super::tls::{Tls, Trust};
-use super::{IdleTimeout, NetError, Tcp};
+use super::{NetError, Tcp};
 use crate::config::Address;
 use crate::error::Exit;
 
@@ -17,7 +18,7 @@ pub(crate) enum NetStream {
 }
 
 impl NetStream {
-    /// Completes the TLS handshake with `to`, if `trust` is given.
+    /// Completes the TLS handshake with `to` within `limit`, if `trust` is given.
     ///
     /// # Errors
     /// As [`Tls::handshake`].
@@ -25,12 +26,12 @@ impl NetStream {
         tcp: Tcp,
         trust: Option<&Trust>,
         to: &Address,
-        idle: IdleTimeout,
+        limit: Duration,
     ) -> Result<NetStream, NetError> {
         let Some(trust) = trust else {
             return Ok(NetStream::Plain(tcp));
         };
-        let tls = Tls::handshake(tcp, trust, &to.host, idle).map_err(|error| {
+        let tls = Tls::handshake(tcp, trust, &to.host, limit).map_err(|error| {
             let error = error.or_exit(Exit::Unavailable);
             error.context(format_args!("connecting to {to}"))
         })?;
@@ -49,23 +50,11 @@ impl NetStream {
     ///
     /// # Errors
     /// When the peer does not take them or is gone, or the wait ends.
-    pub(crate) fn write_all(
-        &mut self,
-        bytes: &[u8],
-        idle: &mut IdleTimeout,
-    ) -> Result<(), NetError> {
-        let tcp = match self {
-            NetStream::Tls(tls) => return tls.write_all(bytes, idle),
-            NetStream::Plain(tcp) => tcp,
-        };
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match tcp.write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) => idle.again(error)?,
-            }
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<(), NetError> {
+        match self {
+            NetStream::Plain(tcp) => tcp.write_whole(bytes),
+            NetStream::Tls(tls) => tls.write_all(bytes),
         }
-        Ok(())
     }
 }
 

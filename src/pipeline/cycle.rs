@@ -104,7 +104,7 @@ impl PullError {
     /// Whether there is no failure: the run is to end.
     fn is_stop(&self) -> bool {
         match self {
-            PullError::Sink(error) => matches!(error, SinkError::Stopped),
+            PullError::Sink(error) => matches!(error, SinkError::Stopped(_)),
             PullError::Source(error) => error.is_stop(),
             PullError::Other(_) => false,
         }
@@ -270,7 +270,7 @@ impl Cycle<'_> {
             self.sink.confirm()
         };
         match deliver() {
-            Err(SinkError::Closed) => return Err(SinkError::Closed),
+            Err(error @ (SinkError::Closed | SinkError::Stopped(_))) => return Err(error),
             Err(error) => {
                 log::warn!("{}; sending the batch once more", Failure::from(error));
                 deliver()?;

@@ -17,7 +17,7 @@ use crate::config::Address;
 use crate::error::{Exit, Failure, Result};
 use crate::net::tcp_state::{View, Watch};
 use crate::net::tls::{PeerEvent, Tls, Trust};
-use crate::net::{IdleTimeout, NetError, Network};
+use crate::net::{NetError, Network};
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use crate::state::Receiver;
@@ -26,6 +26,8 @@ use crate::state::Receiver;
 const WRITE: usize = 256 * 1024;
 /// Attempts to connect before the run gives up; nothing was sent by then.
 const ATTEMPTS: u32 = 3;
+/// A confirmation takes at most so many times the longest silence, however its bytes drip.
+const CONFIRMATION: u32 = 5;
 /// A peer that closes early does so within this time after its kernel received our last byte.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Most peers close within this time after our close_notify.
@@ -70,7 +72,7 @@ pub struct DevoOptions {
     pub known: Option<Receiver>,
     /// Gives the date of each record.
     pub clock: Clock,
-    /// Ends the attempts to connect.
+    /// Ends the waits; events that were read get its grace.
     pub shutdown: Shutdown,
 }
 
@@ -96,15 +98,15 @@ impl Devo {
         }
     }
 
-    fn connect(&self) -> Result<Tls, SinkError> {
+    fn connect(&self, shutdown: &Shutdown) -> Result<Tls, SinkError> {
         let mut attempt = 1;
         loop {
-            let error = match self.try_to_connect() {
+            let error = match self.try_to_connect(shutdown) {
                 Ok(tls) => return Ok(tls),
                 Err(error) => error,
             };
             let failure = match error {
-                NetError::Stopped => return Err(SinkError::Stopped),
+                NetError::Stopped(failure) => return Err(SinkError::Stopped(failure)),
                 NetError::Lasting(failure) => return Err(SinkError::Refused(failure)),
                 transient => Failure::from(transient),
             };
@@ -112,40 +114,37 @@ impl Devo {
                 return Err(SinkError::Refused(failure));
             }
             log::debug!("{failure}; retrying");
-            self.shutdown.sleep(Duration::from_secs(1 << (attempt - 1)));
+            shutdown.sleep(Duration::from_secs(1 << (attempt - 1)));
             attempt += 1;
         }
     }
 
-    fn try_to_connect(&self) -> Result<Tls, NetError> {
-        let tcp = self.network.dial(&self.address, "https", &self.shutdown)?;
-        Tls::handshake(
-            tcp,
-            &self.trust,
-            &self.server_name,
-            self.network.idle(&self.shutdown),
-        )
-        .map_err(|error| {
-            let error = error.or_exit(Exit::Unavailable);
-            error.context(format_args!("connecting to {}", self.address))
-        })
+    fn try_to_connect(&self, shutdown: &Shutdown) -> Result<Tls, NetError> {
+        let limit = self.network.timeout();
+        let tcp = self.network.dial(&self.address, "https", shutdown);
+        let tls = tcp.and_then(|tcp| {
+            let tls = Tls::handshake(tcp, &self.trust, &self.server_name, limit);
+            tls.map_err(|error| error.context(format_args!("connecting to {}", self.address)))
+        });
+        tls.map_err(|error| error.or_exit(Exit::Unavailable))
     }
 
     /// Ends and proves the transaction, as the module says.
     fn finish(&mut self, mut tls: Tls) -> Result<(), NetError> {
-        let mut idle = self.network.idle(&Shutdown::never());
+        tls.tcp
+            .begin_exchange(self.network.timeout() * CONFIRMATION);
         expect_open(tls.listen()?)?;
         let watch = tls.tcp.watch().map_err(during("the connection is gone"))?;
         if self.sent {
-            settle(&mut tls, &watch, &mut idle)?;
+            settle(&mut tls, &watch)?;
             expect_open(tls.listen()?)?;
         }
-        tls.send_close_notify(&mut idle)?;
+        tls.send_close_notify()?;
         let mut peer = Peer::new(&watch);
         // until our half is closed, a reset after the peer's end of file can be seen
         let limit = Instant::now() + MOMENT;
         while !peer.has_ended && Instant::now() < limit {
-            peer.read_event(&mut tls, &mut idle)?;
+            peer.read_event(&mut tls)?;
         }
         if peer.has_ended {
             std::thread::sleep(BEHIND);
@@ -155,7 +154,7 @@ impl Devo {
             .shutdown_write()
             .map_err(during("closing our half of the connection"))?;
         while !peer.has_ended {
-            peer.read_event(&mut tls, &mut idle).map_err(|error| {
+            peer.read_event(&mut tls).map_err(|error| {
                 error.context("waiting for the receiver to close the connection")
             })?;
         }
@@ -163,8 +162,7 @@ impl Devo {
         // until all is acknowledged, a reset that answers our last bytes may still arrive
         let is_open = |view: View| !view.fin_acknowledged && view.unacknowledged > 0;
         while watch.view().is_some_and(is_open) {
-            idle.check()?;
-            std::thread::sleep(Duration::from_millis(1));
+            tls.tcp.pause(Duration::from_millis(1))?;
         }
         tls.tcp.pending_error()?;
         if !peer.sent_close_notify && (self.sends_close_notify || tls.tcp.through_proxy) {
@@ -187,13 +185,12 @@ impl Devo {
 
 /// Waits until the peer's kernel has every byte and its program had time to close early. After our
 /// close_notify, an early close would look like the answer to it.
-fn settle(tls: &mut Tls, watch: &Watch, idle: &mut IdleTimeout) -> Result<(), NetError> {
+fn settle(tls: &mut Tls, watch: &Watch) -> Result<(), NetError> {
     let mut left = Unacknowledged::new(watch);
     let mut pause = Duration::from_millis(1);
-    while left.shrink(idle) > 0 {
+    while left.shrink(tls) > 0 {
         expect_open(tls.listen()?)?;
-        idle.check()?;
-        std::thread::sleep(pause);
+        tls.tcp.pause(pause)?;
         pause = (pause * 2).min(MOMENT);
     }
     std::thread::sleep(SETTLE);
@@ -221,14 +218,13 @@ impl Peer<'_> {
     ///
     /// The timeout counts from the last progress: a peer may be slow while its kernel takes our
     /// bytes.
-    fn read_event(&mut self, tls: &mut Tls, idle: &mut IdleTimeout) -> Result<(), NetError> {
+    fn read_event(&mut self, tls: &mut Tls) -> Result<(), NetError> {
         match tls.read_event()? {
             PeerEvent::EndOfFile => self.has_ended = true,
             PeerEvent::CloseNotify => self.sent_close_notify = true,
-            PeerEvent::Something => idle.progress(),
+            PeerEvent::Something => {}
             PeerEvent::Nothing => {
-                self.left.shrink(idle);
-                idle.check()?;
+                self.left.shrink(tls);
             }
         }
         Ok(())
@@ -248,10 +244,10 @@ impl Unacknowledged<'_> {
     }
 
     /// Asks again; a smaller number counts as progress.
-    fn shrink(&mut self, idle: &mut IdleTimeout) -> u64 {
+    fn shrink(&mut self, tls: &mut Tls) -> u64 {
         let left = self.watch.view().map_or(0, |view| view.unacknowledged);
         if self.last.replace(left).is_some_and(|before| left < before) {
-            idle.progress();
+            tls.tcp.progress();
         }
         left
     }
@@ -289,17 +285,20 @@ impl Sink for Devo {
             Some(tls) => tls,
             None => {
                 self.sent = false;
-                self.connect()?
+                // what was read is delivered although the run is to end
+                match batch.records.is_empty() {
+                    true => self.connect(&self.shutdown)?,
+                    false => self.connect(&self.shutdown.with_grace())?,
+                }
             }
         };
         self.sent |= !batch.records.is_empty();
-        let mut idle = self.network.idle(&Shutdown::never());
         let mut head = String::new();
         write_date(self.clock.now(), &mut head);
         head.push_str(&self.header);
         let mut write = |bytes: &[u8]| {
             expect_open(tls.listen()?)?;
-            tls.write_all(bytes, &mut idle)
+            tls.write_all(bytes)
         };
         let mut send = || {
             for (event, _) in batch.iter() {
@@ -345,7 +344,7 @@ impl Sink for Devo {
 /// Classifies the error of an open transaction: an alert about our certificate may come this late.
 fn failed(error: NetError, doing: &str) -> SinkError {
     match error.or_exit(Exit::Io).or_hint(UNSENT).context(doing) {
-        NetError::Stopped => SinkError::Stopped,
+        NetError::Stopped(failure) => SinkError::Stopped(failure),
         NetError::Lasting(failure) => SinkError::Refused(failure),
         NetError::Unreached(failure) | NetError::Silent(failure) | NetError::Cut(failure) => {
             SinkError::Unconfirmed(failure)

@@ -4,7 +4,6 @@ pub mod devo;
 pub(crate) mod stdout;
 
 use crate::error::Failure;
-use crate::net::NetError;
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
 
@@ -35,8 +34,8 @@ pub trait Sink {
 pub enum SinkError {
     /// Nobody reads any more: the run ends cleanly, without what is unconfirmed.
     Closed,
-    /// The run is to end: no connection was made, or nobody takes what is sent.
-    Stopped,
+    /// The run is to end; says what the receiver had not done by then.
+    Stopped(Failure),
     /// The receiver cannot be reached or refuses us: no transaction would succeed.
     Refused(Failure),
     /// The transaction failed.
@@ -55,8 +54,9 @@ impl From<SinkError> for Failure {
     fn from(error: SinkError) -> Failure {
         match error {
             SinkError::Closed => Failure::new("standard output was closed"),
-            SinkError::Stopped => NetError::Stopped.into(),
-            SinkError::Refused(failure) | SinkError::Unconfirmed(failure) => failure,
+            SinkError::Stopped(failure)
+            | SinkError::Refused(failure)
+            | SinkError::Unconfirmed(failure) => failure,
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{Sink, SinkError};
-use crate::error::{Because, Exit, Result};
+use crate::error::{Because, Exit, Failure, Result};
 use crate::net::is_wait;
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
@@ -52,10 +52,11 @@ impl Stdout {
         let mut left = self.lines.as_slice();
         while !left.is_empty() {
             let mut out = [PollFd::new(&self.out, PollFlags::OUT)];
+            // a reader that takes a little now and then must not hold the run
+            if self.shutdown.reason().is_some() {
+                return Ok(Written::Stopped);
+            }
             match poll(&mut out, Some(&step)) {
-                Ok(0) | Err(Errno::INTR) if self.shutdown.reason().is_some() => {
-                    return Ok(Written::Stopped);
-                }
                 Ok(0) | Err(Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
@@ -91,7 +92,10 @@ impl Sink for Stdout {
         };
         let error = match written {
             Ok(Written::All) => return Ok(()),
-            Ok(Written::Stopped) => return Err(SinkError::Stopped),
+            Ok(Written::Stopped) => {
+                let failure = Failure::new("the reader of standard output takes no more");
+                return Err(SinkError::Stopped(failure.with_exit(Exit::Io)));
+            }
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(SinkError::Closed),
             Err(error) => error,
         };

@@ -86,12 +86,6 @@ pub(crate) trait ConfiguredApi: fmt::Debug {
         Ok(None)
     }
 
-    /// Whether every event can be requested again. If not, a run that stops still delivers what it
-    /// has.
-    fn is_replayable(&self) -> bool {
-        true
-    }
-
     /// Restricts the service to what can be requested again.
     fn replay_only(&mut self) {}
 }

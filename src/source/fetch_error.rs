@@ -111,7 +111,7 @@ impl From<Failure> for FetchError {
 impl From<NetError> for FetchError {
     fn from(error: NetError) -> FetchError {
         let kind = match error {
-            NetError::Stopped => FetchErrorKind::Stopped,
+            NetError::Stopped(_) => FetchErrorKind::Stopped,
             NetError::Unreached(_) => FetchErrorKind::Transient,
             NetError::Silent(_) | NetError::Cut(_) => FetchErrorKind::TooMuch,
             NetError::Lasting(_) => FetchErrorKind::Lasting,
@@ -123,7 +123,7 @@ impl From<NetError> for FetchError {
 impl From<QuotaError> for FetchError {
     fn from(error: QuotaError) -> FetchError {
         match error {
-            QuotaError::Stopped => NetError::Stopped.into(),
+            QuotaError::Stopped => NetError::stopped().into(),
             QuotaError::Exceeded(failure) => {
                 FetchError::new(FetchErrorKind::QuotaExceeded, failure)
             }

@@ -259,7 +259,7 @@ impl HttpApi {
                 return Ok(false);
             }
             if shutdown.reason().is_some() {
-                return Err(NetError::Stopped.into());
+                return Err(NetError::stopped().into());
             }
             let read = match answer.read(&mut buffer)? {
                 Bytes::Some(count) => splitter.feed(&buffer[..count], text, ends).map(|()| false),

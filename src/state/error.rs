@@ -241,7 +241,7 @@ impl From<StateError> for Failure {
                 "booking a request: {} is locked ({holder})",
                 path.display()
             )),
-            StateError::Stopped => return NetError::Stopped.into(),
+            StateError::Stopped => return NetError::stopped().into(),
             StateError::Unreadable(_, error) | StateError::Unwritable(error) => error.into(),
         };
         failure.with_exit(exit).with_hint(hint)

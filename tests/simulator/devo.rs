@@ -110,6 +110,12 @@ pub enum Behaviour {
     Silent,
     /// Ends the connection in the middle of the handshake.
     CutHandshake,
+    /// Sends data without a pause after the handshake, and reads nothing.
+    Flood,
+    /// Reads everything; after the client's goodbye it sends a byte every so often, and never its own.
+    Mutter(Duration),
+    /// Reads so many bytes, then nothing more, and keeps the socket.
+    StopReading(usize),
 }
 
 /// What is known of a connection.
@@ -416,7 +422,9 @@ impl Session {
             Behaviour::ResetAfter(bytes)
             | Behaviour::CloseAfter(bytes)
             | Behaviour::CloseAfterAndDrain(bytes)
+            | Behaviour::StopReading(bytes)
             | Behaviour::StopThenReset { after: bytes, .. } => *bytes,
+            Behaviour::Flood => 0,
             Behaviour::Slow { read, .. } => *read,
             _ => usize::MAX,
         };
@@ -451,6 +459,18 @@ impl Session {
                 lock(&self.shared.received).held.push(held);
                 Ok(())
             }
+            Behaviour::StopReading(_) if cut_off => {
+                let held = self.tcp.get_ref().try_clone()?;
+                lock(&self.shared.received).held.push(held);
+                Ok(())
+            }
+            Behaviour::Flood => loop {
+                self.say(&[b'x'; 4096])?;
+            },
+            Behaviour::Mutter(pause) => loop {
+                self.say(b"x")?;
+                thread::sleep(pause);
+            },
             Behaviour::ResetAtGoodbye => self.reset(),
             Behaviour::NoGoodbye => self.tcp.get_ref().shutdown(Shutdown::Write),
             _ => self.goodbye(),
@@ -542,6 +562,14 @@ impl Session {
             return Err(io::Error::other(error));
         }
         Ok(read)
+    }
+
+    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.writer().write_all(bytes)?;
+        while self.tls.wants_write() {
+            self.tls.write_tls(self.tcp.get_mut())?;
+        }
+        Ok(())
     }
 
     fn goodbye(&mut self) -> io::Result<()> {

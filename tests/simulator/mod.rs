@@ -14,6 +14,7 @@
 
 mod certs;
 mod devo;
+mod drip;
 mod fake_api;
 mod http;
 pub mod isolation;
@@ -32,6 +33,7 @@ pub use certs::{Certs, OtherCa, Pair};
 pub use devo::{
     Behaviour, ConnectionReport, Devo, Ended, Line, Options, Versions, host_of, tag_of,
 };
+pub use drip::Drip;
 pub use fake_api::{Request, Style};
 pub use http::{Fault, Framing};
 pub use isolation::{API_KEY, Isolation, Jobs};

@@ -6,11 +6,12 @@ mod trust;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConnection};
 
-use super::{IdleTimeout, NetError, Tcp, is_wait};
+use super::{NetError, Tcp, is_wait};
 use crate::error::{Because, Exit, Failure, Result};
 use crate::pipeline::batch::BATCH;
 pub use trust::Trust;
@@ -18,6 +19,8 @@ pub(super) use trust::certificates;
 
 /// TLS write buffer size, in bytes.
 const WRITE: usize = 256 * 1024;
+/// Most bytes that a peer with nothing to say may send after the handshake: session tickets and alerts.
+const HEARD: usize = 16 * 1024;
 
 /// A TLS connection after its handshake.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Tls {
     pub(crate) tcp: Tcp,
     /// Whether the peer's close_notify was read; only its end of file may follow.
     close_notify: bool,
+    /// Bytes that came after the handshake and were dropped.
+    heard: usize,
 }
 
 /// What the peer did.
@@ -45,7 +50,7 @@ pub(crate) enum PeerEvent {
 }
 
 impl Tls {
-    /// Completes the handshake with `name` over `tcp`.
+    /// Completes the handshake with `name` over `tcp` within `limit`.
     ///
     /// # Errors
     /// When the peer has a wrong certificate, refuses us or goes away; each with a hint.
@@ -53,7 +58,7 @@ impl Tls {
         tcp: Tcp,
         trust: &Trust,
         name: &str,
-        mut idle: IdleTimeout,
+        limit: Duration,
     ) -> Result<Tls, NetError> {
         let server = ServerName::try_from(name.to_owned())
             .with_context(|| format!("verifying the name {name}"))
@@ -68,24 +73,27 @@ impl Tls {
             other_name: trust.other_name,
             tcp,
             close_notify: false,
+            heard: 0,
         };
-        tls.shake_hands(&mut idle).map_err(|error| {
+        tls.tcp.begin_exchange(limit);
+        tls.shake_hands().map_err(|error| {
             let error = error.context(format_args!("TLS handshake with {name}"));
             error.or_exit(Exit::Unavailable).or_hint(
                 "check that this port speaks TLS and that the server accepts the client \
                  certificate; set a longer [http] timeout if the server is slow",
             )
         })?;
+        tls.tcp.end_exchange();
         if let Some(version) = tls.session.protocol_version() {
             log::debug!(target: BATCH, "{name} speaks {version:?}");
         }
         Ok(tls)
     }
 
-    fn shake_hands(&mut self, idle: &mut IdleTimeout) -> Result<(), NetError> {
+    fn shake_hands(&mut self) -> Result<(), NetError> {
         while self.session.is_handshaking() {
             if self.session.wants_write() {
-                self.write_out(idle)?;
+                self.write_out()?;
                 continue;
             }
             match self.session.read_tls(&mut self.tcp) {
@@ -93,35 +101,33 @@ impl Tls {
                     let closed = Failure::new("the server closed the connection");
                     return Err(NetError::Cut(closed));
                 }
-                Ok(_) => idle.progress(),
-                Err(error) => idle.again(error)?,
+                Ok(_) => {}
+                Err(error) if is_wait(&error) => continue,
+                Err(error) => return Err(error.into()),
             }
             self.process()?;
         }
-        self.write_out(idle)
+        self.write_out()
     }
 
     /// Writes all bytes.
     ///
     /// # Errors
     /// When the peer does not take them or is gone, or the wait ends.
-    pub(crate) fn write_all(
-        &mut self,
-        bytes: &[u8],
-        idle: &mut IdleTimeout,
-    ) -> Result<(), NetError> {
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<(), NetError> {
         for piece in bytes.chunks(WRITE) {
             self.session.writer().write_all(piece)?;
-            self.write_out(idle)?;
+            self.write_out()?;
         }
         Ok(())
     }
 
-    fn write_out(&mut self, idle: &mut IdleTimeout) -> Result<(), NetError> {
+    fn write_out(&mut self) -> Result<(), NetError> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.tcp) {
-                Ok(_) => idle.progress(),
-                Err(error) => idle.again(error)?,
+                Ok(_) => {}
+                Err(error) if is_wait(&error) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -130,14 +136,14 @@ impl Tls {
     /// Reads what has arrived, without waiting, and drops the data.
     ///
     /// # Errors
-    /// An alert, any other TLS error, a reset.
+    /// An alert, any other TLS error, a reset, more than [`HEARD`] bytes.
     pub(crate) fn listen(&mut self) -> Result<PeerEvent, NetError> {
         loop {
             let session = &mut self.session;
             let read = self.tcp.read_now(|stream| session.read_tls(stream));
             match read {
                 Ok(0) => return Ok(PeerEvent::EndOfFile),
-                Ok(_) => {}
+                Ok(count) => self.hear(count)?,
                 Err(error) if is_wait(&error) => return Ok(PeerEvent::Nothing),
                 Err(error) => return Err(error.into()),
             }
@@ -151,21 +157,24 @@ impl Tls {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn send_close_notify(&mut self, idle: &mut IdleTimeout) -> Result<(), NetError> {
+    pub(crate) fn send_close_notify(&mut self) -> Result<(), NetError> {
         self.session.send_close_notify();
-        self.write_out(idle)
+        self.write_out()
     }
 
     /// Reads once, for a moment at most, after our close_notify.
     ///
     /// # Errors
-    /// An alert, any other TLS error, a reset.
+    /// As [`Tls::listen`].
     pub(crate) fn read_event(&mut self) -> Result<PeerEvent, NetError> {
         // after close_notify the session reads no more, but the connection may still be open
         let read = match self.close_notify {
             true => self.tcp.read(&mut [0; 4096]),
             false => self.session.read_tls(&mut self.tcp),
         };
+        if let Ok(count) = read {
+            self.hear(count)?;
+        }
         match read {
             Ok(0) => Ok(PeerEvent::EndOfFile),
             Ok(_) if self.close_notify => Ok(PeerEvent::Something),
@@ -176,6 +185,19 @@ impl Tls {
             Err(error) if is_wait(&error) => Ok(PeerEvent::Nothing),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Counts what a peer sends that has nothing to say.
+    fn hear(&mut self, count: usize) -> Result<(), NetError> {
+        self.heard += count;
+        if self.heard <= HEARD {
+            return Ok(());
+        }
+        let message = format!("it sent more than {HEARD} bytes, but a receiver sends nothing");
+        let failure = Failure::new(message);
+        Err(NetError::Lasting(failure.with_hint(
+            "check [devo] address: another kind of server answers there",
+        )))
     }
 
     /// Decrypts what was read, and drops its data.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tungstenite::Error;
@@ -20,8 +21,8 @@ use crate::shutdown::Shutdown;
 
 /// Bytes kept from the body of a refusal.
 const SHOWN: usize = 1024;
-/// Waits of 100 ms for the body of a refusal.
-const MOMENTS: usize = 20;
+/// Longest wait for the body of a refusal.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to open.
 #[derive(Debug)]
@@ -76,9 +77,10 @@ impl WebSocket {
         let tcp = network
             .dial(url.address(), scheme, opening.shutdown)
             .map_err(what)?;
-        let idle = network.idle(opening.shutdown);
-        let stream = NetStream::secure(tcp, trust, url.address(), idle).map_err(what)?;
-        let opened = shake_hands(opening, Wire::new(stream, Arc::clone(network)));
+        let limit = network.timeout();
+        let mut stream = NetStream::secure(tcp, trust, url.address(), limit).map_err(what)?;
+        stream.tcp().begin_exchange(limit);
+        let opened = shake_hands(opening, Wire::new(stream));
         opened.map_err(|error| {
             what(error).or_exit(Exit::Unavailable).or_hint(
                 "check base_url and url of the service, and that proxies and firewalls on the way \
@@ -95,15 +97,10 @@ fn shake_hands(
     let broken = |said: &str| NetError::Cut(Failure::new(said));
     let (request, key) = request(opening).map_err(NetError::Lasting)?;
     wire.write_all(&request)?;
-    let idle = opening.network.idle(opening.shutdown);
     let mut machine = HandshakeMachine::start_read(wire);
     let (wire, answer, rest) = loop {
         machine = match machine.single_round::<Response>().map_err(explained)? {
-            RoundResult::WouldBlock(machine) => {
-                idle.check()?;
-                machine
-            }
-            RoundResult::Incomplete(machine) => machine,
+            RoundResult::WouldBlock(machine) | RoundResult::Incomplete(machine) => machine,
             RoundResult::StageFinished(StageResult::DoneReading {
                 stream,
                 result,
@@ -124,13 +121,13 @@ fn shake_hands(
     let status = answer.status().as_u16();
     if status != 101 {
         let length = header("content-length").and_then(|length| length.parse().ok());
-        let body = body(wire, rest, length.unwrap_or(usize::MAX), opening.shutdown);
+        let body = body(wire, rest, length.unwrap_or(usize::MAX));
         return Ok(HandshakeOutcome::Refused(Refusal { status, date, body }));
     }
     if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
         return Err(broken("the answer is not a valid WebSocket handshake"));
     }
-    let socket = WebSocket::over(wire, rest, opening.max_message)?;
+    let socket = WebSocket::over(wire, rest, opening)?;
     Ok(HandshakeOutcome::Open(Box::new(WebSocket {
         date,
         ..socket
@@ -138,15 +135,15 @@ fn shake_hands(
 }
 
 /// The start of a body of this length, for messages; `rest` has already arrived.
-fn body(mut wire: Wire, mut rest: Vec<u8>, length: usize, shutdown: &Shutdown) -> String {
+fn body(mut wire: Wire, mut rest: Vec<u8>, length: usize) -> String {
     let wanted = length.min(SHOWN);
     let mut buffer = [0; SHOWN];
-    let mut moments = MOMENTS;
-    while rest.len() < wanted && moments > 0 && shutdown.reason().is_none() {
+    let started = Instant::now();
+    while rest.len() < wanted && started.elapsed() < PATIENCE {
         match wire.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => rest.extend_from_slice(&buffer[..count]),
-            Err(error) if is_wait(&error) => moments -= 1,
+            Err(error) if is_wait(&error) => {}
             Err(_) => break,
         }
     }

@@ -119,14 +119,18 @@ impl std::error::Error for TooLong {}
 
 impl WebSocket {
     /// Takes over after a handshake; `rest` was read together with its answer.
-    fn over(wire: Wire, rest: Vec<u8>, max_message: usize) -> std::io::Result<WebSocket> {
-        let wire = Shared::new(wire, STEP)?;
+    fn over(
+        wire: Wire,
+        rest: Vec<u8>,
+        opening: &HandshakeRequest<'_>,
+    ) -> std::io::Result<WebSocket> {
+        let wire = Shared::new(wire, (STEP, DEAD), opening.shutdown)?;
         Ok(WebSocket {
             date: None,
             frames: FrameSocket::from_partially_read(wire.clone(), rest),
             wire,
             partial: None,
-            max_message,
+            max_message: opening.max_message,
             pinged: Instant::now(),
             ping: PING,
             dead: DEAD,

@@ -3,18 +3,16 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Failure;
-use crate::net::{IdleTimeout, NetStream, Network, is_wait};
+use crate::net::{NetStream, is_wait};
 use crate::shutdown::Shutdown;
 
 /// A connection, and when it last brought anything.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: NetStream,
-    network: Arc<Network>,
     heard: Instant,
     /// When to stop reading: a server may send much that is no message.
     until: Option<Instant>,
@@ -25,9 +23,17 @@ pub(super) struct Wire {
 pub(super) struct Shared(Rc<RefCell<Wire>>);
 
 impl Shared {
-    /// From now on, a read that finds nothing returns after `step`.
-    pub(super) fn new(mut wire: Wire, step: Duration) -> io::Result<Shared> {
-        wire.stream.tcp().wait_for(step)?;
+    /// From now on, a read that finds nothing returns after `step`. What was begun may be finished
+    /// after `shutdown`, within its grace.
+    pub(super) fn new(
+        mut wire: Wire,
+        (step, silence): (Duration, Duration),
+        shutdown: &Shutdown,
+    ) -> io::Result<Shared> {
+        let tcp = wire.stream.tcp();
+        tcp.end_exchange();
+        tcp.wait_longer(step, silence)?;
+        tcp.end_at(shutdown.with_grace());
         wire.heard = Instant::now();
         Ok(Shared(Rc::new(RefCell::new(wire))))
     }
@@ -60,19 +66,13 @@ impl Write for Shared {
 }
 
 impl Wire {
-    pub(super) fn new(stream: NetStream, network: Arc<Network>) -> Wire {
+    pub(super) fn new(stream: NetStream) -> Wire {
         let heard = Instant::now();
         Wire {
             stream,
-            network,
             heard,
             until: None,
         }
-    }
-
-    /// Writes are small, and must complete even if the run is about to end.
-    fn idle(&self) -> IdleTimeout {
-        self.network.idle(&Shutdown::never())
     }
 }
 
@@ -95,11 +95,9 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut idle = self.idle();
-        match self.stream.write_all(bytes, &mut idle) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => Err(io::Error::other(Failure::from(error).to_string())),
-        }
+        let written = self.stream.write_all(bytes);
+        written.map_err(|error| io::Error::other(Failure::from(error).to_string()))?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

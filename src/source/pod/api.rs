@@ -303,11 +303,6 @@ impl ConfiguredApi for ConfiguredPod {
         Ok(Some(format!("pod-{}", hex(&hasher.finish()[..8]))))
     }
 
-    /// The live stream never repeats what it has sent.
-    fn is_replayable(&self) -> bool {
-        false
-    }
-
     fn replay_only(&mut self) {
         self.mode = Mode::Archive;
     }

@@ -1,5 +1,7 @@
 //! `archive` reads hours of the archive, one at a time.
 
+use std::time::Duration as Wait;
+
 use time::OffsetDateTime;
 
 use super::archive_policy::{self, HOUR};
@@ -10,12 +12,13 @@ use crate::human::count;
 use crate::net::websocket::{CloseReason, WebSocket};
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::pipeline::checkpoint::OpenReason;
-use crate::shutdown::Shutdown;
 use crate::source::PollContext;
 use crate::source::fetch_error::FetchError;
 
 /// Size of a batch, about, in bytes.
 const BATCH: usize = 512 * 1024;
+/// Time beyond that of the run for an hour that did not fit into the last one.
+const LONGER: Wait = Wait::from_secs(60 * 60);
 
 /// An hour whose answer is being read.
 #[derive(Debug)]
@@ -25,8 +28,6 @@ pub(super) struct Hour {
     socket: WebSocket,
     attempt: u32,
     ended: Option<HourEnd>,
-    /// What ends reading early.
-    shutdown: Shutdown,
 }
 
 #[derive(Debug)]
@@ -59,16 +60,15 @@ impl Pod {
         };
         if begun.is_unfinished {
             log::warn!(
-                "the archive hour of {} did not fit into the last run: this run reads it to its \
-                 end, even beyond max_duration",
+                "the archive hour of {} did not fit into the last run: this run goes on \
+                 with it for up to an hour beyond max_duration",
                 utc(from)
             );
         }
         // nobody else waits for this session: it takes only our time
-        let shutdown = match begun.is_unfinished {
-            true => context.shutdown.after(None),
-            false => context.shutdown.clone(),
-        };
+        if begun.is_unfinished {
+            self.extension = context.shutdown.extend(LONGER);
+        }
         let request = RequestId {
             number: self.session.requests,
             end_hour: hour_end(from),
@@ -80,7 +80,6 @@ impl Pod {
             socket,
             attempt: begun.attempt,
             ended: None,
-            shutdown,
         });
         let given_up = begun
             .gap
@@ -102,7 +101,7 @@ impl Pod {
         };
         let limits_of_read = ReadLimits {
             most: BATCH,
-            shutdown: &hour.shutdown,
+            shutdown: context.shutdown,
             // the next answer must hold what this one has shown of the hour
             recognise: |found, _| EventId::ArchivedKey(found.digest),
         };

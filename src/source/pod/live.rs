@@ -13,7 +13,6 @@ use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodReading};
 use crate::net::websocket::WebSocket;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
-use crate::shutdown::Shutdown;
 use crate::source::PollContext;
 use crate::source::fetch_error::FetchError;
 
@@ -72,10 +71,10 @@ impl Pod {
             ..Batch::default()
         };
         // after our close frame, what still comes is read although the run is to stop
-        let never = Shutdown::never();
+        let in_grace = context.shutdown.with_grace();
         let limits_of_read = ReadLimits {
             most: BATCH,
-            shutdown: live.closing.map_or(context.shutdown, |_| &never),
+            shutdown: live.closing.map_or(context.shutdown, |_| &in_grace),
             recognise,
         };
         let filled = read_batch(

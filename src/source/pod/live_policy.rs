@@ -13,8 +13,9 @@ use crate::pipeline::checkpoint::{Gap, LiveStream};
 const NOTED: Duration = Duration::minutes(5);
 /// Longest silence of the server after our close frame.
 const SILENCE: Wait = Wait::from_secs(2);
-/// Longest time for which the server may go on sending after our close frame.
-const GOODBYE: Wait = Wait::from_secs(10);
+/// Longest time for which the server may go on sending after our close frame; the receiver gets the
+/// rest of the grace.
+const GOODBYE: Wait = Wait::from_secs(5);
 
 /// How the live stream stands after a while without its end.
 #[derive(Debug, Clone, Copy)]
@@ -132,15 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn behind_our_close_frame_the_server_may_be_silent_for_two_seconds_and_send_for_ten() {
+    fn behind_our_close_frame_the_server_may_be_silent_for_two_seconds_and_send_for_five() {
         use LiveStep::{Leave, Stay};
         for is_stopping in [true, false] {
             check_step((Some(0), 90, Some(30)), is_stopping, Stay);
             check_step((Some(1), 90, Some(30)), is_stopping, Stay);
             check_step((Some(2), 90, Some(30)), is_stopping, Leave);
-            check_step((Some(9), 1, None), is_stopping, Stay);
-            check_step((Some(9), 2, None), is_stopping, Leave);
-            check_step((Some(10), 0, None), is_stopping, Leave);
+            check_step((Some(4), 1, None), is_stopping, Stay);
+            check_step((Some(4), 2, None), is_stopping, Leave);
+            check_step((Some(5), 0, None), is_stopping, Leave);
         }
     }
 }

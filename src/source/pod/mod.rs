@@ -27,7 +27,7 @@ use crate::clock::utc;
 use crate::error::Failure;
 use crate::human::count;
 use crate::pipeline::batch::Batch;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Extension, Shutdown};
 use plan::{Moment, PodPhase, PodPlan};
 use session::Session;
 
@@ -43,6 +43,8 @@ pub(crate) struct Pod {
     reading: PodReading,
     /// An error that does not hold up the rest: it ends the run once nothing is left to read.
     failed: Option<Failure>,
+    /// Time beyond that of the run, for an hour that did not fit into the last one.
+    extension: Option<Extension>,
 }
 
 /// What is being read.
@@ -89,11 +91,14 @@ impl Pod {
             half: left.map(|left| Instant::now() + left / 2),
             reading: PodReading::Nothing,
             failed: None,
+            extension: None,
         }
     }
 
     /// Starts the next phase, or waits until a session may be opened again.
     fn begin(&mut self, context: &mut PollContext) -> Result<Option<Batch>, FetchError> {
+        // by now the end of the hour is confirmed
+        self.extension = None;
         if self.session.must_wait(context.shutdown) && context.shutdown.reason().is_none() {
             return Ok(Some(Batch::default()));
         }

@@ -152,7 +152,7 @@ impl Session {
             Err(SessionError::Refused(failure) | SessionError::Net(NetError::Lasting(failure))) => {
                 return Err(failure.into());
             }
-            Err(SessionError::Net(NetError::Stopped)) => return Ok(None),
+            Err(SessionError::Net(NetError::Stopped(_))) => return Ok(None),
             Err(SessionError::Net(error)) if !self.opened && self.failures + 1 >= ATTEMPTS => {
                 return Err(error.into());
             }
