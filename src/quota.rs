@@ -22,6 +22,11 @@ const LONGEST_HOLD: Duration = Duration::DAY;
 /// Longest delay between booking and arrival; the service counts a request from its arrival.
 const UNDER_WAY: Duration = Duration::minutes(1);
 
+/// The share of each limit that repeats of failed requests may use: one in this many.
+const REPEATS: u32 = 4;
+/// The share of a limit from which on repeats are to blame that it is spent: one in this many.
+const BLAMED: u32 = 8;
+
 /// Asks for leave to make a request. A request counts once it is booked, made or not.
 pub(crate) trait Quota: fmt::Debug {
     /// Books one request, durably. Call it right before each request.
@@ -30,6 +35,15 @@ pub(crate) trait Quota: fmt::Debug {
     /// With [`QuotaError::Exceeded`] when it must not be made now; when the booking cannot
     /// be stored.
     fn book(&mut self, now: OffsetDateTime) -> Result<(), QuotaError>;
+
+    /// Books the repeat of a request that failed. Repeats have a share of each limit, so that a server
+    /// that fails cannot use up the quota.
+    ///
+    /// # Errors
+    /// As [`Quota::book`]; with [`QuotaError::RepeatsExceeded`] when the share is used up.
+    fn book_repeat(&mut self, now: OffsetDateTime) -> Result<(), QuotaError> {
+        self.book(now)
+    }
 
     /// Gives back the last booking: the request was never sent, since no connection was made.
     ///
@@ -77,6 +91,11 @@ impl Limit {
     fn counting<'a>(&self, booked: &'a [i64], now: i64) -> &'a [i64] {
         let edge = now - self.period.whole_seconds();
         &booked[booked.partition_point(|at| *at <= edge)..]
+    }
+
+    /// How many requests of a period may be repeats of failed ones.
+    fn repeats(&self) -> u32 {
+        (self.at_most / REPEATS).max(2)
     }
 
     fn less(&self, held_back: u32) -> Limit {
@@ -132,6 +151,9 @@ struct Entries {
     not_before: Option<i64>,
     /// When each service made its requests, sorted.
     requests: BTreeMap<String, Vec<i64>>,
+    /// Those of them that repeated a failed one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    repeats: BTreeMap<String, Vec<i64>>,
 }
 
 /// How much of a limit is used.
@@ -176,12 +198,39 @@ impl Ledger {
         }
     }
 
+    /// Books the repeat of a request that failed, or says why it must not be made.
+    ///
+    /// # Errors
+    /// As [`Ledger::book`], or when repeats have used their share of a limit.
+    pub(crate) fn book_repeat(
+        &mut self,
+        policy: &QuotaPolicy,
+        now: OffsetDateTime,
+    ) -> Result<(), QuotaExceeded> {
+        let seconds = now.unix_timestamp();
+        let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
+        booked.tidy(policy, seconds);
+        if let Some(exceeded) = booked.too_many_repeats(policy, seconds) {
+            return Err(exceeded);
+        }
+        self.book(policy, now)?;
+        let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
+        let repeats = booked.repeats.entry(policy.service.to_owned());
+        repeats.or_default().push(seconds);
+        Ok(())
+    }
+
     /// Removes the last request booked at `at`, which was never made.
     pub(crate) fn give_back(&mut self, policy: &QuotaPolicy, at: OffsetDateTime) {
         let booked = self.pools.entry(policy.pool.name.to_owned()).or_default();
-        let own = booked.of(policy.service);
-        if let Some(last) = own.iter().rposition(|time| *time == at.unix_timestamp()) {
-            own.remove(last);
+        for times in [&mut booked.requests, &mut booked.repeats] {
+            let own = times.get_mut(policy.service);
+            let last = |own: &Vec<i64>| own.iter().rposition(|time| *time == at.unix_timestamp());
+            if let Some(own) = own
+                && let Some(last) = last(own)
+            {
+                own.remove(last);
+            }
         }
     }
 
@@ -253,15 +302,35 @@ impl Entries {
 
     /// The requests of all services, sorted.
     fn all(&self) -> Vec<i64> {
-        let mut all: Vec<i64> = self.requests.values().flatten().copied().collect();
-        all.sort_unstable();
-        all
+        merged(&self.requests)
+    }
+
+    /// The limit of which repeats have used their share.
+    fn too_many_repeats(&self, policy: &QuotaPolicy, now: i64) -> Option<QuotaExceeded> {
+        let (all, own) = (merged(&self.repeats), self.repeats.get(policy.service));
+        let own = own.map(Vec::as_slice).unwrap_or_default();
+        let shared = policy.pool.limits.iter();
+        let shared = shared.map(|limit| (policy.pool.name, limit, all.as_slice(), arrived(now)));
+        let own_limits = policy.own.iter();
+        let own_limits = own_limits.map(|limit| (policy.service, limit, own, now));
+        let exceeded = |(of, limit, repeats, now): (_, &Limit, &[i64], i64)| {
+            let share = Limit {
+                at_most: limit.repeats(),
+                ..*limit
+            };
+            let free = share.free_at(repeats, now);
+            (free > now).then_some(QuotaExceeded {
+                reason: BlockedBy::Repeats { of, limit: *limit },
+                free,
+            })
+        };
+        shared.chain(own_limits).find_map(exceeded)
     }
 
     fn tidy(&mut self, policy: &QuotaPolicy, now: i64) {
         let periods = policy.own.iter().chain(policy.pool.limits);
         let longest = periods.map(|limit| limit.period).max().unwrap_or_default();
-        for (service, times) in &mut self.requests {
+        for (service, times) in self.requests.iter_mut().chain(&mut self.repeats) {
             // only the other service's configuration says how long its requests count
             let counts = if service == policy.service {
                 longest
@@ -274,6 +343,7 @@ impl Entries {
             times.retain(|at| *at > edge);
         }
         self.requests.retain(|_, times| !times.is_empty());
+        self.repeats.retain(|_, times| !times.is_empty());
         let latest = now + LONGEST_HOLD.whole_seconds();
         self.not_before = self
             .not_before
@@ -287,28 +357,39 @@ impl Entries {
             reason: BlockedBy::Refused,
             free,
         });
-        let (all, own) = (self.all(), self.of(policy.service));
-        let exceeded = |of, limit: &Limit, free| QuotaExceeded {
+        let (all, all_repeats) = (self.all(), merged(&self.repeats));
+        let own_repeats = self.repeats.get(policy.service).cloned();
+        let (own, own_repeats) = (self.of(policy.service), own_repeats.unwrap_or_default());
+        let exceeded = |of, limit: &Limit, repeats: &[i64], free| QuotaExceeded {
             reason: BlockedBy::Limit {
                 of,
                 limit: *limit,
                 held_back: limit.at_most - limit.less(policy.held_back).at_most,
+                repeats: u32::try_from(limit.counting(repeats, now).len()).unwrap_or(u32::MAX),
             },
             free,
         };
         let shared = policy.pool.limits.iter().map(|limit| {
             let limit_here = limit.less(policy.held_back);
             let free = limit_here.free_at(&all, arrived(now));
-            exceeded(policy.pool.name, limit, free + now - arrived(now))
+            let free = free + now - arrived(now);
+            exceeded(policy.pool.name, limit, &all_repeats, free)
         });
         let own = policy.own.iter().map(|limit| {
             let free = limit.less(policy.held_back).free_at(own, now);
-            exceeded(policy.service, limit, free)
+            exceeded(policy.service, limit, &own_repeats, free)
         });
         let all = shared.chain(own).chain(held);
         all.filter(|exceeded| exceeded.free > now)
             .max_by_key(|exceeded| exceeded.free)
     }
+}
+
+/// The times of all services, sorted.
+fn merged(times: &BTreeMap<String, Vec<i64>>) -> Vec<i64> {
+    let mut all: Vec<i64> = times.values().flatten().copied().collect();
+    all.sort_unstable();
+    all
 }
 
 /// The latest booking that has reached the service by `now`.
@@ -329,7 +410,11 @@ enum BlockedBy {
         of: &'static str,
         limit: Limit,
         held_back: u32,
+        /// How many of the requests repeated a failed one.
+        repeats: u32,
     },
+    /// Repeats of failed requests have used their share of this limit.
+    Repeats { of: &'static str, limit: Limit },
     /// The service refused a request; which limit it was is unknown.
     Refused,
 }
@@ -341,10 +426,36 @@ impl QuotaExceeded {
         OffsetDateTime::from_unix_timestamp(self.free).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
+    /// Whether failures of the service have used up much of the limit.
+    #[must_use]
+    pub(crate) fn is_by_failures(&self) -> bool {
+        match self.reason {
+            BlockedBy::Limit { limit, repeats, .. } => {
+                repeats >= 2 && repeats >= limit.at_most / BLAMED
+            }
+            BlockedBy::Repeats { .. } => true,
+            BlockedBy::Refused => false,
+        }
+    }
+
+    /// Whether only repeats are refused.
+    #[must_use]
+    pub(crate) fn is_of_repeats(&self) -> bool {
+        matches!(self.reason, BlockedBy::Repeats { .. })
+    }
+
     /// The hint for this error.
     #[must_use]
     pub(crate) fn hint(&self, policy: &QuotaPolicy) -> String {
         match self.reason {
+            BlockedBy::Repeats { .. } => {
+                "wait until the service recovers; later runs make each request once".to_owned()
+            }
+            BlockedBy::Limit { .. } if self.is_by_failures() => {
+                "find out why requests fail, such as one bad server of several; a later run \
+                 continues from the saved position"
+                    .to_owned()
+            }
             BlockedBy::Limit { held_back, .. } if held_back > 0 => format!(
                 "run the same command again once requests are free; {held_back} are reserved for \
                  the timer's runs"
@@ -373,17 +484,25 @@ impl fmt::Display for QuotaExceeded {
             BlockedBy::Limit {
                 of,
                 limit,
-                held_back: 0,
-            } => write!(f, "the quota of {of} is spent ({limit})")?,
-            BlockedBy::Limit {
-                of,
-                limit,
                 held_back,
-            } => write!(
-                f,
-                "the quota of {of} is spent ({limit}), except for {held_back} reserved for the \
-                 timer's runs"
-            )?,
+                repeats,
+            } => {
+                write!(f, "the quota of {of} is spent ({limit})")?;
+                if held_back > 0 {
+                    write!(f, ", except for {held_back} reserved for the timer's runs")?;
+                }
+                if self.is_by_failures() {
+                    let repeats = human::count(repeats.into(), "request");
+                    write!(f, ", {repeats} of it on repeats of failed ones")?;
+                }
+            }
+            BlockedBy::Repeats { of, limit } => {
+                let share = limit.repeats();
+                write!(
+                    f,
+                    "repeats of failed requests have used their share of the quota of {of} ({share} of {limit})"
+                )?;
+            }
             BlockedBy::Refused => write!(f, "the service answered HTTP 429")?,
         }
         write!(f, "; the next request is free at {}", utc(self.free()))
@@ -399,6 +518,8 @@ pub(crate) enum QuotaError {
     Stopped,
     /// No request may be made now.
     Exceeded(Failure),
+    /// Repeats of failed requests have used their share; what a hint says of it.
+    RepeatsExceeded(String),
     /// The booking cannot be kept.
     Unkept(Failure),
 }
@@ -599,6 +720,60 @@ mod tests {
         // another service's booking is not given back
         book.give_back(&day, NOON);
         assert!(book.book(&day, at(2)).is_err());
+    }
+
+    #[test]
+    fn repeats_of_failed_requests_have_a_quarter_of_each_limit_and_two_of_a_small_one() {
+        let repeats = |at_most| Limit::a_day(at_most).repeats();
+        assert_eq!([1, 2, 9, 12, 220, 1800].map(repeats), [2, 2, 2, 3, 55, 450]);
+        let (own, none) = (policy("a", &[(12, Duration::HOUR)], 0), policy("b", &[], 0));
+        let mut book = Ledger::default();
+        assert_eq!(book.book(&own, NOON), Ok(()));
+        // 2 of the pool's 5
+        assert_eq!(book.book_repeat(&own, at(1)), Ok(()));
+        book.give_back(&own, at(1));
+        assert_eq!(book.book_repeat(&own, at(2)), Ok(()));
+        assert_eq!(book.book_repeat(&none, at(3)), Ok(()));
+        for policy in [&own, &none] {
+            let exceeded = book.book_repeat(policy, at(4)).unwrap_err();
+            assert!(exceeded.is_of_repeats() && exceeded.is_by_failures());
+            let said = exceeded.to_string();
+            assert!(
+                said.contains("share of the quota of pool (2 of 5 requests per 1d)"),
+                "{said}"
+            );
+        }
+        // other requests go on
+        assert_eq!(book.book(&none, at(5)), Ok(()));
+        assert_eq!(book.book(&none, at(6)), Ok(()));
+        let exceeded = book.book(&none, at(7)).unwrap_err();
+        assert!(exceeded.is_by_failures() && !exceeded.is_of_repeats());
+        let said = exceeded.to_string();
+        assert!(
+            said.contains("2 requests of it on repeats of failed ones"),
+            "{said}"
+        );
+        // and a day later all is free again
+        assert_eq!(book.book_repeat(&own, at(24 * 60 + 9)), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_is_spent_by_failures_from_an_eighth_of_it_on() {
+        for (repeats, expected) in [(0, false), (3, false), (4, true), (8, true)] {
+            let policy = QuotaPolicy {
+                pool: &Pool {
+                    name: "free",
+                    limits: &[],
+                },
+                ..policy("a", &[(32, Duration::DAY)], 0)
+            };
+            let mut book = Ledger::default();
+            for _ in 0..repeats {
+                assert_eq!(book.book_repeat(&policy, NOON), Ok(()));
+            }
+            let exceeded = (repeats..=32).find_map(|_| book.book(&policy, NOON).err());
+            assert_eq!(exceeded.unwrap().is_by_failures(), expected, "{repeats}");
+        }
     }
 
     #[test]

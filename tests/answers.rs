@@ -130,6 +130,11 @@ refusals! {
     http_401_says_where_credentials_are_made: 401, 77, "[SetupError 100]", "Settings, Connected Applications";
     http_403_says_to_make_new_credentials: 403, 77, "[SetupError 100]", "create new credentials";
     http_404_says_to_check_the_address: 404, 65, "[PullError 300]", "check [tap] base_url and url";
+    http_206_is_a_part_that_was_not_asked_for: 206, 65, "[PullError 300]", "check [tap] base_url";
+    http_408_is_asked_again: 408, 69, "[PullError 300]", "the next run retries";
+    http_413_is_asked_for_less: 413, 69, "[PullError 300]", "the next run retries";
+    http_421_is_asked_again: 421, 69, "[PullError 300]", "the next run retries";
+    http_425_is_asked_again: 425, 69, "[PullError 300]", "the next run retries";
     http_405_is_no_answer_of_tap: 405, 65, "[PullError 300]", "the TAP API does not answer like this";
     http_429_says_from_when_on_requests_are_free: 429, 75, "[PullError 300]", "no request is made before 20";
     http_500_is_asked_again: 500, 69, "[PullError 300]", "the next run retries";
@@ -232,6 +237,11 @@ fn one_fault_is_overcome_in_the_run() {
         Fault::status(500, ""),
         Fault::status(502, "<html>"),
         Fault::status(503, "later"),
+        Fault::status(504, ""),
+        Fault::status(408, ""),
+        Fault::status(413, ""),
+        Fault::status(421, ""),
+        Fault::status(425, ""),
         Fault::Reset,
         Fault::Close,
         Fault::Stall { wait },

@@ -227,7 +227,7 @@ fn twins_at_the_edges_of_windows_are_as_many_events_as_they_are() {
             let time =
                 |text: &str| proofpull::config::values::parse_instant(&format!("{text}Z")).unwrap();
             let long = time(&to) - time(&from) > HOUR * 2 && time(&from) < limit;
-            long.then(|| Fault::status(503, ""))
+            long.then(|| Fault::status(504, ""))
         });
         for hours in [10, 11, 12, 27, 30] {
             let now = start + HOUR * hours + Duration::minutes(30);

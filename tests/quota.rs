@@ -218,6 +218,85 @@ fn after_a_429_nothing_is_asked_for_before_its_time() {
 }
 
 #[test]
+fn one_bad_server_of_two_costs_a_repeat_for_each_of_its_windows() {
+    let env = env(24);
+    let start = ago(0);
+    env.tap
+        .script(|_, number| number.is_multiple_of(2).then(|| Fault::status(503, "")));
+    let run = run_at(&env, SERVICE, start, &[]);
+    run.assert_status(0);
+    let windows = run.count("windows") as usize;
+    assert_eq!(env.tap.requests().len(), 2 * windows, "{}", run.stderr);
+    assert!((24..=26).contains(&windows), "{}", run.stderr);
+    env.assert_exactly_once(SERVICE);
+    // one warning counts them
+    let warnings = run.stderr.lines().filter(|line| line.contains("warning"));
+    let warnings: Vec<_> = warnings.collect();
+    assert_eq!(warnings.len(), 1, "{}", run.stderr);
+    assert!(
+        warnings[0].contains(&format!("{windows} requests failed and were tried again"))
+            && warnings[0].contains("HTTP 503"),
+        "{}",
+        run.stderr
+    );
+    // each repeat was the same window
+    let asked = env.tap.requests();
+    for pair in asked.chunks(2) {
+        assert_eq!(pair[0].interval(), pair[1].interval());
+    }
+}
+
+#[test]
+fn a_server_that_is_down_costs_few_requests_and_one_warning() {
+    let env = env(3);
+    env.tap.script(|_, _| Some(Fault::status(503, "down")));
+    let run = run_at(&env, SERVICE, ago(0), &[]);
+    run.assert_error(
+        69,
+        &["[PullError 300] HTTP 503: down"],
+        "the next run retries",
+    );
+    assert_eq!(env.tap.requests().len(), 3);
+    let warnings = run.stderr.matches("warning").count();
+    assert_eq!(warnings, 1, "{}", run.stderr);
+    run.assert_says("2 requests failed and were tried again");
+    // the next run asks for the same window
+    let first = env.tap.requests()[0].interval().unwrap();
+    env.tap.no_script();
+    run_at(&env, SERVICE, ago(0), &[]).assert_status(0);
+    assert_eq!(env.tap.requests()[0].interval().unwrap(), first);
+    env.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn repeats_have_a_share_of_the_quota_and_what_they_spend_is_an_error() {
+    let mut env = env(12);
+    env.service_table += "requests = [{ period = \"1d\", at_most = 8 }]\n";
+    env.tap
+        .script(|_, number| number.is_multiple_of(2).then(|| Fault::status(503, "")));
+    let start = ago(0);
+    // two repeats, and the next failure ends the run
+    let run = run_at(&env, SERVICE, start, &[]);
+    run.assert_error(
+        69,
+        &["HTTP 503"],
+        "share of the quota of tap-messages-blocked (2 of 8 requests per 1d)",
+    );
+    assert_eq!(env.tap.requests().len(), 5);
+    env.tap.no_script();
+    let run = run_at(&env, SERVICE, start + Duration::MINUTE, &[]);
+    assert_eq!(env.tap.requests().len(), 3);
+    run.assert_error(
+        69,
+        &["the quota of tap-messages-blocked is spent (8 requests per 1d), 2 requests of it on repeats"],
+        "find out why requests fail",
+    );
+    let later = start + DAY + Duration::minutes(5);
+    run_at(&env, SERVICE, later, &[]).assert_status(75);
+    env.assert_exactly_once(SERVICE);
+}
+
+#[test]
 fn a_backfill_leaves_a_reserve_to_the_timer() {
     let mut env = env(30);
     env.service_table = "requests = [{ period = \"1d\", at_most = 30 }]\n".into();

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::{Exit, Failure};
 use crate::json_stream::Broken;
 use crate::net::NetError;
+use crate::net::http::RequestError;
 use crate::quota::QuotaError;
 
 /// Why a source could not read on.
@@ -25,9 +26,12 @@ pub(crate) enum FetchErrorKind {
     Stopped,
     /// The quota allows no request now.
     QuotaExceeded,
-    /// No request was answered. Another attempt may help.
+    /// No server was reached, or it is down. The same request may help later.
     Transient,
-    /// An answer was late, cut or a server's error. A smaller request may help.
+    /// The server broke down on the request. The same request may help; if it never does, the next
+    /// run makes a smaller one.
+    ServerFailed,
+    /// An answer was late or cut. A smaller request may help.
     TooMuch,
     /// An answer was too slow. The next run makes a smaller request, this run makes none.
     TooSlow,
@@ -58,14 +62,8 @@ impl FetchError {
     pub(super) fn is_retryable(&self) -> bool {
         matches!(
             self.kind,
-            FetchErrorKind::Transient | FetchErrorKind::TooMuch
+            FetchErrorKind::Transient | FetchErrorKind::ServerFailed | FetchErrorKind::TooMuch
         )
-    }
-
-    /// Whether half of the window may get through.
-    #[must_use]
-    pub(super) fn wants_smaller_window(&self) -> bool {
-        matches!(self.kind, FetchErrorKind::TooMuch | FetchErrorKind::TooSlow)
     }
 
     /// Whether there is no failure: the run is to end.
@@ -120,10 +118,26 @@ impl From<NetError> for FetchError {
     }
 }
 
+/// A request without an answer. A connection that broke says nothing of the size of the answer.
+impl From<RequestError> for FetchError {
+    fn from(RequestError { error, .. }: RequestError) -> FetchError {
+        let is_cut = matches!(error, NetError::Cut(_));
+        let error = FetchError::from(error);
+        match is_cut {
+            true => FetchError::new(FetchErrorKind::ServerFailed, error.failure),
+            false => error,
+        }
+    }
+}
+
 impl From<QuotaError> for FetchError {
     fn from(error: QuotaError) -> FetchError {
         match error {
             QuotaError::Stopped => NetError::stopped().into(),
+            QuotaError::RepeatsExceeded(said) => {
+                let failure = Failure::new(said).with_exit(Exit::Unavailable);
+                FetchError::new(FetchErrorKind::Lasting, failure)
+            }
             QuotaError::Exceeded(failure) => {
                 FetchError::new(FetchErrorKind::QuotaExceeded, failure)
             }

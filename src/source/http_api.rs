@@ -82,7 +82,7 @@ impl ErrorHints {
                      proxy's sign-in page"
                 ),
             ),
-            500.. => (
+            408 | 413 | 421 | 425 | 500.. => (
                 Exit::Unavailable,
                 "wait until the service recovers; the next run retries".to_owned(),
             ),
@@ -91,11 +91,7 @@ impl ErrorHints {
                 format!("check {address}, and [http] proxy: the {api} does not answer like this"),
             ),
         };
-        let kind = match status {
-            500.. => FetchErrorKind::TooMuch,
-            _ => FetchErrorKind::Lasting,
-        };
-        FetchError::new(kind, failure.with_exit(exit).with_hint(hint))
+        FetchError::new(kind_of(status), failure.with_exit(exit).with_hint(hint))
     }
 
     /// The hint for a 429, after which no request is made until then.
@@ -275,6 +271,18 @@ impl HttpApi {
     }
 }
 
+/// What follows an HTTP status that is no success.
+fn kind_of(status: u16) -> FetchErrorKind {
+    match status {
+        // the server gave up waiting for its own answer, or says that it would be too large
+        413 | 504 => FetchErrorKind::TooMuch,
+        // the request came late, on the wrong connection or too early; the server is down for now
+        408 | 421 | 425 | 503 => FetchErrorKind::Transient,
+        500.. => FetchErrorKind::ServerFailed,
+        _ => FetchErrorKind::Lasting,
+    }
+}
+
 /// How long a 429 says to wait: `Retry-After` in seconds, or a date by the server's clock; an hour
 /// if it says nothing.
 fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
@@ -368,22 +376,43 @@ mod tests {
     }
 
     #[test]
+    fn a_status_says_whether_the_same_or_a_smaller_request_may_help() {
+        use FetchErrorKind::{Lasting, ServerFailed, TooMuch, Transient};
+        let table = [
+            (Lasting, &[204, 206, 301, 400, 401, 403, 404, 418, 429][..]),
+            (Transient, &[408, 421, 425, 503]),
+            (TooMuch, &[413, 504]),
+            (ServerFailed, &[500, 501, 502, 505, 520, 599]),
+        ];
+        for (kind, statuses) in table {
+            for &status in statuses {
+                assert_eq!(WORDS.refusal(status, "").kind, kind, "{status}");
+            }
+        }
+    }
+
+    #[test]
     fn each_status_has_its_exit_and_a_hint() {
         let table = [
             (400, 65),
             (401, 77),
             (403, 77),
             (404, 65),
+            (408, 69),
             (409, 69),
+            (413, 69),
             (418, 65),
+            (421, 69),
+            (425, 69),
             (429, 75),
+            (204, 65),
+            (206, 65),
             (302, 65),
             (500, 69),
             (503, 69),
         ];
         for (status, exit) in table {
             let error = WORDS.refusal(status, "why");
-            assert_eq!(error.wants_smaller_window(), status >= 500, "{status}");
             let failure = Failure::from(error);
             assert_eq!(failure.exit() as u8, exit, "{status}");
             assert!(failure.hint().is_some(), "{status}");

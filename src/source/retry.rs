@@ -1,8 +1,11 @@
-//! `Backoff` says how long to wait before another attempt.
+//! `Backoff` says how long to wait before another attempt; `Repeats` counts the attempts.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
+
+use super::fetch_error::FetchError;
+use crate::human::count;
 
 /// Waits that double, each up to half as long again by chance, so that many clients do not return
 /// at once.
@@ -24,6 +27,37 @@ impl Backoff {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
         let least = self.first.saturating_mul(doubled);
         least.min(self.longest * 2 / 3).mul_f64(1.0 + chance / 2.0)
+    }
+}
+
+/// Counts the requests of a run that failed and did not end it. Warns of them once, when dropped.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    count: u64,
+    last: String,
+}
+
+impl Repeats {
+    /// Notes why a request failed.
+    pub(super) fn note(&mut self, error: &FetchError) {
+        self.count += 1;
+        self.last = error.to_string();
+    }
+}
+
+impl Drop for Repeats {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            let Repeats {
+                count: failed,
+                last,
+            } = self;
+            log::warn!(
+                "{} failed and {} tried again; the last: {last}",
+                count(*failed, "request"),
+                if *failed == 1 { "was" } else { "were" }
+            );
+        }
     }
 }
 

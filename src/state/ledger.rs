@@ -155,12 +155,15 @@ impl LedgerFile {
         };
         file::write(StateFile::Ledger, &self.path, &saved)
     }
-}
 
-impl Quota for LedgerFile {
-    fn book(&mut self, now: OffsetDateTime) -> Result<(), QuotaError> {
+    /// Books a request in this way, and keeps it.
+    fn enter(
+        &mut self,
+        now: OffsetDateTime,
+        book: fn(&mut Ledger, &QuotaPolicy, OffsetDateTime) -> Result<(), QuotaExceeded>,
+    ) -> Result<(), QuotaError> {
         let policy = &self.policy;
-        let kept = self.change(|book| (book.book(policy, now), book.usage(policy, now)));
+        let kept = self.change(|ledger| (book(ledger, policy, now), ledger.usage(policy, now)));
         let (booked, usage) = kept.map_err(|error| match error {
             StateError::Stopped => QuotaError::Stopped,
             error => QuotaError::Unkept(error.into()),
@@ -168,11 +171,28 @@ impl Quota for LedgerFile {
         self.left = usage.iter().map(Usage::left).min();
         if let Err(exceeded) = booked {
             let hint = exceeded.hint(&self.policy);
-            let failure = Failure::from(exceeded).with_exit(Exit::TempFail);
+            if exceeded.is_of_repeats() {
+                return Err(QuotaError::RepeatsExceeded(format!("{hint}: {exceeded}")));
+            }
+            let exit = match exceeded.is_by_failures() {
+                true => Exit::Unavailable,
+                false => Exit::TempFail,
+            };
+            let failure = Failure::from(exceeded).with_exit(exit);
             return Err(QuotaError::Exceeded(failure.with_hint(hint)));
         }
         self.last = Some(now);
         Ok(())
+    }
+}
+
+impl Quota for LedgerFile {
+    fn book(&mut self, now: OffsetDateTime) -> Result<(), QuotaError> {
+        self.enter(now, Ledger::book)
+    }
+
+    fn book_repeat(&mut self, now: OffsetDateTime) -> Result<(), QuotaError> {
+        self.enter(now, Ledger::book_repeat)
     }
 
     fn give_back(&mut self) -> error::Result<()> {

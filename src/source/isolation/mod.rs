@@ -103,11 +103,8 @@ impl Source for Isolation {
             Some(job) => job,
             None => match self.windows.next(context)? {
                 Some(Turned::Ask(step)) => {
-                    let booked = context.quota.book(context.now);
-                    booked.map_err(|error| {
-                        FetchError::from(error).context(format_args!("requesting {step}"))
-                    })?;
-                    Job::new(step, self.windows.ask(step))
+                    let request = self.windows.ask(step, context)?;
+                    Job::new(step, request)
                 }
                 Some(Turned::GiveUp(_, commit)) => return Ok(Some(commit.into())),
                 None => return Ok(None),
@@ -176,7 +173,7 @@ impl Isolation {
         query.extend(job.progress.query());
         let started = Instant::now();
         let answer = self.api.get(&query, context.counters);
-        let mut answer = answer.map_err(|error| error.error)?;
+        let mut answer = answer?;
         if let Some(date) = answer.date {
             self.windows
                 .compare_clocks(date, context.now + started.elapsed());

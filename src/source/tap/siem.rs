@@ -137,12 +137,9 @@ impl Siem {
             Some(PollStep::Ask(step)) => step,
             Some(PollStep::GiveUp(step, commit)) => return Ok(Some(Part::given_up(step, commit))),
         };
-        let booked = context.quota.book(context.now);
-        booked
-            .map_err(|error| FetchError::from(error).context(format_args!("requesting {step}")))?;
         let mut pending = PendingWindow {
             step,
-            request: self.windows.ask(step),
+            request: self.windows.ask(step, context)?,
             server: None,
         };
         let part = match self.ask(&mut pending, context) {
@@ -150,12 +147,13 @@ impl Siem {
                 self.read_on(OpenWindow { pending, reading }, context)
             }
             Ok(reading) => self.refused(OpenWindow { pending, reading }, context),
-            Err(RequestError { error, was_sent }) => {
-                if !was_sent {
+            Err(error) => {
+                if !error.was_sent {
                     context.quota.give_back()?;
                 }
+                let error = FetchError::from(error);
                 let error = error.context(format_args!("[PullError 301] pulling {step}"));
-                self.without_records(pending, error.into())
+                self.without_records(pending, error)
             }
         };
         Ok(Some(part))

@@ -59,6 +59,15 @@ struct Second {
     length: Duration,
 }
 
+/// When windows that were halved grow again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// Once the window that was too large is complete.
+    Later,
+    /// Once any window is complete.
+    AtOnce,
+}
+
 impl WindowPlan {
     /// Creates a plan; nothing is read yet.
     #[must_use]
@@ -202,15 +211,18 @@ impl WindowPlan {
     }
 
     /// A window was too large: the next one is half as long; for a recent window, in later runs,
-    /// too.
-    pub(crate) fn halve(&mut self, step: WindowRequest) {
+    /// too, until windows grow again.
+    pub(crate) fn halve(&mut self, step: WindowRequest, growth: Growth) {
         let WindowRequest { window, pass } = step;
         let half = self.limits.half(window.length());
         match (pass, &mut self.second) {
             (Pass::Recheck, Some(second)) => second.length = half,
             _ => {
                 self.length = half;
-                self.narrow_until = window.to;
+                self.narrow_until = match growth {
+                    Growth::Later => window.to,
+                    Growth::AtOnce => window.from,
+                };
             }
         }
     }
@@ -256,15 +268,6 @@ impl WindowPlan {
     #[must_use]
     pub(crate) fn limits(&self) -> WindowLimits {
         self.limits
-    }
-
-    /// Longest window that is requested now for this pass.
-    #[must_use]
-    pub(crate) fn longest_now(&self, pass: Pass) -> Duration {
-        match (pass, &self.second) {
-            (Pass::Recheck, Some(second)) => second.length,
-            _ => self.length,
-        }
     }
 }
 
@@ -437,7 +440,7 @@ mod tests {
         while let Some(step) = plan.next(now, now) {
             if step.pass == Pass::Recheck && !failed {
                 failed = true;
-                plan.halve(step);
+                plan.halve(step, Growth::Later);
                 continue;
             }
             lengths.push((step.pass, step.window.length().whole_minutes()));

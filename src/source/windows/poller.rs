@@ -1,21 +1,23 @@
 //! `WindowPoller` requests window by window, and handles windows that fail.
 //!
-//! A window counts once its answer is complete. One that is too large is requested in halves, in
-//! this run or the next. It knows no service: [`WindowLimits`] say what one accepts, [`WindowPlan`]
-//! which windows that makes.
+//! A window counts once its answer is complete. [`WindowFailures`] decide what follows one that
+//! fails. The poller knows no service: [`WindowLimits`] say what one accepts, [`WindowPlan`] which
+//! windows that makes.
 
 use std::time::Duration as Wait;
 
 use time::{Duration, OffsetDateTime};
 
 use super::clock::Clocks;
-use super::plan::{WindowPlan, WindowRequest};
+use super::failures::{AfterFailure, WindowFailures};
+use super::plan::{Growth, WindowPlan, WindowRequest};
 use crate::clock::utc;
 use crate::pipeline::batch::{Pass, RequestId, hour_after};
 use crate::pipeline::checkpoint::{Commit, Stalled};
+use crate::quota::QuotaError;
 use crate::source::api::OpenContext;
 use crate::source::fetch_error::FetchError;
-use crate::source::retry::Backoff;
+use crate::source::retry::{Backoff, Repeats};
 use crate::source::windows::WindowLimits;
 use crate::source::{PollContext, wire_time};
 
@@ -31,17 +33,16 @@ pub(in crate::source) const BACKOFF: Backoff = Backoff {
 #[derive(Debug)]
 pub(in crate::source) struct WindowPoller {
     plan: WindowPlan,
-    /// Attempts at the same request before the run ends.
-    attempts: u32,
     clocks: Clocks,
     /// A new event of a recent window came late if it was created before this.
     late_before: Option<Before>,
     /// For a recheck: before the time of its request.
     recheck_late_before: Option<Before>,
     request: u32,
-    /// Failures of the same request since the last complete window.
-    failures: u32,
-    failed: Option<FailedWindow>,
+    failures: WindowFailures,
+    /// Why the last window failed, until the next one is requested.
+    failed: Option<(FetchError, AfterFailure)>,
+    pub(in crate::source) repeats: Repeats,
 }
 
 /// What comes next.
@@ -51,13 +52,6 @@ pub(in crate::source) enum PollStep {
     Ask(WindowRequest),
     /// The rest of a backfill is given up: the service keeps none of it any more.
     GiveUp(WindowRequest, Commit),
-}
-
-/// Why the last window failed.
-#[derive(Debug)]
-struct FailedWindow {
-    error: FetchError,
-    pass: Pass,
 }
 
 /// A time to compare with, also in the spelling of the services.
@@ -95,13 +89,13 @@ impl WindowPoller {
         let known = !start.fresh && start.end.is_none();
         WindowPoller {
             plan: WindowPlan::new(limits, start),
-            attempts: context.attempts,
             clocks: Clocks::default(),
             late_before: known.then(|| Before::time(start.checkpoint.until())),
             recheck_late_before: None,
             request: 0,
-            failures: 0,
+            failures: WindowFailures::new(context.attempts),
             failed: None,
+            repeats: Repeats::default(),
         }
     }
 
@@ -128,15 +122,35 @@ impl WindowPoller {
         Ok(step.map(PollStep::Ask))
     }
 
-    /// Numbers a request for this window; ordinals start again in each request.
-    pub(in crate::source) fn ask(&mut self, step: WindowRequest) -> RequestId {
+    /// Books the request of this window, and numbers it; ordinals start again in each request.
+    ///
+    /// # Errors
+    /// When the quota does not allow it. A repeat that it does not allow ends the run with the error
+    /// of the failed window.
+    pub(in crate::source) fn ask(
+        &mut self,
+        step: WindowRequest,
+        context: &mut PollContext<'_>,
+    ) -> Result<RequestId, FetchError> {
+        let booked = match self.failed.take() {
+            None => context.quota.book(context.now),
+            Some((error, _)) => match context.quota.book_repeat(context.now) {
+                Err(QuotaError::RepeatsExceeded(hint)) => return Err(error.with_hint(hint)),
+                booked => {
+                    self.repeats.note(&error);
+                    booked
+                }
+            },
+        };
+        booked
+            .map_err(|error| FetchError::from(error).context(format_args!("requesting {step}")))?;
         log::debug!("requesting {step}");
         self.request += 1;
-        RequestId {
+        Ok(RequestId {
             number: self.request,
             end_hour: hour_after(step.window.to),
             pass: step.pass,
-        }
+        })
     }
 
     /// Notes the server's time, which it told when it was `ours` here.
@@ -166,9 +180,8 @@ impl WindowPoller {
         }
         let (window, limits) = (step.window, self.plan.limits());
         let now = server.unwrap_or(window.to);
-        self.failures += 1;
         let changed = limits.oldest(now) > window.from || limits.limit(now) < window.to;
-        changed && self.failures < self.attempts
+        self.failures.may_repeat() && changed
     }
 
     /// How late an event of the current window is, in seconds, if it came late. `created` is
@@ -210,44 +223,40 @@ impl WindowPoller {
         context: &mut PollContext<'_>,
     ) -> Commit {
         context.counters.windows += 1;
-        self.failures = 0;
+        self.failures.complete(step.window.length());
         self.plan.complete(step, context.now, server)
     }
 
-    /// A window failed: this run or the next requests it again, or half of it if it was too large.
+    /// A window failed: this run or the next requests it again, or half of it if that may help.
     pub(in crate::source) fn give_up(&mut self, step: WindowRequest, error: FetchError) -> Commit {
-        let (stopped, too_much) = (error.is_stop(), error.wants_smaller_window());
-        if stopped || too_much {
-            self.plan.halve(step);
+        let length = step.window.length();
+        let shortest = self.plan.limits().shortest;
+        let then = self.failures.add(error.kind, length, shortest);
+        let is_stop = error.is_stop();
+        if !is_stop {
+            self.failed = Some((error, then));
         }
-        if !stopped {
-            // half of it is another request: only repetitions of the same one count
-            let is_halved = too_much && step.window.length() > self.plan.limits().shortest;
-            self.failures += u32::from(!is_halved);
-            let pass = step.pass;
-            self.failed = Some(FailedWindow { error, pass });
+        match then {
+            AfterFailure::Repeat | AfterFailure::End => return Commit::default(),
+            AfterFailure::Halve | AfterFailure::EndWithLess => self.plan.halve(step, Growth::Later),
+            AfterFailure::EndWithLessOnce => self.plan.halve(step, Growth::AtOnce),
         }
-        match stopped || too_much {
-            true => self.plan.checkpoint().into(),
-            false => Commit::default(),
-        }
+        self.plan.checkpoint().into()
     }
 
-    /// Waits before another attempt, if one follows.
+    /// Waits before another attempt, if one follows the failure of the last window.
     fn recover(&mut self, context: &PollContext<'_>) -> Result<(), FetchError> {
-        let Some(FailedWindow { error, pass }) = self.failed.take() else {
-            return Ok(());
-        };
-        if !error.is_retryable() || self.failures >= self.attempts {
-            return Err(error);
+        match self.failed.take() {
+            None => Ok(()),
+            Some((error, then @ (AfterFailure::Repeat | AfterFailure::Halve))) => {
+                log::debug!("{error}; {then}");
+                let wait = BACKOFF.wait(self.failures.in_a_row(), context.now);
+                context.shutdown.sleep(wait);
+                self.failed = Some((error, then));
+                Ok(())
+            }
+            Some((error, _)) => Err(error),
         }
-        log::warn!(
-            "{error}; retrying with a window of at most {}",
-            self.plan.longest_now(pass)
-        );
-        let wait = BACKOFF.wait(self.failures, context.now);
-        context.shutdown.sleep(wait);
-        Ok(())
     }
 }
 

@@ -237,7 +237,8 @@ impl Threats {
         match self.failures.add(error.exit(), error.is_retryable()) {
             AfterFailure::EndTheRun => return Err(error),
             AfterFailure::Retry => {
-                log::warn!("{error}; retrying");
+                log::debug!("{error}; retrying");
+                self.siem.windows.repeats.note(&error);
                 window.threats.put_back(threat);
                 window.phase = ThreatPhase::Retry;
             }
@@ -252,10 +253,13 @@ impl Threats {
 
     /// Leaves a summary to the next run.
     fn defer(&mut self, threat: &ThreatStatus, error: FetchError) {
-        log::warn!("{error}; requesting the others first");
+        log::debug!("{error}; requesting the others first");
+        match self.deferred_for {
+            None => self.deferred_for = Some(error),
+            Some(_) => self.siem.windows.repeats.note(&error),
+        }
         self.done_with.insert(threat.digest);
         self.deferred.push(threat.digest);
-        self.deferred_for.get_or_insert(error);
     }
 
     /// Every summary of a window was requested: it is complete, stalls the service, or is
@@ -306,7 +310,7 @@ impl Threats {
         let what = || format!("[PullError 301] pulling {url}");
         let mut answer = api
             .get_from(&url, &[], context.counters)
-            .map_err(|error| FetchError::from(error.error).context(what()))?;
+            .map_err(|error| FetchError::from(error).context(what()))?;
         match answer.status {
             200 => {
                 let body = self.read(&mut answer).and_then(|body| {
