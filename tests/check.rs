@@ -223,7 +223,12 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
         (
             "a credential outside of the unit",
             |env| secret(env, "{ credential = \"tap.secret\" }"),
-            ["warning", "secret = ", "not checked", "/proofpull.toml"],
+            [
+                "warning",
+                "secret = ",
+                "not checked",
+                "/credentials/tap-messages-blocked proofpull check tap-messages-blocked --config",
+            ],
             0,
         ),
         (

@@ -1,7 +1,8 @@
 //! The units as they are shipped: what they start, for whom, and how long it may take.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::test_env::{Run, Running, TestEnv, ago, write_private};
 
 const SERVICE: &str = "tap-messages-blocked";
 const UNIT: &str = include_str!("../systemd/proofpull@.service");
+const TMPFILES: &str = include_str!("../systemd/proofpull.tmpfiles.conf");
 
 /// The values of a setting of a unit, in order.
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
@@ -25,17 +27,38 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
         .collect()
 }
 
+/// Makes the folders and links that systemd-tmpfiles makes for a tenant, below a root.
+fn make_folders(root: &Path, tenant: &str) {
+    let lines = TMPFILES.replace("proofpull", tenant);
+    for line in lines.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let path = below(root, words[1]);
+        match words[0] {
+            "d" => fs::create_dir_all(path).unwrap(),
+            "L" => symlink(words[6], path).unwrap(),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// The value of a setting of the unit that stands there once, for a tenant and a service.
+fn setting(key: &str, tenant: &str, service: &str) -> String {
+    let all = values(UNIT, key);
+    let [one] = all[..] else {
+        panic!("{key}: {all:?}")
+    };
+    one.replace("%p", tenant).replace("%i", service)
+}
+
 /// Does what systemd does with the unit under the name of `tenant`, below a root of its own: the state
 /// folder, the credentials, the environment, the command.
 fn start(root: &Path, tenant: &str) -> Run {
-    let said = |key: &str| {
-        let all = values(UNIT, key);
-        let [one] = all[..] else {
-            panic!("{key}: {all:?}")
-        };
-        one.replace("%p", tenant).replace("%i", SERVICE)
-    };
-    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    let said = |key: &str| setting(key, tenant, SERVICE);
+    let below = |path: &str| below(root, path);
     let state = below("/var/lib").join(said("StateDirectory"));
     fs::create_dir_all(&state).unwrap();
 
@@ -86,10 +109,10 @@ fn a_copy_of_the_unit_under_another_name_is_another_tenant() {
         env.tap_table += "secret = { credential = \"proofpull_tap.secret\" }\n";
         let text = fs::read_to_string(env.write_config()).unwrap();
         let text = text.replacen("state_dir", "# state_dir", 1);
+        make_folders(root.path(), tenant);
         let etc = root.path().join("etc").join(tenant);
-        fs::create_dir_all(etc.join("credentials")).unwrap();
         write_private(&etc.join("config.toml"), &text);
-        write_private(&etc.join("credentials/tap.secret"), SECRET);
+        write_private(&etc.join("credentials/tap/tap.secret"), SECRET);
         worlds.push((tenant, count, env));
     }
     for round in 0..2 {
@@ -108,6 +131,42 @@ fn a_copy_of_the_unit_under_another_name_is_another_tenant() {
                 .exists()
         );
     }
+}
+
+#[test]
+fn a_unit_gets_the_secrets_of_its_api_and_a_tenant_has_a_user_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let keys = [
+        ("tap", "tap.secret"),
+        ("pod", "pod.key"),
+        ("isolation", "isolation.key"),
+    ];
+    for tenant in ["proofpull", "proofpull-acme"] {
+        make_folders(root.path(), tenant);
+        let folder = root.path().join("etc").join(tenant).join("credentials");
+        for (api, key) in keys {
+            fs::write(folder.join(api).join(key), "").unwrap();
+        }
+        for service in &SERVICES {
+            let load = setting("LoadCredential", tenant, service.name);
+            let (_, folder) = load.split_once(':').unwrap();
+            let files = fs::read_dir(below(root.path(), folder));
+            let files = files.unwrap_or_else(|error| panic!("{}: {error}", service.name));
+            let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            let wanted = keys.iter().find(|(api, _)| *api == service.sign_in_table());
+            assert_eq!(
+                files.collect::<Vec<_>>(),
+                [wanted.unwrap().1],
+                "{}",
+                service.name
+            );
+        }
+        assert_eq!(setting("User", tenant, SERVICE), tenant);
+        let user = include_str!("../systemd/proofpull.sysusers.conf").replace("proofpull", tenant);
+        assert!(user.contains(&format!("\nu {tenant} - ")), "{user}");
+        assert!(user.contains(&format!(" /var/lib/{tenant} ")), "{user}");
+    }
+    assert_eq!(values(UNIT, "LimitCORE"), ["0"]);
 }
 
 #[test]

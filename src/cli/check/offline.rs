@@ -121,14 +121,7 @@ impl OfflineChecks<'_> {
             let outside = matches!(reference, SecretRef::Credential(_))
                 && super::super::env("CREDENTIALS_DIRECTORY").is_none();
             if outside {
-                let (file, folder) = self.file;
-                let file = folder.join(file.file_name().unwrap_or_default());
-                let hint = format!(
-                    "run this check in the environment of the unit: systemd-run --pipe --wait --uid=proofpull \
-                     --property=LoadCredential=proofpull:{}/credentials proofpull check --config {}",
-                    folder.display(),
-                    file.display()
-                );
+                let hint = self.check_in_the_unit(key);
                 findings.push(self.warning(
                     key,
                     "not checked: $CREDENTIALS_DIRECTORY is set only in the unit",
@@ -140,6 +133,22 @@ impl OfflineChecks<'_> {
                 findings.push(self.error(key, &error));
             }
         }
+    }
+
+    /// How to run the check of a service that needs a secret as its unit would.
+    fn check_in_the_unit(&self, key: &str) -> String {
+        let (file, folder) = self.file;
+        let file = folder.join(file.file_name().unwrap_or_default());
+        let needs_it = |service: &&&Service| !is_of_another(key, service);
+        let service = self.services.iter().find(needs_it);
+        let service = service.map_or("SERVICE", |service| service.name);
+        let folder = folder.display();
+        format!(
+            "run this check in the environment of the unit: systemd-run --pipe --wait --uid=proofpull \
+             --property=LoadCredential=proofpull:{folder}/credentials/{service} proofpull check \
+             {service} --config {}",
+            file.display()
+        )
     }
 
     fn at_certificates(&self, findings: &mut Vec<Finding>) {
