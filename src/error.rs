@@ -35,6 +35,32 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// From those that the next run heals by itself to those that need a person.
+    const BY_SEVERITY: [Exit; 11] = [
+        Exit::Ok,
+        Exit::TempFail,
+        Exit::Unavailable,
+        Exit::Io,
+        Exit::Gap,
+        Exit::Data,
+        Exit::CantCreate,
+        Exit::NoPerm,
+        Exit::Config,
+        Exit::Usage,
+        Exit::Software,
+    ];
+
+    /// The worse of two statuses.
+    #[must_use]
+    pub(crate) fn worse(self, other: Exit) -> Exit {
+        let rank = |exit: Exit| Exit::BY_SEVERITY.iter().position(|one| *one == exit);
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+
     /// The name that the manual and systemd use for it.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -205,6 +231,24 @@ mod tests {
         assert_eq!(failure.to_string(), "confirming 3 events: connection reset");
         assert_eq!(failure.exit(), Exit::Io);
         assert_eq!(failure.hint(), Some("try again"));
+    }
+
+    #[test]
+    fn the_worse_of_two_statuses_is_the_later_of_those_in_the_manual() {
+        let order = Exit::BY_SEVERITY.map(|exit| (exit as u8).to_string());
+        let order = order.join(", ");
+        for document in [
+            include_str!("../man/proofpull.1"),
+            include_str!("../README.md"),
+        ] {
+            assert!(document.contains(&order), "{order}");
+        }
+        for (at, one) in Exit::BY_SEVERITY.into_iter().enumerate() {
+            for (other_at, other) in Exit::BY_SEVERITY.into_iter().enumerate() {
+                let worse = Exit::BY_SEVERITY[at.max(other_at)];
+                assert_eq!(one.worse(other), worse);
+            }
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! with confirmation.
 //!
 //! A service is a row of [`service`] that names an `Api`. The `Api` reads the keys of the service and
-//! opens its [`source`]. `proofpull run SERVICE` takes the service's lock, loads its state, asks the
+//! opens its [`source`]. `proofpull run SERVICE...` takes a service's lock, loads its state, asks the
 //! source for batches, hands each event to the [`sink`], confirms, makes the batch's position durable,
-//! and goes on until the source has nothing more or a limit is reached. Nothing runs in the
+//! and goes on until the source has nothing more or a limit is reached; then comes the next service.
+//! Nothing runs in the
 //! background: no async, no thread that outlives a call, but for a connection that the system has not
 //! made by the end of the run. The program may be killed at any instruction;
 //! the next run goes on without a hole and with at most one unconfirmed commit repeated.

@@ -31,6 +31,7 @@ mod recheck;
 mod record;
 mod redaction;
 mod secrets;
+mod several;
 mod state;
 mod status;
 mod stdout;

@@ -190,6 +190,7 @@ fn bash_completes_a_word_as_it_is_begun() {
     for (words, completed) in [
         ("sta", "status"),
         ("run tap-clicks-b", "tap-clicks-blocked"),
+        ("run pod-audit tap-clicks-b", "tap-clicks-blocked"),
         ("status --max", "--max-lag"),
         ("completions f", "fish"),
     ] {

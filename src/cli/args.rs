@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::select::ServicePattern;
 use crate::config::values::parse_duration;
 use crate::output::Format;
-use crate::service::{self, Service};
+use crate::service;
 
 /// Collects Proofpoint logs completely and without duplicates, and delivers them to Devo.
 #[derive(Debug, Parser)]
@@ -31,7 +32,7 @@ const AFTER: &str = "Exit statuses: 0 ok, 2 usage, 3 gap, 65 data, 69 unavailabl
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Collect one service once: lock, read the state, pull, deliver, confirm, save, exit
+    /// Collect services once, one after the other: lock, read the state, pull, deliver, confirm, save, exit
     Run(RunArgs),
     /// Report every error in the configuration; with --online, test the connections, too
     Check(CheckArgs),
@@ -68,9 +69,9 @@ pub(crate) struct Common {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Service to collect
-    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
-    pub(crate) service: &'static Service,
+    /// Services to collect, by name or by a quoted pattern such as 'tap-*'
+    #[arg(value_name = "SERVICE", value_parser = ServiceWord, required = true)]
+    pub(crate) services: Vec<ServicePattern>,
     /// Backfill from this time, independently of the saved position; the same command continues a
     /// stopped backfill. RFC 3339, a date, or an age such as 3d or 90m
     #[arg(long, value_name = "T")]
@@ -84,7 +85,7 @@ pub(crate) struct RunArgs {
     /// Print what a run would request and its cost in quota; request nothing, save nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Stop cleanly after this long, such as 90s or 10m [default: max_duration of the service; for
+    /// Stop the run of each service cleanly after this long, such as 90s or 10m [default: max_duration of the service; for
     /// a backfill, no limit]
     #[arg(long, value_name = "D", value_parser = parse_duration)]
     pub(crate) max_duration: Option<Duration>,
@@ -102,9 +103,9 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Check only what this service needs [default: everything that is configured]
-    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
-    pub(crate) service: Option<&'static Service>,
+    /// Check only what these services need [default: everything that is configured]
+    #[arg(value_name = "SERVICE", value_parser = ServiceWord)]
+    pub(crate) services: Vec<ServicePattern>,
     /// Print the effective configuration, with secrets masked and defaults marked
     #[arg(long)]
     pub(crate) show: bool,
@@ -119,9 +120,9 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Show only this service [default: all with a table or a saved state]
-    #[arg(value_name = "SERVICE", value_parser = ServiceName)]
-    pub(crate) service: Option<&'static Service>,
+    /// Show only these services [default: all with a table or a saved state]
+    #[arg(value_name = "SERVICE", value_parser = ServiceWord)]
+    pub(crate) services: Vec<ServicePattern>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -187,12 +188,12 @@ fn words_for_fish(command: &clap::Command) -> String {
     lines
 }
 
-/// Takes a service by its name; another name is refused in the words of `service`.
+/// Takes a word for services; what means none is refused in the words of `select`.
 #[derive(Debug, Clone, Copy)]
-struct ServiceName;
+struct ServiceWord;
 
-impl TypedValueParser for ServiceName {
-    type Value = &'static Service;
+impl TypedValueParser for ServiceWord {
+    type Value = ServicePattern;
 
     fn parse_ref(
         &self,
@@ -200,7 +201,7 @@ impl TypedValueParser for ServiceName {
         argument: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<Self::Value, clap::Error> {
-        TypedValueParser::parse_ref(&service::find, command, argument, value)
+        TypedValueParser::parse_ref(&ServicePattern::parse, command, argument, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

@@ -19,7 +19,7 @@ pub(super) fn range(
     now: OffsetDateTime,
 ) -> Result<Range> {
     let words = [&args.start_time, &args.end_time].map(|word| word.clone().unwrap_or_default());
-    let saved = match State::peek(&paths.file("json"), args.service.name) {
+    let saved = match State::peek(&paths.file("json"), paths.service.name) {
         // what is of no use is told when it is opened
         Err(_) if args.start_over => None,
         saved => saved?,
@@ -42,7 +42,7 @@ pub(super) fn range(
     let from = rule.floor(time_argument("--start-time", &words[0], now)?);
     let to = match args.end_time.as_deref() {
         Some(to) => time_argument("--end-time", to, now)?,
-        None => State::peek(&paths.timer, args.service.name)?
+        None => State::peek(&paths.timer, paths.service.name)?
             .map_or(now, |peek| peek.checkpoint.until()),
     };
     let to = rule.ceil(to).min(rule.limit(now));
@@ -57,7 +57,7 @@ pub(super) fn range(
     }
     let oldest = rule.oldest(now);
     if to <= oldest {
-        let name = args.service.name;
+        let name = paths.service.name;
         let message = format!(
             "{name} reads nothing before {}, but the range ends at {}",
             utc(oldest),

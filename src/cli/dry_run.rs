@@ -19,10 +19,10 @@ pub(super) fn dry_run(
     config: &Config,
     now: OffsetDateTime,
 ) -> Result<Exit> {
-    let settings = config.service(args.service);
+    let settings = config.service(paths.service);
     let (state, ..) = open(paths, args, settings, now)?;
     let steps = settings.api.preview(&start(&state), now);
-    let ledger = ledger(paths, args.service, config, &Shutdown::never())?;
+    let ledger = ledger(paths, config, &Shutdown::never())?;
     let (usage, now_free, spent) = ledger.foresee(now, steps.len())?;
     output::answer(&text(&steps, &usage, spent.map(|spent| (now_free, spent))))?;
     Ok(Exit::Ok)

@@ -7,7 +7,9 @@ mod dry_run;
 mod folders;
 mod paths;
 mod run;
+mod run_many;
 mod run_record;
+mod select;
 mod start;
 mod status;
 
@@ -60,7 +62,9 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
         log::warn!("forbidding core dumps, which would contain secrets: {error}");
     }
     let result = match &cli.command {
-        Command::Run(args) => run::run(args, common, &report, clock).map(|exit| exit as u8),
+        Command::Run(args) => {
+            run_many::run_all(args, common, &report, clock).map(|exit| exit as u8)
+        }
         Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
         Command::Status(args) => status::status(args, common, &report, clock),
         Command::Completions(args) => {
@@ -76,15 +80,13 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
 
 /// Reads the configuration; each fault but the last is said at once.
 fn load(common: &Common, report: &Report, now: OffsetDateTime) -> Result<Config> {
-    let LoadReport {
-        path,
-        file,
-        text,
-        base,
-    } = text(common)?;
-    let config = config::file::check(&text, &base, now)
-        .map_err(|faults| all_but_last(faults, &path, report))?;
-    refuse_exposed(&config, &file, &path)?;
+    parse(&text(common)?, report, now)
+}
+
+fn parse(text: &LoadReport, report: &Report, now: OffsetDateTime) -> Result<Config> {
+    let config = config::file::check(&text.text, &text.base, now)
+        .map_err(|faults| all_but_last(faults, &text.path, report))?;
+    refuse_exposed(&config, &text.file, &text.path)?;
     Ok(config)
 }
 
@@ -106,7 +108,13 @@ struct LoadReport {
 }
 
 fn text(common: &Common) -> Result<LoadReport> {
-    let path = config_path(common);
+    let from_env = || {
+        std::env::var_os("PROOFPULL_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    };
+    let path = common.config.clone().or_else(from_env);
+    let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
     let what = || format!("reading the configuration {}", path.display());
     let hint = "name the file with --config, or create it: README.md shows a first one, examples/ every \
          key";
@@ -125,16 +133,6 @@ fn text(common: &Common) -> Result<LoadReport> {
         text,
         base,
     })
-}
-
-fn config_path(common: &Common) -> PathBuf {
-    let from_env = || {
-        std::env::var_os("PROOFPULL_CONFIG")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-    };
-    let path = common.config.clone().or_else(from_env);
-    path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"))
 }
 
 /// The receiver, without which nothing can be delivered.

@@ -17,6 +17,7 @@ use crate::state::ledger::LedgerFile;
 #[derive(Debug)]
 pub(super) struct RunPaths {
     pub(super) dir: PathBuf,
+    pub(super) service: &'static Service,
     /// What their names begin with.
     name: String,
     /// The timer's state beside, when this is a backfill.
@@ -25,8 +26,8 @@ pub(super) struct RunPaths {
 }
 
 impl RunPaths {
-    pub(super) fn new(dir: &Path, args: &RunArgs) -> RunPaths {
-        let mut name = args.service.name.to_owned();
+    pub(super) fn new(dir: &Path, service: &'static Service, args: &RunArgs) -> RunPaths {
+        let mut name = service.name.to_owned();
         if args.stdout {
             name += ".stdout";
         }
@@ -37,6 +38,7 @@ impl RunPaths {
         }
         RunPaths {
             dir: dir.to_owned(),
+            service,
             name,
             timer,
             is_backfill,
@@ -51,13 +53,14 @@ impl RunPaths {
 /// Takes a lock of the run, or says who has it.
 pub(super) fn lock(
     path: &Path,
+    service: &Service,
     args: &RunArgs,
     shutdown: &Shutdown,
     clock: Clock,
 ) -> Result<Lock, StateError> {
     let holder = format!("pid {}, started {}", std::process::id(), utc(clock.now()));
     let taken = files::lock(path, &holder, args.wait_lock, shutdown);
-    let service = args.service.name;
+    let service = service.name;
     match taken.map_err(StateError::Unwritable)? {
         Taken::Ours(lock) => Ok(lock),
         Taken::Held(holder) => Err(StateError::Running { service, holder }),
@@ -65,13 +68,8 @@ pub(super) fn lock(
 }
 
 /// Where requests are booked; a backfill leaves some to the timer's runs.
-pub(super) fn ledger(
-    paths: &RunPaths,
-    service: &Service,
-    config: &Config,
-    shutdown: &Shutdown,
-) -> Result<LedgerFile> {
-    let ledger = super::ledger(&paths.dir, service, config, shutdown)?;
+pub(super) fn ledger(paths: &RunPaths, config: &Config, shutdown: &Shutdown) -> Result<LedgerFile> {
+    let ledger = super::ledger(&paths.dir, paths.service, config, shutdown)?;
     let held_back = if paths.is_backfill { RESERVE } else { 0 };
     Ok(ledger.holding_back(held_back))
 }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dry_run::dry_run;
-use super::folders::exposed_folders;
 use super::paths::{RunPaths, ledger, lock};
 use super::run_record::RunRecord;
 use super::start::{open_state, start};
-use super::{config_path, host_name, load, network, receiver, state_dir};
+use super::{host_name, network, receiver, state_dir};
 use crate::cli::args::{Common, RunArgs};
 use crate::clock::Clock;
 use crate::config::file::{Config, ServiceConfig};
@@ -32,51 +31,65 @@ use crate::source::{self, Source};
 use crate::state::{State, Unreported};
 use crate::transform::{Action, Transform};
 
-pub(super) fn run(args: &RunArgs, common: &Common, report: &Report, clock: Clock) -> Result<Exit> {
-    RunRecord::of(|record| pull(args, common, report, clock, record), clock)
+/// What the runs of one command share.
+#[derive(Clone, Copy)]
+pub(super) struct RunContext<'a> {
+    pub(super) args: &'a RunArgs,
+    pub(super) common: &'a Common,
+    pub(super) report: &'a Report,
+    pub(super) shutdown: &'a Shutdown,
+    pub(super) clock: Clock,
+}
+
+/// Makes one run of a service, and records it.
+///
+/// # Errors
+/// When the run fails.
+pub(super) fn run(service: &'static Service, config: Config, context: RunContext) -> Result<Exit> {
+    let pull = |record: &mut RunRecord| pull(service, config, context, record);
+    RunRecord::of(pull, context.clock)
 }
 
 fn pull(
-    args: &RunArgs,
-    common: &Common,
-    report: &Report,
-    clock: Clock,
+    service: &'static Service,
+    mut config: Config,
+    context: RunContext,
     record: &mut RunRecord,
 ) -> Result<Exit> {
-    let shutdown = Shutdown::on_signals()
-        .context("listening for signals")
-        .exit(Exit::Software)?;
-    let mut config = load(common, report, clock.now())?;
+    let RunContext {
+        args,
+        common,
+        report,
+        shutdown,
+        clock,
+    } = context;
     // to look must not take from the stream what is then missing at the receiver
     if args.start_time.is_some() || args.stdout && config.devo.is_some() {
-        config.service_mut(args.service).api.replay_only();
+        config.service_mut(service).api.replay_only();
     }
     let config = config;
     if common.now.is_some() {
-        refuse_beyond_loopback(&config, args.service)?;
+        refuse_beyond_loopback(&config, service)?;
     }
-    let paths = RunPaths::new(&state_dir(common, &config), args);
-    for folder in exposed_folders(&config, &config_path(common), &paths.dir) {
-        log::warn!("{}; {}", folder.said, folder.remedy);
-    }
+    let paths = RunPaths::new(&state_dir(common, &config), service, args);
     if args.dry_run {
         return dry_run(&paths, args, &config, clock.now());
     }
-    record.begin(&config, args.service.name, &paths.file("json"), clock.now());
+    record.begin(&config, service.name, &paths.file("json"), clock.now());
     files::make_dir(&paths.dir)
         .exit(Exit::CantCreate)
         .hint("create it, writable by the user running proofpull, or set state_dir")?;
-    let settings = config.service(args.service);
-    record.hold(lock(&paths.file("lock"), args, &shutdown, clock)?);
+    let settings = config.service(service);
+    record.hold(lock(&paths.file("lock"), service, args, shutdown, clock)?);
     let exclusive = settings.api.exclusive_session()?;
     let exclusive = exclusive.map(|name| paths.dir.join(name).with_extension("lock"));
     let _session = exclusive
-        .map(|path| lock(&path, args, &shutdown, clock))
+        .map(|path| lock(&path, service, args, shutdown, clock))
         .transpose()?;
 
     let usual = (!paths.is_backfill).then(|| settings.api.max_duration());
     let job = RunParts {
-        service: args.service,
+        service,
         config: &config,
         network: network(&config)?,
         shutdown: shutdown.after(args.max_duration.or(usual)),
@@ -92,7 +105,7 @@ fn pull(
     }
     let untried: Vec<bool> = state.rule_stats.iter().map(|fit| fit.tried == 0).collect();
     let mut source = job.source(&state)?;
-    let mut ledger = ledger(&paths, args.service, &config, &job.shutdown)?;
+    let mut ledger = ledger(&paths, &config, &job.shutdown)?;
     let (mut sink, transform): (Box<dyn Sink>, Transform) = match args.stdout {
         true => (
             Box::new(Stdout::open(job.shutdown.with_grace())?),
@@ -105,7 +118,7 @@ fn pull(
     };
     let from = state.checkpoint().until();
     let to = state.range().map_or_else(|| clock.now(), |range| range.to);
-    let progress = report.progress(args.service.name, from, to);
+    let progress = report.progress(service.name, from, to);
     let mut cycle = Cycle {
         source: source.as_mut(),
         sink: sink.as_mut(),

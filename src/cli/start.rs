@@ -58,7 +58,7 @@ pub(super) fn open(
         true => State::start_over,
         false => State::open,
     };
-    let (path, name) = (paths.file("json"), args.service.name);
+    let (path, name) = (paths.file("json"), paths.service.name);
     let (state, opened) = open(&path, name, &start, settings.api.retention(), now)?;
     let wanted = start.range.as_ref().map(|range| range.from);
     let wanted = wanted.or(start.configured);
@@ -76,7 +76,7 @@ pub(super) fn open_state(
     settings: &ServiceConfig,
     now: OffsetDateTime,
 ) -> Result<State> {
-    let name = args.service.name;
+    let name = paths.service.name;
     let (mut state, opened, start) = open(paths, args, settings, now)?;
     state.follow(settings.rules.iter().map(Rule::digest).collect());
     match (opened, paths.is_backfill) {

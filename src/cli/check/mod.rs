@@ -9,15 +9,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::select::{configured, selected};
 use super::{host_name, state_dir, text};
 use crate::cli::args::{CheckArgs, Common};
 use crate::clock::Clock;
-use crate::config::file::Config;
 use crate::config::{self, ConfigError, EffectiveKey, quoted};
 use crate::error::{Exit, Failure, Result};
 use crate::human;
 use crate::output::{self, Report};
-use crate::service::{SERVICES, Service};
 
 pub(super) fn check(
     args: &CheckArgs,
@@ -28,11 +27,17 @@ pub(super) fn check(
     let text = text(common)?;
     let (config, faults) = config::file::look(&text.text, &text.base, clock.now());
     let mut findings: Vec<Finding> = faults.into_iter().map(Finding::from).collect();
+    let services = match selected(&args.services, &config) {
+        Ok(services) if !services.is_empty() => services,
+        // what is wrong in the text may be why no service matches
+        Err(error) if findings.is_empty() => return Err(error),
+        _ => configured(&config),
+    };
     let checks = offline::OfflineChecks {
         config: &config,
         is_readable: findings.is_empty(),
-        services: &services(args, &config),
-        only: args.service,
+        services: &services,
+        is_selected: !args.services.is_empty(),
         state_dir: &state_dir(common, &config),
         file: (&text.path, &text.base),
         now: clock.now(),
@@ -55,26 +60,6 @@ pub(super) fn check(
         false => answer.text(report.is_quiet()),
     })?;
     Ok(answer.exit())
-}
-
-/// What is to be looked at: the one that is named; else those with a table, and all of a sign-in that
-/// stands there alone.
-fn services(args: &CheckArgs, config: &Config) -> Vec<&'static Service> {
-    if let Some(only) = args.service {
-        return vec![only];
-    }
-    let is_written = |key: &str| config.record.place(key).is_some();
-    let has_table = |service: &Service| is_written(&format!("services.{}", service.name));
-    // of a sign-in for which no service has a table, all run on the defaults
-    let stands_alone = |sign_in: &str| {
-        let mut its_services = SERVICES
-            .iter()
-            .filter(|service| service.sign_in_table() == sign_in);
-        is_written(sign_in) && !its_services.any(has_table)
-    };
-    let all = SERVICES.iter();
-    all.filter(|service| has_table(service) || stands_alone(service.sign_in_table()))
-        .collect()
 }
 
 /// What takes effect for the services that are looked at, with what this machine and the command

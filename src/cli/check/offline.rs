@@ -27,8 +27,8 @@ pub(super) struct OfflineChecks<'a> {
     /// Whether nothing is wrong with the text itself, so that what is not there is missing.
     pub(super) is_readable: bool,
     pub(super) services: &'a [&'static Service],
-    /// The one service that was asked for.
-    pub(super) only: Option<&'static Service>,
+    /// Whether these were asked for, and not everything.
+    pub(super) is_selected: bool,
     pub(super) state_dir: &'a Path,
     /// The configuration's file, and its folder.
     pub(super) file: (&'a Path, &'a Path),
@@ -109,10 +109,10 @@ impl OfflineChecks<'_> {
     }
 
     fn at_secrets(&self, findings: &mut Vec<Finding>) {
-        let is_needed = |key: &str| match self.only {
+        let is_needed = |key: &str| {
             // what belongs to no service is needed by all
-            Some(only) => !is_of_another(key, only),
-            None => true,
+            let mut services = self.services.iter();
+            !self.is_selected || services.any(|service| !is_of_another(key, service))
         };
         for (key, reference) in self.config.secrets() {
             if !is_needed(key) {

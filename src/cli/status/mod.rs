@@ -6,6 +6,7 @@ mod collect;
 mod nagios;
 mod table;
 
+use super::select::selected;
 use super::{host_name, load, state_dir};
 use crate::cli::args::{Common, StatusArgs};
 use crate::clock::Clock;
@@ -23,8 +24,10 @@ pub(super) fn status(
     clock: Clock,
 ) -> Result<u8> {
     let now = clock.now();
-    let config = match (load(common, report, now), args.max_lag) {
-        (Ok(config), _) => config,
+    let loaded = load(common, report, now);
+    let selected = loaded.and_then(|config| Ok((selected(&args.services, &config)?, config)));
+    let (selected, config) = match (selected, args.max_lag) {
+        (Ok(both), _) => both,
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
             output::answer(&format!("PROOFPULL UNKNOWN - {error}\n"))?;
@@ -37,7 +40,7 @@ pub(super) fn status(
         dir: &dir,
         now,
     };
-    let standings: Vec<ServiceStatus> = services(args, &config)
+    let standings: Vec<ServiceStatus> = services(&selected, &config)
         .flat_map(|(service, is_wanted)| reader.standings(service, is_wanted))
         .collect();
     if let Some(max_lag) = args.max_lag {
@@ -60,14 +63,14 @@ pub(super) fn status(
 
 /// The services to look at, and whether each is to be told of even if it never ran.
 fn services<'a>(
-    args: &'a StatusArgs,
+    selected: &'a [&Service],
     config: &'a Config,
 ) -> impl Iterator<Item = (&'static Service, bool)> + 'a {
     let all = SERVICES.iter();
-    let wanted = all.filter(|service| args.service.is_none_or(|only| only == *service));
+    let wanted = all.filter(|service| selected.is_empty() || selected.contains(service));
     wanted.map(|service| {
         let table = format!("services.{}", service.name);
-        let is_wanted = args.service.is_some() || config.record.place(&table).is_some();
+        let is_wanted = !selected.is_empty() || config.record.place(&table).is_some();
         (service, is_wanted)
     })
 }
