@@ -26,6 +26,7 @@ fn an_answer_is_split_whatever_its_shape() {
     let types = ["application/json", "text/plain", "text/html", "x"];
     let style = |framing, shape: usize| Style {
         gzip: shape & 1 > 0,
+        encoding: ["gzip", "GZIP", "Gzip", "x-gzip"][shape / 2],
         pretty: shape & 2 > 0,
         array_first: shape & 4 > 0,
         extra_keys: shape & 4 == 0,
@@ -242,8 +243,6 @@ fn one_fault_is_overcome_in_the_run() {
         Fault::status(413, ""),
         Fault::status(421, ""),
         Fault::status(425, ""),
-        Fault::Reset,
-        Fault::Close,
         Fault::Stall { wait },
         Fault::StallBody { at: 0, wait },
         Fault::StallBody { at: 1000, wait },
@@ -288,6 +287,36 @@ fn a_body_that_is_cut_off_is_asked_for_again_wherever_it_was_cut() {
         };
         check_passing(&fault, style, asks_again);
     });
+}
+
+#[test]
+fn an_encoding_that_was_not_asked_for_is_named() {
+    for encoding in ["br", "deflate", "gzip, br"] {
+        let fault = Fault::Status {
+            code: 200,
+            headers: vec![("Content-Encoding".into(), encoding.into())],
+            body: b"\x8b\x01\x80{}\x03".into(),
+        };
+        let says = ["[PullError 301]", &format!("Content-Encoding {encoding:?}")];
+        check_lasting(&fault, 65, &says, "check [http] proxy");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_is_closed_when_it_is_used_again_costs_one_more_connection() {
+    for fault in [Fault::Close, Fault::Reset] {
+        let env = env();
+        env.tap
+            .script(move |_, number| (number == 1).then(|| fault.clone()));
+        let run = env.run(SERVICE, &[]);
+        run.assert_status(0).assert_never_says("warning");
+        let asked = env.tap.requests();
+        assert_eq!(asked.len(), 3);
+        assert_eq!(asked[1].interval(), asked[2].interval());
+        // the ledger knows nothing of it
+        run.assert_says("2 requests (218 left)");
+        env.assert_exactly_once(SERVICE);
+    }
 }
 
 #[test]

@@ -264,6 +264,50 @@ fn come_again_at_once() -> Fault {
     }
 }
 
+/// So many requests of a job in a row, from the second one on, go wrong in this way. The job goes on,
+/// or another one is requested.
+fn check_job(fault: &Fault, times: usize, jobs: usize) {
+    let env = filled(&mut Rng::new(1), 1, 40);
+    env.isolation.release_late();
+    env.isolation.set_jobs(Jobs {
+        looks: 2,
+        ..Jobs::default()
+    });
+    let fault = fault.clone();
+    env.isolation
+        .script(move |_, number| (1..=times).contains(&number).then(|| fault.clone()));
+    let run = env.run(SERVICE, &[]);
+    run.assert_status(0);
+    let requests = env.isolation.requests();
+    let made = requests
+        .iter()
+        .filter(|asked| asked.param("jobId").is_none());
+    assert_eq!(made.count(), jobs, "{}", run.stderr);
+    assert_eq!(run.count("windows"), 1);
+    env.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_poll_that_fails_is_repeated_within_its_job() {
+    let faults = [
+        Fault::status(404, "no such job"),
+        Fault::status(408, ""),
+        Fault::status(421, ""),
+        Fault::status(425, ""),
+        Fault::status(502, ""),
+        Fault::status(503, ""),
+        Fault::status(202, ""),
+        Fault::Close,
+        Fault::Reset,
+    ];
+    each(faults.map(|fault| (format!("{fault:?}"), fault)), |fault| {
+        check_job(&fault, 1, 1);
+    });
+    check_job(&Fault::status(503, ""), 2, 1);
+    // a job that the API has lost is requested anew
+    check_job(&Fault::status(404, ""), 3, 2);
+}
+
 /// Each request of a run goes wrong in this way once, in a run of its own.
 #[test]
 fn a_fault_at_any_request_loses_nothing_and_doubles_nothing() {
@@ -378,6 +422,15 @@ fn what_goes_wrong_has_a_status_and_a_hint_and_loses_nothing() {
             "does not publish",
         ),
         (status(302, ""), 65, vec!["HTTP 302"], "proxy"),
+        (status(204, ""), 65, vec!["HTTP 204"], "url"),
+        (status(206, "{}"), 65, vec!["HTTP 206: {}"], "url"),
+        (status(408, ""), 69, vec!["HTTP 408"], "next run"),
+        (
+            status(202, ""),
+            69,
+            vec!["HTTP 202: (no text)", "has no jobId"],
+            "next run",
+        ),
         (status(500, "x"), 69, vec!["HTTP 500: x"], "next run"),
         (Fault::Reset, 69, vec![], "next run"),
         (body(""), 65, vec!["empty"], "url"),

@@ -30,13 +30,14 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 22] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
     ("crc32fast", &["state"]),
     ("der", &["net"]),
     ("env_logger", &["output"]),
+    ("flate2", &["net"]),
     ("fs2", &["files"]),
     ("gethostname", &["cli"]),
     ("hmac", &["digest"]),

@@ -5,13 +5,15 @@
 //! whole answer: a big one may take long.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
 use time::OffsetDateTime;
+use ureq::BodyReader;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -20,11 +22,11 @@ use ureq::unversioned::transport::{
 };
 
 use crate::config::{Address, Url};
-use crate::error::{Exit, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::net::text::http_date;
 use crate::net::tls::Trust;
 use crate::net::{NetError, NetStream, Network, is_wait};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
 
 /// Read buffer size, in bytes.
@@ -53,6 +55,10 @@ struct Waits {
     in_body: AtomicBool,
     /// Whether a connection was made for the request.
     connected: AtomicBool,
+    /// Whether the request went over a connection kept from the last one, and no byte came back.
+    kept_unanswered: AtomicBool,
+    /// Whether the next request needs a connection of its own.
+    fresh: AtomicBool,
     /// Why a connection gave control back. The crate's own errors do not tell.
     interruption: Mutex<Option<Interruption>>,
 }
@@ -74,7 +80,7 @@ pub(crate) struct Answer {
     pub(crate) date: Option<OffsetDateTime>,
     /// `Retry-After`, as written.
     pub(crate) retry_after: Option<String>,
-    body: ureq::BodyReader<'static>,
+    body: Body,
     /// The first bytes of the body.
     start: Vec<u8>,
     waits: Arc<Waits>,
@@ -83,6 +89,43 @@ pub(crate) struct Answer {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Answer({})", self.status)
+    }
+}
+
+/// The body of an answer, by its `Content-Encoding`.
+enum Body {
+    Plain(BodyReader<'static>),
+    Gzip(Box<MultiGzDecoder<BodyReader<'static>>>),
+    /// An encoding that was not requested.
+    Unrequested(String),
+}
+
+impl Body {
+    /// The case of the name does not count, and `x-gzip` is gzip (RFC 9110, 8.4.1.3).
+    fn of(encoding: &str, reader: BodyReader<'static>) -> Body {
+        let encoding = encoding.trim().to_ascii_lowercase();
+        match encoding.as_str() {
+            "" | "identity" => Body::Plain(reader),
+            "gzip" | "x-gzip" => Body::Gzip(Box::new(MultiGzDecoder::new(reader))),
+            _ => Body::Unrequested(encoding),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<io::Result<usize>, NetError> {
+        match self {
+            Body::Plain(reader) => Ok(reader.read(buffer)),
+            Body::Gzip(reader) => Ok(reader.read(buffer)),
+            Body::Unrequested(encoding) => {
+                let failure = Failure::new(format!(
+                    "the answer has Content-Encoding {encoding:?}, but only gzip was requested"
+                ));
+                let failure = failure.with_exit(Exit::Data);
+                Err(NetError::Lasting(failure.with_hint(
+                    "check [http] proxy, and the url if one is set: something on the way encodes \
+                     answers",
+                )))
+            }
+        }
     }
 }
 
@@ -123,6 +166,8 @@ impl Client {
             shutdown: shutdown.clone(),
             in_body: AtomicBool::new(false),
             connected: AtomicBool::new(false),
+            kept_unanswered: AtomicBool::new(false),
+            fresh: AtomicBool::new(false),
             interruption: Mutex::new(None),
         });
         let config = ureq::Agent::config_builder()
@@ -140,6 +185,9 @@ impl Client {
 
     /// Requests `url` with these parameters; never shows the value of `authorization`.
     ///
+    /// A server may close a kept connection just when it is used again. Then the request is made
+    /// once more at once, over a new one.
+    ///
     /// # Errors
     /// When no answer came.
     pub(crate) fn get(
@@ -148,9 +196,29 @@ impl Client {
         query: &[(&str, &str)],
         authorization: &Secret,
     ) -> Result<Answer, RequestError> {
+        match self.ask(url, query, authorization) {
+            Err(RequestError {
+                error: NetError::Cut(_),
+                ..
+            }) if self.waits.kept_unanswered.load(Relaxed) => {
+                log::debug!("the server closed a kept connection: requesting over a new one");
+                self.waits.fresh.store(true, Relaxed);
+                self.ask(url, query, authorization)
+            }
+            answer => answer,
+        }
+    }
+
+    fn ask(
+        &self,
+        url: &Url,
+        query: &[(&str, &str)],
+        authorization: &Secret,
+    ) -> Result<Answer, RequestError> {
         self.waits.in_body.store(false, Relaxed);
         // a connection that is kept from the last request calls for no new one
         self.waits.connected.store(true, Relaxed);
+        self.waits.kept_unanswered.store(true, Relaxed);
         self.waits.take();
         let request = self
             .agent
@@ -158,6 +226,7 @@ impl Client {
             .query_pairs(query.iter().copied());
         let response = request
             .header("Authorization", authorization.reveal())
+            .header("Accept-Encoding", "gzip")
             .call();
         let response = response.map_err(|error| RequestError {
             error: match self.waits.take() {
@@ -174,11 +243,16 @@ impl Client {
                 .get(name)
                 .and_then(|value| value.to_str().ok())
         };
+        let encoding = header("content-encoding").unwrap_or_default();
+        let encoding = secret::excerpt(encoding, &[authorization]);
+        let status = response.status().as_u16();
+        // 421: the server answers requests for this name over other connections only
+        self.waits.fresh.store(status == 421, Relaxed);
         Ok(Answer {
-            status: response.status().as_u16(),
+            status,
             date: header("date").and_then(http_date),
             retry_after: header("retry-after").map(str::to_owned),
-            body: response.into_body().into_reader(),
+            body: Body::of(&encoding, response.into_body().into_reader()),
             start: Vec::new(),
             waits: Arc::clone(&self.waits),
         })
@@ -191,7 +265,7 @@ impl Answer {
     /// # Errors
     /// When the answer was cut off, or the run is to end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Bytes, NetError> {
-        match self.body.read(buffer) {
+        match self.body.read(buffer)? {
             Ok(0) => Ok(Bytes::End),
             Ok(count) => {
                 // an interruption before these bytes must not explain a later error
@@ -258,6 +332,7 @@ impl Connector for Dialer {
         let port = uri
             .port_u16()
             .unwrap_or(if scheme == "http" { 80 } else { 443 });
+        self.0.kept_unanswered.store(false, Relaxed);
         let stream = self.0.open(
             scheme,
             &Address {
@@ -270,6 +345,7 @@ impl Connector for Dialer {
             self.0.fail(error)
         })?;
         self.0.connected.store(true, Relaxed);
+        self.0.fresh.store(false, Relaxed);
         Ok(Some(Connection {
             stream,
             buffers: LazyBuffers::new(
@@ -336,6 +412,9 @@ impl Transport for Connection {
             let free = self.buffers.input_append_buf();
             match self.stream.read(free) {
                 Ok(count) => {
+                    if count > 0 {
+                        self.waits.kept_unanswered.store(false, Relaxed);
+                    }
                     self.buffers.input_appended(count);
                     return Ok(count > 0);
                 }
@@ -350,7 +429,7 @@ impl Transport for Connection {
 
     fn is_open(&mut self) -> bool {
         // an unexpected TLS record may be a ticket or a close_notify: a new connection is safer
-        self.stream.tcp().is_quiet()
+        !self.waits.fresh.load(Relaxed) && self.stream.tcp().is_quiet()
     }
 
     fn is_tls(&self) -> bool {

@@ -72,6 +72,15 @@ impl FetchError {
         self.kind == FetchErrorKind::Stopped
     }
 
+    /// The same, where the service may give another answer later.
+    #[must_use]
+    pub(super) fn transient(self) -> FetchError {
+        FetchError::new(
+            FetchErrorKind::Transient,
+            self.failure.with_exit(Exit::Unavailable),
+        )
+    }
+
     /// The status that it ends the run with.
     #[must_use]
     pub(super) fn exit(&self) -> Exit {

@@ -223,7 +223,8 @@ impl HttpApi {
 
     /// The error for a complete answer that is not what it should be; `said` tells why.
     pub(super) fn unexpected(&self, answer: &mut Answer, said: &str) -> FetchError {
-        let failure = Failure::new(format!("HTTP 200: {}: {said}", self.shown(answer)));
+        let (status, body) = (answer.status, self.shown(answer));
+        let failure = Failure::new(format!("HTTP {status}: {body}: {said}"));
         let failure = failure.with_exit(Exit::Data);
         failure.with_hint(self.words.no_answer()).into()
     }

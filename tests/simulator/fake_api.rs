@@ -48,6 +48,8 @@ impl Request {
 pub struct Style {
     /// Compressed, where the request accepts it.
     pub gzip: bool,
+    /// How its `Content-Encoding` is spelt then.
+    pub encoding: &'static str,
     /// With line breaks and indentation, the events too.
     pub pretty: bool,
     /// How an answer ends.
@@ -66,6 +68,7 @@ impl Default for Style {
     fn default() -> Self {
         Self {
             gzip: true,
+            encoding: "gzip",
             pretty: false,
             framing: Framing::Chunked,
             content_type: "application/json;charset=UTF-8",
@@ -165,7 +168,7 @@ fn answer(store: &mut impl Store, asked: &Asked) -> (Request, Answer) {
             headers.push(("Content-Type".into(), style.content_type.into()));
             let accepted = asked.header("accept-encoding").unwrap_or("");
             if style.gzip && accepted.contains("gzip") {
-                headers.push(("Content-Encoding".into(), "gzip".into()));
+                headers.push(("Content-Encoding".into(), style.encoding.into()));
                 gzipped(body)
             } else {
                 body

@@ -7,9 +7,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::source::fetch_error::FetchErrorKind;
+
 /// The waits between two polls of a job double from the first of these to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often in a row a poll, or the request of a page, is repeated.
+const REPEATS: u32 = 2;
 /// A status that contains one of these will not become COMPLETED any more. None is documented.
 const FAILURES: [&str; 11] = [
     "FAIL", "ERROR", "CANCEL", "ABORT", "EXPIR", "REJECT", "KILL", "INVALID", "DENIED", "TIMEOUT",
@@ -27,6 +31,8 @@ pub(super) struct JobProgress {
     tokens: HashSet<String>,
     /// Polls in vain since it was requested, or since its last page.
     polls: u32,
+    /// Failures since the last answer.
+    failures: u32,
 }
 
 /// What a whole answer says of its job; what is `null` or empty is absent.
@@ -92,6 +98,22 @@ impl JobProgress {
         id.chain(token.map(|token| ("pageToken", token.as_str())))
     }
 
+    /// Whether the API has given it an id.
+    pub(super) fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Takes on the failure of a request. Returns how often in a row requests have failed if this one
+    /// may be repeated within the job; otherwise the whole window must be.
+    pub(super) fn repeat(&mut self, kind: FetchErrorKind) -> Option<u32> {
+        let is_passing = matches!(
+            kind,
+            FetchErrorKind::Transient | FetchErrorKind::ServerFailed
+        );
+        self.failures += 1;
+        (self.has_id() && is_passing && self.failures <= REPEATS).then_some(self.failures)
+    }
+
     /// Takes on an answer. The job has been polled in vain for as long as `waited`, and may
     /// take `timeout`.
     ///
@@ -103,6 +125,7 @@ impl JobProgress {
         waited: Duration,
         timeout: Duration,
     ) -> Result<AfterAnswer, JobError> {
+        self.failures = 0;
         self.id = answer.id.clone().or_else(|| self.id.take());
         let Some(status) = answer.status.clone() else {
             return Err(JobError::NoStatus);
@@ -273,6 +296,25 @@ mod tests {
         assert_eq!(named(pending("RUNNING", "k")), "jobId=k&pageToken=p");
         assert_eq!(named(page("")), "jobId=k");
         assert_eq!(JobProgress::default().query().count(), 0);
+    }
+
+    #[test]
+    fn a_request_that_fails_is_repeated_within_its_job_twice_in_a_row() {
+        use FetchErrorKind::{Lasting, ServerFailed, TooMuch, Transient};
+        let mut job = JobProgress::default();
+        assert_eq!(job.repeat(Transient), None, "there is no job yet");
+        let answer =
+            |job: &mut JobProgress| job.take(pending("RUNNING", "j"), Duration::ZERO, TIMEOUT);
+        for _ in 0..2 {
+            answer(&mut job).unwrap();
+            assert_eq!(job.repeat(Transient), Some(1));
+            assert_eq!(job.repeat(ServerFailed), Some(2));
+            assert_eq!(job.repeat(Transient), None);
+        }
+        for kind in [TooMuch, Lasting] {
+            answer(&mut job).unwrap();
+            assert_eq!(job.repeat(kind), None, "{kind:?}");
+        }
     }
 
     #[test]

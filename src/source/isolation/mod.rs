@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::fetch_error::{FetchError, FetchErrorKind};
 use super::http_api::{ErrorHints, HttpApi, Reading};
-use super::windows::{PollStep as Turned, WindowPoller, WindowRequest};
+use super::windows::{BACKOFF, PollStep as Turned, WindowPoller, WindowRequest};
 use super::{PollContext, Source};
 use crate::clock::utc;
 use crate::error::{Exit, Failure};
@@ -36,6 +36,8 @@ const RECORDS: usize = 20_000;
 const BATCH: usize = 512 * 1024;
 /// A job may take this many times the longest silence, `[http] timeout`.
 const SILENCES: u32 = 8;
+/// The HTTP status of a job that was accepted.
+const ACCEPTED: u16 = 202;
 /// What its answers have: records, and the state of the job.
 const DATA: &[&str] = &["data"];
 const MEMBERS: &[&str] = &["status", "jobId", "pageToken", "total", "data"];
@@ -145,7 +147,18 @@ impl Isolation {
                 job.next = JobStep::Ask;
                 return Ok(());
             }
-            JobStep::Ask => Box::new(self.ask(job, context)?),
+            JobStep::Ask => match self.ask(job, context) {
+                Ok(reading) => Box::new(reading),
+                Err(error) => {
+                    let failures = job.progress.repeat(error.kind);
+                    let Some(failures) = failures else {
+                        return Err(error);
+                    };
+                    self.windows.repeats.note(&error);
+                    job.next = JobStep::Confirm(BACKOFF.wait(failures, context.now));
+                    return Ok(());
+                }
+            },
             JobStep::Read(reading) => reading,
         };
         match self.api.read_on(&mut reading, BATCH, context.shutdown) {
@@ -155,7 +168,12 @@ impl Isolation {
                 Ok(())
             }
             Ok(true) => self.judge(job, *reading, Ok(())),
-            Err(error) if error.kind == FetchErrorKind::NoRecords => {
+            // a job that was accepted need not say more yet
+            Err(error)
+                if error.kind == FetchErrorKind::NoRecords
+                    || error.kind == FetchErrorKind::Lasting
+                        && reading.answer.status == ACCEPTED =>
+            {
                 self.judge(job, *reading, Err(error))
             }
             Err(error) => Err(error),
@@ -180,7 +198,15 @@ impl Isolation {
             job.server.get_or_insert(date);
         }
         match answer.status {
-            200 => Ok(Reading::new(answer, Splitter::keeping(DATA, MEMBERS))),
+            200 | ACCEPTED => Ok(Reading::new(answer, Splitter::keeping(DATA, MEMBERS))),
+            // one of several servers may not know the job yet, or any more
+            404 if job.progress.has_id() => {
+                let error = self.api.refusal(&mut answer, context).transient();
+                Err(error.with_hint(
+                    "wait until the service recovers; the API does not know its own job, and the \
+                     next run requests a new one",
+                ))
+            }
             _ => Err(self.api.refusal(&mut answer, context)),
         }
     }
@@ -192,9 +218,10 @@ impl Isolation {
         mut reading: Reading,
         data: Result<(), FetchError>,
     ) -> Result<(), FetchError> {
+        let is_accepted = reading.answer.status == ACCEPTED;
         let member = |key| reading.splitter.member(key);
         let answer = JobAnswer {
-            status: member("status"),
+            status: member("status").or_else(|| is_accepted.then(|| "ACCEPTED".to_owned())),
             id: member("jobId"),
             page_token: member("pageToken"),
             total: member("total"),
@@ -240,6 +267,9 @@ impl Isolation {
             JobError::InPieces(_) => {
                 let failure = Failure::new(said).with_exit(Exit::Unavailable);
                 FetchError::new(FetchErrorKind::TooMuch, failure)
+            }
+            JobError::NoId(_) if answer.status == ACCEPTED => {
+                self.api.unexpected(answer, &said).transient()
             }
             JobError::NoStatus
             | JobError::NoData(_)
