@@ -10,17 +10,14 @@ mod simulator;
 use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use proofpull::service::{SERVICES, Service};
 use simulator::isolation::visit;
 use simulator::{
-    API_KEY, CLUSTER, Certs, Devo, Ends, Event, Isolation, Kind, Options, PRINCIPAL, Pod, Rng,
-    SECRET, StreamFault, TOKEN, Tap, pod_event, scenario,
+    Certs, Devo, Ends, Event, Isolation, Kind, Options, Pod, Ports, Proofpoint, Rng, StreamFault,
+    pod_event, scenario,
 };
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -42,11 +39,8 @@ const SERIALS: u64 = 10_000_000;
 const WIDTH: usize = 160;
 
 /// Proofpoint, as it is simulated, with events from `start` on.
-struct Proofpoint {
-    tap: Tap,
-    /// Web and URL isolation.
-    isolation: [Isolation; 2],
-    pod: Pod,
+struct Day {
+    proofpoint: Proofpoint,
     start: OffsetDateTime,
 }
 
@@ -56,24 +50,19 @@ fn main() -> Result<ExitCode> {
     let certs = Certs::make(dir.path());
     let devo = Devo::start(&certs, Options::default());
     let start = OffsetDateTime::now_utc().truncate_to_second() - PERIOD;
-    let isolation = [Isolation::start(), Isolation::start()];
-    let (tap, pod) = (Tap::start(), Pod::start());
-    let proofpoint = Proofpoint {
-        tap,
-        isolation,
-        pod,
+    let day = Day {
+        proofpoint: Proofpoint::start(Ports::default())?,
         start,
     };
-    proofpoint.fill();
-    stream(&proofpoint.pod, OffsetDateTime::now_utc());
-    let config = configure(dir.path(), &certs, &proofpoint, &devo)?;
-
+    day.fill();
     let Proofpoint {
         tap,
         isolation,
         pod,
-        ..
-    } = &proofpoint;
+    } = &day.proofpoint;
+    stream(pod, OffsetDateTime::now_utc());
+    let config = day.configure(dir.path(), &certs, &devo)?;
+
     println!(
         "Proofpoint TAP  {:28}a simulated API, the last 26 hours",
         tap.url()
@@ -95,10 +84,10 @@ fn main() -> Result<ExitCode> {
     }
     all_well &= sweep(&program, &config, pod, &devo)?;
 
-    let before = proofpoint.visible();
+    let before = day.visible();
     tap.release_late();
     isolation.iter().for_each(Isolation::release_late);
-    let late = proofpoint.visible() - before;
+    let late = day.visible() - before;
     println!("\n{late} more events become visible now, late. Once more:");
     let before = devo.count();
     for service in SERVICES.iter().filter(|service| !is_of_pod(service)) {
@@ -108,7 +97,7 @@ fn main() -> Result<ExitCode> {
     println!("\n{late} were late, {came} came.");
     all_well &= came == late;
 
-    all_well &= compare(&proofpoint, &devo);
+    all_well &= compare(&day, &devo);
     let (verdict, code) = match all_well {
         true => ("Every event arrived, once.", ExitCode::SUCCESS),
         false => ("Something went wrong.", ExitCode::FAILURE),
@@ -156,18 +145,18 @@ fn build() -> Result<PathBuf> {
     Ok(folder.join("proofpull"))
 }
 
-impl Proofpoint {
+impl Day {
     /// Fills it; one in ten of the last events is held back.
     fn fill(&self) {
         let rng = &mut Rng::new(26);
         let end = self.start + PERIOD - Duration::minutes(2);
         for (array, mut event) in scenario(rng, self.start, end, EVENTS_PER_HOUR) {
             event.late = event.created > end - Duration::minutes(28) && rng.chance(10);
-            self.tap.add(array, event);
+            self.proofpoint.tap.add(array, event);
         }
         let end = self.start + PERIOD - Duration::minutes(32);
         let all = PERIOD.whole_hours() as usize * EVENTS_PER_HOUR;
-        for (product, isolation) in self.isolation.iter().enumerate() {
+        for (product, isolation) in self.proofpoint.isolation.iter().enumerate() {
             for number in 0..all {
                 let at = self.start + (end - self.start) * number as f64 / all as f64;
                 let serial = (product * all + number) as u64;
@@ -181,31 +170,37 @@ impl Proofpoint {
     /// What of a service there is to collect: how often each number occurs.
     fn wanted(&self, service: &Service) -> BTreeMap<u64, usize> {
         match Kind::of(service.name) {
-            Kind::Tap { array, .. } => self.tap.serials(array),
-            Kind::Threats => self.tap.threats(self.threats_start()),
-            Kind::Isolation => self.isolation_of(service).serials(),
-            Kind::Pod { stream } => self.pod.serials(stream),
+            Kind::Tap { array, .. } => self.proofpoint.tap.serials(array),
+            Kind::Threats => self.proofpoint.tap.threats(self.threats_start()),
+            Kind::Isolation => self.proofpoint.isolation_of(service.name).serials(),
+            Kind::Pod { stream } => self.proofpoint.pod.serials(stream),
         }
     }
 
     /// How many events there are that can be seen, and threats that they name.
     fn visible(&self) -> usize {
-        let threats = self.tap.threats(self.threats_start());
-        let isolation = self.isolation.iter().map(Isolation::visible);
-        self.tap.visible() + isolation.sum::<usize>() + threats.values().sum::<usize>()
+        let threats = self.proofpoint.tap.threats(self.threats_start());
+        let isolation = self.proofpoint.isolation.iter().map(Isolation::visible);
+        self.proofpoint.tap.visible() + isolation.sum::<usize>() + threats.values().sum::<usize>()
     }
 
     fn threats_start(&self) -> OffsetDateTime {
         self.start + PERIOD - THREATS
     }
 
-    fn isolation_of(&self, service: &Service) -> &Isolation {
-        let [web, url] = &self.isolation;
-        if service.name.ends_with("web") {
-            web
-        } else {
-            url
+    /// The services start where their events do.
+    fn configure(&self, dir: &Path, certs: &Certs, devo: &Devo) -> Result<PathBuf> {
+        let mut services = Vec::new();
+        for service in &SERVICES {
+            let (start, more) = match Kind::of(service.name) {
+                Kind::Tap { .. } | Kind::Isolation => (self.start, ""),
+                Kind::Threats => (self.threats_start(), "max_threats_per_run = 10000\n"),
+                Kind::Pod { .. } => (self.proofpoint.pod.now() - ARCHIVED, "idle_exit = \"1s\"\n"),
+            };
+            let start = start.format(&Rfc3339)?;
+            services.push((service.name, format!("start_time = {start:?}\n{more}")));
         }
+        Ok(self.proofpoint.configure(dir, certs, devo, services)?)
     }
 }
 
@@ -256,56 +251,6 @@ fn sweep(program: &Path, config: &Path, pod: &Pod, devo: &Devo) -> Result<bool> 
     Ok(all_well)
 }
 
-fn configure(dir: &Path, certs: &Certs, proofpoint: &Proofpoint, devo: &Devo) -> Result<PathBuf> {
-    let mut text = format!(
-        "name = \"demo\"\nstate_dir = \"state\"\n\n\
-         [devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\nhostname = \"demo\"\n\n\
-         [tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {{ file = \"tap.secret\" }}\n\n\
-         [isolation]\napi_key = {{ file = \"isolation.key\" }}\n\n\
-         [pod]\nbase_url = {:?}\ncluster_id = {CLUSTER:?}\napi_key = {{ file = \"pod.key\" }}\n",
-        devo.address(),
-        certs.ca(),
-        certs.client_cert(),
-        certs.client_key(),
-        proofpoint.tap.url(),
-        proofpoint.pod.url(),
-    );
-    for service in &SERVICES {
-        let (start, more) = match Kind::of(service.name) {
-            Kind::Tap { .. } => (proofpoint.start, String::new()),
-            Kind::Threats => (
-                proofpoint.threats_start(),
-                "max_threats_per_run = 10000\n".to_owned(),
-            ),
-            Kind::Isolation => (
-                proofpoint.start,
-                format!("url = {:?}\n", proofpoint.isolation_of(service).url()),
-            ),
-            Kind::Pod { .. } => (
-                proofpoint.pod.now() - ARCHIVED,
-                "idle_exit = \"1s\"\n".to_owned(),
-            ),
-        };
-        let start = start.format(&Rfc3339)?;
-        let name = service.name;
-        text += &format!("\n[services.{name}]\nstart_time = {start:?}\n{more}");
-    }
-    let secrets = [
-        ("tap.secret", SECRET),
-        ("isolation.key", API_KEY),
-        ("pod.key", TOKEN),
-    ];
-    for (name, text) in secrets {
-        let mut secret = OpenOptions::new();
-        secret.write(true).create_new(true).mode(0o600);
-        secret.open(dir.join(name))?.write_all(text.as_bytes())?;
-    }
-    fs::create_dir(dir.join("state"))?;
-    let path = dir.join("proofpull.toml");
-    fs::write(&path, text)?;
-    Ok(path)
-}
-
 /// One run of the program: what it said, and the first lines that arrived. True if it went well.
 fn run(
     program: &Path,
@@ -353,7 +298,7 @@ fn shortened(line: &str) -> String {
 }
 
 /// What is there against what arrived. True if each event did, once.
-fn compare(proofpoint: &Proofpoint, devo: &Devo) -> bool {
+fn compare(day: &Day, devo: &Devo) -> bool {
     let arrived = devo.counts_by_serial();
     let mut all_well = true;
     println!(
@@ -361,7 +306,7 @@ fn compare(proofpoint: &Proofpoint, devo: &Devo) -> bool {
         "service", "there", "arrived", "missing", "doubled"
     );
     for service in &SERVICES {
-        let wanted = proofpoint.wanted(service);
+        let wanted = day.wanted(service);
         let (mut came, mut missing, mut doubled) = (0, 0, 0);
         for (serial, &count) in &wanted {
             let times = arrived.get(serial).copied().unwrap_or(0);

@@ -165,6 +165,11 @@ pub struct Devo {
 impl Devo {
     /// Starts one; every connection is `Normal`.
     pub fn start(certs: &Certs, options: Options) -> Self {
+        Self::on(loopback(options.ipv6), certs, options)
+    }
+
+    /// Starts one on this socket; every connection is `Normal`.
+    pub fn on(listener: TcpListener, certs: &Certs, options: Options) -> Self {
         let usual = Pair {
             cert: certs.server_cert(),
             key: certs.server_key(),
@@ -183,7 +188,6 @@ impl Devo {
             config.send_tls13_tickets = 0;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        let listener = loopback(options.ipv6);
         let shared = Arc::new(Shared {
             config: Arc::new(config),
             keep: options.keep,
@@ -219,6 +223,14 @@ impl Devo {
     /// Complete lines in the order in which they came, without LF.
     pub fn lines(&self) -> Vec<Vec<u8>> {
         self.received().lines.clone()
+    }
+
+    /// Lines since they were taken last; also forgets the connections that are over.
+    pub fn take_lines(&self) -> Vec<Vec<u8>> {
+        let mut received = self.received();
+        let open = |report: &ConnectionReport| report.ended == Ended::StillOpen;
+        received.connections.retain(open);
+        std::mem::take(&mut received.lines)
     }
 
     /// What ended without LF, a connection each.
@@ -460,13 +472,17 @@ impl Session {
                 Ok(())
             }
             Behaviour::StopReading(_) if cut_off => {
+                self.ended(Ended::ByBehaviour);
                 let held = self.tcp.get_ref().try_clone()?;
                 lock(&self.shared.received).held.push(held);
                 Ok(())
             }
-            Behaviour::Flood => loop {
-                self.say(&[b'x'; 4096])?;
-            },
+            Behaviour::Flood => {
+                self.ended(Ended::ByBehaviour);
+                loop {
+                    self.say(&[b'x'; 4096])?;
+                }
+            }
             Behaviour::Mutter(pause) => loop {
                 self.say(b"x")?;
                 thread::sleep(pause);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::net::TcpListener;
 use std::sync::{Arc, MutexGuard};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -64,7 +65,12 @@ impl Default for Jobs {
 impl Isolation {
     /// Over plain HTTP, on 127.0.0.1.
     pub fn start() -> Self {
-        Self::serve("http://127.0.0.1", None)
+        Self::on(loopback(false))
+    }
+
+    /// Over plain HTTP, on this socket.
+    pub fn on(listener: TcpListener) -> Self {
+        Self::serve(listener, "http://127.0.0.1", None)
     }
 
     /// Over TLS, as `localhost`, with the usual server certificate.
@@ -73,11 +79,10 @@ impl Isolation {
             cert: certs.server_cert(),
             key: certs.server_key(),
         };
-        Self::serve("https://localhost", Some(&pair))
+        Self::serve(loopback(false), "https://localhost", Some(&pair))
     }
 
-    fn serve(origin: &str, pair: Option<&Pair>) -> Self {
-        let listener = loopback(false);
+    fn serve(listener: TcpListener, origin: &str, pair: Option<&Pair>) -> Self {
         let url = format!("{origin}:{}", listener.local_addr().unwrap().port());
         let tls = pair.map(|pair| Arc::new(server_config(pair, None, rustls::ALL_VERSIONS)));
         let fake_api = Arc::new(FakeApi::new(Store::default()));

@@ -1,5 +1,6 @@
 //! A listening socket whose accepting ends when it is dropped.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,4 +62,10 @@ impl Drop for Listening {
 pub fn loopback(ipv6: bool) -> TcpListener {
     let host = if ipv6 { "::1" } else { "127.0.0.1" };
     TcpListener::bind((host, 0)).expect("binding a port of the loopback")
+}
+
+/// This port of 127.0.0.1, or a free one for 0.
+pub fn port(number: u16) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(("127.0.0.1", number));
+    bound.map_err(|error| io::Error::new(error.kind(), format!("127.0.0.1:{number}: {error}")))
 }

@@ -135,7 +135,12 @@ enum Held {
 impl Pod {
     /// Over plain WebSocket, on 127.0.0.1.
     pub fn start() -> Self {
-        Self::serve(None)
+        Self::on(loopback(false))
+    }
+
+    /// Over plain WebSocket, on this socket.
+    pub fn on(listener: TcpListener) -> Self {
+        Self::serve(listener, None)
     }
 
     /// Over TLS, as `localhost`, with the usual server certificate.
@@ -145,11 +150,10 @@ impl Pod {
             key: certs.server_key(),
         };
         let config = server_config(&pair, None, rustls::ALL_VERSIONS);
-        Self::serve(Some(Arc::new(config)))
+        Self::serve(loopback(false), Some(Arc::new(config)))
     }
 
-    fn serve(tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener: TcpListener = loopback(false);
+    fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
         let port = listener.local_addr().expect("it is bound").port();
         let url = match tls {
             Some(_) => format!("wss://localhost:{port}"),

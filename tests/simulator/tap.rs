@@ -33,16 +33,18 @@ pub struct Tap {
 impl Tap {
     /// Over plain HTTP, on 127.0.0.1.
     pub fn start() -> Self {
-        let listener = loopback(false);
+        Self::on(loopback(false))
+    }
+
+    /// Over plain HTTP, on this socket.
+    pub fn on(listener: TcpListener) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         Self::serve(listener, url, None)
     }
 
     /// Over plain HTTP, on `::1`.
     pub fn start_ipv6() -> Self {
-        let listener = loopback(true);
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        Self::serve(listener, url, None)
+        Self::on(loopback(true))
     }
 
     /// Over TLS, as `localhost`, on 127.0.0.1, with the usual server certificate.
