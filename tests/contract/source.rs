@@ -40,13 +40,13 @@ fn every_service_has_its_row() {
 }
 
 /// What the suite needs to know of a service's fake API.
-trait Adapter: Sync {
+pub(super) trait Adapter: Sync {
     /// Some hours of events that take at least two transactions, some of them hidden at first.
     fn filled(&self, service: &str, rng: &mut Rng) -> TestEnv;
     /// Shows the hidden events, and answers well.
     fn heal(&self, env: &TestEnv);
-    /// Every answer from the second on is this one.
-    fn fail(&self, env: &TestEnv, trouble: Trouble);
+    /// What goes wrong with each answer.
+    fn fail(&self, env: &TestEnv, troubles: Troubles);
     /// What was asked for, as `--dry-run` names it.
     fn asked(&self, env: &TestEnv) -> Vec<String>;
     /// How a run ends when answers break off, or the API stays away.
@@ -67,24 +67,74 @@ trait Adapter: Sync {
     }
 }
 
+/// What goes wrong with an answer of an API.
 #[derive(Debug, Clone, Copy)]
-enum Trouble {
+pub(super) enum Trouble {
     Status(u16),
+    /// It breaks off.
     Cut,
+    /// The connection is reset, without an answer or behind so many bytes or events.
+    Reset(Option<usize>),
+    /// It ends in good order where that says nothing.
+    Close,
+    /// Nothing comes any more.
+    Silence,
+    /// It comes byte by byte.
+    Drip,
+    /// Bytes that nobody would expect.
+    Junk,
+    /// It is sound and says something else than the question asks for.
+    Beside,
 }
 
+/// Chooses what is wrong with the answer of a number, counted from 0.
+pub(super) type Troubles = Box<dyn FnMut(usize) -> Option<Trouble> + Send>;
+
 impl Trouble {
-    fn of_http(self) -> impl FnMut(&Request, usize) -> Option<Fault> + Send {
-        let fault = match self {
+    fn of_http(self) -> Fault {
+        match self {
             Trouble::Status(code) => Fault::Status {
                 code,
                 body: Vec::new(),
                 headers: vec![("Retry-After".into(), "0".into())],
             },
             Trouble::Cut => Fault::CutBody { at: 30 },
-        };
-        move |_, number| (number > 0).then(|| fault.clone())
+            Trouble::Reset(None) => Fault::Reset,
+            Trouble::Reset(Some(at)) => Fault::ResetBody { at },
+            Trouble::Close => Fault::Close,
+            Trouble::Silence => Fault::Stall { wait: LONG },
+            Trouble::Drip => Fault::Slow {
+                piece: 1,
+                pause: Wait::from_millis(20),
+            },
+            Trouble::Junk => Fault::Raw(JUNK.into()),
+            Trouble::Beside => Fault::Body(b"{\"error\": \"try again\"}".into()),
+        }
     }
+
+    fn of_stream(self) -> StreamFault {
+        match self {
+            Trouble::Status(code) => StreamFault::Status(code, "no"),
+            Trouble::Cut => StreamFault::After(20, Ends::InAFrame),
+            Trouble::Reset(at) => StreamFault::After(at.unwrap_or(0), Ends::Reset),
+            Trouble::Close => StreamFault::After(20, Ends::Code(1001)),
+            Trouble::Silence => StreamFault::After(20, Ends::Silent),
+            Trouble::Drip => StreamFault::Pings,
+            Trouble::Junk => StreamFault::First(JUNK.into()),
+            Trouble::Beside => StreamFault::Status(200, "try again"),
+        }
+    }
+}
+
+/// Longer than any run of a test that meets it.
+const LONG: Wait = Wait::from_secs(60);
+const JUNK: &[u8] = b"\xff\x00\x80junk: [{\r\n\r\n";
+
+/// The script of an API over HTTP.
+fn http_script(
+    mut troubles: Troubles,
+) -> impl FnMut(&Request, usize) -> Option<Fault> + Send + 'static {
+    move |_, number| troubles(number).map(Trouble::of_http)
 }
 
 /// The event services of TAP.
@@ -107,8 +157,8 @@ impl Adapter for Siem {
         env.tap.no_script();
     }
 
-    fn fail(&self, env: &TestEnv, trouble: Trouble) {
-        env.tap.script(trouble.of_http());
+    fn fail(&self, env: &TestEnv, troubles: Troubles) {
+        env.tap.script(http_script(troubles));
     }
 
     fn asked(&self, env: &TestEnv) -> Vec<String> {
@@ -156,8 +206,8 @@ impl Adapter for Threats {
         Siem.heal(env);
     }
 
-    fn fail(&self, env: &TestEnv, trouble: Trouble) {
-        Siem.fail(env, trouble);
+    fn fail(&self, env: &TestEnv, troubles: Troubles) {
+        Siem.fail(env, troubles);
     }
 
     fn asked(&self, env: &TestEnv) -> Vec<String> {
@@ -187,8 +237,8 @@ impl Adapter for Isolation {
         env.isolation.no_script();
     }
 
-    fn fail(&self, env: &TestEnv, trouble: Trouble) {
-        env.isolation.script(trouble.of_http());
+    fn fail(&self, env: &TestEnv, troubles: Troubles) {
+        env.isolation.script(http_script(troubles));
     }
 
     fn asked(&self, env: &TestEnv) -> Vec<String> {
@@ -236,13 +286,9 @@ impl Adapter for Pod {
         env.pod.no_script();
     }
 
-    fn fail(&self, env: &TestEnv, trouble: Trouble) {
-        let fault = match trouble {
-            Trouble::Status(code) => StreamFault::Status(code, "no"),
-            Trouble::Cut => StreamFault::After(20, Ends::InAFrame),
-        };
-        let later = move |number| (number > 0).then(|| fault.clone());
-        env.pod.script(move |_, number| later(number));
+    fn fail(&self, env: &TestEnv, mut troubles: Troubles) {
+        let script = move |_: &_, number| troubles(number).map(Trouble::of_stream);
+        env.pod.script(script);
     }
 
     fn asked(&self, env: &TestEnv) -> Vec<String> {
@@ -266,15 +312,15 @@ impl Adapter for Pod {
 }
 
 /// A service in a world whose clock is set.
-struct Subject {
-    service: &'static str,
-    adapter: &'static dyn Adapter,
-    env: TestEnv,
-    now: OffsetDateTime,
+pub(super) struct Subject {
+    pub(super) service: &'static str,
+    pub(super) adapter: &'static dyn Adapter,
+    pub(super) env: TestEnv,
+    pub(super) now: OffsetDateTime,
 }
 
 impl Subject {
-    fn start(&self, more: &[&str]) -> Running {
+    pub(super) fn start(&self, more: &[&str]) -> Running {
         let offset = self.now - OffsetDateTime::now_utc();
         self.env.tap.set_clock_offset(offset);
         self.env.isolation.set_clock_offset(offset);
@@ -284,7 +330,7 @@ impl Subject {
         self.env.start(self.service, &args)
     }
 
-    fn run(&self, more: &[&str]) -> Run {
+    pub(super) fn run(&self, more: &[&str]) -> Run {
         self.start(more).wait()
     }
 
@@ -298,7 +344,7 @@ impl Subject {
         }
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(super) fn asked(&self) -> Vec<String> {
         self.adapter.asked(&self.env)
     }
 
@@ -309,14 +355,14 @@ impl Subject {
         ["json", "seen"].map(read).into()
     }
 
-    fn path(&self, extension: &str) -> PathBuf {
+    pub(super) fn path(&self, extension: &str) -> PathBuf {
         let name = format!("{}.{extension}", self.service);
         self.env.state_dir().join(name)
     }
 }
 
 /// Runs a part of the suite for every row, as often as there are cases.
-fn check<T: Send + Sync>(
+pub(super) fn check<T: Send + Sync>(
     cases: impl IntoIterator<Item = (String, T)>,
     of: impl Fn(Subject, &T) + Sync,
 ) {
@@ -340,6 +386,12 @@ fn check<T: Send + Sync>(
         };
         of(subject, case);
     });
+}
+
+/// So many rounds, each with a seed of its own.
+pub(super) fn seeded(rounds: u64) -> impl Iterator<Item = (String, u64)> {
+    let first = seed();
+    (0..rounds).map(move |round| (format!("round {round}"), first.wrapping_add(round)))
 }
 
 fn once() -> [(String, ()); 1] {
@@ -456,33 +508,33 @@ fn killed_at_any_step_it_loses_nothing_and_repeats_one_commit_at_most() {
 
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_repeats_one_commit_at_most() {
-    let rounds = if all_rounds() { 60 } else { 6 };
-    let chance = seed();
-    let rounds = (0..rounds).map(|round| (format!("round {round}"), chance.wrapping_add(round)));
-    check(rounds, |mut subject, seed| {
-        let rng = &mut Rng::new(*seed);
-        let mut unconfirmed = 0;
-        for _ in 0..1 + rng.below(3) {
-            let mut run = subject.start(&[]);
-            let (count, asked) = (subject.env.devo.count(), subject.asked().len());
-            match rng.chance(50) {
-                true => {
-                    let count = count + rng.below(200);
-                    run.until(|| subject.env.devo.count() >= count);
+    check(
+        seeded(if all_rounds() { 60 } else { 6 }),
+        |mut subject, seed| {
+            let rng = &mut Rng::new(*seed);
+            let mut unconfirmed = 0;
+            for _ in 0..1 + rng.below(3) {
+                let mut run = subject.start(&[]);
+                let (count, asked) = (subject.env.devo.count(), subject.asked().len());
+                match rng.chance(50) {
+                    true => {
+                        let count = count + rng.below(200);
+                        run.until(|| subject.env.devo.count() >= count);
+                    }
+                    false => {
+                        let asked = asked + 1 + rng.below(4);
+                        run.until(|| subject.asked().len() >= asked);
+                    }
                 }
-                false => {
-                    let asked = asked + 1 + rng.below(4);
-                    run.until(|| subject.asked().len() >= asked);
-                }
+                sleep(Wait::from_micros(rng.bits() % 30_000));
+                unconfirmed += subject.env.kill(run);
             }
-            sleep(Wait::from_micros(rng.bits() % 30_000));
-            unconfirmed += subject.env.kill(run);
-        }
-        subject.catch_up();
-        subject
-            .env
-            .assert_repeated_at_most(subject.service, unconfirmed);
-    });
+            subject.catch_up();
+            subject
+                .env
+                .assert_repeated_at_most(subject.service, unconfirmed);
+        },
+    );
 }
 
 #[test]
@@ -495,7 +547,9 @@ fn an_answer_that_goes_wrong_has_its_status_and_heals() {
     ];
     let named = table.map(|row| (format!("{:?}", row.0), row));
     check(named, |mut subject, (trouble, status)| {
-        subject.adapter.fail(&subject.env, *trouble);
+        let trouble = *trouble;
+        let later = move |number| (number > 0).then_some(trouble);
+        subject.adapter.fail(&subject.env, Box::new(later));
         let status = status.unwrap_or_else(|| subject.adapter.status_without_answers());
         let run = subject.run(&[]);
         if status == 0 {
