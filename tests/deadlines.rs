@@ -2,8 +2,8 @@
 
 use std::time::{Duration as Wait, Instant};
 
-use crate::simulator::{Behaviour, Drip, wait_until};
-use crate::test_env::{Run, TestEnv, ago, each};
+use crate::simulator::{Behaviour, Drip, Fault, StreamFault, wait_until};
+use crate::test_env::{TestEnv, ago, each};
 
 const SERVICE: &str = "tap-messages-blocked";
 /// 15 s are promised; the rest is for a slow machine.
@@ -22,6 +22,8 @@ struct Case {
     service: &'static str,
     /// Who drips, if it is not the receiver of the environment.
     drip: Option<Drip>,
+    /// What it ends with at the end of its time, and says that it waited for.
+    at_deadline: (i32, &'static str),
 }
 
 fn tap() -> Case {
@@ -33,6 +35,7 @@ fn tap() -> Case {
         env,
         service: SERVICE,
         drip: None,
+        at_deadline: (69, ""),
     }
 }
 
@@ -69,6 +72,12 @@ fn dripping(
 }
 
 fn cases() -> Vec<(&'static str, Case)> {
+    let ends = |at_deadline, case| Case {
+        at_deadline,
+        ..case
+    };
+    let unconfirmed = (74, "confirming the delivery to localhost:");
+    let shaking_hands = "TLS handshake with 127.0.0.1: not done when the run was to end";
     let mutter = Behaviour::Mutter(Wait::from_millis(500));
     let tap_at = |scheme: &'static str, answer| {
         let url = move |address: &str| format!("{scheme}://{address}");
@@ -87,50 +96,86 @@ fn cases() -> Vec<(&'static str, Case)> {
     let plain = |address: &str| address.to_owned();
     let proxy = |address: &str| format!("http://{address}");
     vec![
-        ("a receiver that mutters at the proof", receiver(0, &mutter)),
-        ("a receiver that mutters after events", receiver(1, &mutter)),
+        (
+            "a receiver that mutters at the proof",
+            ends(unconfirmed, receiver(0, &mutter)),
+        ),
+        (
+            "a receiver that mutters after events",
+            ends(unconfirmed, receiver(1, &mutter)),
+        ),
         (
             "a receiver that never closes",
-            receiver(0, &Behaviour::NeverClose),
+            ends(unconfirmed, receiver(0, &Behaviour::NeverClose)),
         ),
         (
             "a receiver that never closes after events",
-            receiver(1, &Behaviour::NeverClose),
+            ends(unconfirmed, receiver(1, &Behaviour::NeverClose)),
         ),
         (
             "a receiver that reads no more",
-            receiver(1, &Behaviour::StopReading(100)),
+            ends(
+                (74, "to localhost:"),
+                receiver(1, &Behaviour::StopReading(100)),
+            ),
         ),
-        ("a receiver that is silent", receiver(0, &Behaviour::Silent)),
+        (
+            "a receiver that is silent",
+            ends(
+                (69, "TLS handshake with localhost: not done"),
+                receiver(0, &Behaviour::Silent),
+            ),
+        ),
         (
             "a receiver whose handshake drips",
-            dripping(
-                SERVICE,
-                |env| &mut env.devo_table,
-                "address",
-                plain,
-                (TLS_START, b"x"),
+            ends(
+                (69, shaking_hands),
+                dripping(
+                    SERVICE,
+                    |env| &mut env.devo_table,
+                    "address",
+                    plain,
+                    (TLS_START, b"x"),
+                ),
             ),
         ),
         (
             "an API whose handshake drips",
-            tap_at("https", (TLS_START, b"x")),
+            ends((69, shaking_hands), tap_at("https", (TLS_START, b"x"))),
         ),
-        ("an API whose headers drip", tap_at("http", (HEADER, b"x"))),
-        ("an API whose chunks drip", tap_at("http", (CHUNKED, CHUNK))),
+        (
+            "an API whose headers drip",
+            ends(
+                (69, "requesting http://127.0.0.1:"),
+                tap_at("http", (HEADER, b"x")),
+            ),
+        ),
+        (
+            "an API whose chunks drip",
+            ends((69, "reading the answer"), tap_at("http", (CHUNKED, CHUNK))),
+        ),
         (
             "a stream whose handshake drips",
-            pod_at("wss", (TLS_START, b"x")),
+            ends((69, shaking_hands), pod_at("wss", (TLS_START, b"x"))),
         ),
-        ("a stream whose headers drip", pod_at("ws", (HEADER, b"x"))),
+        (
+            "a stream whose headers drip",
+            ends(
+                (69, "opening ws://127.0.0.1:"),
+                pod_at("ws", (HEADER, b"x")),
+            ),
+        ),
         (
             "a proxy whose answer drips",
-            dripping(
-                SERVICE,
-                |env| &mut env.http_table,
-                "proxy",
-                proxy,
-                (HEADER, b"x"),
+            ends(
+                (69, "through the proxy 127.0.0.1:"),
+                dripping(
+                    SERVICE,
+                    |env| &mut env.http_table,
+                    "proxy",
+                    proxy,
+                    (HEADER, b"x"),
+                ),
             ),
         ),
     ]
@@ -168,13 +213,41 @@ fn check(case: &Case, end: &str) {
         run.signal("TERM");
         ended = Instant::now();
     }
-    let run: Run = run.wait();
+    let run = run.wait();
     assert!(
         ended.elapsed() < SOON,
         "{:?}: {}",
         ended.elapsed(),
         run.stderr
     );
+    match end {
+        "TERM" => run.assert_status(0).assert_says("stopped by a signal"),
+        _ => {
+            let (status, said) = case.at_deadline;
+            run.assert_error(status, &[said, "when the run was to end"], "")
+        }
+    };
+}
+
+#[test]
+fn a_run_that_met_nothing_but_errors_by_the_end_of_its_time_has_failed() {
+    let case = tap();
+    case.env.tap.script(|_, _| Some(Fault::status(503, "")));
+    let run = case.env.run(SERVICE, &["--max-duration", "1s"]);
+    run.assert_error(
+        69,
+        &["stopped at max_duration: no answer was complete"],
+        "longer max_duration",
+    );
+    let pod = Case {
+        service: "pod-message",
+        ..case
+    };
+    pod.env
+        .pod
+        .script(|_, _| Some(StreamFault::Status(503, "")));
+    let run = pod.env.run(pod.service, &["--max-duration", "1s"]);
+    run.assert_error(69, &["HTTP 503"], "recovers");
 }
 
 #[test]

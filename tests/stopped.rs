@@ -152,10 +152,10 @@ fn the_end_of_its_time_ends_it_in_good_order() {
     each(faults, |fault| {
         let mut env = filled(&mut Rng::new(seed));
         env.tap.script(move |_, _| Some(fault.clone()));
-        let run = env.run(SERVICE, &["--max-duration", "1s"]);
+        let run = env.run(SERVICE, &["--max-duration", "2s"]);
         check_end(&run, "stopped at max_duration");
         let before = env.service_table.clone();
-        env.service_table += "max_duration = \"1s\"\n";
+        env.service_table += "max_duration = \"2s\"\n";
         let run = env.run(SERVICE, &[]);
         check_end(&run, "stopped at max_duration");
         env.service_table = before;

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::error::{Failure, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::human::count;
 use crate::output::{Counters, Progress};
 use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
@@ -25,6 +25,10 @@ const OLDEST: Duration = Duration::from_secs(5);
 
 /// Memory kept for the next batch, in bytes.
 const KEPT: usize = 8 * 1024 * 1024;
+
+/// The hint for a run in whose time nothing got through.
+const TOO_SHORT: &str = "see the warnings before this line, if there are any; check the network and proxies on the way; \
+     set a longer max_duration if the peer is only slow";
 
 /// How a cycle ended without an error.
 #[derive(Debug)]
@@ -111,6 +115,49 @@ impl PullError {
     }
 }
 
+/// What a run has done that is to end early.
+#[derive(Debug, Clone, Copy)]
+struct StoppedRun {
+    reason: ShutdownReason,
+    /// Whether it was waiting for the receiver.
+    is_sink_waited_for: bool,
+    /// Whether it has delivered an event.
+    has_delivered: bool,
+    /// Whether it has read an event, or a whole answer without one.
+    has_read: bool,
+}
+
+/// What is missing in a run that ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// Nothing: both ends were proved, or a person wanted the end.
+    Nothing,
+    /// The receiver confirmed nothing, and was waited for.
+    Confirmation,
+    /// The service answered nothing.
+    Answer,
+}
+
+/// A run whose time was over before anything got through has failed: another one like it would not
+/// get further, and nobody would know.
+fn missing(run: &StoppedRun) -> Missing {
+    match *run {
+        StoppedRun {
+            reason: ShutdownReason::Signal,
+            ..
+        } => Missing::Nothing,
+        StoppedRun {
+            is_sink_waited_for: true,
+            has_delivered: false,
+            ..
+        } => Missing::Confirmation,
+        StoppedRun {
+            has_read: false, ..
+        } => Missing::Answer,
+        _ => Missing::Nothing,
+    }
+}
+
 impl Cycle<'_> {
     /// Runs the cycle to its end.
     ///
@@ -120,12 +167,12 @@ impl Cycle<'_> {
         let pulled = self.pull();
         let reason = self.shutdown.reason();
         match (pulled, reason) {
-            (Ok(()), Some(reason)) => Ok(CycleEnd::Stopped(reason)),
+            (Ok(()), Some(reason)) => self.stopped(reason, None),
             (Ok(()), None) => Ok(match self.source.limit() {
                 Some(limit) => CycleEnd::Limit(limit),
                 None => CycleEnd::CaughtUp,
             }),
-            (Err(error), Some(reason)) if error.is_stop() => Ok(CycleEnd::Stopped(reason)),
+            (Err(error), Some(reason)) if error.is_stop() => self.stopped(reason, Some(error)),
             (Err(PullError::Sink(SinkError::Closed)), _) => Ok(CycleEnd::Closed),
             (Err(PullError::Sink(error)), _) => Err(error.into()),
             (Err(PullError::Source(error)), _) => match error.kind {
@@ -134,6 +181,26 @@ impl Cycle<'_> {
             },
             (Err(PullError::Other(failure)), _) => Err(failure),
         }
+    }
+
+    /// The end of a run that was stopped, perhaps in a wait that this `error` tells of.
+    fn stopped(&self, reason: ShutdownReason, error: Option<PullError>) -> Result<CycleEnd> {
+        let missing = missing(&StoppedRun {
+            reason,
+            is_sink_waited_for: matches!(error, Some(PullError::Sink(_))),
+            has_delivered: self.counters.delivered > 0,
+            has_read: self.counters.windows > 0 || self.counters.received > 0,
+        });
+        let failure = match (missing, error) {
+            (Missing::Nothing, _) => return Ok(CycleEnd::Stopped(reason)),
+            (Missing::Confirmation, Some(PullError::Sink(error))) => error.into(),
+            (_, Some(PullError::Source(error))) => {
+                Failure::from(error).with_exit(Exit::Unavailable)
+            }
+            _ => Failure::new("no answer was complete by then").with_exit(Exit::Unavailable),
+        };
+        let failure = failure.or_hint(TOO_SHORT);
+        Err(failure.context("stopped at max_duration"))
     }
 
     fn pull(&mut self) -> Result<(), PullError> {
@@ -289,5 +356,44 @@ impl Cycle<'_> {
             self.state.halve_unconfirmed_limit()?;
         }
         Err(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_time_was_over_before_anything_got_through_has_failed() {
+        use Missing::{Answer, Confirmation, Nothing};
+        // waits for the receiver, has read, has delivered
+        let table = [
+            // in the first handshake or the first confirmation
+            (true, false, false, Confirmation),
+            // events were read, and the receiver does not take them
+            (true, true, false, Confirmation),
+            // it took others before
+            (true, true, true, Nothing),
+            // no answer, or errors alone
+            (false, false, false, Answer),
+            // an answer without events, or with known ones
+            (false, true, false, Nothing),
+            (false, true, true, Nothing),
+        ];
+        for (is_sink_waited_for, has_read, has_delivered, wanted) in table {
+            let run = |reason| StoppedRun {
+                reason,
+                is_sink_waited_for,
+                has_delivered,
+                has_read,
+            };
+            assert_eq!(
+                missing(&run(ShutdownReason::Deadline)),
+                wanted,
+                "{run:?}",
+                run = run(ShutdownReason::Deadline)
+            );
+            assert_eq!(missing(&run(ShutdownReason::Signal)), Nothing);
+        }
     }
 }

@@ -152,7 +152,11 @@ impl Session {
             Err(SessionError::Refused(failure) | SessionError::Net(NetError::Lasting(failure))) => {
                 return Err(failure.into());
             }
-            Err(SessionError::Net(NetError::Stopped(_))) => return Ok(None),
+            Err(SessionError::Net(NetError::Stopped(failure))) => {
+                let failure = failure.or_exit(Exit::Unavailable);
+                self.refused.get_or_insert(failure);
+                return Ok(None);
+            }
             Err(SessionError::Net(error)) if !self.opened && self.failures + 1 >= ATTEMPTS => {
                 return Err(error.into());
             }

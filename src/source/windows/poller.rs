@@ -103,7 +103,8 @@ impl WindowPoller {
     /// run is to stop.
     ///
     /// # Errors
-    /// With that of the last window, when another attempt in this run is useless.
+    /// With that of the last window, when another attempt in this run is useless, or the run is to
+    /// stop.
     pub(in crate::source) fn next(
         &mut self,
         context: &PollContext<'_>,
@@ -232,10 +233,7 @@ impl WindowPoller {
         let length = step.window.length();
         let shortest = self.plan.limits().shortest;
         let then = self.failures.add(error.kind, length, shortest);
-        let is_stop = error.is_stop();
-        if !is_stop {
-            self.failed = Some((error, then));
-        }
+        self.failed = Some((error, then));
         match then {
             AfterFailure::Repeat | AfterFailure::End => return Commit::default(),
             AfterFailure::Halve | AfterFailure::EndWithLess => self.plan.halve(step, Growth::Later),
