@@ -55,13 +55,12 @@ fn check(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) -> Vec<
     let (mut statuses, mut unconfirmed) = (Vec::new(), 0);
     while statuses.last() != Some(&0) {
         assert!(statuses.len() < 20, "it never succeeds: {statuses:?}");
+        let first = env.devo.connections().len();
         let run = env.run(SERVICE, &[]);
         let status = run.status.expect("nobody kills it");
         assert!([0, 69, 74].contains(&status), "{}", run.stderr);
         statuses.push(status);
-        if status != 0 {
-            unconfirmed += env.unconfirmed();
-        }
+        unconfirmed += env.unconfirmed_from(first, status != 0);
     }
     let repeated = match env.tap.flooded() {
         0 => env.assert_nothing_lost(SERVICE),
@@ -132,9 +131,64 @@ fn an_early_close_in_good_order_is_no_confirmation() {
         for close in closes {
             let env = flooded(&mut rng);
             let statuses = check(&env, [Behaviour::Normal, close]);
-            assert_eq!(statuses, [74, 0], "after {after} bytes");
+            assert_eq!(statuses, [0], "after {after} bytes");
         }
     }
+}
+
+#[test]
+fn a_receiver_that_restarts_costs_a_warning_and_a_second_time_in_a_row_the_run() {
+    const AGAIN: &str = "the run begins once more from its saved state";
+    let reset = Behaviour::ResetAfter(50_000);
+    // the proof and the events of each attempt; a delivery between two failures
+    let rows: [(&[Behaviour], i32, usize); 3] = [
+        (&[Behaviour::Normal, reset.clone()], 0, 1),
+        (
+            &[
+                Behaviour::Normal,
+                reset.clone(),
+                Behaviour::Normal,
+                reset.clone(),
+            ],
+            74,
+            1,
+        ),
+        (
+            &[
+                Behaviour::Normal,
+                reset.clone(),
+                Behaviour::Normal,
+                Behaviour::Normal,
+                reset.clone(),
+            ],
+            0,
+            2,
+        ),
+    ];
+    let named = rows.map(|row| (format!("{:?}", row.0), row));
+    each(named, |(behaviours, status, warnings)| {
+        let env = filled(Options::default(), &mut Rng::new(seed()));
+        behave(&env, behaviours.iter().cloned());
+        let run = env.run(SERVICE, &[]);
+        run.assert_status(status);
+        assert_eq!(
+            run.stderr.matches(AGAIN).count(),
+            warnings,
+            "{}",
+            run.stderr
+        );
+        assert_eq!(
+            run.stderr.matches("warning:").count(),
+            warnings,
+            "{}",
+            run.stderr
+        );
+        let unconfirmed = env.unconfirmed_from(0, status != 0);
+        if status != 0 {
+            env.run(SERVICE, &[]).assert_status(0);
+        }
+        assert!(env.assert_nothing_lost(SERVICE) <= unconfirmed);
+    });
 }
 
 #[test]

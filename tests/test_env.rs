@@ -594,6 +594,18 @@ impl TestEnv {
         if over { 0 } else { self.unconfirmed() }
     }
 
+    /// How many events may come again after a run whose connections began with this number: those of
+    /// the newest connection if it failed, and of each after which it began once more, by a proof.
+    pub(crate) fn unconfirmed_from(&self, first: usize, has_failed: bool) -> usize {
+        self.settled();
+        let connections = self.devo.connections();
+        let run = connections.iter().filter(|report| report.number >= first);
+        let lines: Vec<usize> = run.map(|report| report.lines).collect();
+        let before_proofs = lines.windows(2).filter(|pair| pair[1] == 0);
+        let last = lines.last().filter(|_| has_failed);
+        before_proofs.map(|pair| pair[0]).sum::<usize>() + last.unwrap_or(&0)
+    }
+
     /// How many events came by the newest connection, once all have ended: after a run that failed
     /// or was killed no more than these may come again.
     pub(crate) fn unconfirmed(&self) -> usize {

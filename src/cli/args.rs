@@ -67,7 +67,7 @@ pub(crate) struct Common {
     pub(crate) now: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct RunArgs {
     /// Services to collect, by name or by a quoted pattern such as 'tap-*'
     #[arg(value_name = "SERVICE", value_parser = ServiceWord, required = true)]

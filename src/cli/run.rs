@@ -1,7 +1,7 @@
 //! `run` makes one run of a service: it prepares the parts, pulls, and says how the run ended.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dry_run::dry_run;
 use super::paths::{RunPaths, ledger, lock};
@@ -28,8 +28,12 @@ use crate::sink::devo::{self, Devo};
 use crate::sink::stdout::Stdout;
 use crate::source::api::OpenContext;
 use crate::source::{self, Source};
+use crate::state::ledger::LedgerFile;
 use crate::state::{State, Unreported};
 use crate::transform::{Action, Transform};
+
+/// Wait after a broken connection, in which a receiver may come back.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What the runs of one command share.
 #[derive(Clone, Copy)]
@@ -98,40 +102,34 @@ fn pull(
         started: Instant::now(),
         settings,
     };
-    let transform = job.transform()?;
-    let mut state = open_state(&paths, args, settings, clock.now())?;
-    if args.forget_receiver {
-        state.forget_receiver();
-    }
-    let untried: Vec<bool> = state.rule_stats.iter().map(|fit| fit.tried == 0).collect();
-    let mut source = job.source(&state)?;
     let mut ledger = ledger(&paths, &config, &job.shutdown)?;
-    let (mut sink, transform): (Box<dyn Sink>, Transform) = match args.stdout {
-        true => (
-            Box::new(Stdout::open(job.shutdown.with_grace())?),
-            transform,
-        ),
-        false => {
-            let (sink, transform) = job.devo(&state, transform)?;
-            (Box::new(sink), transform)
+    let mut attempt = job.attempt(&paths, args, report, record, &mut ledger)?;
+    let mut broke_before = false;
+    while let Ok(CycleEnd::Broken(failure)) = attempt.end {
+        let begins_again = begins_again(broke_before, attempt.has_delivered, job.shutdown.left());
+        if !begins_again {
+            attempt.end = Err(failure);
+            break;
         }
-    };
-    let from = state.checkpoint().until();
-    let to = state.range().map_or_else(|| clock.now(), |range| range.to);
-    let progress = report.progress(service.name, from, to);
-    let mut cycle = Cycle {
-        source: source.as_mut(),
-        sink: sink.as_mut(),
-        transform: &transform,
-        state: &mut state,
-        clock,
-        shutdown: &job.shutdown,
-        counters: &mut record.counters,
-        quota: &mut ledger,
-        progress: &progress,
-    };
-    let end = cycle.run();
-    drop(progress);
+        log::warn!("{failure}; the run begins once more from its saved state");
+        drop(attempt.state);
+        broke_before = true;
+        job.shutdown.sleep(PAUSE);
+        let again = RunArgs {
+            start_over: false,
+            ..args.clone()
+        };
+        attempt = Attempt {
+            untried: attempt.untried,
+            ..job.attempt(&paths, &again, report, record, &mut ledger)?
+        };
+    }
+    let Attempt {
+        end,
+        mut state,
+        untried,
+        ..
+    } = attempt;
     let unreported = match end {
         Ok(_) => state.finish()?,
         Err(_) => Unreported::default(),
@@ -175,8 +173,23 @@ fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
         Ok(CycleEnd::Limit(words)) => words,
         Ok(CycleEnd::Closed) => "stopped because standard output was closed",
         Ok(CycleEnd::QuotaExceeded(_)) => "stopped because the quota is spent",
-        Err(_) => "failed",
+        Ok(CycleEnd::Broken(_)) | Err(_) => "failed",
     }
+}
+
+/// A pull from the saved state, and how it ended.
+struct Attempt {
+    end: Result<CycleEnd>,
+    state: State,
+    /// Which rules no event had met before.
+    untried: Vec<bool>,
+    has_delivered: bool,
+}
+
+/// Whether a run whose connection to the receiver broke begins once more, as the next run would:
+/// not after a second time in a row without a delivery between, and not with too little time left.
+fn begins_again(broke_before: bool, has_delivered: bool, left: Option<Duration>) -> bool {
+    (!broke_before || has_delivered) && left.is_none_or(|left| left > PAUSE)
 }
 
 /// What the parts of a run are made from.
@@ -192,6 +205,57 @@ struct RunParts<'a> {
 }
 
 impl RunParts<'_> {
+    fn attempt(
+        &self,
+        paths: &RunPaths,
+        args: &RunArgs,
+        report: &Report,
+        record: &mut RunRecord,
+        ledger: &mut LedgerFile,
+    ) -> Result<Attempt> {
+        let transform = self.transform()?;
+        let mut state = open_state(paths, args, self.settings, self.clock.now())?;
+        if args.forget_receiver {
+            state.forget_receiver();
+        }
+        let untried = state.rule_stats.iter().map(|fit| fit.tried == 0).collect();
+        let mut source = self.source(&state)?;
+        let (mut sink, transform): (Box<dyn Sink>, Transform) = match args.stdout {
+            true => (
+                Box::new(Stdout::open(self.shutdown.with_grace())?),
+                transform,
+            ),
+            false => {
+                let (sink, transform) = self.devo(&state, transform)?;
+                (Box::new(sink), transform)
+            }
+        };
+        let from = state.checkpoint().until();
+        let to = state
+            .range()
+            .map_or_else(|| self.clock.now(), |range| range.to);
+        let progress = report.progress(self.service.name, from, to);
+        let delivered = record.counters.delivered;
+        let end = Cycle {
+            source: source.as_mut(),
+            sink: sink.as_mut(),
+            transform: &transform,
+            state: &mut state,
+            clock: self.clock,
+            shutdown: &self.shutdown,
+            counters: &mut record.counters,
+            quota: ledger,
+            progress: &progress,
+        }
+        .run();
+        Ok(Attempt {
+            end,
+            state,
+            untried,
+            has_delivered: record.counters.delivered > delivered,
+        })
+    }
+
     fn source(&self, state: &State) -> Result<Box<dyn Source>> {
         self.settings.api.open(&OpenContext {
             network: &self.network,
@@ -324,4 +388,31 @@ pub(super) fn refuse_beyond_loopback(config: &Config, service: &Service) -> Resu
         Exit::Usage,
         "--now is for tests and takes loopback addresses only",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_begins_once_more_unless_it_broke_twice_in_a_row_or_has_no_time() {
+        let long = Some(Duration::from_secs(600));
+        let table = [
+            (false, false, None, true),
+            (false, false, long, true),
+            (false, true, long, true),
+            (true, false, long, false),
+            (true, true, long, true),
+            (false, true, Some(PAUSE), false),
+            (true, true, Some(Duration::ZERO), false),
+        ];
+        for (broke_before, has_delivered, left, wanted) in table {
+            let said = format!("{broke_before} {has_delivered} {left:?}");
+            assert_eq!(
+                begins_again(broke_before, has_delivered, left),
+                wanted,
+                "{said}"
+            );
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub(crate) enum CycleEnd {
     Closed,
     /// The quota allows no request now.
     QuotaExceeded(Failure),
+    /// The connection to a receiver that was there broke: what is saved is whole, the rest is unsent.
+    Broken(Failure),
 }
 
 /// The parts of a cycle.
@@ -174,6 +176,9 @@ impl Cycle<'_> {
             }),
             (Err(error), Some(reason)) if error.is_stop() => self.stopped(reason, Some(error)),
             (Err(PullError::Sink(SinkError::Closed)), _) => Ok(CycleEnd::Closed),
+            (Err(PullError::Sink(SinkError::Broken(failure))), None) => {
+                Ok(CycleEnd::Broken(failure))
+            }
             (Err(PullError::Sink(error)), _) => Err(error.into()),
             (Err(PullError::Source(error)), _) => match error.kind {
                 FetchErrorKind::QuotaExceeded => Ok(CycleEnd::QuotaExceeded(error.into())),
@@ -205,8 +210,10 @@ impl Cycle<'_> {
 
     fn pull(&mut self) -> Result<(), PullError> {
         self.state.prove()?;
-        self.sink.send(&Batch::default())?;
-        self.sink.confirm()?;
+        let proof = self.sink.send(&Batch::default());
+        proof
+            .and_then(|()| self.sink.confirm())
+            .map_err(SinkError::for_good)?;
         let mut pending = Pending::default();
         loop {
             let mut context = PollContext {
@@ -340,7 +347,7 @@ impl Cycle<'_> {
             Err(error @ (SinkError::Closed | SinkError::Stopped(_))) => return Err(error),
             Err(error) => {
                 log::warn!("{}; sending the batch once more", Failure::from(error));
-                deliver()?;
+                deliver().map_err(SinkError::for_good)?;
             }
             Ok(()) => {}
         }

@@ -346,9 +346,8 @@ fn failed(error: NetError, doing: &str) -> SinkError {
     match error.or_exit(Exit::Io).or_hint(UNSENT).context(doing) {
         NetError::Stopped(failure) => SinkError::Stopped(failure),
         NetError::Lasting(failure) => SinkError::Refused(failure),
-        NetError::Unreached(failure) | NetError::Silent(failure) | NetError::Cut(failure) => {
-            SinkError::Unconfirmed(failure)
-        }
+        NetError::Cut(failure) => SinkError::Broken(failure),
+        NetError::Unreached(failure) | NetError::Silent(failure) => SinkError::Unconfirmed(failure),
     }
 }
 

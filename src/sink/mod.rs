@@ -38,15 +38,26 @@ pub enum SinkError {
     Stopped(Failure),
     /// The receiver cannot be reached or refuses us: no transaction would succeed.
     Refused(Failure),
-    /// The transaction failed.
+    /// The connection broke in the transaction, as when the receiver restarts.
+    Broken(Failure),
+    /// There is no confirmation, and no reason to think that another attempt gets one at once.
     Unconfirmed(Failure),
 }
 
 impl SinkError {
+    /// The same where a broken connection is not worth another attempt.
+    #[must_use]
+    pub(crate) fn for_good(self) -> SinkError {
+        match self {
+            SinkError::Broken(failure) => SinkError::Unconfirmed(failure),
+            other => other,
+        }
+    }
+
     /// Whether a smaller transaction may succeed.
     #[must_use]
     pub(crate) fn may_be_too_large(&self) -> bool {
-        matches!(self, SinkError::Unconfirmed(_))
+        matches!(self, SinkError::Broken(_) | SinkError::Unconfirmed(_))
     }
 }
 
@@ -56,6 +67,7 @@ impl From<SinkError> for Failure {
             SinkError::Closed => Failure::new("standard output was closed"),
             SinkError::Stopped(failure)
             | SinkError::Refused(failure)
+            | SinkError::Broken(failure)
             | SinkError::Unconfirmed(failure) => failure,
         }
     }

@@ -319,9 +319,12 @@ impl Adapter for Devo {
         // the first connection is the proof
         let bad = transaction.map_or(0, |number| number + 1);
         let well = self.1.clone();
-        subject.env.devo.behave(move |number| match number < bad {
-            true => well.clone(),
-            false => behaviour.clone(),
+        let breaks = matches!(mood, BreaksIn(..) | ClosesIn(..) | ClosesAndDrainsIn(..));
+        subject.env.devo.behave(move |number| match number {
+            _ if number < bad => well.clone(),
+            // where the run begins once more, it meets a second failure
+            _ if number > bad && breaks => Behaviour::ResetAfter(0),
+            _ => behaviour.clone(),
         });
         let table = subject.env.http_table.clone();
         if matches!(mood, ConfirmsNothing | TakesNothing) {
