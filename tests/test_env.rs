@@ -464,6 +464,8 @@ impl Run {
             .iter()
             .position(|found| singular(found.trim_end_matches(',')) == singular(word));
         let number = at.and_then(|at| words[at - 1].parse().ok());
+        // the end line of a failed run says nothing of what is zero
+        let number = number.or(words.contains(&"failed:").then_some(0));
         number.unwrap_or_else(|| panic!("no number of {word}:\n{}", self.stderr))
     }
 }

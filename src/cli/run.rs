@@ -173,7 +173,7 @@ fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
         Ok(CycleEnd::Limit(words)) => words,
         Ok(CycleEnd::Closed) => "stopped because standard output was closed",
         Ok(CycleEnd::QuotaExceeded(_)) => "stopped because the quota is spent",
-        Ok(CycleEnd::Broken(_)) | Err(_) => "failed",
+        Ok(CycleEnd::Broken(_)) | Err(_) => output::FAILED,
     }
 }
 

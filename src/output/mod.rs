@@ -9,5 +9,5 @@ mod table;
 pub(crate) use logger::{Format, Report, answer, early, usage};
 pub(crate) use progress::Progress;
 pub use summary::{Counters, Summary, peak_memory};
-pub(crate) use summary::{gap, late};
+pub(crate) use summary::{FAILED, gap, late};
 pub(crate) use table::table;

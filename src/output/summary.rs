@@ -67,65 +67,60 @@ pub struct Summary {
     pub(crate) pulling_id: String,
 }
 
+/// The outcome of a run that ended with an error.
+pub(crate) const FAILED: &str = "failed";
+
+/// The end line. That of a failed run says nothing of what is zero.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counters = &self.counters;
-        let Counters {
-            windows,
-            requests,
-            received,
-            duplicates,
-            late,
-            delivered,
-            bytes,
+        let Late {
+            events: late,
+            by_recheck,
             ..
-        } = counters;
-        let rate = if self.seconds > 0.0 {
-            *delivered as f64 / self.seconds
-        } else {
-            0.0
+        } = counters.late;
+        let left = self.requests_left.map(|left| format!(" ({left} left)"));
+        let by_recheck = (by_recheck > 0).then(|| format!(" ({by_recheck} by the recheck)"));
+        let [left, by_recheck] = [left, by_recheck].map(Option::unwrap_or_default);
+        let rate = match self.seconds > 0.0 {
+            true => counters.delivered as f64 / self.seconds,
+            false => 0.0,
         };
-        let left = match self.requests_left {
-            Some(left) => format!(" ({left} left)"),
-            None => String::new(),
-        };
-        let rare = [
-            (counters.unreadable, "not valid JSON"),
-            (counters.filtered, "filtered out"),
-            (counters.quarantined, "quarantined"),
+        let usual =
+            |number: u64, text: String| (self.outcome != FAILED || number > 0).then_some(text);
+        let rare = |number: u64, what: &str| (number > 0).then(|| format!("{number} {what}"));
+        let of = |number: u64, noun: &str| usual(number, count(number, noun));
+        let is = |number: u64, what: &str| usual(number, format!("{number} {what}"));
+        let rules = self.never_matched.join(", ");
+        let parts = [
+            of(counters.windows, "window"),
+            of(counters.requests, "request").map(|requests| requests + &left),
+            is(counters.received, "received"),
+            of(counters.duplicates, "duplicate").map(|duplicates| duplicates + " dropped"),
+            rare(counters.unreadable, "not valid JSON"),
+            rare(counters.filtered, "filtered out"),
+            rare(counters.quarantined, "quarantined"),
+            rare(counters.replaced, "not UTF-8"),
+            is(late, "late").map(|late| late + &by_recheck),
+            is(counters.delivered, "delivered"),
+            of(counters.bytes, "byte"),
+            usual(counters.delivered, format!("{rate:.0} events/s")),
+            of(self.gaps as u64, "gap"),
+            Some(format!(
+                "{} behind",
+                age(Duration::from_secs(self.behind_seconds))
+            )),
+            (!rules.is_empty()).then(|| format!("never matched: {rules}")),
+            Some(format!("{:.1} s", self.seconds)),
+            Some(format!("@devo_pulling_id {}", self.pulling_id)),
         ];
-        let rare = rare.into_iter().filter(|(count, _)| *count > 0);
-        let rare: String = rare
-            .map(|(count, what)| format!("{count} {what}, "))
-            .collect();
-        let never_matched = match self.never_matched.join(", ") {
-            rules if rules.is_empty() => rules,
-            rules => format!("never matched: {rules}, "),
-        };
-        let recheck = match late.by_recheck {
-            0 => String::new(),
-            some => format!(" ({some} by the recheck)"),
-        };
-        let replaced = match counters.replaced {
-            0 => String::new(),
-            some => format!("{some} not UTF-8, "),
-        };
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
         write!(
             f,
-            "{service}: {outcome}: {windows}, {requests}{left}, {received} received, {duplicates} dropped, \
-             {rare}{replaced}{late} late{recheck}, {delivered} delivered, {bytes}, {rate:.0} events/s, {gaps}, {behind} behind, \
-             {never_matched}{seconds:.1} s, @devo_pulling_id {pulling_id}",
-            windows = count(*windows, "window"),
-            requests = count(*requests, "request"),
-            duplicates = count(*duplicates, "duplicate"),
-            bytes = count(*bytes, "byte"),
-            service = self.service,
-            late = late.events,
-            outcome = self.outcome,
-            gaps = count(self.gaps as u64, "gap"),
-            behind = age(Duration::from_secs(self.behind_seconds)),
-            seconds = self.seconds,
-            pulling_id = self.pulling_id,
+            "{}: {}: {}",
+            self.service,
+            self.outcome,
+            parts.join(", ")
         )
     }
 }
@@ -242,6 +237,26 @@ mod tests {
             summary.to_string(),
             "tap-clicks-blocked: caught up: 1 window, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the recheck), 6 delivered, \
              600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+        );
+        let failed = Summary {
+            outcome: FAILED,
+            counters: Counters {
+                requests: 1,
+                ..Counters::default()
+            },
+            ..summary.clone()
+        };
+        assert_eq!(
+            failed.to_string(),
+            "tap-clicks-blocked: failed: 1 request (218 left), 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+        );
+        let nothing = Summary {
+            counters: Counters::default(),
+            ..failed
+        };
+        assert_eq!(
+            nothing.to_string(),
+            "tap-clicks-blocked: failed: 1m 5s behind, 2.0 s, @devo_pulling_id 17"
         );
     }
 }
