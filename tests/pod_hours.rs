@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::pod::{Hours, SERVICE, STREAM};
 use crate::simulator::{Ends, Rng, StreamFault, pod_event};
-use crate::test_env::TestEnv;
+use crate::test_env::{TestEnv, each};
 
 /// The first run, which begins with the hour that it is in.
 const FIRST: OffsetDateTime = datetime!(2026-11-20 11:50 UTC);
@@ -147,6 +147,39 @@ fn an_hour_that_was_open_for_long_is_not_given_up_at_its_first_failure() {
     hours.run(now + Duration::HOUR).assert_status(0);
     assert!(hours.env.devo.counts_by_serial().contains_key(&9002));
     assert_eq!(why(&hours), None);
+}
+
+/// A server that never ends an answer in good order, but in its own way, and always says the same.
+#[test]
+fn two_equal_answers_some_time_apart_prove_an_hour_however_the_server_ends_them() {
+    let ends = [1001, 1011, 4000].map(Ends::Code);
+    let ends = ends.into_iter().chain([Ends::InAFrame]);
+    each(ends.map(|end| (format!("{end:?}"), end)), |end| {
+        let mut hours = quiet().archive_mode();
+        hours
+            .env
+            .pod
+            .fill(STREAM, (HOUR, HOUR + Duration::hours(30)), 40, 1);
+        hours.env.stream_table += "start_time = \"2026-11-20T12:00:00Z\"\n";
+        hours.env.pod.script(move |asked, _| {
+            asked.hours?;
+            Some(StreamFault::After(usize::MAX, end))
+        });
+        runs(&hours, &[106]);
+        assert_eq!((asked(&hours), why(&hours).as_deref()), (1, Some("cut")));
+        // not at once
+        runs(&hours, &[107]);
+        assert_eq!((asked(&hours), why(&hours).as_deref()), (1, Some("cut")));
+        runs(&hours, &[117]);
+        assert_eq!((asked(&hours), why(&hours)), (2, None));
+        // a day later there is neither a gap nor another request
+        runs(&hours, &[200 + 24 * 60, 230 + 24 * 60]);
+        assert_eq!((asked(&hours), why(&hours)), (2, None));
+        // the last one has come since
+        assert!(hours.open_hours().len() <= 1);
+        let gaps = hours.env.state(SERVICE)["gaps"].clone();
+        assert_eq!(gaps.as_array().map(Vec::len), Some(0), "{gaps}");
+    });
 }
 
 #[test]

@@ -100,6 +100,35 @@ fn a_first_run_with_a_clock_that_is_ahead_begins_where_the_server_is() {
     }
 }
 
+/// The server's clock is wrong in one run, and right before and after it.
+#[test]
+fn a_date_that_is_wrong_in_one_run_moves_nothing_back_and_gives_nothing_up() {
+    let days = [-20_000, -1, 40];
+    each(days.map(|days| (format!("{days} days"), days)), |days| {
+        let mut hours = Hours::new();
+        hours.env.stream_table += "max_duration = \"20s\"\n";
+        let mut now = NOW;
+        hours.happen(now, 20);
+        hours.run(now).assert_status(0);
+        for wrong in [days, 0, 0] {
+            now += Duration::minutes(20);
+            let before = hours.env.position(SERVICE);
+            hours.happen(now, 20);
+            hours.env.pod.set_date_offset(Duration::days(wrong));
+            let run = hours.run(now);
+            run.assert_status(0);
+            let is_warned = run.stderr.contains("until they agree");
+            assert_eq!(is_warned, wrong != 0, "{}", run.stderr);
+            let position = hours.env.position(SERVICE);
+            assert!(before <= position && position <= utc(now), "{position}");
+        }
+        hours.sweep(now);
+        let gaps = hours.env.state(SERVICE)["gaps"].clone();
+        assert_eq!(gaps.as_array().map(Vec::len), Some(0), "{gaps}");
+        hours.env.assert_exactly_once(SERVICE);
+    });
+}
+
 #[test]
 fn a_clock_that_is_ahead_gives_up_no_hour_that_the_service_still_keeps() {
     let hours = Hours::new().archive_mode();

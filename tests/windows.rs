@@ -339,20 +339,102 @@ fn a_clock_that_is_ahead_loses_nothing() {
     check_clocks(Duration::ZERO, -HOUR * 3, "clock is 3h ahead of");
 }
 
+/// Our clock is days ahead for a first run, or for one that goes on; later it is right.
+#[test]
+fn a_clock_that_is_days_ahead_loses_nothing_and_makes_no_gap() {
+    let hours = [156, 164, 192];
+    let rows = hours.map(|hours| {
+        [
+            (hours, false, true),
+            (hours, true, true),
+            (hours, false, false),
+        ]
+    });
+    let rows = rows.into_iter().flatten();
+    each(rows.map(|row| (format!("{row:?}"), row)), |row| {
+        let (hours, is_known, is_configured) = row;
+        let ahead = Duration::hours(hours);
+        let mut env = TestEnv::new();
+        if is_configured {
+            env.start_at(ago(3 * 24 * 60));
+        }
+        let from = if is_configured { 70 * 60 } else { 23 * 60 };
+        env.add(SERVICE, ago(from), ago(10), 60);
+        if is_known {
+            let early = ago(60 * 60);
+            run_together_at(&env, early).assert_status(0);
+        }
+        env.tap.set_clock_offset(Duration::ZERO);
+        let run = run_at(&env, now() + ahead);
+        run.assert_status(0)
+            .assert_says("clock is")
+            .assert_says("ahead of");
+        assert!(position(&env) <= now(), "{}", run.stderr);
+        run_at(&env, now()).assert_status(0);
+        assert_eq!(gaps(&env).len(), 0);
+        env.assert_exactly_once(SERVICE);
+    });
+}
+
+#[test]
+fn a_start_in_the_future_from_which_nothing_was_read_heals_by_itself() {
+    let env = TestEnv::new();
+    env.add(SERVICE, ago(300), ago(10), 30);
+    env.tap.script(|_, _| Some(Fault::status(401, "")));
+    run_at(&env, now() + DAY * 8).assert_status(77);
+    assert!(position(&env) > now());
+    env.tap.no_script();
+    let run = run_at(&env, now());
+    run.assert_status(0)
+        .assert_says("is in the future, and nothing was read");
+    env.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn a_date_that_is_wrong_once_gives_nothing_up_and_moves_nothing_back() {
+    for wrong in [-DAY * 20_000, -DAY, DAY * 40] {
+        let mut env = TestEnv::new();
+        env.start_at(ago(300));
+        env.add(SERVICE, ago(290), ago(10), 40);
+        for wrong in [Duration::ZERO, wrong, Duration::ZERO] {
+            let before = env.state_dir().join(format!("{SERVICE}.json")).exists();
+            let before = before.then(|| position(&env));
+            env.tap.set_clock_offset(wrong);
+            let run = run_at(&env, now());
+            let is_warned = run.stderr.contains("until they agree");
+            assert_eq!(is_warned, wrong != Duration::ZERO, "{}", run.stderr);
+            // a server whose clock is ahead refuses as too old what it would have
+            assert_eq!(
+                run.status == Some(0),
+                wrong <= Duration::ZERO,
+                "{}",
+                run.stderr
+            );
+            assert!(before.is_none_or(|before| before <= position(&env)));
+        }
+        assert_eq!(gaps(&env).len(), 0);
+        env.assert_exactly_once(SERVICE);
+    }
+}
+
 #[test]
 fn a_clock_that_is_behind_loses_nothing() {
     check_clocks(-HOUR * 3, Duration::ZERO, "clock is 3h behind");
     check_clocks(Duration::ZERO, HOUR * 3, "clock is 3h behind");
 }
 
+/// What both clocks call too old, though they do not agree, waits for the right time.
 #[test]
-fn a_clock_that_is_behind_does_not_hide_what_tap_no_longer_keeps() {
+fn a_start_that_is_too_old_is_moved_up_only_when_both_clocks_agree() {
     let mut env = TestEnv::new();
     env.start_at(now() - DAY * 8);
     env.add(SERVICE, now() - DAY * 6, ago(200), 20);
-    let run = run_at(&env, now() - HOUR * 3);
-    run.assert_status(0).assert_says("behind");
-    run_at(&env, now()).assert_status(0);
+    let run = run_at(&env, now() - HOUR / 2);
+    let words = ["is older than the service keeps", "nothing is given up"];
+    run.assert_error(69, &words, "clock").assert_says("behind");
+    let run = run_at(&env, now());
+    run.assert_status(0)
+        .assert_says("older than the service keeps: starting at");
     env.assert_exactly_once(SERVICE);
 }
 
@@ -386,10 +468,7 @@ fn what_passed_while_no_first_run_succeeded_is_a_gap() {
         let now = OffsetDateTime::now_utc();
         env.start_at(now - before);
         env.tap.script(|_, _| Some(Fault::status(401, "")));
-        let run = env.run(SERVICE, &[]);
-        run.assert_status(77);
-        let is_too_old = run.stderr.contains("older than");
-        assert_eq!(is_too_old, before > kept, "{}", run.stderr);
+        env.run(SERVICE, &[]).assert_status(77);
         env.tap.no_script();
 
         env.tap.set_clock_offset(after);

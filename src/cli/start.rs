@@ -9,7 +9,6 @@ use crate::clock::utc;
 use crate::config::file::ServiceConfig;
 use crate::error::Result;
 use crate::pipeline::checkpoint::Retention;
-use crate::source;
 use crate::source::api::Start;
 use crate::state::{StartPoint, State, StateOrigin};
 use crate::transform::Rule;
@@ -22,21 +21,19 @@ fn begin(
     now: OffsetDateTime,
 ) -> Result<StartPoint> {
     let api = &settings.api;
-    let rule = api.limits();
     let begin = |from| api.checkpoint_at(from);
     Ok(match &args.start_time {
         Some(_) => {
-            let range = range(paths, args, &rule, now)?;
+            let range = range(paths, args, &api.limits(), now)?;
             StartPoint {
                 configured: None,
-                checkpoint: begin(range.from.max(rule.oldest(now))),
+                checkpoint: begin(range.from),
                 range: Some(range),
             }
         }
         None => {
             let configured = settings.start_time;
-            let from = configured.map(|start| start.max(rule.oldest(now)));
-            let from = from.unwrap_or_else(|| api.first_start(now));
+            let from = configured.unwrap_or_else(|| api.first_start(now));
             StartPoint {
                 configured,
                 checkpoint: begin(from),
@@ -46,7 +43,7 @@ fn begin(
     })
 }
 
-/// Opens the state, and says it if one that is begun starts later than was wanted; nothing is written.
+/// Opens the state; nothing is written.
 pub(super) fn open(
     paths: &RunPaths,
     args: &RunArgs,
@@ -60,12 +57,6 @@ pub(super) fn open(
     };
     let (path, name) = (paths.file("json"), paths.service.name);
     let (state, opened) = open(&path, name, &start, settings.api.retention(), now)?;
-    let wanted = start.range.as_ref().map(|range| range.from);
-    let wanted = wanted.or(start.configured);
-    let from = start.checkpoint.until();
-    if let Some(wanted) = wanted.filter(|wanted| opened != StateOrigin::Known && *wanted < from) {
-        source::warn_of_a_late_start(wanted, from);
-    }
     Ok((state, opened, start))
 }
 
@@ -106,7 +97,8 @@ pub(super) fn start(state: &State) -> Start {
     let is_rechecked = range.is_none() && recheck > Duration::ZERO;
     Start {
         checkpoint: state.checkpoint().clone(),
-        fresh: state.is_fresh(),
+        begun: state.begun(),
+        is_counted_back: state.is_counted_back(),
         since: state.identities_since(),
         end: range.map(|range| range.to),
         look_back: range.map_or(look_back, |_| Duration::ZERO),

@@ -290,6 +290,7 @@ mod tests {
             from: datetime!(2026-11-24 0:00 UTC) + time::Duration::hours(hour.into()),
             since: datetime!(2026-11-24 2:00 UTC) + time::Duration::hours(hour.into()),
             asked: datetime!(2026-11-24 9:50 UTC),
+            events: None,
             why: OpenReason::Growing,
         };
         let state = StateSummary {

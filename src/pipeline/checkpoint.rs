@@ -267,6 +267,9 @@ pub(crate) struct OpenHour {
     /// When it was last requested.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) asked: OffsetDateTime,
+    /// How many events the last answer had, however it ended; `None` if the run did not read on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) events: Option<u64>,
     /// Why it is open.
     pub(crate) why: OpenReason,
 }
@@ -277,7 +280,7 @@ pub(crate) struct OpenHour {
 pub(crate) enum OpenReason {
     /// The run ended while it was read.
     Unfinished,
-    /// The connection ended before the server ended the answer.
+    /// The session did not end in good order, and no earlier answer was equal.
     Cut,
     /// Events that the live stream or an earlier answer had shown are missing in it.
     Lacking,
@@ -295,9 +298,11 @@ impl OpenReason {
     pub(crate) fn in_words(self) -> &'static str {
         match self {
             OpenReason::Unfinished => "the run ended while it was read",
-            OpenReason::Cut => "the connection ended before the answer was complete",
+            OpenReason::Cut => {
+                "the server did not end the answer in good order, and no equal one confirms it"
+            }
             OpenReason::Lacking => "events that were seen before are missing in it",
-            OpenReason::Empty => "it is empty, but the hour before is not",
+            OpenReason::Empty => "it is empty, which is not certain",
             OpenReason::Growing => "it had new events, so there may be more",
             OpenReason::Unproven => "the live stream did not cover all of it, so there may be more",
         }
@@ -381,6 +386,7 @@ mod tests {
             from: NOON - Duration::hours(hours),
             since: NOON - Duration::hours(1),
             asked: NOON,
+            events: None,
             why,
         };
         let reasons = [

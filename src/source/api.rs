@@ -119,8 +119,11 @@ pub(crate) struct OpenContext<'a> {
 pub(crate) struct Start {
     /// How far earlier runs have come.
     pub(crate) checkpoint: Checkpoint,
-    /// Whether nothing was read before. Then a start that is too old is no gap.
-    pub(crate) fresh: bool,
+    /// When the state was begun, by our clock, as long as nothing was read. What was too old by then is no
+    /// gap.
+    pub(crate) begun: Option<OffsetDateTime>,
+    /// Whether nothing was read, and the start is not a configured one but counted from our clock.
+    pub(crate) is_counted_back: bool,
     /// Nothing before this time is read again.
     pub(crate) since: OffsetDateTime,
     /// A backfill's end.

@@ -16,9 +16,6 @@ use crate::files;
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::{Checkpoint, Gap, Retention};
 
-/// Until another run has come to a state that was begun.
-const SOON: Duration = Duration::HOUR;
-
 /// What to begin with where there is no state.
 #[derive(Debug, Clone)]
 pub struct StartPoint {
@@ -74,9 +71,9 @@ impl State {
         retention: Retention,
         now: OffsetDateTime,
     ) -> Result<(State, StateOrigin), StateError> {
-        let Some(saved) = read(path, service)? else {
-            let saved = begin_state(service, start, None);
-            return Ok((State::of(path, saved, retention, true)?, StateOrigin::New));
+        let Some(mut saved) = read(path, service)? else {
+            let saved = begin_state(service, start, None, now);
+            return Ok((State::of(path, saved, retention)?, StateOrigin::New));
         };
         if !saved.checkpoint.is_like(&start.checkpoint) {
             return Err(StateError::OtherService {
@@ -85,19 +82,26 @@ impl State {
             });
         }
         if is_restart(&saved, start) {
-            let saved = begin_state(service, start, Some(saved));
-            return Ok((
-                State::of(path, saved, retention, true)?,
-                StateOrigin::Restarted,
-            ));
+            let saved = begin_state(service, start, Some(saved), now);
+            return Ok((State::of(path, saved, retention)?, StateOrigin::Restarted));
         }
         let position = saved.checkpoint.until();
-        if position > now + Duration::minutes(1) {
+        let is_in_future = position > now + Duration::minutes(1);
+        if is_in_future && is_unread(&saved) {
+            let [position, from] = [position, start.checkpoint.until()].map(utc);
+            log::warn!(
+                "the saved start {position} is in the future, and nothing was read: starting at {from}"
+            );
+            let saved = begin_state(service, start, Some(saved), now);
+            return Ok((State::of(path, saved, retention)?, StateOrigin::New));
+        }
+        if is_in_future {
             let path = path.to_owned();
             return Err(StateError::InFuture { path, position });
         }
-        let fresh = is_fresh(&saved, start);
-        let mut state = State::of(path, saved, retention, fresh)?;
+        // when it was begun, our clock may have been ahead
+        saved.begun = saved.begun.map(|begun| begun.min(now));
+        let mut state = State::of(path, saved, retention)?;
         state.load_identities()?;
         Ok((state, StateOrigin::Known))
     }
@@ -125,8 +129,8 @@ impl State {
                     Failure::from(error),
                     utc(start.checkpoint.until())
                 );
-                let saved = begin_state(service, start, None);
-                let state = State::of(path, saved, retention, true)?;
+                let saved = begin_state(service, start, None, now);
+                let state = State::of(path, saved, retention)?;
                 Ok((state.in_place_of_others(), StateOrigin::StartedOver))
             }
             opened => opened,
@@ -196,7 +200,12 @@ fn trace_of_a_state(path: &Path) -> Result<Option<PathBuf>, StateError> {
 }
 
 /// The state to begin with, or to start over with: gaps and what the receiver is like outlast that.
-fn begin_state(service: &str, start: &StartPoint, before: Option<SavedState>) -> SavedState {
+fn begin_state(
+    service: &str,
+    start: &StartPoint,
+    before: Option<SavedState>,
+    now: OffsetDateTime,
+) -> SavedState {
     let (gaps, receiver, quarantine, rules) = match before {
         Some(before) => (
             before.gaps,
@@ -219,6 +228,7 @@ fn begin_state(service: &str, start: &StartPoint, before: Option<SavedState>) ->
         version: StateFile::State.version(),
         service: service.to_owned(),
         start_time: start.configured,
+        begun: Some(now),
         range: start.range.clone(),
         checkpoint: start.checkpoint.clone(),
         identities_since: start.checkpoint.until(),
@@ -232,14 +242,11 @@ fn begin_state(service: &str, start: &StartPoint, before: Option<SavedState>) ->
     }
 }
 
-/// Whether nothing was read of a state that began at the oldest time that was kept, and still may.
-fn is_fresh(saved: &SavedState, start: &StartPoint) -> bool {
-    let begun = saved.identities_since;
-    let wanted = saved.range.as_ref().map(|range| range.from);
-    let was_moved = wanted
-        .or(saved.start_time)
-        .is_some_and(|wanted| wanted < begun);
-    saved.checkpoint.until() == begun && was_moved && start.checkpoint.until() - begun <= SOON
+/// Whether nothing was ever read of a state.
+fn is_unread(saved: &SavedState) -> bool {
+    let stream = saved.checkpoint.as_stream();
+    let is_silent = stream.is_none_or(|stream| stream.live.is_none());
+    saved.begun.is_some() && saved.identities.count == 0 && is_silent
 }
 
 /// Removing `start_time` changes nothing; a new or another one starts over, and so does another

@@ -16,6 +16,13 @@ pub(super) struct SavedState {
     /// The configured `start_time` it began from.
     #[serde(with = "time::serde::rfc3339::option")]
     pub(super) start_time: Option<OffsetDateTime>,
+    /// When it was begun, by our clock, as long as nothing was read.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
+    pub(super) begun: Option<OffsetDateTime>,
     /// A backfill's range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) range: Option<Range>,

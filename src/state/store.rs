@@ -39,8 +39,6 @@ pub struct State {
     /// What the rules are known by.
     rules: Vec<Digest>,
     retention: Retention,
-    /// See [`State::is_fresh`].
-    fresh: bool,
     /// Whether files that are of no use stand in its place.
     replaces_others: bool,
 }
@@ -71,7 +69,6 @@ impl State {
         path: &Path,
         mut saved: SavedState,
         retention: Retention,
-        fresh: bool,
     ) -> Result<State, StateError> {
         let quarantine = Quarantine::open(quarantine_path(path), saved.quarantine.length)?;
         saved.quarantine.length = quarantine.length();
@@ -83,7 +80,6 @@ impl State {
             rule_stats: Vec::new(),
             rules: Vec::new(),
             retention,
-            fresh,
             replaces_others: false,
         })
     }
@@ -161,12 +157,18 @@ impl State {
         recheck.map_or(behind, |recheck| behind.min(recheck))
     }
 
-    /// Whether what the service does not keep is no gap: in the run that begins the state, and, as long
-    /// as nothing was read of one whose start was too old from the beginning, within the time that
-    /// the edge moves until another run comes. What else is lost while no run succeeds, is one.
+    /// When it was begun, by our clock, as long as nothing was read: what the service did not keep by then
+    /// is no gap.
     #[must_use]
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.fresh
+    pub(crate) fn begun(&self) -> Option<OffsetDateTime> {
+        self.saved.begun
+    }
+
+    /// Whether nothing was read, and the start was counted from our clock.
+    #[must_use]
+    pub(crate) fn is_counted_back(&self) -> bool {
+        let is_chosen = self.saved.start_time.is_some() || self.saved.range.is_some();
+        self.saved.begun.is_some() && !is_chosen
     }
 
     /// The range of a backfill.
@@ -234,6 +236,12 @@ impl State {
         self.saved.rules = rule_stats.collect();
         if let Some(checkpoint) = &commit.checkpoint {
             self.saved.checkpoint.clone_from(checkpoint);
+            let until = checkpoint.until();
+            if until > self.saved.identities_since {
+                self.saved.begun = None;
+            }
+            // a start that was counted from a clock of ours that was ahead
+            self.saved.identities_since = self.saved.identities_since.min(until);
         }
         if let Some(Gap { from, to }) = commit.gap {
             self.saved.gaps.push(SavedGap {

@@ -106,6 +106,8 @@ type Text = Arc<[u8]>;
 struct Store {
     /// The server's time, and when it was set.
     clock: (OffsetDateTime, Instant),
+    /// How far what it tells in `Date` is ahead of that.
+    date_offset: Duration,
     streams: HashMap<String, Log>,
     /// By stream: sessions that are open, or until when a dead one counts.
     sessions: HashMap<String, Held>,
@@ -163,6 +165,7 @@ impl Pod {
             tls,
             store: Mutex::new(Store {
                 clock: (OffsetDateTime::now_utc(), Instant::now()),
+                date_offset: Duration::ZERO,
                 streams: HashMap::new(),
                 sessions: HashMap::new(),
                 linger: Wait::ZERO,
@@ -199,6 +202,11 @@ impl Pod {
     /// Sets the server's clock, which runs on from there.
     pub fn set_now(&self, now: OffsetDateTime) {
         self.store().clock = (now, Instant::now());
+    }
+
+    /// Sets how far the time in its answers is ahead of its clock.
+    pub fn set_date_offset(&self, offset: Duration) {
+        self.store().date_offset = offset;
     }
 
     /// How long a session that was not ended by a close frame blocks its token.
@@ -501,7 +509,7 @@ impl Shared {
         let date = {
             let mut store = lock(&self.store);
             store.asked.push(asked.clone());
-            http_date(store.now())
+            http_date(store.now() + store.date_offset)
         };
         if status != 101 {
             write!(

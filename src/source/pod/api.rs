@@ -183,7 +183,8 @@ impl ConfiguredPod {
             shutdown: context.shutdown,
             start: Start {
                 checkpoint: self.checkpoint_at(from),
-                fresh: false,
+                begun: None,
+                is_counted_back: false,
                 since: from,
                 end: Some(from + HOUR),
                 look_back: Duration::ZERO,

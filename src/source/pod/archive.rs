@@ -26,7 +26,6 @@ pub(super) struct Hour {
     from: OffsetDateTime,
     request: RequestId,
     socket: WebSocket,
-    attempt: u32,
     ended: Option<HourEnd>,
 }
 
@@ -78,13 +77,9 @@ impl Pod {
             from,
             request,
             socket,
-            attempt: begun.attempt,
             ended: None,
         });
-        let given_up = begun
-            .gap
-            .map(|gap| Batch::from(self.plan.commit(Some(gap))));
-        Ok(given_up.unwrap_or_default())
+        Ok(Batch::default())
     }
 
     pub(super) fn read_hour(
@@ -127,32 +122,37 @@ impl Pod {
     /// Handles the end of an answer.
     fn end_hour(&mut self, hour: &Hour, end: HourEnd, context: &mut PollContext) -> Batch {
         let answered = context.dedup.answer(hour.request.number);
-        let (name, now) = (utc(hour.from), self.now(context));
+        let (name, clocks) = (utc(hour.from), self.clocks(context));
+        let mut events = Some(answered.events);
         let why = match end {
-            HourEnd::Closed(ending) if ending.is_normal() => {
-                self.session.is_good();
+            HourEnd::Closed(ending) => {
                 let shown = context.dedup.shown(hour.request.end_hour);
-                let reading = self.plan.reading(hour.from, (answered, shown), now);
+                let (answer, is_ended) = ((answered, shown), ending.is_normal());
+                let reading = self.plan.reading(hour.from, answer, is_ended, clocks);
                 let verdict = archive_policy::verdict(&reading);
+                let ending = self.session.excerpt(&ending.to_string());
+                if is_ended || answered.events > 0 {
+                    self.session.is_good();
+                } else {
+                    // a server in trouble gets time; a later run requests the hour again
+                    let wait = self.session.wait(context).as_secs_f64();
+                    log::info!(
+                        "reading the archive hour of {name}: {ending}; going on in {wait:.0} s"
+                    );
+                }
                 if (reading.was, verdict, answered.events) == (Some(OpenReason::Empty), None, 0) {
-                    log::info!("the archive hour of {name} is empty, but the hour before is not");
+                    log::info!("the archive hour of {name} counts as empty after a day");
                 }
                 verdict
             }
-            HourEnd::Closed(ending)
-                if archive_policy::is_retried(
-                    hour.attempt,
-                    context.shutdown.reason().is_some(),
-                ) =>
-            {
-                let wait = self.session.wait(context).as_secs_f64();
-                let ending = self.session.excerpt(&ending.to_string());
-                log::warn!("reading the archive hour of {name}: {ending}; retrying in {wait:.0} s");
-                self.plan.retry_hour(hour.from, hour.attempt);
-                return Batch::default();
+            HourEnd::TooLong => {
+                events = None;
+                Some(OpenReason::Cut)
             }
-            HourEnd::Closed(_) | HourEnd::TooLong => Some(OpenReason::Cut),
-            HourEnd::Stopped => Some(OpenReason::Unfinished),
+            HourEnd::Stopped => {
+                events = None;
+                Some(OpenReason::Unfinished)
+            }
         };
         context.counters.windows += u64::from(why != Some(OpenReason::Unfinished));
         log::debug!(
@@ -161,7 +161,7 @@ impl Pod {
             answered.new,
             why.map_or(String::new(), |why| format!(": {}", why.in_words()))
         );
-        let commit = self.plan.record_hour(hour.from, answered.events, why, now);
+        let commit = self.plan.record_hour(hour.from, events, why, clocks);
         Batch::from(commit)
     }
 }

@@ -2,9 +2,9 @@
 //! again.
 //!
 //! Pure. Nobody has published when the archive of an hour is complete, so an answer is compared
-//! with what is known. An hour counts as read once the server has ended an answer in good order
-//! that holds what the live stream and earlier answers have shown of it, and nothing new. That
-//! proves something only if the live stream was open for the whole hour; otherwise a second answer
+//! with what is known. An hour counts as read once an answer holds what the live stream and earlier
+//! answers have shown of it, and nothing new. That proves something only if the live stream was open
+//! for the whole hour, and the server has ended the answer in good order; otherwise a second answer
 //! must say the same.
 
 use time::{Duration, OffsetDateTime};
@@ -15,13 +15,12 @@ use crate::pipeline::checkpoint::{LiveStream, OpenHour, OpenReason};
 pub(super) const HOUR: Duration = Duration::hours(1);
 /// Longest time for which an hour that cannot be read is requested again.
 pub(super) const GIVE_UP: Duration = Duration::hours(24);
-/// Attempts at an hour in one run, if its answers are cut.
-const ATTEMPTS: u32 = 3;
 /// After this time an hour is taken to have everything that it will ever have.
 const SETTLED: Duration = Duration::hours(6);
 /// How long after its end the live stream may bring events of an hour.
 const BEHIND: Duration = Duration::minutes(5);
-/// Shortest time between two requests for an hour that was not complete.
+/// Shortest time between two requests for an hour that was not complete, and between answers that
+/// prove it by being equal.
 const AGAIN: Duration = Duration::minutes(10);
 /// Events of a full hour; the hour after it is unlikely to have none.
 const FULL: u64 = 50;
@@ -42,6 +41,10 @@ pub(super) struct HourReading {
     pub(super) before: Option<u64>,
     /// Why the hour was open, if it was.
     pub(super) was: Option<OpenReason>,
+    /// How many events the last answer held that came to an end, and how long ago it was requested.
+    pub(super) last: Option<(u64, Duration)>,
+    /// Whether the server has ended the answer in good order.
+    pub(super) is_ended: bool,
     /// How long ago the hour ended.
     pub(super) age: Duration,
 }
@@ -54,6 +57,8 @@ pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
         is_covered,
         before,
         was,
+        last,
+        is_ended,
         age,
     } = *reading;
     let missing = shown.saturating_sub(answered.shown + answered.new);
@@ -61,10 +66,20 @@ pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
     let is_odd = answered.events == 0 && !is_covered;
     // there are quiet nights, too: an hour that stays empty for a day is empty
     let is_believed = was == Some(OpenReason::Empty) && age >= GIVE_UP;
-    let is_second = matches!(was, Some(OpenReason::Growing | OpenReason::Unproven));
-    if missing > shown / EDGE {
+    // two equal answers, some time apart, agree however the server ended them
+    let is_equal = |(events, ago)| events == answered.events && ago >= AGAIN;
+    let agrees = answered.new == 0 && last.is_some_and(is_equal);
+    let is_second = agrees || matches!(was, Some(OpenReason::Growing | OpenReason::Unproven));
+    let is_lacking = missing > shown / EDGE;
+    if !is_ended && (is_lacking || !agrees) {
+        Some(OpenReason::Cut)
+    } else if is_lacking {
         Some(OpenReason::Lacking)
-    } else if is_odd && (is_full_before || was == Some(OpenReason::Empty)) && !is_believed {
+    } else if is_odd
+        && (is_full_before || !is_ended || was == Some(OpenReason::Empty))
+        && !is_believed
+    {
+        // a server in trouble may say nothing twice
         Some(OpenReason::Empty)
     } else if answered.new > 0 && age < SETTLED {
         Some(OpenReason::Growing)
@@ -80,11 +95,6 @@ pub(super) fn is_covered(live: Option<LiveStream>, from: OffsetDateTime) -> bool
     live.is_some_and(|live| {
         live.since.is_some_and(|since| since <= from) && live.until >= from + HOUR + BEHIND
     })
-}
-
-/// Whether an hour whose answer was cut at this attempt is requested again in the same run.
-pub(super) fn is_retried(attempt: u32, is_stopping: bool) -> bool {
-    attempt < ATTEMPTS && !is_stopping
 }
 
 /// Whether an answer with this verdict tells how many events the hour has.
@@ -111,8 +121,8 @@ pub(super) fn is_due(hour: &OpenHour, now: OffsetDateTime, lag: Duration) -> boo
         OpenReason::Unfinished => Duration::ZERO,
         OpenReason::Growing | OpenReason::Unproven => lag,
         OpenReason::Cut | OpenReason::Lacking | OpenReason::Empty => {
-            let (shortest, so_far) = (AGAIN.min(lag), hour.asked - hour.since);
-            so_far.min(GIVE_UP - so_far).max(shortest)
+            let so_far = hour.asked - hour.since;
+            so_far.min(GIVE_UP - so_far).max(AGAIN)
         }
     };
     // a clock that went back must not delay it
@@ -134,6 +144,8 @@ mod tests {
             is_covered: true,
             before: Some(FULL),
             was: None,
+            last: None,
+            is_ended: true,
             age: HOUR,
         };
         assert_eq!(verdict(&reading), expected, "{reading:?}");
@@ -157,6 +169,8 @@ mod tests {
             is_covered: false,
             before: None,
             was,
+            last: None,
+            is_ended: true,
             age: HOUR,
         };
         for events in [0, 30] {
@@ -220,6 +234,8 @@ mod tests {
             is_covered: false,
             before,
             was,
+            last: None,
+            is_ended: true,
             age: SETTLED,
         };
         assert_eq!(verdict(&reading(Some(FULL), None)), Some(OpenReason::Empty));
@@ -250,6 +266,8 @@ mod tests {
             is_covered: false,
             before: Some(FULL),
             was: None,
+            last: None,
+            is_ended: true,
             age: HOUR,
         };
         let answered = |events, new, shown| AnswerTotals { events, new, shown };
@@ -298,11 +316,88 @@ mod tests {
         }
     }
 
+    /// How an answer ended, what the last one held and how many minutes ago it was requested: the verdict
+    /// for one with so many events, so many of them new, when so many were shown before.
+    #[track_caller]
+    fn check_end(
+        is_ended: bool,
+        (was, last): (Option<OpenReason>, Option<(u64, i64)>),
+        (events, new, shown): (u64, u64, u64),
+        is_covered: bool,
+        expected: Option<OpenReason>,
+    ) {
+        let reading = HourReading {
+            answered: AnswerTotals {
+                events,
+                new,
+                shown: events - new,
+            },
+            shown: shown + new,
+            is_covered,
+            before: None,
+            was,
+            last: last.map(|(events, minutes)| (events, Duration::minutes(minutes))),
+            is_ended,
+            age: HOUR,
+        };
+        assert_eq!(verdict(&reading), expected, "{reading:?}");
+    }
+
     #[test]
-    fn an_answer_that_is_cut_is_requested_three_times_unless_the_run_is_to_stop() {
-        for (attempt, is_retried_then) in [(1, true), (2, true), (3, false)] {
-            assert_eq!(is_retried(attempt, false), is_retried_then, "{attempt}");
-            assert!(!is_retried(attempt, true), "{attempt}");
+    fn two_equal_answers_some_time_apart_prove_an_hour_however_the_server_ended_them() {
+        use OpenReason::{Cut, Empty, Growing, Lacking, Unfinished, Unproven};
+        let first = (None, None);
+        let after = |why, events, minutes| (Some(why), Some((events, minutes)));
+        for is_covered in [false, true] {
+            let check = |before, answer, expected| {
+                check_end(false, before, answer, is_covered, expected);
+            };
+            check(first, (60, 60, 0), Some(Cut));
+            check(first, (60, 0, 60), Some(Cut));
+            check(first, (0, 0, 0), Some(Cut));
+            check(after(Cut, 60, 10), (60, 0, 60), None);
+            check(after(Cut, 60, 600), (60, 0, 60), None);
+            for why in [Growing, Unproven, Lacking] {
+                check(after(why, 60, 45), (60, 0, 60), None);
+            }
+            // too soon, or by a clock that went back
+            check(after(Cut, 60, 9), (60, 0, 60), Some(Cut));
+            check(after(Cut, 60, -1440), (60, 0, 60), Some(Cut));
+            // they differ
+            check(after(Cut, 40, 10), (60, 20, 40), Some(Cut));
+            check(after(Cut, 60, 10), (60, 1, 59), Some(Cut));
+            check(after(Cut, 60, 10), (40, 0, 60), Some(Cut));
+            check((Some(Unfinished), None), (60, 0, 60), Some(Cut));
+            // something else speaks: the live stream has shown more
+            check(after(Cut, 60, 10), (60, 0, 90), Some(Cut));
+        }
+        // a server in trouble may say nothing twice, unless the live stream said nothing either
+        check_end(false, after(Cut, 0, 10), (0, 0, 0), true, None);
+        check_end(false, after(Cut, 0, 10), (0, 0, 0), false, Some(Empty));
+        check_end(false, after(Empty, 0, 10), (0, 0, 0), false, Some(Empty));
+        // one of the two was ended in good order
+        check_end(true, after(Cut, 60, 10), (60, 0, 60), false, None);
+        check_end(true, after(Cut, 60, 9), (60, 0, 60), false, Some(Unproven));
+        check_end(true, after(Cut, 60, 10), (60, 0, 90), false, Some(Lacking));
+    }
+
+    #[test]
+    fn an_hour_that_stays_empty_is_empty_after_a_day_however_its_answers_end() {
+        for (age, expected) in [
+            (GIVE_UP - Duration::SECOND, Some(OpenReason::Empty)),
+            (GIVE_UP, None),
+        ] {
+            let reading = HourReading {
+                answered: AnswerTotals::default(),
+                shown: 0,
+                is_covered: false,
+                before: Some(FULL),
+                was: Some(OpenReason::Empty),
+                last: Some((0, HOUR)),
+                is_ended: false,
+                age,
+            };
+            assert_eq!(verdict(&reading), expected);
         }
     }
 
@@ -332,6 +427,7 @@ mod tests {
                 from: since - HOUR * 2,
                 since,
                 asked: since,
+                events: None,
                 why: OpenReason::Empty,
             };
             let (mut now, mut times) = (since, 1);
@@ -363,6 +459,7 @@ mod tests {
                 from: asked - HOUR * 2,
                 since: asked,
                 asked,
+                events: None,
                 why,
             };
             let due = asked + Duration::minutes(minutes);

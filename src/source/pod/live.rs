@@ -4,8 +4,6 @@
 
 use std::time::{Duration as Wait, Instant};
 
-use time::OffsetDateTime;
-
 use super::api::Mode;
 use super::archive::hour_end;
 use super::live_policy::{LiveStatus, LiveStep, next_step};
@@ -15,6 +13,7 @@ use crate::net::websocket::WebSocket;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::source::PollContext;
 use crate::source::fetch_error::FetchError;
+use crate::source::windows::clock::ClockReading;
 
 /// Size of a batch, about, in bytes.
 const BATCH: usize = 4 * 1024 * 1024;
@@ -52,7 +51,7 @@ impl Pod {
             noted: opened,
             closing: None,
         });
-        Ok(Batch::from(self.plan.begin_live(self.now(context))))
+        Ok(Batch::from(self.plan.begin_live(self.clocks(context))))
     }
 
     pub(super) fn read_live(
@@ -64,7 +63,8 @@ impl Pod {
         let mut batch = Batch {
             request: RequestId {
                 number: live.number,
-                end_hour: hour_end(self.now(context)),
+                // by the clock that is ahead: no wrong one may make an event be forgotten too early
+                end_hour: hour_end(self.clocks(context).later()),
                 pass: Pass::Recent,
             },
             once: true,
@@ -113,7 +113,7 @@ impl Pod {
                 }
                 let why = self.session.excerpt(&ending.to_string());
                 self.broken(&live, &why, context);
-                return Ok(self.hand_over(batch, &live, self.now(context) + started.elapsed()));
+                return Ok(self.hand_over(batch, &live, self.clocks_after(context, started)));
             }
             ReadOutcome::TooLong(error) => {
                 self.failed = Some(error);
@@ -123,14 +123,19 @@ impl Pod {
         }
         if came || is_over || live.noted.elapsed() >= NOTE {
             live.noted = Instant::now();
-            let now = self.now(context) + started.elapsed();
-            batch.commit = Some(self.plan.record_live(now, !is_over));
+            let clocks = self.clocks_after(context, started);
+            batch.commit = Some(self.plan.record_live(clocks, !is_over));
         }
         self.reading = match is_over {
             true => PodReading::Drained,
             false => PodReading::Live(live),
         };
         Ok(batch)
+    }
+
+    /// What the clocks say now that something was read since `started`.
+    fn clocks_after(&self, context: &PollContext, started: Instant) -> ClockReading {
+        self.session.clocks.reading(context.now + started.elapsed())
     }
 
     fn live_status(&self, live: &Live, context: &PollContext) -> LiveStatus {
@@ -163,9 +168,9 @@ impl Pod {
         }
     }
 
-    fn hand_over(&mut self, mut batch: Batch, live: &Live, now: OffsetDateTime) -> Batch {
+    fn hand_over(&mut self, mut batch: Batch, live: &Live, clocks: ClockReading) -> Batch {
         log::debug!("the live stream was open for {:?}", live.opened.elapsed());
-        batch.commit = Some(self.plan.record_live(now, false));
+        batch.commit = Some(self.plan.record_live(clocks, false));
         batch
     }
 }

@@ -19,9 +19,10 @@ mod session;
 
 use std::time::Instant;
 
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use super::fetch_error::FetchError;
+use super::windows::clock::{ClockReading, undecided};
 use super::{PollContext, Source};
 use crate::clock::utc;
 use crate::error::Failure;
@@ -108,6 +109,10 @@ impl Pod {
             PodPhase::Live => self.open_live(context).map(Some),
             PodPhase::End => {
                 self.session.check_that_it_was_ours(context.shutdown)?;
+                let clocks = self.clocks(context);
+                if let Some(position) = self.plan.undecided(clocks) {
+                    self.failed.get_or_insert(undecided(position, clocks));
+                }
                 self.end()
             }
         }
@@ -116,9 +121,7 @@ impl Pod {
     /// How the run stands.
     fn moment(&self, context: &PollContext) -> Moment {
         Moment {
-            now: self.now(context),
-            server: self.session.clocks.server(context.now),
-            is_connected: self.session.opened,
+            clocks: self.clocks(context),
             is_stopping: context.shutdown.reason().is_some(),
             is_half_over: self.half.is_some_and(|half| Instant::now() >= half),
             is_drained: matches!(self.reading, PodReading::Drained),
@@ -140,8 +143,8 @@ impl Pod {
             .map_or(Ok(None), |failure| Err(failure.into()))
     }
 
-    /// The time by our clock or the server's, whichever is behind.
-    fn now(&self, context: &PollContext) -> OffsetDateTime {
-        self.session.clocks.earlier(context.now)
+    /// What our clock and the server's say.
+    fn clocks(&self, context: &PollContext) -> ClockReading {
+        self.session.clocks.reading(context.now)
     }
 }

@@ -15,6 +15,7 @@ use crate::pipeline::checkpoint::{
     Checkpoint, Commit, Gap, LiveStream, OpenHour, OpenReason, StreamCheckpoint, Window,
 };
 use crate::source::api::Start;
+use crate::source::windows::clock::ClockReading;
 use crate::source::{WindowLimits, warn_of_a_late_start};
 
 /// What a run does next.
@@ -33,12 +34,8 @@ pub(super) enum PodPhase {
 /// How a run stands when the next phase is chosen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
-    /// The time by our clock or the server's, whichever is behind.
-    pub(super) now: OffsetDateTime,
-    /// The time by the server's clock; by ours, as long as the server has not told its time.
-    pub(super) server: OffsetDateTime,
-    /// Whether a session was opened, so that the server has told its time.
-    pub(super) is_connected: bool,
+    /// Our clock and the server's.
+    pub(super) clocks: ClockReading,
     /// Whether the run is to stop.
     pub(super) is_stopping: bool,
     /// Whether half of the run's time is over.
@@ -50,12 +47,8 @@ pub(super) struct Moment {
 /// An hour of the archive whose session was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BegunHour {
-    /// The number of this attempt, from 1.
-    pub(super) attempt: u32,
     /// Whether the last run ended in this hour.
     pub(super) is_unfinished: bool,
-    /// What the service turned out not to keep any more.
-    pub(super) gap: Option<Gap>,
 }
 
 /// Which hours of the archive a run reads, and how far the reading has come.
@@ -65,14 +58,16 @@ pub(super) struct PodPlan {
     limits: WindowLimits,
     /// A backfill's end.
     end: Option<OffsetDateTime>,
-    /// Whether nothing was read before: then a start that is too old is no gap.
-    fresh: bool,
+    /// When the state was begun, as long as nothing was read.
+    begun: Option<OffsetDateTime>,
+    /// Whether the start was counted from our clock, which may be ahead.
+    is_counted_back: bool,
+    /// Whether a session was opened, and the server did not tell its time.
+    is_undated: bool,
     /// How far the reading has come.
     position: StreamCheckpoint,
     /// The hours that this run has requested.
     requested: Vec<OffsetDateTime>,
-    /// An hour whose answer was cut, and the attempt at which it was: it is requested again.
-    cut: Option<(OffsetDateTime, u32)>,
 }
 
 /// Where the reading stands at the start of a run.
@@ -98,19 +93,18 @@ impl PodPlan {
             limits,
             end: start.end,
             // what the live stream has brought is a beginning, too
-            fresh: start.fresh && position.live.is_none(),
+            begun: start.begun.filter(|_| position.live.is_none()),
+            is_counted_back: start.is_counted_back && position.live.is_none(),
+            is_undated: false,
             position,
             requested: Vec::new(),
-            cut: None,
         }
     }
 
     /// What a run asks for when it is `now`, if all goes well, in words.
     pub(super) fn preview(mut self, now: OffsetDateTime) -> Vec<String> {
         let moment = Moment {
-            now,
-            server: now,
-            is_connected: true,
+            clocks: ClockReading::of_both(now),
             is_stopping: false,
             is_half_over: false,
             is_drained: false,
@@ -123,7 +117,7 @@ impl PodPlan {
                     let to = from + HOUR;
                     steps.push(Window { from, to }.to_string());
                     let _ = self.begin_hour(from, &moment);
-                    let _ = self.record_hour(from, 0, None, now);
+                    let _ = self.record_hour(from, Some(0), None, moment.clocks);
                 }
                 PodPhase::Live => {
                     steps.push("the live stream".to_owned());
@@ -136,10 +130,7 @@ impl PodPlan {
 
     /// Chooses what comes next.
     pub(super) fn next(&mut self, moment: &Moment) -> PodPhase {
-        // only the server's clock tells what is too old
-        if moment.is_connected
-            && let Some(gap) = self.give_up_what_is_too_old(moment)
-        {
+        if let Some(gap) = self.give_up_what_is_too_old(moment.clocks) {
             return PodPhase::GiveUp(gap);
         }
         if moment.is_drained {
@@ -150,11 +141,7 @@ impl PodPlan {
         }
         match self.mode {
             _ if moment.is_stopping => PodPhase::End,
-            // there may have been nothing to open a session for
-            Mode::Archive => {
-                let gap = self.give_up_what_is_too_old(moment);
-                gap.map_or(PodPhase::End, PodPhase::GiveUp)
-            }
+            Mode::Archive => PodPhase::End,
             Mode::Complete | Mode::Live => PodPhase::Live,
         }
     }
@@ -173,38 +160,53 @@ impl PodPlan {
         if self.mode == Mode::Complete && moment.is_half_over {
             return None;
         }
-        if let Some((hour, _)) = self.cut.filter(|(hour, _)| is_there(hour)) {
-            return Some(hour);
-        }
         let due = |hour: &&OpenHour| {
             let is_new = !self.requested.contains(&hour.from);
             is_new
-                && archive_policy::is_due(hour, moment.now, self.limits.margin)
+                && archive_policy::is_due(hour, moment.clocks.earlier(), self.limits.margin)
                 && is_there(&hour.from)
         };
         if let Some(hour) = self.position.open_hours.iter().find(due) {
             return Some(hour.from);
         }
-        let limit = self.limits.limit(moment.now);
-        let limit = self.end.map_or(limit, |end| end.min(limit));
-        let next = self.next_unread(moment);
-        (next + HOUR <= limit).then_some(next)
+        let (next, end) = (self.next_unread(moment.clocks), self.end);
+        let is_in_range = end.is_none_or(|end| next + HOUR <= end);
+        // the session of an hour that is not wanted tells the server's time
+        let is_wanted = match moment.clocks.server {
+            None if self.is_undated => is_in_range && next == self.position.until,
+            None => is_in_range || end.is_some_and(|end| self.position.until < end),
+            Some(_) => is_in_range,
+        };
+        (is_wanted && self.is_over_and_kept(next, moment.clocks)).then_some(next)
+    }
+
+    /// The first hour that was never read. Until the server has told its time, it is one that the
+    /// service keeps by ours.
+    fn next_unread(&self, clocks: ClockReading) -> OffsetDateTime {
+        match clocks.server {
+            None => self.position.until.max(self.limits.oldest(clocks.ours)),
+            Some(_) => self.position.until,
+        }
     }
 
     /// Whether the archive has an hour that is open or the next, as far as clocks are known.
     fn is_there(&self, from: OffsetDateTime, moment: &Moment) -> bool {
-        let is_kept_and_open = || {
-            let mut open = self.position.open_hours.iter();
-            from >= self.limits.oldest(moment.server) && open.any(|hour| hour.from == from)
-        };
-        from + HOUR <= self.limits.limit(moment.now)
-            && (from == self.next_unread(moment) || is_kept_and_open())
+        let mut open = self.position.open_hours.iter();
+        let is_left = from == self.position.until || open.any(|hour| hour.from == from);
+        is_left && self.is_over_and_kept(from, moment.clocks)
     }
 
-    /// The first hour that was never read and that the service still keeps.
-    fn next_unread(&self, moment: &Moment) -> OffsetDateTime {
-        let oldest = self.limits.oldest(moment.server);
-        self.position.until.max(oldest)
+    fn is_over_and_kept(&self, from: OffsetDateTime, clocks: ClockReading) -> bool {
+        let now = clocks.earlier();
+        from >= self.limits.oldest(now) && from + HOUR <= self.limits.limit(now)
+    }
+
+    /// The position, if it is too old, and the clocks do not agree on that: nothing moves it.
+    pub(super) fn undecided(&self, clocks: ClockReading) -> Option<OffsetDateTime> {
+        let is_too_old = self.position.until < self.limits.oldest(clocks.earlier());
+        let is_asked = clocks.server.is_some() || self.is_undated;
+        let is_undecided = clocks.agreed().is_none() && is_asked && is_too_old;
+        (is_undecided && self.mode != Mode::Live).then_some(self.position.until)
     }
 
     /// The hour in which the last run ended, until this one has requested it.
@@ -222,62 +224,55 @@ impl PodPlan {
         from: OffsetDateTime,
         moment: &Moment,
     ) -> Option<BegunHour> {
+        self.is_undated = moment.clocks.server.is_none();
         if !self.is_there(from, moment) {
-            self.come_back_from_the_future(moment.now);
+            self.correct_start(moment.clocks);
             return None;
         }
         let is_unfinished = self.unfinished() == Some(from);
-        let gap = self.give_up_what_is_too_old(moment);
         self.requested.push(from);
-        let attempt = match self.cut.take() {
-            Some((hour, attempt)) if hour == from => attempt + 1,
-            _ => 1,
-        };
-        Some(BegunHour {
-            attempt,
-            is_unfinished,
-            gap,
-        })
+        Some(BegunHour { is_unfinished })
     }
 
-    /// The answer for an hour was cut at this attempt: the hour is requested again.
-    pub(super) fn retry_hour(&mut self, from: OffsetDateTime, attempt: u32) {
-        self.cut = Some((from, attempt));
-    }
-
-    /// What an answer for an hour is judged by: what it held, and how many events of the hour were shown
-    /// by now.
+    /// What an answer for an hour is judged by: what it held, how many events of the hour were shown
+    /// by now, and whether the server ended it in good order.
     pub(super) fn reading(
         &self,
         from: OffsetDateTime,
         (answered, shown): (AnswerTotals, u64),
-        now: OffsetDateTime,
+        is_ended: bool,
+        clocks: ClockReading,
     ) -> HourReading {
+        let now = clocks.earlier();
         let is_next = from == self.position.until;
         let mut open = self.position.open_hours.iter();
+        let open = open.find(|hour| hour.from == from);
         HourReading {
             answered,
             shown,
             is_covered: archive_policy::is_covered(self.position.live, from),
             before: self.position.hour_before.filter(|_| is_next),
-            was: open.find(|hour| hour.from == from).map(|hour| hour.why),
+            was: open.map(|hour| hour.why),
+            last: open.and_then(|hour| Some((hour.events?, now - hour.asked))),
+            is_ended,
             age: now - from - HOUR,
         }
     }
 
-    /// An hour was read, of so many events; `why` it is not taken for whole, if it is not.
+    /// An hour was read, of so many events if its answer is known to have come to its end; `why` it is
+    /// not taken for whole, if it is not.
     #[must_use]
     pub(super) fn record_hour(
         &mut self,
         from: OffsetDateTime,
-        events: u64,
+        events: Option<u64>,
         why: Option<OpenReason>,
-        now: OffsetDateTime,
+        clocks: ClockReading,
     ) -> Commit {
-        self.fresh = false;
+        self.begun = None;
         if from == self.position.until {
             if archive_policy::is_sound(why) {
-                self.position.hour_before = Some(events);
+                self.position.hour_before = events;
             }
             self.position.until += HOUR;
         }
@@ -287,12 +282,15 @@ impl PodPlan {
         let was = was.filter(|hour| {
             why.is_none_or(|why| archive_policy::is_loss(why) == archive_policy::is_loss(hour.why))
         });
-        let since = was.map_or(now, |hour| hour.since);
+        // a clock that is wrong must not make it older than it is
+        let now = clocks.later();
+        let since = was.map_or(now, |hour| hour.since.min(now));
         open.retain(|hour| hour.from != from);
         let Some(why) = why else {
             return self.commit(None);
         };
-        if archive_policy::is_loss(why) && now - since >= GIVE_UP {
+        let is_old = |now: OffsetDateTime| now - since >= GIVE_UP;
+        if archive_policy::is_loss(why) && clocks.agreed().is_some_and(is_old) {
             let (name, words) = (utc(from), why.in_words());
             log::warn!(
                 "giving up the archive hour of {name}, first requested at {}: {words}",
@@ -306,22 +304,23 @@ impl PodPlan {
             from,
             since,
             asked: now,
+            events,
             why,
         };
         open.insert(at, hour);
         self.commit(None)
     }
 
-    /// Gives up what the service no longer keeps, one gap at a time.
-    fn give_up_what_is_too_old(&mut self, moment: &Moment) -> Option<Gap> {
-        let oldest = self.limits.oldest(moment.server);
+    /// Gives up what the service no longer keeps, one gap at a time, if both clocks agree.
+    fn give_up_what_is_too_old(&mut self, clocks: ClockReading) -> Option<Gap> {
+        let oldest = self.limits.oldest(clocks.agreed()?);
         let to = self.end.map_or(oldest, |end| end.min(oldest));
         if self.mode != Mode::Live && self.position.until < to {
             let from = std::mem::replace(&mut self.position.until, to);
             self.position.hour_before = None;
-            match self.fresh {
-                true => warn_of_a_late_start(from, to),
-                false => return Some(Gap { from, to }),
+            match self.limits.lost(from, to, self.begun) {
+                None => warn_of_a_late_start(from, to),
+                lost => return lost,
             }
         }
         let live_alone = self.mode == Mode::Live;
@@ -332,47 +331,55 @@ impl PodPlan {
         Some(Gap { from, to })
     }
 
-    /// A clock of ours that was ahead may have made it begin, or go on, where the service has not come.
-    fn come_back_from_the_future(&mut self, now: OffsetDateTime) {
-        if self.mode != Mode::Live {
-            let floor = self.limits.floor(now);
-            if self.position.until > floor {
-                (self.position.until, self.position.hour_before) = (floor, None);
-            }
+    /// A start that was counted from our clock goes back to where the server is. No other position ever
+    /// goes back, and none by more than the service keeps: no clock is to bring all of the archive.
+    fn correct_start(&mut self, clocks: ClockReading) {
+        if clocks.server.is_none() || !std::mem::take(&mut self.is_counted_back) {
+            return;
+        }
+        let start = self.limits.floor(clocks.earlier());
+        let is_near = self.position.until - start <= self.limits.keep;
+        if self.position.until > start && is_near {
+            (self.position.until, self.position.hour_before) = (start, None);
         }
     }
 
     /// The live stream was opened.
     #[must_use]
-    pub(super) fn begin_live(&mut self, now: OffsetDateTime) -> Commit {
-        self.come_back_from_the_future(now);
+    pub(super) fn begin_live(&mut self, clocks: ClockReading) -> Commit {
+        self.correct_start(clocks);
         let live = self.position.live;
         let lost = live.filter(|_| self.mode == Mode::Live);
-        let gap = lost.and_then(|live| missed(live, now));
-        let since = live.and_then(|live| unbroken(live, now));
-        self.note_live(now, true);
+        let gap = lost.and_then(|live| missed(live, clocks.earlier()));
+        let since = live.and_then(|live| unbroken(live, clocks.later()));
+        self.note_live(clocks, true);
         if let Some(live) = &mut self.position.live {
-            live.since = since.or(Some(live.until));
+            live.since = since.or(Some(clocks.later()));
         }
         self.commit(gap)
     }
 
     /// What the live stream brought up to now is in the batch that is handed over next, or was before.
     #[must_use]
-    pub(super) fn record_live(&mut self, now: OffsetDateTime, open: bool) -> Commit {
-        self.note_live(now, open);
+    pub(super) fn record_live(&mut self, clocks: ClockReading, open: bool) -> Commit {
+        self.note_live(clocks, open);
         self.commit(None)
     }
 
-    fn note_live(&mut self, now: OffsetDateTime, open: bool) {
+    fn note_live(&mut self, clocks: ClockReading, open: bool) {
+        let before = self
+            .position
+            .live
+            .filter(|live| live.until <= clocks.later());
         let since = self.position.live.and_then(|live| live.since);
+        let until = clocks.earlier();
         self.position.live = Some(LiveStream {
-            until: now,
+            until: before.map_or(until, |live| live.until.max(until)),
             open,
             since,
         });
         if self.mode == Mode::Live {
-            self.position.until = now;
+            self.position.until = self.position.until.max(until);
         }
     }
 
@@ -432,6 +439,7 @@ mod tests {
             from: at(hour),
             since: NOW - Duration::minutes(since),
             asked: NOW - Duration::minutes(asked),
+            events: None,
             why,
         }
     }
@@ -440,7 +448,8 @@ mod tests {
     fn plan(mode: Mode, open_hours: &[OpenHour]) -> PodPlan {
         let start = Start {
             checkpoint: Checkpoint::stream_at(at(5)),
-            fresh: false,
+            begun: None,
+            is_counted_back: false,
             since: at(0),
             end: None,
             look_back: Duration::ZERO,
@@ -452,13 +461,25 @@ mod tests {
     }
 
     const CONNECTED: Moment = Moment {
-        now: NOW,
-        server: NOW,
-        is_connected: true,
+        clocks: ClockReading {
+            ours: NOW,
+            server: Some(NOW),
+        },
         is_stopping: false,
         is_half_over: false,
         is_drained: false,
     };
+
+    /// Before the server has told its time.
+    const UNHEARD: ClockReading = ClockReading {
+        ours: NOW,
+        server: None,
+    };
+
+    /// Both clocks say that it is so late.
+    fn both(now: OffsetDateTime) -> ClockReading {
+        ClockReading::of_both(now)
+    }
 
     /// Goes through the phases of a run, in which each hour is whole; names them.
     fn phases(plan: &mut PodPlan, mut moment: Moment) -> String {
@@ -468,13 +489,13 @@ mod tests {
                 PodPhase::GiveUp(gap) => phases.push(hours(gap)),
                 PodPhase::Archive(hour) => {
                     phases.push((hour - at(0)).whole_hours().to_string());
-                    moment.is_connected = true;
-                    let Some(begun) = plan.begin_hour(hour, &moment) else {
+                    let server = moment.clocks.server.unwrap_or(moment.clocks.ours);
+                    moment.clocks.server = Some(server);
+                    if plan.begin_hour(hour, &moment).is_none() {
                         phases.push("not there".into());
                         continue;
-                    };
-                    phases.extend(begun.gap.map(hours));
-                    let _ = plan.record_hour(hour, 9, None, moment.now);
+                    }
+                    let _ = plan.record_hour(hour, Some(9), None, moment.clocks);
                 }
                 PodPhase::Live => {
                     phases.push("live".into());
@@ -504,7 +525,7 @@ mod tests {
         };
         each(CONNECTED, ["5, 6, 7, 8, live", "5, 6, 7, 8, end", "live"]);
         let before = Moment {
-            is_connected: false,
+            clocks: UNHEARD,
             ..CONNECTED
         };
         each(before, ["5, 6, 7, 8, live", "5, 6, 7, 8, end", "live"]);
@@ -525,13 +546,13 @@ mod tests {
         each(drained, ["end", "end", "end"]);
         // an hour is there 45 minutes after its end
         let just = |minutes| Moment {
-            now: at(9) + Duration::minutes(minutes),
+            clocks: both(at(9) + Duration::minutes(minutes)),
             ..CONNECTED
         };
         each(just(44), ["5, 6, 7, live", "5, 6, 7, end", "live"]);
         each(just(45), ["5, 6, 7, 8, live", "5, 6, 7, 8, end", "live"]);
         let nothing_new = Moment {
-            now: at(5) + Duration::minutes(50),
+            clocks: both(at(5) + Duration::minutes(50)),
             ..CONNECTED
         };
         each(nothing_new, ["live", "end", "live"]);
@@ -576,26 +597,14 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_requested_once_in_a_run_unless_its_answer_is_cut() {
+    fn an_hour_is_requested_once_in_a_run() {
         let mut plan = plan(Mode::Complete, &[open(2, Empty, (600, 300))]);
-        let first = PodPhase::Archive(at(2));
-        assert_eq!(plan.next(&CONNECTED), first);
-        for attempt in 1..=3 {
-            let begun = plan.begin_hour(at(2), &CONNECTED).unwrap();
-            assert_eq!(begun.attempt, attempt);
-            plan.retry_hour(at(2), attempt);
-            assert_eq!(plan.next(&CONNECTED), first);
+        for hour in [2, 5] {
+            assert_eq!(plan.next(&CONNECTED), PodPhase::Archive(at(hour)));
+            assert!(plan.begin_hour(at(hour), &CONNECTED).is_some());
+            // however long ago it was requested, by a clock that jumped
+            let _ = plan.record_hour(at(hour), Some(9), Some(Cut), both(NOW - HOUR * 9));
         }
-        let half = Moment {
-            is_half_over: true,
-            ..CONNECTED
-        };
-        assert_eq!(plan.next(&half), PodPhase::Live);
-        // another hour counts from the start
-        let begun = plan.begin_hour(at(5), &CONNECTED).unwrap();
-        assert_eq!(begun.attempt, 1);
-        // however long ago it was requested, by a clock that jumped
-        let _ = plan.record_hour(at(5), 9, Some(Cut), NOW - HOUR * 9);
         assert_eq!(plan.next(&CONNECTED), PodPhase::Archive(at(6)));
     }
 
@@ -633,7 +642,8 @@ mod tests {
         }
         let start = Start {
             checkpoint: Checkpoint::stream_at(at(5)),
-            fresh: true,
+            begun: Some(NOW),
+            is_counted_back: false,
             since: at(0),
             end: Some(at(7)),
             look_back: Duration::ZERO,
@@ -653,7 +663,7 @@ mod tests {
     #[test]
     fn what_the_service_no_longer_keeps_is_given_up_one_gap_at_a_time() {
         let before = Moment {
-            is_connected: false,
+            clocks: UNHEARD,
             ..CONNECTED
         };
         let old = [open(2, Empty, (600, 300)), open(3, Cut, (600, 300))];
@@ -668,22 +678,36 @@ mod tests {
         check(
             with(Mode::Complete, &old),
             before,
-            "8, gap 5-8, gap 2-3, gap 3-4, live",
+            "8, not there, gap 5-8, gap 2-3, gap 3-4, 8, live",
         );
-        // or, if there is nothing to open one for, ours is believed
         let mut backfill = with(Mode::Archive, &[]);
         backfill.end = Some(at(7));
-        check(backfill, before, "gap 5-7, end");
+        check(backfill, before, "8, not there, gap 5-7, end");
         // a start that is too old is no gap
         let mut fresh = with(Mode::Archive, &[]);
-        fresh.fresh = true;
+        fresh.begun = Some(NOW);
         check(fresh, CONNECTED, "8, end");
-        // the clock of the server counts, not ours
-        let behind = Moment {
-            server: NOW - HOUR * 3,
-            ..CONNECTED
-        };
-        check(with(Mode::Archive, &[]), behind, "5, 6, 7, 8, end");
+        // no single clock counts
+        for (ours, server, expected) in [
+            (3, 0, "end"),
+            (0, -3, "5, end"),
+            (0, 960, "end"),
+            (960, -3, "5, end"),
+            (0, -490_000, "end"),
+        ] {
+            let [ours, server] = [ours, server].map(|hours| NOW + Duration::hours(hours));
+            let clocks = ClockReading {
+                ours,
+                server: Some(server),
+            };
+            let moment = Moment {
+                clocks,
+                ..CONNECTED
+            };
+            check(with(Mode::Archive, &[]), moment, expected);
+            let is_undecided = with(Mode::Archive, &[]).undecided(clocks).is_some();
+            assert_eq!(is_undecided, ours.min(server) >= NOW, "{clocks:?}");
+        }
         let stopping = Moment {
             is_stopping: true,
             ..CONNECTED
@@ -705,12 +729,12 @@ mod tests {
         plan.position.hour_before = Some(70);
         assert_eq!(plan.next(&CONNECTED), PodPhase::Archive(at(8)));
         let behind = Moment {
-            now: at(6) + Duration::minutes(50),
+            clocks: both(at(6) + Duration::minutes(50)),
             ..CONNECTED
         };
         assert_eq!(plan.begin_hour(at(8), &behind), None);
-        assert_eq!(plan.position.until, at(6));
-        assert_eq!(plan.position.hour_before, None);
+        assert_eq!(plan.position.until, at(8));
+        assert_eq!(plan.position.hour_before, Some(70));
         assert_eq!(plan.next(&behind), PodPhase::Live);
     }
 
@@ -724,7 +748,7 @@ mod tests {
     ) {
         let open_before = was.map(|(why, hours)| open(3, why, (hours * 60, 60)));
         let mut plan = plan(Mode::Complete, open_before.as_slice());
-        let commit = plan.record_hour(at(3), 9, why, NOW);
+        let commit = plan.record_hour(at(3), Some(9), why, both(NOW));
         let Some(Checkpoint::Stream(position)) = commit.checkpoint else {
             panic!("nothing becomes durable");
         };
@@ -772,16 +796,16 @@ mod tests {
     #[test]
     fn the_position_moves_on_by_the_next_hour_whatever_its_verdict_and_open_ones_are_sorted() {
         let mut plan = plan(Mode::Complete, &[open(2, Empty, (9, 9))]);
-        let _ = plan.record_hour(at(5), 60, Some(Growing), NOW);
+        let _ = plan.record_hour(at(5), Some(60), Some(Growing), both(NOW));
         assert_eq!(plan.position.until, at(6));
         assert_eq!(plan.position.hour_before, Some(60));
         // how many events a bad answer held is not known
-        let _ = plan.record_hour(at(6), 3, Some(Cut), NOW);
+        let _ = plan.record_hour(at(6), Some(3), Some(Cut), both(NOW));
         assert_eq!(plan.position.until, at(7));
         assert_eq!(plan.position.hour_before, Some(60));
-        let _ = plan.record_hour(at(3), 7, Some(Cut), NOW);
+        let _ = plan.record_hour(at(3), Some(7), Some(Cut), both(NOW));
         assert_eq!(plan.position.hour_before, Some(60));
-        let _ = plan.record_hour(at(7), 80, None, NOW);
+        let _ = plan.record_hour(at(7), Some(80), None, both(NOW));
         assert_eq!(plan.position.hour_before, Some(80));
         let open: Vec<OffsetDateTime> = plan.open_hours().iter().map(|hour| hour.from).collect();
         assert_eq!(open, [at(2), at(3), at(5), at(6)]);
@@ -797,13 +821,13 @@ mod tests {
             since: Some(at(2)),
         });
         let shown = (AnswerTotals::default(), 4);
-        let old = plan.reading(at(3), shown, NOW);
+        let old = plan.reading(at(3), shown, true, both(NOW));
         assert_eq!(
             (old.was, old.before, old.is_covered),
             (Some(Lacking), None, true)
         );
         assert_eq!((old.shown, old.age), (4, Duration::minutes(380)));
-        let next = plan.reading(at(5), shown, NOW);
+        let next = plan.reading(at(5), shown, true, both(NOW));
         assert_eq!(
             (next.was, next.before, next.is_covered),
             (None, Some(70), false)
@@ -820,7 +844,7 @@ mod tests {
             open,
             since: Some(NOW - Duration::minutes(300)),
         });
-        let gap = plan.begin_live(NOW).gap;
+        let gap = plan.begin_live(both(NOW)).gap;
         let live = plan.position.live.unwrap();
         assert!(live.open && live.until == NOW);
         let since = (NOW - live.since.unwrap()).whole_minutes();
@@ -830,7 +854,7 @@ mod tests {
         assert_eq!(plan.position.until, until);
 
         let later = NOW + Duration::minutes(3);
-        let commit = plan.record_live(later, false);
+        let commit = plan.record_live(both(later), false);
         assert_eq!(
             (commit.gap, plan.position.live.unwrap().until),
             (None, later)
@@ -876,7 +900,8 @@ mod tests {
         let odd = at(5) + Duration::minutes(20);
         let start = Start {
             checkpoint: Checkpoint::stream_at(odd),
-            fresh: true,
+            begun: Some(NOW),
+            is_counted_back: false,
             since: odd,
             end: None,
             look_back: Duration::ZERO,
@@ -888,6 +913,120 @@ mod tests {
             (Mode::Live, odd),
         ] {
             assert_eq!(position(mode, &LIMITS, &start).until, until);
+        }
+    }
+
+    /// The live stream is opened and read for a while with such clocks, hours ahead of now: how many hours before
+    /// now the position is then.
+    #[track_caller]
+    fn check_live_clocks(plan: &mut PodPlan, (ours, server): (i64, i64), expected: i64) {
+        let [ours, server] = [ours, server].map(|hours| NOW + Duration::hours(hours));
+        let clocks = ClockReading {
+            ours,
+            server: Some(server),
+        };
+        let commit = plan.begin_live(clocks);
+        assert_eq!(commit.gap, None, "{clocks:?}");
+        let _ = plan.record_live(clocks, false);
+        let live = plan.position.live.unwrap();
+        assert!(live.until <= clocks.earlier().max(NOW));
+        assert!(live.since.is_none_or(|since| since >= NOW - HOUR * 9));
+        let hours = (at(10) - plan.position.until).whole_hours();
+        assert_eq!(hours, expected, "{clocks:?}");
+    }
+
+    fn copy(plan: &PodPlan) -> PodPlan {
+        PodPlan {
+            position: plan.position.clone(),
+            requested: Vec::new(),
+            ..*plan
+        }
+    }
+
+    #[test]
+    fn no_clock_moves_a_position_back_except_a_start_that_was_counted_from_ours() {
+        const WRONG: [(i64, i64); 6] = [
+            (0, -490_000),
+            (0, -24),
+            (0, 960),
+            (-24, 0),
+            (960, 0),
+            (-490_000, 960),
+        ];
+        for wrong in WRONG {
+            let mut known = plan(Mode::Complete, &[]);
+            known.position.live = Some(LiveStream {
+                until: NOW - Duration::MINUTE,
+                open: false,
+                since: Some(NOW - HOUR * 9),
+            });
+            check_live_clocks(&mut copy(&known), wrong, 5);
+            let mut alone = copy(&known);
+            alone.mode = Mode::Live;
+            alone.position.until = NOW - Duration::MINUTE;
+            check_live_clocks(&mut alone, wrong, 0);
+            let mut configured = plan(Mode::Complete, &[]);
+            configured.begun = Some(NOW);
+            check_live_clocks(&mut configured, wrong, 5);
+        }
+        // where our clock was when the state was begun, in hours, and where the server is
+        for (ours, server, expected) in [
+            (0, 0, 0),
+            (5, 0, 0),
+            (0, -24, 24),
+            (0, 960, 0),
+            // one of them is so wrong that nothing is decided
+            (0, -490_000, 0),
+            (960, 0, -960),
+        ] {
+            let mut first = plan(Mode::Complete, &[]);
+            (first.begun, first.is_counted_back) = (Some(NOW), true);
+            first.position.until = at(10) + Duration::hours(ours);
+            check_live_clocks(&mut first, (ours, server), expected);
+            // only once
+            check_live_clocks(&mut first, (0, -48), expected);
+        }
+    }
+
+    #[test]
+    fn an_hour_is_given_up_after_a_day_by_both_clocks() {
+        for (ours, server, expected) in [
+            (24, 24, true),
+            (23, 23, false),
+            (24, 960, false),
+            (960, 24, false),
+            (24, 0, false),
+        ] {
+            let mut plan = plan(Mode::Complete, &[open(3, Lacking, (0, 0))]);
+            let [ours, server] = [ours, server].map(|hours| NOW + Duration::hours(hours));
+            let clocks = ClockReading {
+                ours,
+                server: Some(server),
+            };
+            let gap = plan.record_hour(at(3), Some(9), Some(Lacking), clocks).gap;
+            assert_eq!(gap.is_some(), expected, "{clocks:?}");
+        }
+        // requested first when the server's clock was in 1970, or far ahead
+        for wrong in [-490_000, 960] {
+            let mut plan = plan(Mode::Complete, &[]);
+            let clocks = ClockReading {
+                ours: NOW,
+                server: Some(NOW + Duration::hours(wrong)),
+            };
+            let _ = plan.record_hour(at(5), Some(9), Some(Cut), clocks);
+            let day = NOW + HOUR * 24;
+            for (later, is_gap) in [
+                (NOW + HOUR, false),
+                (day, wrong < 0),
+                (day + HOUR * 2, true),
+            ] {
+                let commit = plan.record_hour(at(5), Some(9), Some(Cut), both(later));
+                let since = plan.position.open_hours.first().map(|hour| hour.since);
+                assert_eq!(commit.gap.is_some(), is_gap, "{wrong} {later} {since:?}");
+                if is_gap {
+                    break;
+                }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::whole_seconds;
-use crate::pipeline::checkpoint::Window;
+use crate::pipeline::checkpoint::{Gap, Window};
 
 /// The windows that a service accepts.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +75,22 @@ impl WindowLimits {
             from: from.min(end - self.shortest),
             to: end,
         })
+    }
+
+    /// What is lost of a range that the service no longer keeps; nothing of what it did not keep when
+    /// the state was begun, as long as nothing was read since. The edge moves until another run comes.
+    #[must_use]
+    pub(crate) fn lost(
+        &self,
+        from: OffsetDateTime,
+        to: OffsetDateTime,
+        begun: Option<OffsetDateTime>,
+    ) -> Option<Gap> {
+        let (from, soon) = match begun {
+            Some(begun) => (from.max(self.oldest(begun)), Duration::HOUR),
+            None => (from, Duration::ZERO),
+        };
+        (to - from > soon).then_some(Gap { from, to })
     }
 
     /// Half of a length that was too large, but no less than the service accepts.

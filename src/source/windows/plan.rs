@@ -9,10 +9,11 @@ use crate::clock::utc;
 use crate::pipeline::batch::Pass;
 use crate::pipeline::checkpoint::Window;
 use crate::pipeline::checkpoint::{
-    Checkpoint, Commit, Gap, Recheck, ReducedWindow, Stalled, WindowsCheckpoint,
+    Checkpoint, Commit, Recheck, ReducedWindow, Stalled, WindowsCheckpoint,
 };
 use crate::source::api::Start;
 use crate::source::windows::WindowLimits;
+use crate::source::windows::clock::ClockReading;
 
 /// A window to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,12 @@ impl std::fmt::Display for WindowRequest {
 #[derive(Debug)]
 pub(crate) struct WindowPlan {
     limits: WindowLimits,
-    fresh: bool,
+    /// When the state was begun, as long as nothing was read.
+    begun: Option<OffsetDateTime>,
+    /// Whether the start was counted from our clock, which may be ahead.
+    is_counted_back: bool,
+    /// Whether the last window was requested before the server had told its time.
+    is_blind: bool,
     end: Option<OffsetDateTime>,
     /// The position: everything before it is complete.
     until: OffsetDateTime,
@@ -78,12 +84,14 @@ impl WindowPlan {
             recheck,
             stalled,
         } = start.checkpoint.windows();
+        let seconds = |narrow: ReducedWindow| Duration::seconds(narrow.seconds.into());
         // a new recheck begins with what is read again anyway
         let recheck = recheck.unwrap_or(Recheck::beginning_at(until - start.look_back));
-        let seconds = |narrow: ReducedWindow| Duration::seconds(narrow.seconds.into());
         WindowPlan {
             limits,
-            fresh: start.fresh,
+            begun: start.begun,
+            is_counted_back: start.is_counted_back,
+            is_blind: false,
             end: start.end,
             until,
             from: (until - start.look_back).max(start.since.min(until)),
@@ -99,42 +107,80 @@ impl WindowPlan {
         }
     }
 
-    /// The next window when it is `now` here and `server` at the service, if one is left.
+    /// The next window, if one is left.
+    ///
+    /// # Errors
+    /// With the position, if it is too old, and the clocks do not agree on that.
     pub(crate) fn next(
         &mut self,
-        now: OffsetDateTime,
-        server: OffsetDateTime,
-    ) -> Option<WindowRequest> {
-        let limit = self.limits.limit(now.min(server));
+        clocks: ClockReading,
+    ) -> Result<Option<WindowRequest>, OffsetDateTime> {
+        self.correct_start(clocks);
+        let limit = self.limits.limit(clocks.earlier());
         let end = self.end.map_or(limit, |end| end.min(limit));
         // the run's end is fixed at its start; only a server with a slow clock moves it back
         let target = self.target.map_or(end, |target| target.min(limit));
         self.target = Some(target);
-        self.skip_what_is_no_longer_kept(self.limits.oldest(server));
-        let first = self.limits.next(self.from, target, self.length);
-        let last = || {
-            let end = self.end.filter(|end| *end == target);
-            end.and_then(|end| self.limits.last(self.from, end))
+        let was_blind = std::mem::replace(&mut self.is_blind, clocks.server.is_none());
+        let first = if self.is_blind {
+            let oldest = self.limits.oldest(clocks.ours);
+            if was_blind && self.until < oldest {
+                return Err(self.until);
+            }
+            // the first request tells the server's time; only then is it decided from where
+            let first = self.next_recent(self.from.max(oldest), target);
+            first.or_else(|| self.next_recent(self.from, target))
+        } else {
+            self.skip_what_is_no_longer_kept(clocks)?;
+            self.next_recent(self.from, target)
         };
-        let first = first.or_else(last);
         let first = first.map(|window| (window, Pass::Recent));
-        let step = first.or_else(|| {
-            let Second {
-                pass,
-                after,
-                length,
-            } = self.second.as_ref()?;
-            let due = self.until.min(now.min(server) - *after);
-            Some((pass.next(&self.limits, due, *length)?, Pass::Recheck))
-        });
-        step.map(|(window, pass)| WindowRequest { window, pass })
+        let step = first.or_else(|| Some((self.next_recheck(clocks)?, Pass::Recheck)));
+        Ok(step.map(|(window, pass)| WindowRequest { window, pass }))
     }
 
-    /// Abandons the rest of a backfill if the service keeps none of it any more at its time
-    /// `server`. Returns that rest, and where the next run goes on.
-    pub(crate) fn give_up(&mut self, server: OffsetDateTime) -> Option<(WindowRequest, Commit)> {
+    fn next_recent(&self, from: OffsetDateTime, target: OffsetDateTime) -> Option<Window> {
+        let last = || {
+            let end = self.end.filter(|end| *end == target);
+            end.and_then(|end| self.limits.last(from, end))
+        };
+        self.limits.next(from, target, self.length).or_else(last)
+    }
+
+    fn next_recheck(&self, clocks: ClockReading) -> Option<Window> {
+        let Second {
+            pass,
+            after,
+            length,
+        } = self.second.as_ref()?;
+        let is_too_old = pass.until < self.limits.oldest(clocks.earlier());
+        if clocks.agreed().is_none() && is_too_old {
+            return None;
+        }
+        let due = self.until.min(clocks.earlier() - *after);
+        pass.next(&self.limits, due, *length)
+    }
+
+    /// A start that was counted from our clock moves back with it to the server's.
+    fn correct_start(&mut self, clocks: ClockReading) {
+        if clocks.server.is_none() || !std::mem::take(&mut self.is_counted_back) {
+            return;
+        }
+        let ahead = clocks.ours_ahead();
+        if ahead > Duration::ZERO {
+            let start = self.limits.floor(self.until - ahead);
+            (self.until, self.from) = (start, start);
+            if let Some(Second { pass, .. }) = &mut self.second {
+                *pass = Recheck::beginning_at(start);
+            }
+        }
+    }
+
+    /// Abandons the rest of a backfill if the service keeps none of it any more, and both clocks
+    /// agree. Returns that rest, and where the next run goes on.
+    pub(crate) fn give_up(&mut self, clocks: ClockReading) -> Option<(WindowRequest, Commit)> {
         let end = self.end.filter(|end| self.until < *end)?;
-        if self.limits.oldest(server) < end {
+        if self.limits.oldest(clocks.agreed()?) < end {
             return None;
         }
         let (from, to) = (self.until, end);
@@ -144,52 +190,62 @@ impl WindowPlan {
             pass: Pass::Recent,
         };
         let commit = Commit {
-            gap: Some(Gap { from, to }),
+            gap: self.limits.lost(from, to, self.begun),
             ..self.checkpoint().into()
         };
         Some((step, commit))
     }
 
-    fn skip_what_is_no_longer_kept(&mut self, oldest: OffsetDateTime) {
-        if self.from < oldest && self.until < oldest && self.fresh {
-            // the edge moves while a run starts
-            if oldest - self.until > Duration::MINUTE {
-                warn_of_a_late_start(self.until, oldest);
+    fn skip_what_is_no_longer_kept(&mut self, clocks: ClockReading) -> Result<(), OffsetDateTime> {
+        let oldest = self.limits.oldest(clocks.earlier());
+        if clocks.agreed().is_none() {
+            if self.until < oldest {
+                return Err(self.until);
             }
-            self.until = oldest;
+        } else if let Some(Second { pass, .. }) = &mut self.second {
+            pass.until = pass.until.max(oldest);
+        }
+        // the edge moves while a run starts
+        if self.begun.is_some() && oldest - self.from > Duration::MINUTE {
+            warn_of_a_late_start(self.from, oldest);
         }
         self.from = self.from.max(oldest);
-        if let Some(Second { pass, .. }) = &mut self.second
-            && pass.until < oldest
-        {
-            *pass = Recheck {
-                until: oldest,
-                ..*pass
-            };
-        }
+        Ok(())
     }
 
-    /// A window was read to its end, at the server's time `server`, if known.
+    /// A window was read to its end, at the server's time `server`, if known. By now the clocks say
+    /// this.
     #[must_use]
     pub(crate) fn complete(
         &mut self,
         step: WindowRequest,
-        now: OffsetDateTime,
         server: Option<OffsetDateTime>,
+        clocks: ClockReading,
     ) -> Commit {
         let WindowRequest { window, pass } = step;
+        self.correct_start(clocks);
+        // what was requested before the server had told its time counts only if that changes nothing
+        if self.is_blind && self.skip_what_is_no_longer_kept(clocks).is_err() {
+            return Commit::default();
+        }
+        let is_late = pass == Pass::Recent && window.from > self.from;
+        let is_too_old = clocks
+            .agreed()
+            .is_some_and(|now| window.to <= self.limits.oldest(now));
+        if is_late || is_too_old {
+            return Commit::default();
+        }
         // no further than the server's clock
         let to = server.map_or(window.to, |server| window.to.min(self.limits.limit(server)));
         let to = to.max(window.from);
         let mut gap = None;
         match pass {
             Pass::Recent => {
-                gap = (window.from > self.until).then_some(Gap {
-                    from: self.until,
-                    to: window.from,
-                });
+                gap = self.limits.lost(self.until, window.from, self.begun);
                 self.from = to;
-                self.until = self.until.max(to);
+                if to > self.until {
+                    (self.until, self.begun) = (to, None);
+                }
                 if to >= self.narrow_until {
                     self.length = (self.length + self.length).min(self.limits.longest);
                 }
@@ -201,7 +257,7 @@ impl WindowPlan {
             }
         }
         if let Some(Second { pass, after, .. }) = &mut self.second {
-            let due = server.map_or(now, |server| now.min(server)) - *after;
+            let due = server.map_or(clocks.ours, |server| clocks.ours.min(server)) - *after;
             *pass = pass.and_read(Window { to, ..window }, due);
         }
         Commit {
@@ -283,6 +339,7 @@ pub(crate) fn warn_of_a_late_start(from: OffsetDateTime, oldest: OffsetDateTime)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::checkpoint::Gap;
     use time::macros::datetime;
 
     const LIMITS: WindowLimits = WindowLimits {
@@ -300,7 +357,8 @@ mod tests {
         let from = NOON - Duration::hours(hours);
         Start {
             checkpoint: Checkpoint::windows_at(from),
-            fresh: true,
+            begun: Some(NOON),
+            is_counted_back: false,
             since: from,
             end: None,
             look_back: Duration::minutes(45),
@@ -314,9 +372,10 @@ mod tests {
         let now = NOON + Duration::minutes(minutes);
         let mut plan = WindowPlan::new(LIMITS, start);
         let mut steps = Vec::new();
-        while let Some(step) = plan.next(now, now) {
-            start.checkpoint = plan.complete(step, now, Some(now)).checkpoint.unwrap();
-            start.fresh = false;
+        let clocks = ClockReading::of_both(now);
+        while let Some(step) = plan.next(clocks).unwrap() {
+            start.checkpoint = plan.complete(step, Some(now), clocks).checkpoint.unwrap();
+            start.begun = None;
             steps.push(step);
         }
         steps
@@ -400,7 +459,7 @@ mod tests {
         let mut backfill = fresh(48);
         let end = NOON - Duration::hours(24);
         (backfill.end, backfill.recheck_after) = (Some(end), None);
-        backfill.fresh = false;
+        backfill.begun = None;
         // how long before the end is gone, and how much is given up
         for (left, gap) in [
             (3600, 82_800),
@@ -411,11 +470,12 @@ mod tests {
         ] {
             let mut plan = WindowPlan::new(LIMITS, &backfill);
             let server = end + LIMITS.keep - Duration::seconds(left);
-            let commit = match plan.give_up(server) {
+            let clocks = ClockReading::of_both(server);
+            let commit = match plan.give_up(clocks) {
                 Some((_, commit)) => commit,
                 None => {
-                    let step = plan.next(server, server).unwrap();
-                    plan.complete(step, server, Some(server))
+                    let step = plan.next(clocks).unwrap().unwrap();
+                    plan.complete(step, Some(server), clocks)
                 }
             };
             let gap = Gap {
@@ -424,8 +484,8 @@ mod tests {
             };
             assert_eq!(commit.gap, Some(gap), "{left}");
             assert_eq!(commit.checkpoint.unwrap().until(), end, "{left}");
-            assert_eq!(plan.next(server, server), None, "{left}");
-            assert!(plan.give_up(server).is_none(), "{left}");
+            assert_eq!(plan.next(clocks), Ok(None), "{left}");
+            assert!(plan.give_up(clocks).is_none(), "{left}");
         }
     }
 
@@ -437,14 +497,15 @@ mod tests {
         let mut plan = WindowPlan::new(LIMITS, &start);
         let mut lengths = Vec::new();
         let mut failed = false;
-        while let Some(step) = plan.next(now, now) {
+        let clocks = ClockReading::of_both(now);
+        while let Some(step) = plan.next(clocks).unwrap() {
             if step.pass == Pass::Recheck && !failed {
                 failed = true;
                 plan.halve(step, Growth::Later);
                 continue;
             }
             lengths.push((step.pass, step.window.length().whole_minutes()));
-            let checkpoint = plan.complete(step, now, Some(now)).checkpoint.unwrap();
+            let checkpoint = plan.complete(step, Some(now), clocks).checkpoint.unwrap();
             assert_eq!(checkpoint.windows().narrow, None);
         }
         let expected = [
@@ -464,9 +525,13 @@ mod tests {
         // our clock is a day ahead of the server's
         let (now, server) = (NOON + Duration::days(1), NOON + Duration::minutes(10));
         let mut plan = WindowPlan::new(LIMITS, &start);
-        while let Some(step) = plan.next(now, server) {
+        let clocks = ClockReading {
+            ours: now,
+            server: Some(server),
+        };
+        while let Some(step) = plan.next(clocks).unwrap() {
             assert_eq!(step.pass, Pass::Recent);
-            let _ = plan.complete(step, now, Some(server));
+            let _ = plan.complete(step, Some(server), clocks);
         }
         // and what was requested before that was known counts for nothing
         let mut plan = WindowPlan::new(LIMITS, &start);
@@ -478,8 +543,103 @@ mod tests {
             },
             pass: Pass::Recheck,
         };
-        let after = plan.complete(step, now, Some(server)).checkpoint.unwrap();
+        let after = plan
+            .complete(step, Some(server), clocks)
+            .checkpoint
+            .unwrap();
         let after = after.windows().recheck.unwrap();
         assert!(after.until <= server - AFTER);
+    }
+
+    /// Runs at noon with clocks that are so many hours ahead of it, ours and the server's; `None` if the server
+    /// tells no time. A service that keeps a week answers what it has. Returns the first window that counted and
+    /// the position, in hours before noon, and what was given up.
+    fn run_wrong(
+        start: &Start,
+        ours: i64,
+        server: Option<i64>,
+    ) -> Result<(Option<i64>, i64, Vec<Gap>), OffsetDateTime> {
+        let now = NOON + Duration::hours(ours);
+        let server = server.map(|hours| NOON + Duration::hours(hours));
+        let mut clocks = ClockReading {
+            ours: now,
+            server: None,
+        };
+        let mut plan = WindowPlan::new(LIMITS, start);
+        let (mut first, mut gaps, mut steps) = (None, Vec::new(), 0);
+        while let Some(step) = plan.next(clocks)? {
+            clocks.server = server;
+            steps += 1;
+            assert!(steps < 500);
+            // it refuses what it does not keep, and what is in its future
+            let is_kept = step.window.from >= NOON - Duration::days(7);
+            if !is_kept || step.window.to > NOON {
+                continue;
+            }
+            let before = plan.until;
+            let commit = plan.complete(step, server, clocks);
+            gaps.extend(commit.gap);
+            if plan.until > before {
+                first.get_or_insert((NOON - step.window.from).whole_hours());
+            }
+        }
+        Ok((first, (NOON - plan.until).whole_hours(), gaps))
+    }
+
+    #[test]
+    fn no_single_clock_gives_anything_up_moves_a_start_up_or_a_position_beyond_both() {
+        const WEEK: i64 = 7 * 24;
+        let start = |hours: i64, begun: bool, is_counted_back: bool| Start {
+            checkpoint: Checkpoint::windows_at(NOON - Duration::hours(hours)),
+            begun: begun.then_some(NOON),
+            is_counted_back,
+            since: NOON - Duration::hours(hours),
+            look_back: Duration::ZERO,
+            recheck_after: None,
+            ..fresh(hours)
+        };
+        // a known position and a configured start, 10 and 140 hours ago
+        for begun in [false, true] {
+            for hours in [10, 140] {
+                let start = start(hours, begun, false);
+                // nothing but the right present is ever read, whichever clock is ahead
+                for (ours, server) in [(0, 0), (156, 0), (164, 0), (192, 0), (0, 960), (0, 144)] {
+                    let found = run_wrong(&start, ours, Some(server));
+                    let hours = Some(hours).filter(|_| ours <= 0 || server <= 0);
+                    assert_eq!(found, Ok((hours, 0, vec![])), "{ours} {server}");
+                }
+                // no further than the one that is behind
+                for (ours, server) in [(-3, 0), (0, -3), (156, -3)] {
+                    let found = run_wrong(&start, ours, Some(server));
+                    assert_eq!(found, Ok((Some(hours), 3, vec![])), "{ours} {server}");
+                }
+                // a day behind the position, or in 1970
+                for (ours, server) in [(0, -200), (-200, 0), (0, -490_000), (-490_000, 0)] {
+                    let found = run_wrong(&start, ours, Some(server));
+                    assert_eq!(found, Ok((None, hours, vec![])), "{ours} {server}");
+                }
+            }
+        }
+        // what both call too old is a gap if they agree, and waits if not
+        let old = start(200, false, false);
+        let gap = Gap {
+            from: NOON - Duration::hours(200),
+            to: NOON - LIMITS.keep,
+        };
+        let both = |wrong| run_wrong(&old, wrong, Some(0));
+        assert_eq!(both(0), Ok((Some(WEEK - 1), 0, vec![gap])));
+        for wrong in [-2, 2, 960] {
+            assert_eq!(both(wrong), Err(NOON - Duration::hours(200)), "{wrong}");
+        }
+        // a start that was too old from the beginning is moved up by both
+        let old = start(200, true, false);
+        assert_eq!(run_wrong(&old, 0, Some(0)), Ok((Some(WEEK - 1), 0, vec![])));
+        assert!(run_wrong(&old, 6, Some(0)).is_err());
+        // one that was counted back from a clock that was ahead moves back with it
+        for ours in [0, 6, 156, 192] {
+            let start = start(24 - ours, true, true);
+            let found = run_wrong(&start, ours, Some(0));
+            assert_eq!(found, Ok((Some(24), 0, vec![])), "{ours}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration as Wait;
 
 use time::{Duration, OffsetDateTime};
 
-use super::clock::Clocks;
+use super::clock::{ClockReading, Clocks, undecided};
 use super::failures::{AfterFailure, WindowFailures};
 use super::plan::{Growth, WindowPlan, WindowRequest};
 use crate::clock::utc;
@@ -86,7 +86,7 @@ impl WindowPoller {
     /// Starts a run that has requested nothing yet.
     pub(in crate::source) fn new(limits: WindowLimits, context: &OpenContext<'_>) -> WindowPoller {
         let start = &context.start;
-        let known = !start.fresh && start.end.is_none();
+        let known = start.begun.is_none() && start.end.is_none();
         WindowPoller {
             plan: WindowPlan::new(limits, start),
             clocks: Clocks::default(),
@@ -113,11 +113,12 @@ impl WindowPoller {
         if context.shutdown.reason().is_some() {
             return Ok(None);
         }
-        let server = self.clocks.server(context.now);
-        if let Some((step, commit)) = self.plan.give_up(server) {
+        let clocks = self.clocks.reading(context.now);
+        if let Some((step, commit)) = self.plan.give_up(clocks) {
             return Ok(Some(PollStep::GiveUp(step, commit)));
         }
-        let step = self.plan.next(context.now, server);
+        let step = self.plan.next(clocks);
+        let step = step.map_err(|position| undecided(position, clocks))?;
         let second = step.filter(|step| step.pass == Pass::Recheck);
         self.recheck_late_before = second.map(|_| Before::time(context.now));
         Ok(step.map(PollStep::Ask))
@@ -200,6 +201,11 @@ impl WindowPoller {
         self.clocks.ahead()
     }
 
+    /// What our clock, which says `now`, and the server's say.
+    pub(in crate::source) fn clocks(&self, now: OffsetDateTime) -> ClockReading {
+        self.clocks.reading(now)
+    }
+
     /// The position: everything before it is complete.
     pub(in crate::source) fn until(&self) -> OffsetDateTime {
         self.plan.until()
@@ -225,7 +231,8 @@ impl WindowPoller {
     ) -> Commit {
         context.counters.windows += 1;
         self.failures.complete(step.window.length());
-        self.plan.complete(step, context.now, server)
+        let clocks = self.clocks.reading(context.now);
+        self.plan.complete(step, server, clocks)
     }
 
     /// A window failed: this run or the next requests it again, or half of it if that may help.

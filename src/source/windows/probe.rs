@@ -2,6 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
+use super::clock::ClockReading;
 use super::{WindowLimits, WindowPlan};
 use crate::error::{Exit, Result, fail};
 use crate::human::{age, count};
@@ -43,7 +44,8 @@ fn ask<A: ConfiguredApi + ?Sized>(
         shutdown: context.shutdown,
         start: Start {
             checkpoint: api.checkpoint_at(from),
-            fresh: false,
+            begun: None,
+            is_counted_back: false,
             since: from,
             end: Some(end),
             look_back: Duration::ZERO,
@@ -114,8 +116,9 @@ pub(in crate::source) fn preview(
 ) -> Vec<String> {
     let mut plan = WindowPlan::new(limits, start);
     let mut windows = Vec::new();
-    while let Some(window) = plan.next(now, now) {
-        let _ = plan.complete(window, now, Some(now));
+    let clocks = ClockReading::of_both(now);
+    while let Ok(Some(window)) = plan.next(clocks) {
+        let _ = plan.complete(window, Some(now), clocks);
         windows.push(window.to_string());
     }
     windows

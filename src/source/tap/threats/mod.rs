@@ -269,8 +269,7 @@ impl Threats {
             request: pending.step,
             until: self.siem.windows.until(),
             stalled: self.siem.windows.stalled(),
-            now: context.now,
-            server: pending.server,
+            clocks: self.siem.windows.clocks(context.now),
         };
         let is_abandoned = self.deferred_for.is_some();
         if let Some(error) = self.deferred_for.take() {

@@ -9,6 +9,7 @@ use crate::error::Exit;
 use crate::pipeline::batch::Pass;
 use crate::pipeline::checkpoint::{Gap, Stalled};
 use crate::source::windows::WindowRequest;
+use crate::source::windows::clock::ClockReading;
 
 /// Failures in a row that show that more is wrong than single summaries.
 const MOST_IN_A_ROW: u32 = 10;
@@ -81,10 +82,8 @@ pub(super) struct IncompleteWindow {
     pub(super) until: OffsetDateTime,
     /// What held up the service when that was last noted.
     pub(super) stalled: Option<Stalled>,
-    /// Our time.
-    pub(super) now: OffsetDateTime,
-    /// The server's time when it answered, if it told it.
-    pub(super) server: Option<OffsetDateTime>,
+    /// Our clock and the server's.
+    pub(super) clocks: ClockReading,
 }
 
 /// What becomes of such a window.
@@ -99,17 +98,18 @@ pub(super) enum AfterWindow {
 impl IncompleteWindow {
     /// Whether the next run reads it again, or the service has been held up here for a day.
     pub(super) fn verdict(&self) -> AfterWindow {
-        // by the clock that is behind
-        let now = self.server.map_or(self.now, |server| server.min(self.now));
         let at = match self.request.pass {
             Pass::Recent => self.until,
             Pass::Recheck => self.request.window.from,
         };
+        // a clock that is wrong must not make the wait older than it is
+        let now = self.clocks.later();
         let since = self.stalled.filter(|stalled| stalled.at == at);
-        let since = since.map_or(now, |stalled| stalled.since);
-        match now - since < LONGEST_STALL {
-            true => AfterWindow::Stall(Stalled { at, since }),
-            false => AfterWindow::Abandon,
+        let since = since.map_or(now, |stalled| stalled.since.min(now));
+        let is_long = |now: OffsetDateTime| now - since >= LONGEST_STALL;
+        match self.clocks.agreed().is_some_and(is_long) {
+            true => AfterWindow::Abandon,
+            false => AfterWindow::Stall(Stalled { at, since }),
         }
     }
 
@@ -221,8 +221,7 @@ mod tests {
                 at: from + Duration::minutes(at),
                 since: NOON - Duration::minutes(since),
             }),
-            now: NOON,
-            server: Some(NOON),
+            clocks: ClockReading::of_both(NOON),
         }
     }
 
@@ -253,30 +252,32 @@ mod tests {
         // what stalled elsewhere says nothing of this one
         check_window(Some((-60, DAY)), Some(0));
         check_window(Some((60, DAY)), Some(0));
-        // a clock that went back waits
-        check_window(Some((0, -30)), Some(-30));
+        // what a clock that was ahead has noted counts from now
+        check_window(Some((0, -30)), Some(0));
     }
 
     #[test]
-    fn the_clock_that_is_behind_decides() {
+    fn no_single_clock_abandons_anything() {
         let day = (0, 24 * 60);
         for pass in [Pass::Recent, Pass::Recheck] {
             let window = window(pass, Some(day));
-            let verdict = |now: i64, server: Option<i64>| {
-                let now = NOON + Duration::minutes(now);
-                let server = server.map(|server| NOON + Duration::minutes(server));
-                let window = IncompleteWindow {
-                    now,
-                    server,
-                    ..window
-                };
-                window.verdict()
+            let is_abandoned = |ours: i64, server: Option<i64>| {
+                let time = |minutes| NOON + Duration::minutes(minutes);
+                let (ours, server) = (time(ours), server.map(time));
+                let clocks = ClockReading { ours, server };
+                let window = IncompleteWindow { clocks, ..window };
+                window.verdict() == AfterWindow::Abandon
             };
-            assert_eq!(verdict(0, None), AfterWindow::Abandon);
-            assert_eq!(verdict(5, Some(0)), AfterWindow::Abandon);
-            assert_ne!(verdict(5, Some(-1)), AfterWindow::Abandon);
-            assert_ne!(verdict(-1, Some(5)), AfterWindow::Abandon);
-            assert_ne!(verdict(-1, None), AfterWindow::Abandon);
+            assert!(is_abandoned(0, Some(0)) && is_abandoned(1, Some(0)));
+            for (ours, server) in [
+                (0, None),
+                (5, Some(0)),
+                (1, Some(-1)),
+                (-1, Some(5)),
+                (0, Some(60_000)),
+            ] {
+                assert!(!is_abandoned(ours, server), "{ours} {server:?}");
+            }
         }
     }
 
