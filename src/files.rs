@@ -206,6 +206,21 @@ pub(crate) fn replace(
     sync_dir(dir)
 }
 
+/// Creates a file that must not exist yet, durably.
+///
+/// # Errors
+/// When it exists, or cannot be written or synced.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = make(&mut OpenOptions::new(), path, dir).on("making", path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        remove(path)?;
+        return Err(error).on("writing", path);
+    }
+    sync_dir(dir)
+}
+
 /// A fixed name, so that the next run removes what a killed run left behind.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();

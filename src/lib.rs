@@ -22,7 +22,7 @@
 //! 1  files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus
 //! 3  source  service  config::file
-//! 4  pipeline::cycle
+//! 4  pipeline::cycle  import
 //! 5  cli
 //! ```
 //!
@@ -44,6 +44,7 @@ pub mod digest;
 pub mod error;
 pub(crate) mod files;
 pub(crate) mod human;
+pub mod import;
 pub mod json_stream;
 pub mod net;
 pub mod output;

@@ -87,7 +87,7 @@ pub static SERVICES: [Service; 10] = [
     },
     Service {
         name: "tap-threats",
-        devo: None,
+        devo: Some("threats"),
         tag: "mail.proofpoint.tapsiem_v2.threats",
         api: &ThreatApi { pool: &OTHERS },
     },

@@ -11,6 +11,7 @@ mod command;
 mod contract;
 mod deadlines;
 mod devo_sdk;
+mod import;
 mod isolation;
 mod manual;
 mod network;

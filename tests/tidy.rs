@@ -25,12 +25,12 @@ const LAYERS: [&[&str]; 6] = [
     &["files", "secret", "net", "net::http", "net::websocket"],
     &["output", "state", "sink", "output::prometheus"],
     &["source", "service", "config::file"],
-    &["pipeline::cycle"],
+    &["pipeline::cycle", "import"],
     &["cli"],
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 23] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
@@ -49,6 +49,7 @@ const CRATES: [(&str, &[&str]); 23] = [
     ("rustix", &["net", "files", "secret", "sink"]),
     ("rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
+    ("saphyr_parser", &["import"]),
     ("sha2", &["digest"]),
     ("signal_hook", &["shutdown"]),
     ("toml", &["config"]),
@@ -317,6 +318,7 @@ fn what_the_documents_link_to_is_there() {
         "CONTRIBUTING.md",
         "docs/adding-a-service.md",
         "docs/glossary.md",
+        "docs/migrating.md",
     ] {
         let text = std::fs::read_to_string(document).unwrap();
         for link in text

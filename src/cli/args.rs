@@ -38,12 +38,14 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show position, lag, last run, gaps and quota of each service
     Status(StatusArgs),
+    /// Turn the configuration of a Devo collector for Proofpoint, and how far it came, into one of proofpull
+    Import(ImportArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }
 
 /// What every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// Configuration file [default: $PROOFPULL_CONFIG, else /etc/proofpull/config.toml]
@@ -101,7 +103,7 @@ pub(crate) struct RunArgs {
     pub(crate) forget_receiver: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct CheckArgs {
     /// Check only what these services need [default: everything that is configured]
     #[arg(value_name = "SERVICE", value_parser = ServiceWord)]
@@ -130,6 +132,22 @@ pub(crate) struct StatusArgs {
     /// last run failed, 3 if that is unknown, else 0
     #[arg(long, value_name = "D", value_parser = parse_duration, conflicts_with = "json")]
     pub(crate) max_lag: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Configuration of the collector: config.yaml, or the JSON of the cloud form
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Folder for the new configuration, its secrets and its certificates; no file in it is replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Folder in which the collector saved its position; stop the collector before
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Print what would be written, without the secrets; write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

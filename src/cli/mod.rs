@@ -5,6 +5,7 @@ mod backfill;
 mod check;
 mod dry_run;
 mod folders;
+mod import;
 mod paths;
 mod run;
 mod run_many;
@@ -67,6 +68,9 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
         }
         Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
         Command::Status(args) => status::status(args, common, &report, clock),
+        Command::Import(args) => {
+            import::import(args, common, &report, clock).map(|exit| exit as u8)
+        }
         Command::Completions(args) => {
             let script = String::from_utf8_lossy(&args::completions(args.shell)).into_owned();
             output::answer(&script).map(|()| 0)
@@ -123,6 +127,17 @@ fn text(common: &Common) -> Result<LoadReport> {
         Ok((file, text))
     });
     let (file, text) = read.with_context(what).exit(Exit::Config).hint(hint)?;
+    if crate::import::is_of_a_collector(&text) {
+        let said = format!(
+            "{} is the configuration of a Devo collector",
+            path.display()
+        );
+        let hint = format!(
+            "turn it into one of proofpull: proofpull import {} --into DIR",
+            path.display()
+        );
+        return Err(Failure::new(said).with_exit(Exit::Config).with_hint(hint));
+    }
     let absolute = std::path::absolute(&path)
         .with_context(what)
         .exit(Exit::Config)?;
