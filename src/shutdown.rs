@@ -26,6 +26,17 @@ struct Signal {
     seen: OnceLock<Instant>,
 }
 
+/// The flag that the handlers of the process raise, for waits without a [`Shutdown`].
+static SIGNALS: OnceLock<Arc<Signal>> = OnceLock::new();
+
+/// Whether SIGTERM or SIGINT has arrived.
+#[must_use]
+pub(crate) fn has_signal() -> bool {
+    SIGNALS
+        .get()
+        .is_some_and(|signal| signal.raised.load(Ordering::Relaxed))
+}
+
 /// Puts off the deadline until it is dropped; a deadline that has passed by then is then.
 #[derive(Debug)]
 pub(crate) struct Extension {
@@ -63,6 +74,8 @@ impl Shutdown {
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&shutdown.signal.raised))?;
         }
+        // a later flag of the same process gets the same signals
+        let _ = SIGNALS.set(Arc::clone(&shutdown.signal));
         Ok(shutdown)
     }
 

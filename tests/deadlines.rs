@@ -251,6 +251,24 @@ fn a_run_that_met_nothing_but_errors_by_the_end_of_its_time_has_failed() {
 }
 
 #[test]
+fn a_command_for_a_secret_that_does_not_end_is_left_at_a_signal() {
+    let mut case = tap();
+    let started = case.env.dir.path().join("started");
+    let script = format!("touch {}; sleep 300", started.display());
+    let table = case.env.tap_table.lines();
+    let others: Vec<&str> = table.filter(|line| !line.starts_with("secret")).collect();
+    let command = format!("secret = {{ command = [\"sh\", \"-c\", {script:?}] }}");
+    case.env.tap_table = format!("{}\n{command}\n", others.join("\n"));
+    let run = case.env.start(SERVICE, &[]);
+    wait_until(|| started.exists(), "the command");
+    run.signal("TERM");
+    let signalled = Instant::now();
+    let run = run.wait();
+    assert!(signalled.elapsed() < Wait::from_secs(15), "{}", run.stderr);
+    run.assert_status(75).assert_says("stopped by a signal");
+}
+
+#[test]
 fn a_receiver_that_talks_is_no_receiver_and_ends_the_run_at_once() {
     for from in [0, 1] {
         let case = receiver(from, &Behaviour::Flood);

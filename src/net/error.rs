@@ -26,7 +26,24 @@ pub(crate) enum NetError {
 /// What is said of a wait that the end of the run ended.
 pub(super) const STOPPED: &str = "not done when the run was to end";
 
+/// The hint for a peer that was silent.
+const SILENT: &str = "set a longer [http] timeout if this repeats; the next run retries, with a shorter \
+     window if needed";
+/// The hint for a connection that broke.
+const CUT: &str = "check the network and proxies on the way if this repeats; the next run retries, with \
+     a shorter window if needed";
+
 impl NetError {
+    /// Adds the status and the hint of a request that failed on the way.
+    #[must_use]
+    pub(super) fn explained(self) -> NetError {
+        let error = self.or_exit(Exit::Unavailable);
+        match error {
+            NetError::Silent(_) => error.or_hint(SILENT),
+            error => error.or_hint(CUT),
+        }
+    }
+
     /// The run is to end.
     #[must_use]
     pub(crate) fn stopped() -> NetError {

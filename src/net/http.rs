@@ -230,8 +230,8 @@ impl Client {
             .call();
         let response = response.map_err(|error| RequestError {
             error: match self.waits.take() {
-                Some(Interruption::Failed(error)) => explained(error),
-                Some(Interruption::Waiting) | None => explained(NetError::Cut(error.into())),
+                Some(Interruption::Failed(error)) => error.explained(),
+                Some(Interruption::Waiting) | None => NetError::Cut(error.into()).explained(),
             }
             .context(format_args!("requesting {url}")),
             was_sent: self.waits.connected.load(Relaxed),
@@ -280,7 +280,7 @@ impl Answer {
                     Some(Interruption::Failed(error)) => error,
                     None => NetError::Cut(error.into()),
                 };
-                Err(explained(error).context("reading the answer"))
+                Err(error.explained().context("reading the answer"))
             }
         }
     }
@@ -296,22 +296,6 @@ impl Answer {
             }
         }
         String::from_utf8_lossy(&self.start).into_owned()
-    }
-}
-
-/// The hint for a peer that was silent.
-const SILENT: &str = "set a longer [http] timeout if this repeats; the next run retries, with a shorter \
-     window if needed";
-/// The hint for a connection that broke.
-const CUT: &str = "check the network and proxies on the way if this repeats; the next run retries, with \
-     a shorter window if needed";
-
-/// Adds the status and the hint of a connection that failed on the way.
-fn explained(error: NetError) -> NetError {
-    let error = error.or_exit(Exit::Unavailable);
-    match error {
-        NetError::Silent(_) => error.or_hint(SILENT),
-        error => error.or_hint(CUT),
     }
 }
 

@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{MAX_SECRET, Secret, clean};
 use crate::config::CommandLine;
-use crate::error::{Because, Exit, Failure, Result, fail};
+use crate::error::{Because, Exit, Result, fail};
+use crate::shutdown;
 
 /// Time limit of the command; a slower one waits for input that never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,13 +128,16 @@ fn read(child: &mut Child, until: Instant) -> Result<Vec<u8>> {
                 .exit(Exit::Config)?,
             // a child of the command may never close the output
             false if is_over => break,
-            false if Instant::now() >= until => return Err(too_long()),
-            false => continue,
+            false => {
+                may_wait(until)?;
+                continue;
+            }
         };
         if count == 0 {
             break;
         }
         bytes.extend_from_slice(&buffer[..count]);
+        may_wait(until)?;
     }
     Ok(bytes)
 }
@@ -158,17 +162,22 @@ fn end(child: &mut Child, until: Instant) -> Result<ExitStatus> {
         {
             return Ok(status);
         }
-        if Instant::now() >= until {
-            return Err(too_long());
-        }
+        may_wait(until)?;
         std::thread::sleep(STEP / 10);
     }
 }
 
-fn too_long() -> Failure {
-    Failure::new(format!("it did not end within {} s", PATIENCE.as_secs()))
-        .with_exit(Exit::Config)
-        .with_hint("run it by hand as the user running proofpull: it must not ask for input")
+/// Whether to go on waiting for the command.
+fn may_wait(until: Instant) -> Result<()> {
+    if shutdown::has_signal() {
+        return fail(Exit::TempFail, "stopped by a signal before it ended");
+    }
+    if Instant::now() < until {
+        return Ok(());
+    }
+    let message = format!("it did not end within {} s", PATIENCE.as_secs());
+    fail(Exit::Config, message)
+        .hint("run it by hand as the user running proofpull: it must not ask for input")
 }
 
 /// Kills the command and everything it started.
@@ -280,6 +289,12 @@ mod tests {
             "starting the command: Permission denied",
             "no shell",
         );
+    }
+
+    #[test]
+    fn a_command_that_prints_a_little_for_ever_is_no_exception() {
+        let script = "while :; do printf x; sleep 0.02; done";
+        check_refused(&shell(script), "did not end within", "must not ask");
     }
 
     #[test]
