@@ -582,7 +582,7 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     );
     for words in [
         &*words,
-        "the connection ended before",
+        "no equal one confirms it",
         "so there may be more",
         "pod-message: live: delivered up to ",
     ] {
