@@ -77,7 +77,7 @@ fn start(root: &Path, tenant: &str) -> Run {
 
     let exec = said("ExecStart");
     let words: Vec<&str> = exec.split(' ').collect();
-    assert_eq!(words[0], "/usr/local/bin/proofpull");
+    assert_eq!(words[0], "proofpull");
     let environment = said("Environment");
     let (variable, path) = environment.split_once('=').unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
