@@ -5,6 +5,10 @@
 //! that the unit's user can still read them. That user may have placed anything under these names:
 //! no link is followed, and no file is given away that was not created here.
 
+mod create;
+
+pub(crate) use create::{Owner, create, create_dir, is_root};
+
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{
@@ -206,21 +210,6 @@ pub(crate) fn replace(
     sync_dir(dir)
 }
 
-/// Creates a file that must not exist yet, durably.
-///
-/// # Errors
-/// When it exists, or cannot be written or synced.
-pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = make(&mut OpenOptions::new(), path, dir).on("making", path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        remove(path)?;
-        return Err(error).on("writing", path);
-    }
-    sync_dir(dir)
-}
-
 /// A fixed name, so that the next run removes what a killed run left behind.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
@@ -394,11 +383,17 @@ fn make(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<F
     let flags = flags.bits().cast_signed();
     let options = options.write(true).create_new(true).mode(0o600);
     let file = options.custom_flags(flags).open(path)?;
-    let (ours, folder) = (file.metadata()?, std::fs::metadata(dir)?);
-    if ours.uid() == 0 && folder.uid() != 0 {
-        fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
-    }
+    give_to_the_owner_of(dir, &file)?;
     Ok(file)
+}
+
+/// Gives what root created to the owner of its folder.
+fn give_to_the_owner_of(dir: &Path, created: &File) -> std::io::Result<()> {
+    let (ours, folder) = (created.metadata()?, std::fs::metadata(dir)?);
+    match ours.uid() == 0 && folder.uid() != 0 {
+        true => fchown(created, Some(folder.uid()), Some(folder.gid())),
+        false => Ok(()),
+    }
 }
 
 fn sync_dir(dir: &Path) -> Result<()> {

@@ -19,7 +19,7 @@
 //!
 //! ```text
 //! 0  error  clock  human  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
-//! 1  files  secret  net  net::http  net::websocket
+//! 1  files  new_files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus
 //! 3  source  service  config::file
 //! 4  pipeline::cycle  import
@@ -47,6 +47,7 @@ pub(crate) mod human;
 pub mod import;
 pub mod json_stream;
 pub mod net;
+pub(crate) mod new_files;
 pub mod output;
 pub mod pipeline;
 pub(crate) mod quota;

@@ -12,6 +12,7 @@ mod contract;
 mod deadlines;
 mod devo_sdk;
 mod import;
+mod init;
 mod isolation;
 mod manual;
 mod network;

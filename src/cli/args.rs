@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Turn the configuration of a Devo collector for Proofpoint, and how far it came, into one of proofpull
     Import(ImportArgs),
+    /// Write a configuration and its folders, with secrets in files of their own; ask for what is not given
+    Init(InitArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -148,6 +150,45 @@ pub(crate) struct ImportArgs {
     /// Print what would be written, without the secrets; write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Services to collect, by name or by a quoted pattern, with commas between them
+    #[arg(long, value_name = "SERVICE", value_parser = ServiceWord, value_delimiter = ',')]
+    pub(crate) services: Vec<ServicePattern>,
+    /// Folder for the configuration. /etc/proofpull, or /etc/proofpull-TENANT, is made for the systemd units, any
+    /// other for the user who owns it
+    #[arg(long, value_name = "DIR", default_value = "/etc/proofpull")]
+    pub(crate) dir: PathBuf,
+    /// Host and port of Devo, such as collector-us.devo.io:443
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) devo_address: Option<String>,
+    /// CA of Devo, to be copied to certs/chain.crt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) devo_chain: Option<PathBuf>,
+    /// Certificate of the Devo domain, to be copied to certs/domain.crt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) devo_cert: Option<PathBuf>,
+    /// Key of that certificate, to be copied to certs/domain.key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) devo_key: Option<PathBuf>,
+    /// Service principal of TAP
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) tap_principal: Option<String>,
+    /// Cluster of PoD
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) pod_cluster_id: Option<String>,
+    /// Ask nothing, also on a terminal. Standard input has the secrets, one NAME=SECRET on each line: tap.secret, pod.key,
+    /// isolation.key
+    #[arg(long)]
+    pub(crate) non_interactive: bool,
+    /// Print what would be written, without the secrets; write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Check the configuration, then enable and start the timers
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) enable: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod check;
 mod dry_run;
 mod folders;
 mod import;
+mod init;
 mod paths;
 mod run;
 mod run_many;
@@ -71,6 +72,7 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
         Command::Import(args) => {
             import::import(args, common, &report, clock).map(|exit| exit as u8)
         }
+        Command::Init(args) => init::init(args, common, clock),
         Command::Completions(args) => {
             let script = String::from_utf8_lossy(&args::completions(args.shell)).into_owned();
             output::answer(&script).map(|()| 0)
@@ -120,8 +122,8 @@ fn text(common: &Common) -> Result<LoadReport> {
     let path = common.config.clone().or_else(from_env);
     let path = path.unwrap_or_else(|| PathBuf::from("/etc/proofpull/config.toml"));
     let what = || format!("reading the configuration {}", path.display());
-    let hint = "name the file with --config, or create it: README.md shows a first one, examples/ every \
-         key";
+    let hint =
+        "name the file with --config, or let proofpull init write one; examples/ has every key";
     let read = files::read_named(&path).and_then(|(file, bytes)| {
         let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
         Ok((file, text))

@@ -65,6 +65,12 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// The services that the words mean among all that there are, in the order of the table of services.
+pub(super) fn among_all(words: &[ServicePattern]) -> Vec<&'static Service> {
+    let is_meant = |service: &&Service| words.iter().any(|word| word.means(service));
+    SERVICES.iter().filter(is_meant).collect()
+}
+
 /// The services that are configured: those with a table, and all of a sign-in whose services have none.
 pub(super) fn configured(config: &Config) -> Vec<&'static Service> {
     let is_written = |key: &str| config.record.place(key).is_some();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{PlannedContent, PlannedFile};
 use crate::error::{Because, Exit, Result, fail};
 use crate::files;
+use crate::new_files::{self, NewEntry, NewKind};
 
 /// Writes the files of a plan into a folder; returns their paths. No file is replaced, and where one cannot
 /// be written, those before it are taken away again.
@@ -13,33 +14,21 @@ use crate::files;
 /// When a file is there already, cannot be written, or a certificate is not found.
 pub(crate) fn write(planned: &[PlannedFile], into: &Path) -> Result<Vec<PathBuf>> {
     for file in planned {
-        let path = into.join(&file.path);
-        if path.symlink_metadata().is_ok() {
-            let said = format!(
-                "{} is there already, so nothing was written",
-                path.display()
-            );
-            return fail(Exit::CantCreate, said)
-                .hint("name another folder with --into, or move the file away");
-        }
+        new_files::refuse_existing(&into.join(&file.path))
+            .hint("name another folder with --into, or move the file away")?;
     }
     // what cannot be read is known before anything is written
-    let contents: Vec<Vec<u8>> = planned.iter().map(content).collect::<Result<_>>()?;
-    let mut written: Vec<PathBuf> = Vec::new();
-    for (file, bytes) in planned.iter().zip(&contents) {
-        let path = into.join(&file.path);
-        let folder = path.parent().unwrap_or(into);
-        let made = files::make_dir(folder).and_then(|()| files::create(&path, bytes));
-        if let Err(error) = made {
-            for path in &written {
-                // what cannot be taken away is named by the error about the next attempt
-                let _ = files::remove(path.as_path());
-            }
-            return Err(error).exit(Exit::CantCreate);
-        }
-        written.push(path);
-    }
-    Ok(written)
+    let entries = planned.iter().map(|file| {
+        Ok(NewEntry {
+            path: into.join(&file.path),
+            kind: NewKind::File(content(file)?),
+            mode: 0o600,
+            owner: None,
+        })
+    });
+    let entries: Vec<NewEntry> = entries.collect::<Result<_>>()?;
+    new_files::make_all(&entries)?;
+    Ok(entries.into_iter().map(|entry| entry.path).collect())
 }
 
 fn content(file: &PlannedFile) -> Result<Vec<u8>> {

@@ -197,6 +197,18 @@ pub(crate) fn answer(text: &str) -> Result<()> {
     }
 }
 
+/// Prints a question to standard error; what is typed stands behind it.
+pub(crate) fn question(text: &str) {
+    let mut out = std::io::stderr().lock();
+    // whoever closed it sees no question, but can answer
+    let _ = write!(out, "{text} ").and_then(|()| out.flush());
+}
+
+/// Prints a line for the person who is asked.
+pub(crate) fn tell(line: &str) {
+    say(line);
+}
+
 /// systemd names the journal's socket by device and inode (systemd.exec(5), `$JOURNAL_STREAM`).
 fn stderr_is_the_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {

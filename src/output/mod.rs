@@ -6,7 +6,7 @@ pub(crate) mod prometheus;
 mod summary;
 mod table;
 
-pub(crate) use logger::{Format, Report, answer, early, usage};
+pub(crate) use logger::{Format, Report, answer, early, question, tell, usage};
 pub(crate) use progress::Progress;
 pub use summary::{Counters, Summary, peak_memory};
 pub(crate) use summary::{FAILED, gap, late};

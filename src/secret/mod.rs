@@ -5,6 +5,7 @@
 mod access;
 mod command;
 mod core_dump;
+mod terminal;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::human::is_unprintable;
 use access::{Access, Exposure};
 
 pub(crate) use core_dump::forbid_core_dumps;
+pub(crate) use terminal::{Echo, Terminal};
 
 /// Longest part of what a peer said that a message shows, in characters.
 const MAX_EXCERPT: usize = 200;
@@ -65,6 +67,14 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
+}
+
+/// Takes a line that was typed or piped for a secret.
+///
+/// # Errors
+/// Status 78 if it cannot be one.
+pub(crate) fn parse(line: &str) -> Result<Secret> {
+    clean(line.into())
 }
 
 /// Reads a secret; `what` names it, as in `[tap] secret`.
