@@ -94,19 +94,54 @@ pub(crate) fn ordinal(digest: Digest, ordinal: u32) -> Digest {
     hasher.finish()
 }
 
+/// Parts of a record that are taken apart however small it is. Each takes about 100 bytes of memory.
+const FREE_PARTS: usize = 128 * 1024;
+
+/// Whether a record has so many parts that taking it apart takes more memory than the record itself.
+/// Commas and brackets outside of strings make parts.
+#[must_use]
+pub(crate) fn is_too_complex(record: &[u8]) -> bool {
+    let most = FREE_PARTS + record.len() / 128;
+    if record.len() <= most {
+        return false;
+    }
+    let (mut parts, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in record {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' | b',' if !in_string => parts += 1,
+            _ => {}
+        }
+    }
+    parts > most
+}
+
 /// The digest of a record's canonical form: keys sorted, spacing dropped, and the arrays under the
 /// keys `unordered` sorted.
 ///
 /// A record that is not JSON is split at commas and brackets, and its pieces are sorted: nothing
-/// tells which of them may change places.
+/// tells which of them may change places. One with too many parts is hashed as it is.
 #[must_use]
 pub fn canonical(record: &[u8], unordered: &[&str]) -> Digest {
     let mut hasher = Hasher::of("canonical");
+    let is_piece = |byte: &u8| b"{}[],".contains(byte);
     let text = std::str::from_utf8(record).ok();
+    if is_too_complex(record) {
+        hasher.part(record);
+        return hasher.finish();
+    }
     match text.and_then(|text| canonical_text(text, unordered)) {
         Some(text) => hasher.part(text.as_bytes()),
+        // a piece takes 16 bytes of memory
+        None if record.iter().filter(|byte| is_piece(byte)).count()
+            > 4 * FREE_PARTS + record.len() / 32 =>
+        {
+            hasher.part(record);
+        }
         None => {
-            let mut pieces: Vec<&[u8]> = record.split(|byte| b"{}[],".contains(byte)).collect();
+            let mut pieces: Vec<&[u8]> = record.split(is_piece).collect();
             pieces.sort_unstable();
             pieces.iter().for_each(|piece| hasher.part(piece));
         }

@@ -328,6 +328,28 @@ fn a_slow_answer_may_take_longer_than_the_longest_silence() {
 }
 
 #[test]
+fn an_element_that_is_no_object_is_quarantined_with_its_reason_and_the_others_arrive() {
+    for element in ["null", "7", "\"text\"", "true", "[{}]"] {
+        let env = env();
+        env.tap.add(
+            array(SERVICE),
+            Event::new(ago(20), element.as_bytes().to_vec()),
+        );
+        let run = env.run(SERVICE, &[]);
+        run.assert_status(3)
+            .assert_says("1 event quarantined: no JSON object");
+        assert_eq!(run.count("delivered"), 12, "{}", run.stderr);
+        let path = env.state_dir().join(format!("{SERVICE}.quarantine.jsonl"));
+        let line = std::fs::read_to_string(path).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+        assert_eq!(line["why"], "it is not a JSON object");
+        assert_eq!(line["event"], element);
+        // said once
+        env.run(SERVICE, &[]).assert_status(0);
+    }
+}
+
+#[test]
 fn records_that_are_not_quite_json_arrive_and_are_counted() {
     let mut env = TestEnv::new();
     env.start_at(ago(120));

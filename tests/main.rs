@@ -15,6 +15,7 @@ mod import;
 mod init;
 mod isolation;
 mod manual;
+mod memory;
 mod network;
 mod obfuscation;
 mod online;

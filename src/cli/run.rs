@@ -310,8 +310,8 @@ impl RunParts<'_> {
             let events = human::count(unreported.quarantined, "event");
             let path = state.quarantine.path().display();
             log::warn!(
-                "{events} quarantined: not valid JSON, so the rules could not be applied; not \
-                 sent, but kept unredacted in {path}"
+                "{events} quarantined: no JSON object, too large to handle, or not valid JSON where there \
+                 are rules; not sent, but kept unredacted in {path}"
             );
         }
         let rule_stats = state.rule_stats.iter().zip(untried);

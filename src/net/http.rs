@@ -5,15 +5,13 @@
 //! whole answer: a big one may take long.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use flate2::read::MultiGzDecoder;
 use time::OffsetDateTime;
-use ureq::BodyReader;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -22,7 +20,8 @@ use ureq::unversioned::transport::{
 };
 
 use crate::config::{Address, Url};
-use crate::error::{Exit, Failure, Result};
+use crate::error::Result;
+use crate::net::body::Body;
 use crate::net::text::http_date;
 use crate::net::tls::Trust;
 use crate::net::{NetError, NetStream, Network, is_wait};
@@ -89,43 +88,6 @@ pub(crate) struct Answer {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Answer({})", self.status)
-    }
-}
-
-/// The body of an answer, by its `Content-Encoding`.
-enum Body {
-    Plain(BodyReader<'static>),
-    Gzip(Box<MultiGzDecoder<BodyReader<'static>>>),
-    /// An encoding that was not requested.
-    Unrequested(String),
-}
-
-impl Body {
-    /// The case of the name does not count, and `x-gzip` is gzip (RFC 9110, 8.4.1.3).
-    fn of(encoding: &str, reader: BodyReader<'static>) -> Body {
-        let encoding = encoding.trim().to_ascii_lowercase();
-        match encoding.as_str() {
-            "" | "identity" => Body::Plain(reader),
-            "gzip" | "x-gzip" => Body::Gzip(Box::new(MultiGzDecoder::new(reader))),
-            _ => Body::Unrequested(encoding),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<io::Result<usize>, NetError> {
-        match self {
-            Body::Plain(reader) => Ok(reader.read(buffer)),
-            Body::Gzip(reader) => Ok(reader.read(buffer)),
-            Body::Unrequested(encoding) => {
-                let failure = Failure::new(format!(
-                    "the answer has Content-Encoding {encoding:?}, but only gzip was requested"
-                ));
-                let failure = failure.with_exit(Exit::Data);
-                Err(NetError::Lasting(failure.with_hint(
-                    "check [http] proxy, and the url if one is set: something on the way encodes \
-                     answers",
-                )))
-            }
-        }
     }
 }
 

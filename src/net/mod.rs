@@ -3,6 +3,7 @@
 //!
 //! [`Tcp`] ends each wait, whatever runs over it. It knows neither HTTP answers nor events.
 
+mod body;
 pub(crate) mod certificate;
 mod error;
 pub(crate) mod http;

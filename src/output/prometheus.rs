@@ -56,7 +56,7 @@ const COUNTS: &[(&str, &str, &str)] = &[
     (
         "quarantined",
         "events_quarantined_total",
-        "New events that were quarantined because the rules could not be applied.",
+        "New events that were quarantined because they could not be sent.",
     ),
     (
         "delivered",

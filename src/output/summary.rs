@@ -28,7 +28,7 @@ pub struct Counters {
     pub(crate) unreadable: u64,
     /// New events dropped by a filter.
     pub(crate) filtered: u64,
-    /// New events quarantined because rules could not be applied.
+    /// New events quarantined because they could not be sent.
     pub(crate) quarantined: u64,
     /// Received events with invalid UTF-8, which was replaced.
     pub(crate) replaced: u64,

@@ -1,12 +1,14 @@
-//! `Quarantine` keeps events that rules could not be applied to, and so were not sent, for people.
+//! `Quarantine` keeps events that could not be sent, for people.
 //!
 //! It writes one JSON object per line, for the owner alone, at once, so that none waits in memory.
 //! Lines count once they are synced and their length is in the state file. What is beyond that was
 //! not committed: it comes again, and is cut off. People may take the file away.
 
+use std::fmt;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::error::{StateError, StateFile};
@@ -37,7 +39,51 @@ struct QuarantineLine<'a> {
     event: Option<&'a str>,
     /// Its bytes, where they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    event_hex: Option<String>,
+    event_hex: Option<Hex<'a>>,
+}
+
+/// Bytes that are written as hexadecimal digits, without a copy.
+#[derive(Debug)]
+struct Hex<'a>(&'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .chunks(1024)
+            .try_for_each(|bytes| f.write_str(&hex(bytes)))
+    }
+}
+
+/// Writes at the end of a file, and counts the bytes.
+struct Counting<'a> {
+    end: &'a mut AppendFile,
+    written: u64,
+    error: Option<FileError>,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.end.write(bytes) {
+            Ok(()) => {
+                self.written += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+            Err(error) => {
+                self.error = Some(error);
+                Err(ErrorKind::Other.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Quarantine {
@@ -100,17 +146,28 @@ impl Quarantine {
             time,
             why,
             event: text,
-            event_hex: text.is_none().then(|| hex(event)),
+            event_hex: text.is_none().then_some(Hex(event)),
         };
-        let line = serde_json::to_vec(&line);
-        let mut line = line.map_err(|error| FileError::new("writing", &self.path, error.into()))?;
-        line.push(b'\n');
         let end = match &mut self.end {
             Some(end) => end,
             none => none.insert(AppendFile::open(&self.path, self.length)?),
         };
-        end.write(&line)?;
-        self.written += line.len() as u64;
+        let (written, error) = (0, None);
+        let mut out = BufWriter::new(Counting {
+            end,
+            written,
+            error,
+        });
+        let done = serde_json::to_writer(&mut out, &line).map_err(io::Error::from);
+        let done = done
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush());
+        let (counting, _) = out.into_parts();
+        if let Err(error) = done {
+            let error = || FileError::new("writing", &self.path, error);
+            return Err(counting.error.unwrap_or_else(error));
+        }
+        self.written += counting.written;
         self.events += 1;
         Ok(())
     }

@@ -17,7 +17,12 @@ use redact::{JsonKind, Redactor};
 pub use rule::{Action, Path, Pattern, Replacement, Rule};
 use text::JsonText;
 
-use crate::digest::Pseudonyms;
+use crate::digest::{Pseudonyms, is_too_complex};
+
+/// Size up to which a record is not examined, in bytes: whatever it has, it takes little memory.
+const SMALL: usize = 1024 * 1024;
+/// Most bytes by which a record grows on its way, and most that are copied once more.
+const MOST_GROWTH: usize = 8 * 1024 * 1024;
 
 /// What to do to each event.
 #[derive(Debug, Default)]
@@ -36,7 +41,8 @@ pub enum Outcome {
     Emit,
     /// A filter drops it.
     Filtered,
-    /// There are rules, and the event is not valid JSON; with the reason.
+    /// It is no object, or would take too much memory; or there are rules, and it is not valid JSON.
+    /// With the reason.
     Quarantine(&'static str),
 }
 
@@ -77,22 +83,48 @@ impl Transform {
     /// Appends a record to `out`, if it is to be delivered. `stats` has one entry per rule.
     pub fn write(&self, record: &[u8], out: &mut Vec<u8>, stats: &mut [RuleStats]) -> Outcome {
         let start = out.len();
+        if let Some(why) = self.unfit(record) {
+            return Outcome::Quarantine(why);
+        }
         if self.rules.is_empty() {
-            match std::str::from_utf8(record) {
-                Ok(record) => out.extend_from_slice(in_one_line(record).as_bytes()),
-                Err(_) => {
-                    let replaced = String::from_utf8_lossy(record);
-                    out.extend_from_slice(in_one_line(&replaced).as_bytes());
-                }
-            }
+            put_on_one_line(&String::from_utf8_lossy(record), out);
         } else {
             let outcome = self.follow(record, out, stats);
             if outcome != Outcome::Emit {
+                out.truncate(start);
                 return outcome;
             }
         }
         self.append(start, out);
         Outcome::Emit
+    }
+
+    /// Why a record cannot be delivered, if it cannot.
+    ///
+    /// It must be an object: nothing else from the services is an event. Its memory, with what is
+    /// written for it, must be at most twice its size and 16 MiB.
+    fn unfit(&self, record: &[u8]) -> Option<&'static str> {
+        let text = record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record);
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Some("it is not a JSON object");
+        }
+        if is_too_complex(record) {
+            return Some("it has too many parts");
+        }
+        if record.len() <= SMALL {
+            return None;
+        }
+        let controls = record.iter().filter(|byte| **byte < b' ').count();
+        let is_long = record.len() > MOST_GROWTH;
+        if 5 * controls > MOST_GROWTH {
+            Some("it has too many control characters")
+        } else if is_long && std::str::from_utf8(record).is_err() {
+            Some("it is too long, and not UTF-8")
+        } else if is_long && controls > 0 && !self.rules.is_empty() {
+            Some("it is too long for the rules, and not on one line")
+        } else {
+            None
+        }
     }
 
     /// Appends the record as the rules allow.
@@ -106,12 +138,18 @@ impl Transform {
             Err(error) if error.is_eof() => return Outcome::Quarantine("it is cut off"),
             Err(_) => return Outcome::Quarantine("it is not JSON"),
         };
-        let goes = self.admits(&matches, stats);
+        let goes = match self.admits(&matches, stats) {
+            Ok(goes) => goes,
+            Err(why) => return Outcome::Quarantine(why),
+        };
         let hides = |number: usize| mark(stats, number);
         if goes {
             matches.retain(|matches| !self.rules[matches.rule].is_filter());
             let (rules, key) = (&*self.rules, self.key.as_ref());
-            Redactor { rules, key }.write(&event, &matches, out, hides);
+            let redactor = Redactor { rules, key };
+            if let Err(why) = redactor.write(&event, &matches, out, hides) {
+                return Outcome::Quarantine(why);
+            }
         }
         for (stat, rule) in stats.iter_mut().zip(&self.rules) {
             let is_tried = !stat.matched && (goes || rule.is_filter());
@@ -127,7 +165,10 @@ impl Transform {
     ///
     /// Without a pattern a filter matches any value but null; with one, a string, number or boolean
     /// that the pattern matches. It never looks inside objects and arrays.
-    fn admits(&self, matches: &[Match<'_>], stats: &mut [RuleStats]) -> bool {
+    ///
+    /// # Errors
+    /// When that would take too much memory.
+    fn admits(&self, matches: &[Match<'_>], stats: &mut [RuleStats]) -> Result<bool, &'static str> {
         let mut kept = self.rules.iter().all(|rule| rule.action != Action::Keep);
         let mut dropped = false;
         for Match { rule, value } in matches {
@@ -140,14 +181,14 @@ impl Transform {
                 (Some(_), JsonKind::Object | JsonKind::Array) => continue,
                 (_, JsonKind::Null) => false,
                 (None, _) => true,
-                (Some(pattern), JsonKind::Text) => pattern.is_in(&JsonText::of(value).meaning),
+                (Some(pattern), JsonKind::Text) => pattern.is_in(&JsonText::of(value)?.meaning),
                 (Some(pattern), _) => pattern.is_in(value),
             };
             mark(stats, number);
             kept |= is_match && rule.action == Action::Keep;
             dropped |= is_match && rule.action == Action::Drop;
         }
-        kept && !dropped
+        Ok(kept && !dropped)
     }
 
     fn append(&self, start: usize, out: &mut Vec<u8>) {
@@ -177,15 +218,27 @@ fn mark(stats: &mut [RuleStats], number: usize) {
 /// Control characters in strings, which JSON forbids but services send, are escaped: a receiver
 /// takes a raw line break for the end of the event.
 fn in_one_line(record: &str) -> Cow<'_, str> {
-    // no early exit, so that the compiler can vectorise it
-    if !record
-        .bytes()
-        .fold(false, |matches, byte| matches | (byte < 0x20))
-    {
+    if !has_controls(record) {
         return record.into();
     }
-    let mut out = String::with_capacity(record.len() + 64);
-    let (mut in_string, mut escaped) = (false, false);
+    let mut out = Vec::with_capacity(record.len() + 64);
+    put_on_one_line(record, &mut out);
+    String::from_utf8_lossy(&out).into_owned().into()
+}
+
+fn has_controls(text: &str) -> bool {
+    // no early exit, so that the compiler can vectorise it
+    text.bytes()
+        .fold(false, |matches, byte| matches | (byte < 0x20))
+}
+
+/// Appends a record on one line.
+fn put_on_one_line(record: &str, out: &mut Vec<u8>) {
+    if !has_controls(record) {
+        out.extend_from_slice(record.as_bytes());
+        return;
+    }
+    let (mut in_string, mut escaped, mut after_word) = (false, false, false);
     let is_word = |c: char| c.is_alphanumeric() || "+-.".contains(c);
     let mut rest = record.chars();
     while let Some(character) = rest.next() {
@@ -193,16 +246,18 @@ fn in_one_line(record: &str) -> Cow<'_, str> {
             let code = u32::from(character);
             match character {
                 // after a backslash the result is another escape, but it stays on one line
-                _ if escaped => out.push_str(&format!("\\\\u{code:04x}")),
-                _ if in_string => out.push_str(&format!("\\u{code:04x}")),
-                '\t' => out.push(character),
-                '\n' | '\r' if !out.ends_with(is_word) || !rest.as_str().starts_with(is_word) => {}
-                _ => out.push(' '),
+                _ if escaped => out.extend_from_slice(format!("\\\\u{code:04x}").as_bytes()),
+                _ if in_string => out.extend_from_slice(format!("\\u{code:04x}").as_bytes()),
+                '\t' => out.push(b'\t'),
+                '\n' | '\r' if !after_word || !rest.as_str().starts_with(is_word) => continue,
+                _ => out.push(b' '),
             }
+            after_word = escaped || in_string;
             escaped = false;
             continue;
         }
-        out.push(character);
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        after_word = is_word(character);
         match character {
             _ if escaped => escaped = false,
             '\\' => escaped = in_string,
@@ -210,7 +265,6 @@ fn in_one_line(record: &str) -> Cow<'_, str> {
             _ => {}
         }
     }
-    out.into()
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ impl JsonKind {
     }
 }
 
+/// Most parts of a string that rules hide.
+const MAX_PARTS: usize = 64 * 1024;
+
 /// How much of a value a rule hides.
 enum Coverage {
     Nothing,
@@ -50,20 +53,23 @@ pub(super) struct Redactor<'r> {
 impl Redactor<'_> {
     /// Appends `event` to `out` with the values in `matches` replaced; calls `hides` with the index
     /// of each rule that hid something.
+    ///
+    /// # Errors
+    /// When that would take too much memory; `out` is to be cut back then.
     pub(super) fn write(
         self,
         event: &str,
         matches: &[Match<'_>],
         out: &mut Vec<u8>,
         mut hides: impl FnMut(usize),
-    ) {
+    ) -> Result<(), &'static str> {
         let mut done = 0;
         // matches of the same value are adjacent
         for same in matches.chunk_by(|one, other| std::ptr::eq(one.value, other.value)) {
             let value = same[0].value;
             // the value is a slice of the event
             let start = value.as_ptr().addr() - event.as_ptr().addr();
-            let replaced = self.replaced(value, same, &mut hides);
+            let replaced = self.replaced(value, same, &mut hides)?;
             // a value inside a replaced one is already hidden
             if let Some(replaced) = replaced.filter(|_| start >= done) {
                 out.extend_from_slice(&event.as_bytes()[done..start]);
@@ -72,6 +78,7 @@ impl Redactor<'_> {
             }
         }
         out.extend_from_slice(&event.as_bytes()[done..]);
+        Ok(())
     }
 
     /// The replacement of a value, if a rule hides any of it.
@@ -80,9 +87,13 @@ impl Redactor<'_> {
         value: &str,
         matches: &[Match<'_>],
         hides: &mut impl FnMut(usize),
-    ) -> Option<String> {
+    ) -> Result<Option<String>, &'static str> {
         let kind = JsonKind::of(value);
-        let text = (kind == JsonKind::Text).then(|| JsonText::of(value));
+        let rules = || matches.iter().map(|matches| &self.rules[matches.rule]);
+        let looks_inside =
+            rules().any(|rule| rule.pattern.is_some() || rule.action == Action::Hash);
+        let text = (kind == JsonKind::Text && looks_inside).then(|| JsonText::of(value));
+        let text = text.transpose()?;
         let mut whole = None;
         let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
         for number in matches.iter().map(|matches| matches.rule) {
@@ -90,17 +101,20 @@ impl Redactor<'_> {
                 Coverage::Nothing => continue,
                 Coverage::Some(ranges) => {
                     parts.extend(ranges.into_iter().map(|range| (range, number)));
+                    if parts.len() > MAX_PARTS {
+                        return Err("the rules match too often in one of its strings");
+                    }
                 }
                 Coverage::All => whole = whole.or(Some(number)),
             }
             hides(number);
         }
         if let Some(number) = whole {
-            return Some(self.whole(number, value, kind, text.as_ref()));
+            return Ok(Some(self.whole(number, value, kind, text.as_ref())));
         }
         parts.sort_by_key(|(range, number)| (range.start, *number));
-        let text = text.filter(|_| !parts.is_empty())?;
-        Some(self.pieces(&text, &parts))
+        let text = text.filter(|_| !parts.is_empty());
+        Ok(text.map(|text| self.pieces(&text, &parts)))
     }
 
     /// How much of a value a rule hides.
@@ -110,7 +124,8 @@ impl Redactor<'_> {
         };
         match text {
             Some(text) => {
-                let ranges: Vec<_> = pattern.matches(&text.meaning).collect();
+                let ranges = pattern.matches(&text.meaning).take(MAX_PARTS + 1);
+                let ranges: Vec<_> = ranges.collect();
                 match ranges.is_empty() {
                     true => Coverage::Nothing,
                     false => Coverage::Some(ranges),

@@ -3,6 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// Longest string that rules look into, in bytes.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+/// The same for a string with escapes, which takes six times its size.
+const MAX_ESCAPED: usize = 1024 * 1024;
+
 /// A JSON string.
 #[derive(Debug)]
 pub(super) struct JsonText<'a> {
@@ -11,22 +16,33 @@ pub(super) struct JsonText<'a> {
     /// The text between the quotes.
     spelt: &'a str,
     /// Where each byte of the meaning begins in the spelling, and the end; empty if both are equal.
-    places: Vec<usize>,
+    places: Vec<u32>,
 }
 
 impl<'a> JsonText<'a> {
     /// Reads a string, which must be valid JSON with its quotes.
-    pub(super) fn of(quoted: &'a str) -> JsonText<'a> {
+    ///
+    /// # Errors
+    /// When it is too long to look into.
+    pub(super) fn of(quoted: &'a str) -> Result<JsonText<'a>, &'static str> {
+        const TOO_LONG: &str = "a string in it is too long for the rules";
         let spelt = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+        if spelt.len() > MAX_TEXT {
+            return Err(TOO_LONG);
+        }
         if !spelt.contains('\\') {
-            return JsonText {
+            return Ok(JsonText {
                 meaning: spelt.into(),
                 spelt,
                 places: Vec::new(),
-            };
+            });
+        }
+        if spelt.len() > MAX_ESCAPED {
+            return Err(TOO_LONG);
         }
         let mut meaning = String::with_capacity(spelt.len());
         let mut places = Vec::with_capacity(spelt.len() + 1);
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let mut at = 0;
         while let Some(first) = spelt[at..].chars().next() {
             let (means, length) = match first {
@@ -34,20 +50,20 @@ impl<'a> JsonText<'a> {
                 _ => (first, first.len_utf8()),
             };
             meaning.push(means);
-            places.resize(meaning.len(), at);
+            places.resize(meaning.len(), place(at));
             at += length;
         }
-        places.push(at);
-        JsonText {
+        places.push(place(at));
+        Ok(JsonText {
             meaning: meaning.into(),
             spelt,
             places,
-        }
+        })
     }
 
     /// The spelling of a part of the meaning.
     pub(super) fn spelling(&self, part: Range<usize>) -> &'a str {
-        let place = |at: usize| self.places.get(at).copied().unwrap_or(at);
+        let place = |at: usize| self.places.get(at).map_or(at, |place| *place as usize);
         &self.spelt[place(part.start)..place(part.end)]
     }
 }

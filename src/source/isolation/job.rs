@@ -7,11 +7,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::digest::Hasher;
+use crate::pipeline::batch::Digest;
 use crate::source::fetch_error::FetchErrorKind;
 
 /// The waits between two polls of a job double from the first of these to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Most pages without records in a row. Each is requested after a wait, as a poll is.
+const MOST_EMPTY_PAGES: u32 = 10;
 /// How often in a row a poll, or the request of a page, is repeated.
 const REPEATS: u32 = 2;
 /// A status that contains one of these will not become COMPLETED any more. None is documented.
@@ -27,8 +31,10 @@ pub(super) struct JobProgress {
     id: Option<String>,
     /// The page to request, unless it is the first.
     page_token: Option<String>,
-    /// All page tokens so far.
-    tokens: HashSet<String>,
+    /// The digests of all page tokens so far.
+    tokens: HashSet<Digest>,
+    /// Pages without records in a row.
+    empty_pages: u32,
     /// Polls in vain since it was requested, or since its last page.
     polls: u32,
     /// Failures since the last answer.
@@ -45,6 +51,8 @@ pub(super) struct JobAnswer {
     pub(super) data: JobData,
     /// Whether some of its records were handed over already, since they were too many to hold.
     pub(super) in_pieces: bool,
+    /// Whether it has records.
+    pub(super) has_records: bool,
 }
 
 /// What an answer has under `data`.
@@ -63,8 +71,8 @@ pub(super) enum JobData {
 pub(super) enum AfterAnswer {
     /// The job is not completed: it is polled again after a wait.
     Poll(Duration),
-    /// A page is complete; the next one is requested.
-    NextPage,
+    /// A page is complete; the next one is requested after a wait.
+    NextPage(Duration),
     /// The last page is complete.
     LastPage,
 }
@@ -77,6 +85,8 @@ pub(super) enum JobError {
     /// It is completed, but has no records; what that says, for people.
     #[error("the answer has no data")]
     NoData(String),
+    #[error("the job has more than {MOST_EMPTY_PAGES} pages without records in a row")]
+    EmptyPages,
     #[error("the answer repeats an earlier pageToken")]
     RepeatedToken,
     #[error("the job is {0:?} and has no jobId")]
@@ -160,10 +170,20 @@ impl JobProgress {
             return Err(JobError::NoData(without_data(&answer, is_alone)));
         }
         self.polls = 0;
+        self.empty_pages = match answer.has_records || answer.in_pieces {
+            true => 0,
+            false => self.empty_pages + 1,
+        };
         self.page_token = answer.page_token;
         match &self.page_token {
             None => Ok(AfterAnswer::LastPage),
-            Some(token) if self.tokens.insert(token.clone()) => Ok(AfterAnswer::NextPage),
+            Some(_) if self.empty_pages > MOST_EMPTY_PAGES => Err(JobError::EmptyPages),
+            Some(token) if self.tokens.insert(identify(token)) => {
+                Ok(AfterAnswer::NextPage(match self.empty_pages {
+                    0 => Duration::ZERO,
+                    pages => wait_after(pages - 1),
+                }))
+            }
             Some(_) => Err(JobError::RepeatedToken),
         }
     }
@@ -188,6 +208,12 @@ fn without_data(answer: &JobAnswer, is_alone: bool) -> String {
     )
 }
 
+fn identify(token: &str) -> Digest {
+    let mut hasher = Hasher::of("page token");
+    hasher.part(token.as_bytes());
+    hasher.finish()
+}
+
 /// The wait after this many polls of a job that was not completed.
 fn wait_after(polls: u32) -> Duration {
     FIRST_WAIT
@@ -207,7 +233,9 @@ mod tests {
         total: None,
         data: JobData::List,
         in_pieces: false,
+        has_records: true,
     };
+    const NEXT: AfterAnswer = AfterAnswer::NextPage(Duration::ZERO);
 
     fn some(text: &str) -> Option<String> {
         (!text.is_empty()).then(|| text.to_owned())
@@ -247,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_job_is_polled_until_it_is_completed_and_read_page_by_page() {
-        use AfterAnswer::{LastPage, NextPage};
+        use AfterAnswer::LastPage;
         check(
             &[
                 pending("RUNNING", "j"),
@@ -263,15 +291,15 @@ mod tests {
                 poll(250),
                 poll(500),
                 poll(1000),
-                Ok(NextPage),
+                Ok(NEXT),
                 poll(250),
-                Ok(NextPage),
+                Ok(NEXT),
                 Ok(LastPage),
             ],
         );
         // one that is completed at once needs no id
         check(&[page("")], &[Ok(LastPage)]);
-        check(&[page("p"), page("")], &[Ok(NextPage), Ok(LastPage)]);
+        check(&[page("p"), page("")], &[Ok(NEXT), Ok(LastPage)]);
         let completed = JobAnswer {
             status: some("Completed"),
             ..LIST
@@ -362,15 +390,36 @@ mod tests {
     }
 
     #[test]
+    fn pages_without_records_come_ever_more_slowly_and_have_a_limit() {
+        let empty = |number: u32| JobAnswer {
+            has_records: false,
+            ..page(&number.to_string())
+        };
+        let mut job = JobProgress::default();
+        let mut take = |answer| job.take(answer, Duration::ZERO, TIMEOUT);
+        let wait = |milliseconds| Ok(AfterAnswer::NextPage(Duration::from_millis(milliseconds)));
+        assert_eq!(take(empty(0)), wait(250));
+        assert_eq!(take(empty(1)), wait(500));
+        assert_eq!(take(page("records")), Ok(NEXT));
+        for number in 2..2 + MOST_EMPTY_PAGES {
+            let next = take(empty(number));
+            assert!(
+                matches!(next, Ok(AfterAnswer::NextPage(_))),
+                "{number}: {next:?}"
+            );
+        }
+        assert_eq!(take(empty(99)), Err(JobError::EmptyPages));
+    }
+
+    #[test]
     fn a_page_token_that_came_before_is_an_error() {
-        use AfterAnswer::NextPage;
         check(
             &[page("p"), page("p")],
-            &[Ok(NextPage), Err(JobError::RepeatedToken)],
+            &[Ok(NEXT), Err(JobError::RepeatedToken)],
         );
         check(
             &[page("p"), page("q"), page("p")],
-            &[Ok(NextPage), Ok(NextPage), Err(JobError::RepeatedToken)],
+            &[Ok(NEXT), Ok(NEXT), Err(JobError::RepeatedToken)],
         );
     }
 

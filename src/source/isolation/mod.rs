@@ -218,6 +218,8 @@ impl Isolation {
         mut reading: Reading,
         data: Result<(), FetchError>,
     ) -> Result<(), FetchError> {
+        let (text, ends) = reading.take();
+        job.page.add(text, &ends);
         let is_accepted = reading.answer.status == ACCEPTED;
         let member = |key| reading.splitter.member(key);
         let answer = JobAnswer {
@@ -231,6 +233,7 @@ impl Isolation {
                 (Err(_), None) => JobData::Absent,
             },
             in_pieces: job.in_pieces,
+            has_records: !job.page.is_empty(),
         };
         let waited = job.since.elapsed();
         job.next = match job.progress.take(answer, waited, self.job_timeout) {
@@ -239,14 +242,15 @@ impl Isolation {
                 job.next = JobStep::Confirm(wait);
                 return Ok(());
             }
-            Ok(AfterAnswer::NextPage) => JobStep::Confirm(Wait::ZERO),
+            Ok(AfterAnswer::NextPage(wait)) => JobStep::Confirm(wait),
             Ok(AfterAnswer::LastPage) => JobStep::End,
             Err(JobError::NoData(hint)) => return data.map_err(|error| error.with_hint(hint)),
             Err(error) => return Err(self.failed(&error, &mut reading.answer)),
         };
-        let (text, ends) = reading.take();
-        job.page.add(text, &ends);
-        job.page.sort();
+        match job.page.is_empty() {
+            true => job.page = Page::default(),
+            false => job.page.sort(),
+        }
         (job.since, job.in_pieces) = (Instant::now(), false);
         Ok(())
     }
@@ -274,6 +278,7 @@ impl Isolation {
             JobError::NoStatus
             | JobError::NoData(_)
             | JobError::RepeatedToken
+            | JobError::EmptyPages
             | JobError::NoId(_) => self.api.unexpected(answer, &said),
         }
     }

@@ -44,6 +44,10 @@ pub(super) struct UsageRecord<'a> {
 impl Page {
     /// Adds records; `ends` says where each ends.
     pub(super) fn add(&mut self, text: Vec<u8>, ends: &[usize]) {
+        // memory is reserved for an answer before it comes
+        if ends.is_empty() {
+            return;
+        }
         let mut start = 0;
         let part = self.parts.len();
         self.order.extend(each(&text, ends).map(|record| {
@@ -64,6 +68,11 @@ impl Page {
     /// Whether it holds this many bytes or records.
     pub(super) fn is_full(&self, bytes: usize, records: usize) -> bool {
         self.bytes >= bytes || self.order.len() >= records
+    }
+
+    /// Whether it has had no records.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Sorts the records by date, for delivery; those without a date come first.

@@ -27,6 +27,9 @@ pub(crate) struct PodEvent {
     pub(crate) utf8: bool,
 }
 
+/// Most raw control characters that are repaired; each takes five bytes more.
+const MAX_CONTROLS: usize = 1024 * 1024;
+
 /// Identifies an event.
 #[must_use]
 pub(crate) fn identify(event: &[u8]) -> PodEvent {
@@ -35,7 +38,11 @@ pub(crate) fn identify(event: &[u8]) -> PodEvent {
     if let Some(found) = text.ok().and_then(|text| read(text, event)) {
         return found;
     }
-    let found = read(&repair(&String::from_utf8_lossy(event)), event);
+    let controls = event.iter().filter(|byte| **byte < b' ').count();
+    let found = match controls <= MAX_CONTROLS {
+        true => read(&repair(&String::from_utf8_lossy(event)), event),
+        false => None,
+    };
     let unreadable = PodEvent {
         digest: digest::canonical(event, &[]),
         time: None,

@@ -49,6 +49,13 @@ impl TapEvent<'_> {
 /// Identifies a record.
 #[must_use]
 pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
+    if digest::is_too_complex(record) {
+        return TapEvent {
+            identity: EventId::Content(digest::canonical(record, &[])),
+            readable: true,
+            times: Vec::new(),
+        };
+    }
     // checked once, not again in each of its strings
     let text = std::str::from_utf8(record);
     let read = match (kind, text) {

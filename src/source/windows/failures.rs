@@ -12,7 +12,7 @@ use crate::source::fetch_error::FetchErrorKind;
 
 /// What follows a window that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AfterFailure {
+pub(super) enum NextAttempt {
     /// The same window is requested again, after a wait.
     Repeat,
     /// Half of it is requested, after a wait.
@@ -25,13 +25,13 @@ pub(super) enum AfterFailure {
     EndWithLessOnce,
 }
 
-impl fmt::Display for AfterFailure {
+impl fmt::Display for NextAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            AfterFailure::Repeat => "requesting the same window again",
-            AfterFailure::Halve => "requesting half of the window",
-            AfterFailure::End => "ending the run",
-            AfterFailure::EndWithLess | AfterFailure::EndWithLessOnce => {
+            NextAttempt::Repeat => "requesting the same window again",
+            NextAttempt::Halve => "requesting half of the window",
+            NextAttempt::End => "ending the run",
+            NextAttempt::EndWithLess | NextAttempt::EndWithLessOnce => {
                 "ending the run; the next one requests half of the window"
             }
         })
@@ -82,27 +82,27 @@ impl WindowFailures {
         kind: FetchErrorKind,
         length: Duration,
         shortest: Duration,
-    ) -> AfterFailure {
+    ) -> NextAttempt {
         let is_first = self.in_a_row == 0;
         match kind {
-            FetchErrorKind::Stopped | FetchErrorKind::TooSlow => AfterFailure::EndWithLess,
+            FetchErrorKind::Stopped | FetchErrorKind::TooSlow => NextAttempt::EndWithLess,
             FetchErrorKind::TooMuch
                 if self.attempts > 1
                     && length > shortest
                     && !(is_first && length <= self.got_through) =>
             {
                 self.got_through = Duration::ZERO;
-                AfterFailure::Halve
+                NextAttempt::Halve
             }
             FetchErrorKind::Transient | FetchErrorKind::ServerFailed | FetchErrorKind::TooMuch => {
                 match (self.may_repeat(), kind) {
-                    (true, _) => AfterFailure::Repeat,
-                    (false, FetchErrorKind::ServerFailed) => AfterFailure::EndWithLessOnce,
-                    (false, _) => AfterFailure::End,
+                    (true, _) => NextAttempt::Repeat,
+                    (false, FetchErrorKind::ServerFailed) => NextAttempt::EndWithLessOnce,
+                    (false, _) => NextAttempt::End,
                 }
             }
             FetchErrorKind::QuotaExceeded | FetchErrorKind::NoRecords | FetchErrorKind::Lasting => {
-                AfterFailure::End
+                NextAttempt::End
             }
         }
     }
@@ -111,11 +111,11 @@ impl WindowFailures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use AfterFailure::{End, EndWithLess, EndWithLessOnce, Halve, Repeat};
     use FetchErrorKind::{Lasting, NoRecords, ServerFailed, TooMuch, TooSlow, Transient};
+    use NextAttempt::{End, EndWithLess, EndWithLessOnce, Halve, Repeat};
 
     /// What follows each failure of a window of so many seconds; `None`: it is complete.
-    fn check(rows: &[(Option<FetchErrorKind>, i64, Option<AfterFailure>)]) {
+    fn check(rows: &[(Option<FetchErrorKind>, i64, Option<NextAttempt>)]) {
         let mut failures = WindowFailures::new(3);
         for (number, (kind, seconds, expected)) in rows.iter().enumerate() {
             let length = Duration::seconds(*seconds);
@@ -130,12 +130,12 @@ mod tests {
     fn failure(
         kind: FetchErrorKind,
         seconds: i64,
-        then: AfterFailure,
-    ) -> (Option<FetchErrorKind>, i64, Option<AfterFailure>) {
+        then: NextAttempt,
+    ) -> (Option<FetchErrorKind>, i64, Option<NextAttempt>) {
         (Some(kind), seconds, Some(then))
     }
 
-    const DONE: (Option<FetchErrorKind>, i64, Option<AfterFailure>) = (None, 3600, None);
+    const DONE: (Option<FetchErrorKind>, i64, Option<NextAttempt>) = (None, 3600, None);
 
     #[test]
     fn a_server_that_is_down_is_asked_a_few_times_for_the_same_window() {

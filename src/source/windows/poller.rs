@@ -9,7 +9,7 @@ use std::time::Duration as Wait;
 use time::{Duration, OffsetDateTime};
 
 use super::clock::{ClockReading, Clocks, undecided};
-use super::failures::{AfterFailure, WindowFailures};
+use super::failures::{NextAttempt, WindowFailures};
 use super::plan::{Growth, WindowPlan, WindowRequest};
 use crate::clock::utc;
 use crate::pipeline::batch::{Pass, RequestId, hour_after};
@@ -41,7 +41,7 @@ pub(in crate::source) struct WindowPoller {
     request: u32,
     failures: WindowFailures,
     /// Why the last window failed, until the next one is requested.
-    failed: Option<(FetchError, AfterFailure)>,
+    failed: Option<(FetchError, NextAttempt)>,
     pub(in crate::source) repeats: Repeats,
 }
 
@@ -242,9 +242,9 @@ impl WindowPoller {
         let then = self.failures.add(error.kind, length, shortest);
         self.failed = Some((error, then));
         match then {
-            AfterFailure::Repeat | AfterFailure::End => return Commit::default(),
-            AfterFailure::Halve | AfterFailure::EndWithLess => self.plan.halve(step, Growth::Later),
-            AfterFailure::EndWithLessOnce => self.plan.halve(step, Growth::AtOnce),
+            NextAttempt::Repeat | NextAttempt::End => return Commit::default(),
+            NextAttempt::Halve | NextAttempt::EndWithLess => self.plan.halve(step, Growth::Later),
+            NextAttempt::EndWithLessOnce => self.plan.halve(step, Growth::AtOnce),
         }
         self.plan.checkpoint().into()
     }
@@ -253,7 +253,7 @@ impl WindowPoller {
     fn recover(&mut self, context: &PollContext<'_>) -> Result<(), FetchError> {
         match self.failed.take() {
             None => Ok(()),
-            Some((error, then @ (AfterFailure::Repeat | AfterFailure::Halve))) => {
+            Some((error, then @ (NextAttempt::Repeat | NextAttempt::Halve))) => {
                 log::debug!("{error}; {then}");
                 let wait = BACKOFF.wait(self.failures.in_a_row(), context.now);
                 context.shutdown.sleep(wait);

@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 
 use serde::Deserialize;
 
-use crate::digest::Hasher;
+use crate::digest::{Hasher, is_too_complex};
 use crate::pipeline::batch::Digest;
 use crate::source::tap::events::OptionalText;
 
@@ -42,6 +42,9 @@ impl ThreatQueue {
         event: &[u8],
         is_known: impl Fn(&Digest) -> bool,
     ) -> Result<(), serde_json::Error> {
+        if is_too_complex(event) {
+            return Err(serde::de::Error::custom("it has too many parts"));
+        }
         let event: NamedThreats<'_> = serde_json::from_slice(event)?;
         for (id, status) in event.pairs() {
             self.hold(id, status, &is_known);
