@@ -1,7 +1,7 @@
 //! `import` turns the configuration of a Devo collector, and how far it came, into a configuration of
 //! proofpull.
 //!
-//! `plan` is pure: text in, a [`Plan`] or everything that is wrong out. `write` carries a plan out.
+//! `plan` is pure: text in, a `Plan` or everything that is wrong out. `write` carries a plan out.
 
 mod addresses;
 mod devo_side;

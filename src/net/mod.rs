@@ -1,7 +1,7 @@
 //! `net` makes every connection: it tries addresses in turn, opens tunnels through proxies, adds
 //! TLS and limits time.
 //!
-//! [`Tcp`] ends each wait, whatever runs over it. It knows neither HTTP answers nor events.
+//! `Tcp` ends each wait, whatever runs over it. It knows neither HTTP answers nor events.
 
 mod body;
 pub(crate) mod certificate;
