@@ -321,11 +321,16 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn start(&self, more: &[&str]) -> Running {
+        self.start_ahead(Duration::ZERO, more)
+    }
+
+    /// Starts a run on a machine whose clock is so far ahead of the services'.
+    pub(super) fn start_ahead(&self, ahead: Duration, more: &[&str]) -> Running {
         let offset = self.now - OffsetDateTime::now_utc();
         self.env.tap.set_clock_offset(offset);
         self.env.isolation.set_clock_offset(offset);
         self.env.pod.set_now(self.now);
-        let now = utc(self.now);
+        let now = utc(self.now + ahead);
         let args = [&["--now", now.as_str()], more].concat();
         self.env.start(self.service, &args)
     }
