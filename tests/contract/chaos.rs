@@ -151,10 +151,12 @@ fn trouble(rng: &mut Rng) -> Trouble {
     }
 }
 
+/// What a receiver does. One that says goodbye before it has read everything is missing: on a machine
+/// under load nothing tells its goodbye from a confirmation.
 fn behaviour(rng: &mut Rng) -> Behaviour {
     let bytes = rng.below(30_000);
     let (short, long) = (Wait::from_millis(300), Wait::from_secs(60));
-    match rng.below(14) {
+    match rng.below(12) {
         0 => Behaviour::NoGoodbye,
         1 => Behaviour::Refuse,
         2 => Behaviour::ResetAfter(bytes),
@@ -162,19 +164,17 @@ fn behaviour(rng: &mut Rng) -> Behaviour {
             after: bytes,
             wait: short,
         },
-        4 => Behaviour::CloseAfter(bytes),
-        5 => Behaviour::CloseAfterAndDrain(bytes),
-        6 => Behaviour::NeverClose,
-        7 => Behaviour::ResetAtGoodbye,
-        8 => Behaviour::Slow {
+        4 => Behaviour::NeverClose,
+        5 => Behaviour::ResetAtGoodbye,
+        6 => Behaviour::Slow {
             read: 500,
             pause: Wait::from_millis(20),
             hold: *rng.pick(&[short, long]),
         },
-        9 => Behaviour::Silent,
-        10 => Behaviour::Flood,
-        11 => Behaviour::Mutter(Wait::from_millis(500)),
-        12 => Behaviour::StopReading(bytes),
+        7 => Behaviour::Silent,
+        8 => Behaviour::Flood,
+        9 => Behaviour::Mutter(Wait::from_millis(500)),
+        10 => Behaviour::StopReading(bytes),
         _ => Behaviour::CutHandshake,
     }
 }

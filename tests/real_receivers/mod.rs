@@ -370,8 +370,10 @@ fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
                 assert!(broke(&ended), "{}", ended.stderr);
                 let arrived = stored(&receiver).0.iter().sum::<usize>();
                 let unconfirmed = arrived - before - ended.count("delivered") as usize;
+                // a run that began once more may have met two restarts
+                let breaks = 1 + ended.stderr.matches("the run begins once more").count();
                 assert!(
-                    unconfirmed <= most_unconfirmed,
+                    unconfirmed <= breaks * most_unconfirmed,
                     "{unconfirmed}: {}",
                     ended.stderr
                 );

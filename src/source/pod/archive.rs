@@ -131,6 +131,9 @@ impl Pod {
                 let reading = self.plan.reading(hour.from, answer, is_ended, clocks);
                 let verdict = archive_policy::verdict(&reading);
                 let ending = self.session.excerpt(&ending.to_string());
+                if !is_ended {
+                    log::debug!("the answer for the archive hour of {name} ended: {ending}");
+                }
                 if is_ended || answered.events > 0 {
                     self.session.is_good();
                 } else {
