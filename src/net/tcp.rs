@@ -4,12 +4,13 @@
 //! the peer is silent for too long, or the time of a handshake is over. So no loop can forget to
 //! check.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{self, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use super::NetError;
 use super::tcp_state::Watch;
@@ -37,21 +38,9 @@ pub(crate) struct Tcp {
     until: Option<(Instant, Duration)>,
 }
 
-/// The run is to end, as the error of a read or write.
-#[derive(Debug)]
-struct Stopped;
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(super::error::STOPPED)
-    }
-}
-
-impl std::error::Error for Stopped {}
-
-/// Whether the run is to end: not the peer's fault.
+/// Whether the run is to end: not the peer's fault. No call on a socket fails like this by itself.
 pub(super) fn is_stop(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Stopped>())
+    error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 
 /// Whether a socket error only says that nothing came within the time that a call waits.
@@ -148,7 +137,7 @@ impl Tcp {
     /// Whether a call may go on.
     fn check(&self) -> io::Result<()> {
         if self.shutdown.reason().is_some() {
-            return Err(io::Error::other(Stopped));
+            return Err(Errno::CANCELED.into());
         }
         let late = |limit: Duration, what| {
             io::Error::new(ErrorKind::TimedOut, format!("{what} {limit:?}"))
