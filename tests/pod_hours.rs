@@ -149,11 +149,35 @@ fn an_hour_that_was_open_for_long_is_not_given_up_at_its_first_failure() {
     assert_eq!(why(&hours), None);
 }
 
+/// What breaks an answer off may do so at the same place again: it proves nothing.
+#[test]
+fn equal_answers_that_break_off_prove_no_hour() {
+    let ends = [Ends::InAFrame, Ends::Reset];
+    each(ends.map(|end| (format!("{end:?}"), end)), |end| {
+        let mut hours = quiet().archive_mode();
+        let to = HOUR + Duration::hours(1);
+        hours.env.pod.fill(STREAM, (HOUR, to), 40, 1);
+        hours.env.stream_table += "start_time = \"2026-11-20T12:00:00Z\"\n";
+        hours.env.pod.script(move |asked, _| {
+            asked.hours?;
+            Some(StreamFault::After(4, end))
+        });
+        for minute in [106, 120, 150] {
+            runs(&hours, &[minute]);
+            assert_eq!(why(&hours).as_deref(), Some("cut"));
+        }
+        hours.env.pod.no_script();
+        runs(&hours, &[250, 300]);
+        assert_eq!(why(&hours), None);
+        assert_eq!(hours.env.devo.count(), 40);
+    });
+}
+
 /// A server that never ends an answer in good order, but in its own way, and always says the same.
 #[test]
 fn two_equal_answers_some_time_apart_prove_an_hour_however_the_server_ends_them() {
     let ends = [1001, 1011, 4000].map(Ends::Code);
-    let ends = ends.into_iter().chain([Ends::InAFrame]);
+    let ends = ends.into_iter().chain([Ends::EndOfFile]);
     each(ends.map(|end| (format!("{end:?}"), end)), |end| {
         let mut hours = quiet().archive_mode();
         hours

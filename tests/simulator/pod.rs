@@ -85,6 +85,8 @@ pub enum Ends {
     Reset,
     /// It ends in good order, but in the middle of a frame.
     InAFrame,
+    /// It ends in good order behind a whole frame, but without a close frame.
+    EndOfFile,
     /// A close frame of this code.
     Code(u16),
     /// The same with a reason.
@@ -617,7 +619,9 @@ impl Shared {
                     let next = match how {
                         Ends::InAFrame => lock(&self.store).next_words(stream, 1),
                         Ends::Silent => lock(&self.store).next_words(stream, usize::MAX),
-                        Ends::Reset | Ends::Code(_) | Ends::Reason(..) => Vec::new(),
+                        Ends::Reset | Ends::EndOfFile | Ends::Code(_) | Ends::Reason(..) => {
+                            Vec::new()
+                        }
                     };
                     return cut(frames, *how, next.first());
                 }
@@ -637,6 +641,7 @@ fn cut(frames: Frames, how: Ends, next: Option<&Text>) -> io::Result<Over> {
     match how {
         Ends::Reset => frames.reset()?,
         Ends::InAFrame => frames.break_off(next.map_or(b"{}", |text| text))?,
+        Ends::EndOfFile => frames.end()?,
         Ends::Code(code) => frames.close(code, "")?,
         Ends::Reason(code, reason) => frames.close(code, reason)?,
         Ends::Silent => frames.be_silent()?,

@@ -40,6 +40,8 @@ pub(crate) struct WebSocket {
     wire: Shared,
     /// The start of a message that arrives in fragments.
     partial: Option<Vec<u8>>,
+    /// Bytes of the frames so far.
+    taken: u64,
     max_message: usize,
     pinged: Instant,
     /// [`PING`] and [`DEAD`], except in tests.
@@ -65,7 +67,9 @@ pub(crate) enum StreamEvent {
 pub(crate) enum CloseReason {
     /// By a close frame: its code, or 1005 if it had none, and its reason.
     Closed(u16, String),
-    /// Without a close frame, which the RFC calls 1006; with the reason.
+    /// By an end of file behind a whole message, without a close frame, which the RFC calls 1006.
+    Ended,
+    /// In any other way, also called 1006, with the reason: something may be missing.
     Broken(String),
 }
 
@@ -80,6 +84,9 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, reason) = match self {
+            CloseReason::Ended => {
+                return f.write_str("the server ended the connection without a close frame (1006)");
+            }
             CloseReason::Broken(reason) => {
                 return write!(f, "the connection broke (1006): {reason}");
             }
@@ -124,12 +131,13 @@ impl WebSocket {
         rest: Vec<u8>,
         opening: &HandshakeRequest<'_>,
     ) -> std::io::Result<WebSocket> {
-        let wire = Shared::new(wire, (STEP, DEAD), opening.shutdown)?;
+        let wire = Shared::new(wire, rest.len(), (STEP, DEAD), opening.shutdown)?;
         Ok(WebSocket {
             date: None,
             frames: FrameSocket::from_partially_read(wire.clone(), rest),
             wire,
             partial: None,
+            taken: 0,
             max_message: opening.max_message,
             pinged: Instant::now(),
             ping: PING,
@@ -163,9 +171,12 @@ impl WebSocket {
         let left = self.max_message.saturating_sub(already);
         let frame = match self.frames.read(Some(left.max(CONTROL))) {
             Ok(Some(frame)) => frame,
+            Ok(None) if self.partial.is_none() && self.taken == self.wire.received() => {
+                return Ok(Some(StreamEvent::End(CloseReason::Ended)));
+            }
             Ok(None) => {
                 return Ok(Some(broken(
-                    &"the server ended the connection without a close frame",
+                    &"the server ended the connection within a message",
                 )));
             }
             Err(Error::Io(error)) if is_wait(&error) => {
@@ -183,6 +194,7 @@ impl WebSocket {
                 return Ok(Some(broken(&error)));
             }
         };
+        self.taken += frame.len() as u64;
         let heard = self.take(&frame, into);
         if frame.payload().len() > LARGE {
             drop(frame);

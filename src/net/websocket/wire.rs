@@ -14,6 +14,8 @@ use crate::shutdown::Shutdown;
 pub(super) struct Wire {
     stream: NetStream,
     heard: Instant,
+    /// Bytes since the handshake.
+    received: u64,
     /// When to stop reading: a server may send much that is no message.
     until: Option<Instant>,
 }
@@ -24,9 +26,10 @@ pub(super) struct Shared(Rc<RefCell<Wire>>);
 
 impl Shared {
     /// From now on, a read that finds nothing returns after `step`. What was begun may be finished
-    /// after `shutdown`, within its grace.
+    /// after `shutdown`, within its grace. So many bytes were read together with the handshake.
     pub(super) fn new(
         mut wire: Wire,
+        received: usize,
         (step, silence): (Duration, Duration),
         shutdown: &Shutdown,
     ) -> io::Result<Shared> {
@@ -35,12 +38,18 @@ impl Shared {
         tcp.wait_longer(step, silence)?;
         tcp.end_at(shutdown.with_grace());
         wire.heard = Instant::now();
+        wire.received = received as u64;
         Ok(Shared(Rc::new(RefCell::new(wire))))
     }
 
     /// From now on, reads return nothing once this time has passed.
     pub(super) fn read_for(&self, time: Duration) {
         self.0.borrow_mut().until = Some(Instant::now() + time);
+    }
+
+    /// How many bytes have come since the handshake.
+    pub(super) fn received(&self) -> u64 {
+        self.0.borrow().received
     }
 
     /// How long nothing has come.
@@ -71,6 +80,7 @@ impl Wire {
         Wire {
             stream,
             heard,
+            received: 0,
             until: None,
         }
     }
@@ -84,6 +94,7 @@ impl Read for Wire {
         match self.stream.read(buffer) {
             Ok(count) => {
                 self.heard = Instant::now();
+                self.received += count as u64;
                 Ok(count)
             }
             // the crate knows only this kind of wait

@@ -4,7 +4,7 @@ use std::time::Duration as Wait;
 
 use time::OffsetDateTime;
 
-use super::archive_policy::{self, HOUR};
+use super::archive_policy::{self, AnswerEnd, HOUR};
 use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodReading};
 use crate::clock::utc;
@@ -127,14 +127,17 @@ impl Pod {
         let why = match end {
             HourEnd::Closed(ending) => {
                 let shown = context.dedup.shown(hour.request.end_hour);
-                let (answer, is_ended) = ((answered, shown), ending.is_normal());
-                let reading = self.plan.reading(hour.from, answer, is_ended, clocks);
+                let end = AnswerEnd::of(&ending);
+                let reading = self.plan.reading(hour.from, (answered, shown), end, clocks);
                 let verdict = archive_policy::verdict(&reading);
                 let ending = self.session.excerpt(&ending.to_string());
-                if !is_ended {
+                if end == AnswerEnd::Broken {
+                    events = None;
+                }
+                if end != AnswerEnd::Normal {
                     log::debug!("the answer for the archive hour of {name} ended: {ending}");
                 }
-                if is_ended || answered.events > 0 {
+                if end == AnswerEnd::Normal || answered.events > 0 {
                     self.session.is_good();
                 } else {
                     // a server in trouble gets time; a later run requests the hour again

@@ -9,6 +9,7 @@
 
 use time::{Duration, OffsetDateTime};
 
+use crate::net::websocket::CloseReason;
 use crate::pipeline::batch::AnswerTotals;
 use crate::pipeline::checkpoint::{LiveStream, OpenHour, OpenReason};
 
@@ -28,7 +29,29 @@ const FULL: u64 = 50;
 /// hour.
 const EDGE: u64 = 50;
 
-/// A complete answer for an hour, and what is known of the hour.
+/// How the server ended an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerEnd {
+    /// In good order: that was all.
+    Normal,
+    /// Behind a whole message, in a way that does not say whether that was all.
+    Unclear,
+    /// By a reset, within a message or by silence: something may be missing.
+    Broken,
+}
+
+impl AnswerEnd {
+    /// As the session ended.
+    pub(super) fn of(reason: &CloseReason) -> AnswerEnd {
+        match reason {
+            CloseReason::Closed(..) if reason.is_normal() => AnswerEnd::Normal,
+            CloseReason::Closed(..) | CloseReason::Ended => AnswerEnd::Unclear,
+            CloseReason::Broken(_) => AnswerEnd::Broken,
+        }
+    }
+}
+
+/// An answer for an hour, and what is known of the hour.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HourReading {
     /// What the answer held.
@@ -43,8 +66,8 @@ pub(super) struct HourReading {
     pub(super) was: Option<OpenReason>,
     /// How many events the last answer held that came to an end, and how long ago it was requested.
     pub(super) last: Option<(u64, Duration)>,
-    /// Whether the server has ended the answer in good order.
-    pub(super) is_ended: bool,
+    /// How the server has ended the answer.
+    pub(super) end: AnswerEnd,
     /// How long ago the hour ended.
     pub(super) age: Duration,
 }
@@ -58,17 +81,20 @@ pub(super) fn verdict(reading: &HourReading) -> Option<OpenReason> {
         before,
         was,
         last,
-        is_ended,
+        end,
         age,
     } = *reading;
+    let is_ended = end == AnswerEnd::Normal;
     let missing = shown.saturating_sub(answered.shown + answered.new);
     let is_full_before = before.is_some_and(|before| before >= FULL);
     let is_odd = answered.events == 0 && !is_covered;
     // there are quiet nights, too: an hour that stays empty for a day is empty
     let is_believed = was == Some(OpenReason::Empty) && age >= GIVE_UP;
-    // two equal answers, some time apart, agree however the server ended them
+    // two equal answers, some time apart, agree however the server ended them; what breaks them off
+    // may do so at the same place again
     let is_equal = |(events, ago)| events == answered.events && ago >= AGAIN;
-    let agrees = answered.new == 0 && last.is_some_and(is_equal);
+    let is_whole = end != AnswerEnd::Broken && answered.new == 0;
+    let agrees = is_whole && last.is_some_and(is_equal);
     let is_second = agrees || matches!(was, Some(OpenReason::Growing | OpenReason::Unproven));
     let is_lacking = missing > shown / EDGE;
     if !is_ended && (is_lacking || !agrees) {
@@ -145,7 +171,7 @@ mod tests {
             before: Some(FULL),
             was: None,
             last: None,
-            is_ended: true,
+            end: AnswerEnd::Normal,
             age: HOUR,
         };
         assert_eq!(verdict(&reading), expected, "{reading:?}");
@@ -170,7 +196,7 @@ mod tests {
             before: None,
             was,
             last: None,
-            is_ended: true,
+            end: AnswerEnd::Normal,
             age: HOUR,
         };
         for events in [0, 30] {
@@ -235,7 +261,7 @@ mod tests {
             before,
             was,
             last: None,
-            is_ended: true,
+            end: AnswerEnd::Normal,
             age: SETTLED,
         };
         assert_eq!(verdict(&reading(Some(FULL), None)), Some(OpenReason::Empty));
@@ -267,7 +293,7 @@ mod tests {
             before: Some(FULL),
             was: None,
             last: None,
-            is_ended: true,
+            end: AnswerEnd::Normal,
             age: HOUR,
         };
         let answered = |events, new, shown| AnswerTotals { events, new, shown };
@@ -320,7 +346,7 @@ mod tests {
     /// for one with so many events, so many of them new, when so many were shown before.
     #[track_caller]
     fn check_end(
-        is_ended: bool,
+        end: AnswerEnd,
         (was, last): (Option<OpenReason>, Option<(u64, i64)>),
         (events, new, shown): (u64, u64, u64),
         is_covered: bool,
@@ -337,7 +363,7 @@ mod tests {
             before: None,
             was,
             last: last.map(|(events, minutes)| (events, Duration::minutes(minutes))),
-            is_ended,
+            end,
             age: HOUR,
         };
         assert_eq!(verdict(&reading), expected, "{reading:?}");
@@ -350,7 +376,7 @@ mod tests {
         let after = |why, events, minutes| (Some(why), Some((events, minutes)));
         for is_covered in [false, true] {
             let check = |before, answer, expected| {
-                check_end(false, before, answer, is_covered, expected);
+                check_end(AnswerEnd::Unclear, before, answer, is_covered, expected);
             };
             check(first, (60, 60, 0), Some(Cut));
             check(first, (60, 0, 60), Some(Cut));
@@ -371,14 +397,56 @@ mod tests {
             // something else speaks: the live stream has shown more
             check(after(Cut, 60, 10), (60, 0, 90), Some(Cut));
         }
+        // what breaks answers off may do so at the same place again
+        for why in [Cut, Growing, Unproven, Lacking] {
+            let before = after(why, 60, 45);
+            check_end(AnswerEnd::Broken, before, (60, 0, 60), true, Some(Cut));
+        }
+        check_end(
+            AnswerEnd::Broken,
+            after(Cut, 0, 10),
+            (0, 0, 0),
+            true,
+            Some(Cut),
+        );
         // a server in trouble may say nothing twice, unless the live stream said nothing either
-        check_end(false, after(Cut, 0, 10), (0, 0, 0), true, None);
-        check_end(false, after(Cut, 0, 10), (0, 0, 0), false, Some(Empty));
-        check_end(false, after(Empty, 0, 10), (0, 0, 0), false, Some(Empty));
+        check_end(AnswerEnd::Unclear, after(Cut, 0, 10), (0, 0, 0), true, None);
+        check_end(
+            AnswerEnd::Unclear,
+            after(Cut, 0, 10),
+            (0, 0, 0),
+            false,
+            Some(Empty),
+        );
+        check_end(
+            AnswerEnd::Unclear,
+            after(Empty, 0, 10),
+            (0, 0, 0),
+            false,
+            Some(Empty),
+        );
         // one of the two was ended in good order
-        check_end(true, after(Cut, 60, 10), (60, 0, 60), false, None);
-        check_end(true, after(Cut, 60, 9), (60, 0, 60), false, Some(Unproven));
-        check_end(true, after(Cut, 60, 10), (60, 0, 90), false, Some(Lacking));
+        check_end(
+            AnswerEnd::Normal,
+            after(Cut, 60, 10),
+            (60, 0, 60),
+            false,
+            None,
+        );
+        check_end(
+            AnswerEnd::Normal,
+            after(Cut, 60, 9),
+            (60, 0, 60),
+            false,
+            Some(Unproven),
+        );
+        check_end(
+            AnswerEnd::Normal,
+            after(Cut, 60, 10),
+            (60, 0, 90),
+            false,
+            Some(Lacking),
+        );
     }
 
     #[test]
@@ -394,7 +462,7 @@ mod tests {
                 before: Some(FULL),
                 was: Some(OpenReason::Empty),
                 last: Some((0, HOUR)),
-                is_ended: false,
+                end: AnswerEnd::Unclear,
                 age,
             };
             assert_eq!(verdict(&reading), expected);

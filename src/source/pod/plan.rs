@@ -7,7 +7,7 @@
 use time::OffsetDateTime;
 
 use super::api::Mode;
-use super::archive_policy::{self, GIVE_UP, HOUR, HourReading};
+use super::archive_policy::{self, AnswerEnd, GIVE_UP, HOUR, HourReading};
 use super::live_policy::{missed, unbroken};
 use crate::clock::utc;
 use crate::pipeline::batch::AnswerTotals;
@@ -240,7 +240,7 @@ impl PodPlan {
         &self,
         from: OffsetDateTime,
         (answered, shown): (AnswerTotals, u64),
-        is_ended: bool,
+        end: AnswerEnd,
         clocks: ClockReading,
     ) -> HourReading {
         let now = clocks.earlier();
@@ -254,7 +254,7 @@ impl PodPlan {
             before: self.position.hour_before.filter(|_| is_next),
             was: open.map(|hour| hour.why),
             last: open.and_then(|hour| Some((hour.events?, now - hour.asked))),
-            is_ended,
+            end,
             age: now - from - HOUR,
         }
     }
@@ -821,13 +821,13 @@ mod tests {
             since: Some(at(2)),
         });
         let shown = (AnswerTotals::default(), 4);
-        let old = plan.reading(at(3), shown, true, both(NOW));
+        let old = plan.reading(at(3), shown, AnswerEnd::Normal, both(NOW));
         assert_eq!(
             (old.was, old.before, old.is_covered),
             (Some(Lacking), None, true)
         );
         assert_eq!((old.shown, old.age), (4, Duration::minutes(380)));
-        let next = plan.reading(at(5), shown, true, both(NOW));
+        let next = plan.reading(at(5), shown, AnswerEnd::Normal, both(NOW));
         assert_eq!(
             (next.was, next.before, next.is_covered),
             (None, Some(70), false)

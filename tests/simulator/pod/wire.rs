@@ -192,6 +192,11 @@ impl Frames {
         frame(FINAL | TEXT, event, &mut out);
         let half = out.len() / 2;
         self.raw(&out[..half.max(1)])?;
+        self.end()
+    }
+
+    /// The end of the connection.
+    pub(super) fn end(mut self) -> io::Result<()> {
         let tcp = self.wire.tcp();
         tcp.shutdown(Shutdown::Write)?;
         // to close while the client still answers pings would cut off what it has not read
