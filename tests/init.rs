@@ -344,7 +344,8 @@ struct Dialogue {
 impl Dialogue {
     /// `None` where there is no `script`.
     fn start(dir: &Path) -> Option<Dialogue> {
-        let line = format!("{PROGRAM} init --dir {}", dir.display());
+        // in the place of the shell, whose status after ^C is its own
+        let line = format!("exec {PROGRAM} init --dir {}", dir.display());
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-c", &line, "/dev/null"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
