@@ -87,7 +87,11 @@ impl Transform {
             return Outcome::Quarantine(why);
         }
         if self.rules.is_empty() {
-            put_on_one_line(&String::from_utf8_lossy(record), out);
+            // a lossy conversion reads byte by byte, so it is only for what needs one
+            match std::str::from_utf8(record) {
+                Ok(text) => put_on_one_line(text, out),
+                Err(_) => put_on_one_line(&String::from_utf8_lossy(record), out),
+            }
         } else {
             let outcome = self.follow(record, out, stats);
             if outcome != Outcome::Emit {
