@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Write};
 
 use crate::error::{Because, Result};
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,7 +13,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::pipeline::batch::Digest;
+use crate::pipeline::batch::{Digest, LARGE};
 
 /// Collects the parts that identify an event. Each part carries its length, so no two lists of
 /// parts give the same bytes.
@@ -30,8 +31,13 @@ impl Hasher {
 
     /// Adds one part.
     pub(crate) fn part(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.begin_part(bytes.len() as u64);
         self.0.update(bytes);
+    }
+
+    /// Begins a part of this length, whose bytes are then written.
+    fn begin_part(&mut self, length: u64) {
+        self.0.update(length.to_le_bytes());
     }
 
     /// The digest of all parts.
@@ -40,6 +46,31 @@ impl Hasher {
         let mut digest = Digest::default();
         digest.copy_from_slice(&self.0.finalize()[..16]);
         digest
+    }
+}
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Counts bytes that are written.
+struct Length(u64);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -132,8 +163,9 @@ pub fn canonical(record: &[u8], unordered: &[&str]) -> Digest {
         hasher.part(record);
         return hasher.finish();
     }
-    match text.and_then(|text| canonical_text(text, unordered)) {
-        Some(text) => hasher.part(text.as_bytes()),
+    let canonical = text.and_then(|text| add_canonical(text.trim(), unordered, &mut hasher).ok());
+    match canonical {
+        Some(()) => {}
         // a piece takes 16 bytes of memory
         None if record.iter().filter(|byte| is_piece(byte)).count()
             > 4 * FREE_PARTS + record.len() / 32 =>
@@ -149,21 +181,35 @@ pub fn canonical(record: &[u8], unordered: &[&str]) -> Digest {
     hasher.finish()
 }
 
-fn canonical_text(record: &str, unordered: &[&str]) -> Option<String> {
-    let mut out = String::with_capacity(record.len());
-    write_canonical(record.trim(), unordered, 0, &mut out).ok()?;
-    Some(out)
+/// Adds the canonical form of a record as one part. That of a large one is not kept, but written
+/// twice: first to learn its length.
+///
+/// # Errors
+/// When it is not JSON; then nothing was added.
+fn add_canonical(text: &str, unordered: &[&str], hasher: &mut Hasher) -> serde_json::Result<()> {
+    if text.len() < LARGE {
+        let mut canonical = Vec::with_capacity(text.len());
+        write_canonical(text, unordered, 0, &mut canonical)?;
+        hasher.part(&canonical);
+        return Ok(());
+    }
+    let mut length = Length(0);
+    write_canonical(text, unordered, 0, &mut length)?;
+    hasher.begin_part(length.0);
+    write_canonical(text, unordered, 0, hasher)
 }
 
 /// The nesting that `serde_json` reads; a deeper record is hashed as if it were not JSON.
 const MAX_DEPTH: usize = 128;
+/// Longest array that is sorted, in bytes: its elements are copied.
+const MAX_SORTED: usize = 4 * 1024 * 1024;
 
 /// Keeps the spelling of numbers and strings: `1.0` and `1` are two values, as in the event.
 fn write_canonical(
     text: &str,
     unordered: &[&str],
     depth: usize,
-    out: &mut String,
+    out: &mut dyn Write,
 ) -> serde_json::Result<()> {
     if depth > MAX_DEPTH {
         return Err(serde::de::Error::custom("too deep"));
@@ -171,50 +217,64 @@ fn write_canonical(
     match text.as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str(text)?;
-            out.push('{');
+            put(out, b"{")?;
             for (key, values) in members {
-                for value in values {
-                    out.push_str(&serde_json::to_string(&key)?);
-                    out.push(':');
-                    if unordered.contains(&key.as_ref()) && value.get().starts_with('[') {
-                        let mut elements = canonical_elements(value.get(), unordered, depth)?;
-                        elements.sort_unstable();
-                        write_array(&elements, out);
+                let is_unordered = unordered.contains(&key.as_ref());
+                for value in values.into_iter().map(RawValue::get) {
+                    serde_json::to_writer(&mut *out, &key)?;
+                    put(out, b":")?;
+                    if is_unordered && value.starts_with('[') && value.len() <= MAX_SORTED {
+                        write_sorted(value, unordered, depth, out)?;
                     } else {
-                        write_canonical(value.get(), unordered, depth + 1, out)?;
+                        write_canonical(value, unordered, depth + 1, out)?;
                     }
-                    out.push(',');
+                    put(out, b",")?;
                 }
             }
-            out.push('}');
+            put(out, b"}")
         }
-        Some(b'[') => write_array(&canonical_elements(text, unordered, depth)?, out),
-        _ => out.push_str(serde_json::from_str::<&RawValue>(text)?.get()),
+        Some(b'[') => {
+            let Elements(elements) = serde_json::from_str(text)?;
+            put(out, b"[")?;
+            for element in elements {
+                write_canonical(element.get(), unordered, depth + 1, out)?;
+                put(out, b",")?;
+            }
+            put(out, b"]")
+        }
+        _ => put(
+            out,
+            serde_json::from_str::<&RawValue>(text)?.get().as_bytes(),
+        ),
     }
-    Ok(())
 }
 
-fn canonical_elements(
+/// Writes an array with its elements sorted.
+fn write_sorted(
     text: &str,
     unordered: &[&str],
     depth: usize,
-) -> serde_json::Result<Vec<String>> {
+    out: &mut dyn Write,
+) -> serde_json::Result<()> {
     let Elements(elements) = serde_json::from_str(text)?;
-    let canonical = elements.into_iter().map(|element| {
-        let mut one = String::new();
+    let canonical = |element: &RawValue| {
+        let mut one = Vec::new();
         write_canonical(element.get(), unordered, depth + 1, &mut one)?;
         Ok(one)
-    });
-    canonical.collect()
+    };
+    let elements: serde_json::Result<Vec<_>> = elements.into_iter().map(canonical).collect();
+    let mut elements = elements?;
+    elements.sort_unstable();
+    put(out, b"[")?;
+    for element in elements {
+        put(out, &element)?;
+        put(out, b",")?;
+    }
+    put(out, b"]")
 }
 
-fn write_array(elements: &[String], out: &mut String) {
-    out.push('[');
-    for element in elements {
-        out.push_str(element);
-        out.push(',');
-    }
-    out.push(']');
+fn put(out: &mut dyn Write, bytes: &[u8]) -> serde_json::Result<()> {
+    out.write_all(bytes).map_err(serde_json::Error::io)
 }
 
 /// The members of an object, sorted by key. A repeated key keeps its values in order.
@@ -337,6 +397,19 @@ mod tests {
         for (at, digest) in (0..).zip(equals) {
             assert_eq!(hex(&ordinal(canonical(b"{}", &[]), at)), digest, "{at}");
         }
+    }
+
+    #[test]
+    fn a_large_record_is_recognised_as_a_small_one_is() {
+        let pad = "x".repeat(LARGE);
+        let one = format!(r#"{{"b":[2,1],"a":{{"parts":[{{"y":1}},2]}},"pad":"{pad}"}}"#);
+        let same = format!(r#" {{"pad":"{pad}", "a":{{"parts":[2, {{"y":1}}]}}, "b":[2, 1]}}"#);
+        let mut hasher = Hasher::of("canonical");
+        let form = format!(r#"{{"a":{{"parts":[2,{{"y":1,}},],}},"b":[2,1,],"pad":"{pad}",}}"#);
+        hasher.part(form.as_bytes());
+        let digest = hasher.finish();
+        assert_eq!(canonical(one.as_bytes(), &["parts"]), digest);
+        assert_eq!(canonical(same.as_bytes(), &["parts"]), digest);
     }
 
     #[test]

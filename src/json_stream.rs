@@ -9,6 +9,7 @@ mod block;
 
 use std::fmt;
 
+use crate::pipeline::batch::make_room;
 use block::{Carry, SIZE};
 
 /// Longest record, in bytes.
@@ -280,6 +281,7 @@ impl Splitter {
         ends: &mut Vec<usize>,
     ) -> Result<usize, Broken> {
         let (taken, ended) = self.pass(rest);
+        make_room(text, taken);
         text.extend_from_slice(&rest[..taken]);
         let start = ends.last().copied().unwrap_or(0);
         if text.len() - start > MAX_RECORD {

@@ -2,16 +2,22 @@
 //! quarantined, and the others of its window arrive.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use crate::simulator::{Event, Fault};
+use proofpull::clock::utc;
+
+use crate::pod::{SERVICE as POD, STREAM};
+use crate::simulator::isolation::visit;
+use crate::simulator::{Event, Fault, Rng, pod_event};
 use crate::test_env::{TestEnv, ago, array, each};
 
-const SERVICE: &str = "tap-messages-blocked";
+const TAP: &str = "tap-messages-blocked";
+const ISOLATION: &str = "isolation-url";
 const MIB: usize = 1024 * 1024;
 /// Size of the record.
-const SIZE: usize = 12 * MIB;
+const SIZE: usize = 24 * MIB;
 /// What the program takes without it, generously: it is measured as a whole.
-const PROGRAM: usize = 24 * MIB;
+const PROGRAM: usize = 16 * MIB;
 
 /// The most memory that the last run took, in bytes.
 fn peak(env: &TestEnv, service: &str) -> usize {
@@ -26,84 +32,175 @@ fn text_of(value: &str) -> String {
     format!("{{\"a\":\"{value}\"}}")
 }
 
-#[test]
-fn one_record_takes_at_most_twice_its_size_and_16_mib() {
-    let rule = "[[services.tap-messages-blocked.obfuscate]]\npath = \"a\"\n";
+/// A record: its name, the rules of its service, its bytes, and whether it is quarantined.
+type Row = (&'static str, String, Vec<u8>, bool);
+
+/// Records that take much memory to look at, to change or to keep.
+fn rows(service: &str) -> Vec<Row> {
+    let rule = format!("[[services.{service}.obfuscate]]\npath = \"a\"\n");
     let two = format!("{rule}pattern = \"x\"\n{rule}pattern = \"[a-y]\"\n");
     let deep = "[".repeat(SIZE / 2) + &"]".repeat(SIZE / 2);
-    let rows = [
-        ("nested", "", format!("{{\"a\":{deep}}}"), 3),
+    let bytes = |byte: u8, size: usize| [b"{\"a\":\"", &*vec![byte; size], b"\"}"].concat();
+    let escapes = || text_of(&"\\n".repeat(SIZE / 2));
+    let none = String::new;
+    vec![
+        ("nested", none(), format!("{{\"a\":{deep}}}").into(), true),
         (
             "elements",
-            "",
-            format!("{{\"a\":[{}1]}}", "1,".repeat(SIZE / 2)),
-            3,
+            none(),
+            format!("{{\"a\":[{}1]}}", "1,".repeat(SIZE / 2)).into(),
+            true,
         ),
         (
             "members",
-            "",
-            format!("{{{}\"a\":1}}", "\"b\":2,".repeat(SIZE / 6)),
-            3,
+            none(),
+            format!("{{{}\"a\":1}}", "\"b\":2,".repeat(SIZE / 6)).into(),
+            true,
         ),
-        ("pieces", "", text_of(&",".repeat(SIZE)), 0),
+        ("pieces", none(), bytes(b',', SIZE), false),
         (
             "pieces that are no JSON",
-            "",
-            format!("{{\"a\":nul,\"b\":\"{}\"}}", ",".repeat(SIZE)),
-            0,
+            none(),
+            format!("{{\"a\":nul,\"b\":\"{}\"}}", ",".repeat(SIZE)).into(),
+            false,
         ),
-        ("controls", "", text_of(&"\u{1}".repeat(SIZE)), 3),
-        ("escapes", "", text_of(&"\\n".repeat(SIZE / 2)), 0),
-        ("plain", "", text_of(&"x".repeat(SIZE)), 0),
-        ("not UTF-8", "", String::new(), 3),
-        ("two patterns", &two, text_of(&"x".repeat(SIZE)), 3),
-        ("many matches", &two, text_of(&"x".repeat(6 * MIB)), 3),
-        ("a mask", rule, text_of(&"\\n".repeat(SIZE / 2)), 0),
-    ];
+        ("controls", none(), bytes(1, SIZE), true),
+        ("a few controls", none(), bytes(1, MIB), false),
+        (
+            "controls at the end",
+            none(),
+            [bytes(b'x', SIZE), vec![b'\n'; MIB]].concat(),
+            false,
+        ),
+        ("escapes", none(), escapes().into(), false),
+        ("plain", none(), bytes(b'x', SIZE), false),
+        (
+            "in arrays",
+            none(),
+            [
+                b"{\"categories\":[[[".to_vec(),
+                bytes(b'x', SIZE),
+                b"]]]}".to_vec(),
+            ]
+            .concat(),
+            false,
+        ),
+        ("not UTF-8", none(), bytes(0xff, SIZE), true),
+        (
+            "not UTF-8, and shorter",
+            none(),
+            bytes(0xff, 8 * MIB - 100),
+            true,
+        ),
+        ("two patterns", two.clone(), bytes(b'x', SIZE), true),
+        ("many matches", two, bytes(b'x', 6 * MIB), true),
+        ("a mask", rule, escapes().into(), false),
+    ]
+}
+
+/// Runs this service over one of these records among five others. `add` says it to the API.
+fn check(service: &str, rows: Vec<Row>, add: impl Fn(&mut TestEnv, Vec<u8>) + Sync) {
+    let rows = rows.into_iter();
     each(
-        rows.map(|(name, rules, record, status)| {
-            (name.to_owned(), (rules.to_owned(), record, status))
-        }),
-        |(rules, record, status)| {
+        rows.map(|(name, rules, record, is_kept)| (name.to_owned(), (rules, record, is_kept))),
+        |(rules, record, is_kept)| {
             let mut env = TestEnv::new();
-            env.start_at(ago(30));
-            env.add(SERVICE, ago(30), ago(3), 5);
-            env.service_table += &format!("\n{rules}");
-            let record = match record.is_empty() {
-                true => [b"{\"a\":\"", &*vec![0xff; SIZE], b"\"}"].concat(),
-                false => record.into_bytes(),
-            };
+            env.start_at(ago(120));
+            env.more_tables = rules;
             let size = record.len();
-            env.tap.add(array(SERVICE), Event::new(ago(10), record));
-            let run = env.run(SERVICE, &[]);
-            run.assert_status(status);
-            let peak = peak(&env, SERVICE);
+            let sent = 5 + usize::from(!is_kept);
+            add(&mut env, record);
+            let mut run = env.start(service, &[]);
+            // the live stream does not end by itself
+            if service == POD {
+                run.until(|| env.devo.count() == sent);
+                run.signal("TERM");
+            }
+            let run = run.wait();
+            run.assert_status(if is_kept { 3 } else { 0 });
+            let peak = peak(&env, service);
             assert!(
                 peak <= 2 * size + 16 * MIB + PROGRAM,
                 "{} MiB for {} MiB",
                 peak / MIB,
                 size / MIB
             );
-            assert_eq!(run.count("delivered"), 5 + u64::from(status == 0));
+            assert_eq!(run.count("delivered"), sent as u64);
             // said once
-            env.run(SERVICE, &[]).assert_status(0);
+            env.stream_table = "idle_exit = \"1s\"\n".into();
+            env.run(service, &[]).assert_status(0);
         },
     );
 }
 
+/// The rows in which it matters how a source takes records apart.
+fn taken_apart(service: &str) -> Vec<Row> {
+    const NAMES: [&str; 7] = [
+        "nested",
+        "pieces",
+        "pieces that are no JSON",
+        "a few controls",
+        "controls at the end",
+        "not UTF-8",
+        "in arrays",
+    ];
+    let rows = rows(service).into_iter();
+    rows.filter(|(name, ..)| NAMES.contains(name)).collect()
+}
+
 #[test]
-fn pages_without_records_cost_nothing_and_have_a_limit() {
-    const ISOLATION: &str = "isolation-url";
+fn one_record_of_tap_takes_at_most_twice_its_size_and_16_mib() {
+    check(TAP, rows(TAP), |env, record| {
+        env.add(TAP, ago(50), ago(3), 5);
+        env.tap.add(array(TAP), Event::new(ago(10), record));
+    });
+}
+
+#[test]
+fn one_record_of_isolation_takes_at_most_twice_its_size_and_16_mib() {
+    check(ISOLATION, taken_apart(ISOLATION), |env, record| {
+        for minute in 0..5 {
+            let visit = format!("{{\"date\":\"{}\"}}", utc(ago(100 - minute)));
+            env.isolation.add(Event::new(ago(100 - minute), visit));
+        }
+        env.isolation.add(Event::new(ago(98), record));
+    });
+}
+
+#[test]
+fn one_message_of_pod_takes_at_most_twice_its_size_and_16_mib() {
+    check(POD, taken_apart(POD), |env, record| {
+        for number in 1..=5 {
+            let event = pod_event(STREAM, &mut Rng::new(number), ago(1), number);
+            env.pod.happen(STREAM, ago(1), event);
+            if number == 3 {
+                env.pod.happen(STREAM, ago(1), record.clone());
+            }
+        }
+    });
+}
+
+#[test]
+fn pages_without_records_cost_nothing_come_slowly_and_have_a_limit() {
     let mut env = TestEnv::new();
     env.start_at(ago(120));
+    env.isolation
+        .add(Event::new(ago(90), visit(&mut Rng::new(1), ago(90), 1)));
     env.isolation.script(|_, number| {
         let answer = format!(
             "{{\"jobId\":\"j\",\"status\":\"COMPLETED\",\"pageToken\":\"{number}\",\"data\":[]}}"
         );
         Some(Fault::Body(answer.into()))
     });
-    let run = env.run(ISOLATION, &["--max-duration", "8s"]);
+    let started = Instant::now();
+    let run = env.run(ISOLATION, &[]);
+    run.assert_error(65, &["more than 10 pages without records"], "url");
+    assert_eq!(env.isolation.requests().len(), 11);
     // each page comes after a longer wait
-    assert!(env.isolation.requests().len() <= 11, "{}", run.stderr);
+    assert!(started.elapsed() >= Duration::from_secs(15));
     assert!(peak(&env, ISOLATION) < PROGRAM, "{}", run.stderr);
+    // nothing is lost
+    env.isolation.no_script();
+    env.run(ISOLATION, &[]).assert_status(0);
+    env.assert_exactly_once(ISOLATION);
 }

@@ -87,6 +87,26 @@ impl Batch {
     }
 }
 
+/// Size from which a record is large, in bytes.
+pub(crate) const LARGE: usize = 1024 * 1024;
+/// A block larger than those that an allocator keeps after use, in bytes; glibc keeps 32 MiB.
+const OWN_BLOCK: usize = 33 * 1024 * 1024;
+
+/// Makes room for this many more bytes.
+///
+/// The buffer of a large record gets a block of its own at once. So it is never copied while it grows, and
+/// its memory is given back. Room that is not written to takes no memory.
+pub(crate) fn make_room(text: &mut Vec<u8>, more: usize) {
+    let wanted = text.len() + more;
+    if wanted <= text.capacity() {
+        return;
+    }
+    match wanted < LARGE {
+        true => text.reserve(more),
+        false => text.reserve(wanted.max(OWN_BLOCK) - text.len()),
+    }
+}
+
 impl From<Commit> for Batch {
     /// A batch without events.
     fn from(commit: Commit) -> Batch {

@@ -18,11 +18,14 @@ pub use rule::{Action, Path, Pattern, Replacement, Rule};
 use text::JsonText;
 
 use crate::digest::{Pseudonyms, is_too_complex};
+use crate::pipeline::batch::{LARGE, make_room};
 
-/// Size up to which a record is not examined, in bytes: whatever it has, it takes little memory.
-const SMALL: usize = 1024 * 1024;
-/// Most bytes by which a record grows on its way, and most that are copied once more.
+/// Most bytes by which a record grows on its way.
 const MOST_GROWTH: usize = 8 * 1024 * 1024;
+/// Longest copy of a record that is made besides what is written.
+const MOST_COPY: usize = 8 * 1024 * 1024;
+/// Most bytes by which a control character grows when it is escaped.
+const ESCAPED: usize = 6;
 
 /// What to do to each event.
 #[derive(Debug, Default)]
@@ -86,6 +89,7 @@ impl Transform {
         if let Some(why) = self.unfit(record) {
             return Outcome::Quarantine(why);
         }
+        make_room(out, self.most_written(record));
         if self.rules.is_empty() {
             // a lossy conversion reads byte by byte, so it is only for what needs one
             match std::str::from_utf8(record) {
@@ -115,20 +119,26 @@ impl Transform {
         if is_too_complex(record) {
             return Some("it has too many parts");
         }
-        if record.len() <= SMALL {
+        // whatever a small record has, it takes little memory
+        if record.len() < LARGE {
             return None;
         }
-        let controls = record.iter().filter(|byte| **byte < b' ').count();
-        let is_long = record.len() > MOST_GROWTH;
-        if 5 * controls > MOST_GROWTH {
+        let growth = ESCAPED * record.iter().filter(|byte| **byte < b' ').count();
+        if growth > MOST_GROWTH {
             Some("it has too many control characters")
-        } else if is_long && std::str::from_utf8(record).is_err() {
+        } else if as_utf8(record).is_some_and(|length| length > MOST_COPY) {
             Some("it is too long, and not UTF-8")
-        } else if is_long && controls > 0 && !self.rules.is_empty() {
+        } else if growth > 0 && !self.rules.is_empty() && record.len() + growth > MOST_COPY {
             Some("it is too long for the rules, and not on one line")
         } else {
             None
         }
+    }
+
+    /// How many bytes are written for a record, about; most are equal to it.
+    fn most_written(&self, record: &[u8]) -> usize {
+        let growth = if record.len() < LARGE { 0 } else { MOST_GROWTH };
+        record.len() + growth + self.append.len()
     }
 
     /// Appends the record as the rules allow.
@@ -216,6 +226,18 @@ fn mark(stats: &mut [RuleStats], number: usize) {
     }
 }
 
+/// How long a record that is not UTF-8 becomes when it is made so.
+fn as_utf8(record: &[u8]) -> Option<usize> {
+    let chunks = record.utf8_chunks();
+    let length = |chunk: std::str::Utf8Chunk<'_>| match chunk.invalid() {
+        [] => chunk.valid().len(),
+        _ => chunk.valid().len() + char::REPLACEMENT_CHARACTER.len_utf8(),
+    };
+    std::str::from_utf8(record)
+        .is_err()
+        .then(|| chunks.map(length).sum())
+}
+
 /// Puts a record on one line.
 ///
 /// Line breaks between tokens are dropped, or become a blank where they keep two tokens apart.
@@ -225,9 +247,13 @@ fn in_one_line(record: &str) -> Cow<'_, str> {
     if !has_controls(record) {
         return record.into();
     }
-    let mut out = Vec::with_capacity(record.len() + 64);
+    let controls = record.bytes().filter(|byte| *byte < b' ').count();
+    let mut out = Vec::new();
+    make_room(&mut out, record.len() + ESCAPED * controls);
     put_on_one_line(record, &mut out);
-    String::from_utf8_lossy(&out).into_owned().into()
+    let text = String::from_utf8(out);
+    text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        .into()
 }
 
 fn has_controls(text: &str) -> bool {

@@ -522,7 +522,12 @@ fn a_record_that_would_take_too_much_memory_is_quarantined() {
     let (deep, flat) = ("[".repeat(MIB / 4), "1,".repeat(MIB / 4));
     let deep = deep.clone() + &"]".repeat(MIB / 4);
     let pattern = || [mask("a").only("x")];
-    let rows: [(&[Rule], String, Option<&str>); 12] = [
+    let rows: [(&[Rule], String, Option<&str>); 13] = [
+        (
+            &[mask("b")],
+            text(&("\n".to_owned() + &"x".repeat(8 * MIB - 12))),
+            Some("too long for the rules"),
+        ),
         (&[], member(&deep), Some("too many parts")),
         (&[], member(&format!("[{flat}1]")), Some("too many parts")),
         (&[], text(&",[{".repeat(MIB)), None),
@@ -565,6 +570,18 @@ fn a_record_that_would_take_too_much_memory_is_quarantined() {
             }
             (other, expected) => panic!("row {number}: {other:?} is not {expected:?}"),
         }
+    }
+}
+
+#[test]
+fn what_is_not_utf_8_goes_out_unless_it_becomes_too_long() {
+    const MIB: usize = 1024 * 1024;
+    // how many bad bytes, each of which becomes three
+    for (bad, is_kept) in [(MIB, false), (3 * MIB, true), (20 * MIB, true)] {
+        let record = [b"{\"a\":\"", &*vec![0xff; bad], b"\"}"].concat();
+        let done = treat(&[], &record);
+        let kept = Outcome::Quarantine("it is too long, and not UTF-8");
+        assert_eq!(done.outcome == kept, is_kept, "{bad}: {:?}", done.outcome);
     }
 }
 

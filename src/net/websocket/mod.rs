@@ -19,6 +19,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameSocket};
 
 use crate::net::is_wait;
+use crate::pipeline::batch::{LARGE, make_room};
 pub(crate) use handshake::{HandshakeOutcome, HandshakeRequest};
 use wire::{Shared, Wire};
 
@@ -28,9 +29,6 @@ const PING: Duration = Duration::from_secs(30);
 const DEAD: Duration = Duration::from_secs(300);
 /// How long a read waits for data; a signal ends it earlier.
 const STEP: Duration = Duration::from_secs(1);
-/// Largest frame for which the read buffer is kept, in bytes.
-const LARGE: usize = 1024 * 1024;
-
 /// An open WebSocket.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
@@ -195,15 +193,13 @@ impl WebSocket {
             }
         };
         self.taken += frame.len() as u64;
-        let heard = self.take(&frame, into);
-        if frame.payload().len() > LARGE {
-            drop(frame);
+        if frame.payload().len() >= LARGE {
             self.let_go();
         }
-        heard
+        self.take(frame, into)
     }
 
-    /// Frees the crate's buffer, which keeps the size of the largest frame.
+    /// Leaves the crate's buffer, which keeps the size of the largest frame, to its last frame.
     fn let_go(&mut self) {
         let frames = FrameSocket::new(self.wire.clone());
         let (wire, rest) = std::mem::replace(&mut self.frames, frames).into_inner();
@@ -215,7 +211,7 @@ impl WebSocket {
         self.refuse(CloseCode::Normal);
     }
 
-    fn take(&mut self, frame: &Frame, into: &mut Vec<u8>) -> Result<Option<StreamEvent>, TooLong> {
+    fn take(&mut self, frame: Frame, into: &mut Vec<u8>) -> Result<Option<StreamEvent>, TooLong> {
         let head = frame.header();
         let (last, opcode) = (head.is_final, head.opcode);
         if head.rsv1 || head.rsv2 || head.rsv3 || head.mask.is_some() {
@@ -225,15 +221,16 @@ impl WebSocket {
             )));
         }
         match (opcode, &mut self.partial) {
-            (OpCode::Control(control), _) => return Ok(self.control(control, frame)),
+            (OpCode::Control(control), _) => return Ok(self.control(control, &frame)),
             (OpCode::Data(Data::Text | Data::Binary), None) if last => {
-                into.extend_from_slice(frame.payload());
+                append(frame.into_payload().into(), into);
                 return Ok(Some(StreamEvent::Message));
             }
             (OpCode::Data(Data::Text | Data::Binary), partial @ None) => {
-                *partial = Some(frame.payload().to_vec());
+                *partial = Some(frame.into_payload().into());
             }
             (OpCode::Data(Data::Continue), Some(partial)) => {
+                make_room(partial, frame.payload().len());
                 partial.extend_from_slice(frame.payload());
             }
             _ => {
@@ -249,7 +246,7 @@ impl WebSocket {
         }
         match self.partial.take_if(|_| last) {
             Some(message) => {
-                into.extend_from_slice(&message);
+                append(message, into);
                 Ok(Some(StreamEvent::Message))
             }
             None => Ok(None),
@@ -303,6 +300,16 @@ impl WebSocket {
     }
 }
 
+/// Appends a message to a text. A large one is not copied: what was before it is put before it.
+fn append(mut message: Vec<u8>, into: &mut Vec<u8>) {
+    if message.len() < LARGE {
+        into.extend_from_slice(&message);
+        return;
+    }
+    message.splice(..0, into.drain(..));
+    *into = message;
+}
+
 /// Largest control frame, in bytes; it must get through however little is left for a message.
 const CONTROL: usize = 125;
 
@@ -329,6 +336,15 @@ mod tests {
     use crate::net::Network;
     use crate::secret;
     use crate::shutdown::Shutdown;
+
+    #[test]
+    fn a_message_comes_behind_what_was_there() {
+        for size in [3, LARGE] {
+            let mut text = b"before".to_vec();
+            append(vec![b'x'; size], &mut text);
+            assert_eq!(text, [b"before".to_vec(), vec![b'x'; size]].concat());
+        }
+    }
 
     #[test]
     fn an_ending_says_its_code() {

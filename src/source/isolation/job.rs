@@ -14,7 +14,9 @@ use crate::source::fetch_error::FetchErrorKind;
 /// The waits between two polls of a job double from the first of these to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Most pages without records in a row. Each is requested after a wait, as a poll is.
+/// The waits after pages without records double up to this one.
+const LONGEST_PAGE_WAIT: Duration = Duration::from_secs(2);
+/// Most pages without records in a row.
 const MOST_EMPTY_PAGES: u32 = 10;
 /// How often in a row a poll, or the request of a page, is repeated.
 const REPEATS: u32 = 2;
@@ -181,7 +183,7 @@ impl JobProgress {
             Some(token) if self.tokens.insert(identify(token)) => {
                 Ok(AfterAnswer::NextPage(match self.empty_pages {
                     0 => Duration::ZERO,
-                    pages => wait_after(pages - 1),
+                    pages => wait_after(pages - 1).min(LONGEST_PAGE_WAIT),
                 }))
             }
             Some(_) => Err(JobError::RepeatedToken),

@@ -322,13 +322,13 @@ impl Job {
         }
         batch.text.reserve(BATCH + BATCH / 8);
         while batch.text.len() < BATCH
-            && let Some(record) = self.page.next()
+            && (batch.text.is_empty() || !self.page.is_next_large())
+            && let Some(record) = self.page.next(&mut batch.text)
         {
             context.counters.unreadable += u64::from(!record.is_readable());
             let date = record.date.map(utc);
             let late = windows.seconds_late(date.as_deref());
             let identity = record.identity();
-            batch.text.extend_from_slice(record.text);
             let end = u32::try_from(batch.text.len()).unwrap_or(u32::MAX);
             batch.records.push(Record {
                 end,

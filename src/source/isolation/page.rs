@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 
 use crate::digest;
-use crate::pipeline::batch::EventId;
+use crate::pipeline::batch::{EventId, LARGE};
 use crate::source::http_api::each;
 use crate::source::wire_time;
 
@@ -42,8 +42,23 @@ pub(super) struct UsageRecord<'a> {
 }
 
 impl Page {
-    /// Adds records; `ends` says where each ends.
-    pub(super) fn add(&mut self, text: Vec<u8>, ends: &[usize]) {
+    /// Adds records; `ends` says where each ends. A large one gets a part of its own.
+    pub(super) fn add(&mut self, mut text: Vec<u8>, ends: &[usize]) {
+        let start_of = |at: usize| at.checked_sub(1).map_or(0, |before| ends[before]);
+        let is_large = |at: usize| ends[at] - start_of(at) >= LARGE;
+        let Some(large) = (0..ends.len()).find(|at| is_large(*at)) else {
+            return self.add_part(text, ends);
+        };
+        let (from, to) = (start_of(large), ends[large]);
+        let after = text.split_off(to);
+        self.add_part(text[..from].to_vec(), &ends[..large]);
+        text.drain(..from);
+        self.add_part(text, &[to - from]);
+        let ends: Vec<_> = ends[large + 1..].iter().map(|end| end - to).collect();
+        self.add(after, &ends);
+    }
+
+    fn add_part(&mut self, text: Vec<u8>, ends: &[usize]) {
         // memory is reserved for an answer before it comes
         if ends.is_empty() {
             return;
@@ -89,16 +104,33 @@ impl Page {
         self.is_sorted && !self.order.is_empty()
     }
 
-    /// Takes the next record for delivery.
-    pub(super) fn next(&mut self) -> Option<UsageRecord<'_>> {
-        let RecordSpan {
-            date,
-            part,
-            start,
-            end,
-        } = self.is_sorted.then(|| self.order.pop()).flatten()?;
-        let text = &self.parts[part][start as usize..end as usize];
-        Some(UsageRecord { text, date })
+    /// Whether the next record is a large one, which must not be copied.
+    pub(super) fn is_next_large(&self) -> bool {
+        let next = self.order.last();
+        next.is_some_and(|place| place.length() >= LARGE)
+    }
+
+    /// Takes the next record for delivery: appends its bytes to `text`, or moves them there if it
+    /// is a large one and `text` is empty.
+    pub(super) fn next<'t>(&mut self, text: &'t mut Vec<u8>) -> Option<UsageRecord<'t>> {
+        let place = self.is_sorted.then(|| self.order.pop()).flatten()?;
+        let part = &mut self.parts[place.part];
+        let before = text.len();
+        if before == 0 && place.length() >= LARGE {
+            *text = std::mem::take(part);
+        } else {
+            text.extend_from_slice(&part[place.start as usize..place.end as usize]);
+        }
+        Some(UsageRecord {
+            text: &text[before..],
+            date: place.date,
+        })
+    }
+}
+
+impl RecordSpan {
+    fn length(&self) -> usize {
+        (self.end - self.start) as usize
     }
 }
 
@@ -153,7 +185,7 @@ mod tests {
         ];
         let mut page = page(&records);
         let mut found = Vec::new();
-        while let Some(record) = page.next() {
+        while let Some(record) = page.next(&mut Vec::new()) {
             found.push(String::from_utf8_lossy(record.text).into_owned());
         }
         let expected = [3, 5, 6, 1, 2, 0, 4].map(|at: usize| records[at]);
@@ -162,8 +194,38 @@ mod tests {
     }
 
     #[test]
+    fn a_large_record_is_moved_and_keeps_its_place() {
+        let large = |n: u32| format!(r#"{{"n":{n},"x":"{}"}}"#, "x".repeat(LARGE));
+        let records = [
+            "{\"n\":1}".into(),
+            "{\"n\":2}".into(),
+            large(3),
+            "{\"n\":4}".into(),
+            large(5),
+            large(6),
+        ];
+        let ends = records.iter().scan(0, |end, record| {
+            *end += record.len();
+            Some(*end)
+        });
+        let mut page = Page::default();
+        page.add(records.concat().into_bytes(), &ends.collect::<Vec<_>>());
+        page.sort();
+        let mut text = Vec::new();
+        for record in &records {
+            assert_eq!(page.is_next_large(), record.len() >= LARGE);
+            if page.is_next_large() {
+                text.clear();
+            }
+            let found = page.next(&mut text).unwrap();
+            assert_eq!(found.text, record.as_bytes());
+        }
+        assert!(page.next(&mut text).is_none());
+    }
+
+    #[test]
     fn a_visit_is_all_that_it_says_whatever_the_order_of_keys_and_categories() {
-        let identity = |text: &str| page(&[text]).next().unwrap().identity();
+        let identity = |text: &str| page(&[text]).next(&mut Vec::new()).unwrap().identity();
         let record = r#"{"url":"u","date":"d","categories":["a","b"]}"#;
         assert_eq!(
             identity(record),
@@ -197,7 +259,7 @@ mod tests {
             ),
         ];
         for (record, digest) in golden {
-            match page(&[record]).next().unwrap().identity() {
+            match page(&[record]).next(&mut Vec::new()).unwrap().identity() {
                 EventId::Content(found) => assert_eq!(digest::hex(&found), digest, "{record}"),
                 other => panic!("{other:?}: {record}"),
             }
@@ -206,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_noticed() {
-        let readable = |text: &str| page(&[text]).next().unwrap().is_readable();
+        let readable = |text: &str| page(&[text]).next(&mut Vec::new()).unwrap().is_readable();
         assert!(readable("{}") && readable("7"));
         assert!(readable(r#"{"date":"2025-01-01T19:44:34Z"}"#));
         assert!(!readable("{\"a\":NaN}") && !readable("{broken"));

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::digest::{self, Hasher};
-use crate::pipeline::batch::Digest;
+use crate::pipeline::batch::{Digest, make_room};
 use crate::source::wire_time;
 
 /// What is known of an event.
@@ -27,8 +27,10 @@ pub(crate) struct PodEvent {
     pub(crate) utf8: bool,
 }
 
-/// Most raw control characters that are repaired; each takes five bytes more.
+/// Most raw control characters that are repaired; each takes up to six bytes more.
 const MAX_CONTROLS: usize = 1024 * 1024;
+/// Longest event that is repaired if it is not UTF-8: it is copied twice, and may become longer.
+const MAX_MADE_UTF8: usize = 1024 * 1024;
 
 /// Identifies an event.
 #[must_use]
@@ -39,7 +41,8 @@ pub(crate) fn identify(event: &[u8]) -> PodEvent {
         return found;
     }
     let controls = event.iter().filter(|byte| **byte < b' ').count();
-    let found = match controls <= MAX_CONTROLS {
+    let is_repaired = controls <= MAX_CONTROLS && (utf8 || event.len() <= MAX_MADE_UTF8);
+    let found = match is_repaired && (controls > 0 || !utf8) {
         true => read(&repair(&String::from_utf8_lossy(event)), event),
         false => None,
     };
@@ -58,7 +61,10 @@ pub(crate) fn identify(event: &[u8]) -> PodEvent {
 /// The identity depends on these bytes. This is deliberately not the repair of the output
 /// transform, so that a change there cannot move an identity.
 fn repair(event: &str) -> String {
-    let mut out = String::with_capacity(event.len() + 64);
+    let controls = event.bytes().filter(|byte| *byte < b' ').count();
+    let mut out = Vec::new();
+    make_room(&mut out, event.len() + 6 * controls);
+    let mut out = String::from_utf8(out).unwrap_or_default();
     let (mut in_string, mut escaped) = (false, false);
     let is_word = |c: char| c.is_alphanumeric() || "+-.".contains(c);
     let mut rest = event.chars();
