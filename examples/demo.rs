@@ -28,6 +28,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const PERIOD: Duration = Duration::hours(26);
 /// Of each service.
 const EVENTS_PER_HOUR: usize = 100;
+/// Of each report on people.
+const PEOPLE: u64 = 300;
 /// From so long ago on, threats are collected too.
 const THREATS: Duration = Duration::hours(2);
 /// Of each log stream: hours of archive, and events that the live stream says.
@@ -79,7 +81,7 @@ fn main() -> Result<ExitCode> {
         devo.address()
     );
     let mut all_well = true;
-    for service in &SERVICES {
+    for service in SERVICES {
         all_well &= run(&program, &config, service, &devo, 3)?;
     }
     all_well &= sweep(&program, &config, pod, &devo)?;
@@ -154,6 +156,11 @@ impl Day {
             event.late = event.created > end - Duration::minutes(28) && rng.chance(10);
             self.proofpoint.tap.add(array, event);
         }
+        for (report, first) in [("vap", 0), ("top-clickers", PEOPLE)] {
+            for serial in first..first + PEOPLE {
+                self.proofpoint.tap.add_person(report, serial, self.start);
+            }
+        }
         let end = self.start + PERIOD - Duration::minutes(32);
         let all = PERIOD.whole_hours() as usize * EVENTS_PER_HOUR;
         for (product, isolation) in self.proofpoint.isolation.iter().enumerate() {
@@ -172,6 +179,7 @@ impl Day {
         match Kind::of(service.name) {
             Kind::Tap { array, .. } => self.proofpoint.tap.serials(array),
             Kind::Threats => self.proofpoint.tap.threats(self.threats_start()),
+            Kind::People { report } => self.proofpoint.tap.people(report),
             Kind::Isolation => self.proofpoint.isolation_of(service.name).serials(),
             Kind::Pod { stream } => self.proofpoint.pod.serials(stream),
         }
@@ -191,9 +199,9 @@ impl Day {
     /// The services start where their events do.
     fn configure(&self, dir: &Path, certs: &Certs, devo: &Devo) -> Result<PathBuf> {
         let mut services = Vec::new();
-        for service in &SERVICES {
+        for service in SERVICES {
             let (start, more) = match Kind::of(service.name) {
-                Kind::Tap { .. } | Kind::Isolation => (self.start, ""),
+                Kind::Tap { .. } | Kind::People { .. } | Kind::Isolation => (self.start, ""),
                 Kind::Threats => (self.threats_start(), "max_threats_per_run = 10000\n"),
                 Kind::Pod { .. } => (self.proofpoint.pod.now() - ARCHIVED, "idle_exit = \"1s\"\n"),
             };
@@ -305,7 +313,7 @@ fn compare(day: &Day, devo: &Devo) -> bool {
         "\n{:24} {:>8} {:>8} {:>8} {:>8}",
         "service", "there", "arrived", "missing", "doubled"
     );
-    for service in &SERVICES {
+    for service in SERVICES {
         let wanted = day.wanted(service);
         let (mut came, mut missing, mut doubled) = (0, 0, 0);
         for (serial, &count) in &wanted {

@@ -183,7 +183,7 @@ impl World {
     /// One event of each service, now.
     fn happens(&mut self) {
         let now = OffsetDateTime::now_utc();
-        for service in &SERVICES {
+        for service in SERVICES {
             if let Kind::Tap { array } = Kind::of(service.name) {
                 let serial = self.rng.bits() >> 1;
                 let make = if array.starts_with("clicks") {

@@ -8,6 +8,7 @@ use crate::source::isolation::api::IsolationApi;
 use crate::source::pod::api::PodApi;
 use crate::source::tap::EventKind;
 use crate::source::tap::api::{CLICKS_PERMITTED, EventApi, OTHERS};
+use crate::source::tap::people::api::{PeopleApi, TOP_CLICKERS, VAP};
 use crate::source::tap::threats::api::ThreatApi;
 
 /// One row of the table.
@@ -40,7 +41,7 @@ impl Service {
 }
 
 /// Every service the program knows.
-pub static SERVICES: [Service; 10] = [
+pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-clicks-blocked",
         devo: Some("clicksBlocked"),
@@ -90,6 +91,24 @@ pub static SERVICES: [Service; 10] = [
         devo: Some("threats"),
         tag: "mail.proofpoint.tapsiem_v2.threats",
         api: &ThreatApi { pool: &OTHERS },
+    },
+    Service {
+        name: "tap-people-vap",
+        devo: None,
+        tag: "my.app.proofpoint.tap_vap",
+        api: &PeopleApi {
+            path: "/v2/people/vap",
+            pool: &VAP,
+        },
+    },
+    Service {
+        name: "tap-people-clickers",
+        devo: None,
+        tag: "my.app.proofpoint.tap_topclickers",
+        api: &PeopleApi {
+            path: "/v2/people/top-clickers",
+            pool: &TOP_CLICKERS,
+        },
     },
     Service {
         name: "isolation-web",

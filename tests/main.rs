@@ -20,6 +20,7 @@ mod network;
 mod obfuscation;
 mod online;
 mod order;
+mod people;
 mod pipelines;
 mod pod;
 mod pod_clients;

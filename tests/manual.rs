@@ -20,7 +20,7 @@ fn keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     add_keys("", &mut keys);
     keys.remove("services");
-    for service in &SERVICES {
+    for service in SERVICES {
         add_keys(&format!("services.{}", service.name), &mut keys);
     }
     assert!(keys.len() > 50, "{keys:?}");
@@ -67,7 +67,7 @@ fn the_manual_has_every_command_option_service_and_status() {
             );
         }
     }
-    for service in &SERVICES {
+    for service in SERVICES {
         assert!(
             PROGRAM.contains(&format!(".It Cm {}\n", service.name)),
             "{}",
@@ -173,7 +173,7 @@ fn the_shells_complete_commands_options_and_services() {
         for word in ["status", "check", "max-lag", "wait-lock"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
-        for service in &SERVICES {
+        for service in SERVICES {
             assert!(script.contains(service.name), "{shell}: {}", service.name);
         }
         assert!(!script.contains("--now"), "{shell}");

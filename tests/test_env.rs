@@ -15,6 +15,8 @@ use crate::simulator::{
     API_KEY, CLUSTER, Certs, Devo, Ended, Event, Isolation, Kind, Options, PRINCIPAL, Pod, Rng,
     SECRET, TOKEN, Tap, sample, scenario, wait_until,
 };
+use proofpull::config::EffectiveKeys;
+use proofpull::config::file::look;
 use proofpull::service::SERVICES;
 
 /// No run of the program in a test takes longer, even on a slow machine.
@@ -142,34 +144,24 @@ impl TestEnv {
                 text += &format!("[{table}]\n{lines}\n");
             }
         }
-        for service in &SERVICES {
-            let url = match Kind::of(service.name) {
-                Kind::Isolation => format!("url = {:?}\n", self.isolation.url()),
-                _ => String::new(),
+        let known = KnownKeys::read();
+        for service in SERVICES {
+            let (url, lines) = match Kind::of(service.name) {
+                Kind::Isolation => (
+                    format!("url = {:?}\n", self.isolation.url()),
+                    &self.service_table,
+                ),
+                Kind::Pod { .. } => (String::new(), &self.stream_table),
+                _ => (String::new(), &self.service_table),
             };
-            if let Kind::Pod { .. } = Kind::of(service.name) {
-                text += &format!("[services.{}]\n{}\n", service.name, self.stream_table);
-                continue;
-            }
-            let lines = self.service_table.lines();
-            // what only some services know
-            let known = lines.filter(|line| {
+            text += &format!("[services.{}]\n{url}", service.name);
+            for line in lines.lines() {
                 let key = line.split(' ').next().unwrap_or_default();
-                match key {
-                    "threat_type" | "threat_status" => {
-                        matches!(Kind::of(service.name), Kind::Tap { .. })
-                    }
-                    "requests" => {
-                        matches!(Kind::of(service.name), Kind::Tap { .. } | Kind::Threats)
-                    }
-                    "max_threats_per_run" => Kind::of(service.name) == Kind::Threats,
-                    "window_offset" => Kind::of(service.name) == Kind::Isolation,
-                    "url" => url.is_empty(),
-                    _ => true,
+                let is_there = key == "url" && !url.is_empty();
+                if !is_there && known.may_have(service.name, key) {
+                    text += &format!("{line}\n");
                 }
-            });
-            let known: Vec<&str> = known.collect();
-            text += &format!("[services.{}]\n{url}{}\n", service.name, known.join("\n"));
+            }
         }
         text += &self.more_tables;
         write_private(&self.config_path(), &text);
@@ -233,6 +225,7 @@ impl TestEnv {
             Kind::Isolation => self.isolation.serials(),
             // what lies before the start is not named
             Kind::Threats => self.tap.threats(OffsetDateTime::UNIX_EPOCH),
+            Kind::People { report } => self.tap.people(report),
             Kind::Pod { stream } => self.pod.serials(stream),
         };
         let arrived = self.devo.counts_by_serial();
@@ -272,6 +265,25 @@ impl TestEnv {
     pub(crate) fn assert_exactly_once(&self, service: &str) {
         let repeated = self.assert_nothing_lost(service);
         assert_eq!(repeated, 0, "{repeated} arrived more than once");
+    }
+}
+
+/// The keys that services have, from the program.
+struct KnownKeys(EffectiveKeys);
+
+impl KnownKeys {
+    fn read() -> KnownKeys {
+        let (config, _) = look("", Path::new("/"), OffsetDateTime::now_utc());
+        KnownKeys(config.record)
+    }
+
+    /// Whether a key is one of this service, or of none, which is what a test is about.
+    fn may_have(&self, service: &str, key: &str) -> bool {
+        let has = |service: &str| {
+            let name = format!("services.{service}.{key}");
+            self.0.keys().any(|known| known.is(&name))
+        };
+        has(service) || !SERVICES.iter().any(|service| has(service.name))
     }
 }
 
@@ -528,6 +540,10 @@ impl TestEnv {
             if kind == Kind::Isolation {
                 let body = crate::simulator::isolation::visit(&mut rng, created, serial);
                 self.isolation.add(Event::new(created, body));
+                continue;
+            }
+            if let Kind::People { report } = kind {
+                self.tap.add_person(report, serial, created);
                 continue;
             }
             let array = match kind {

@@ -297,7 +297,7 @@ fn the_readme_names_every_option_service_and_status() {
             );
         }
     }
-    for service in &SERVICES {
+    for service in SERVICES {
         assert!(
             readme.contains(&format!("| `{}` |", service.name)),
             "{}",

@@ -283,7 +283,7 @@ mod tests {
             .render_long_help()
             .to_string();
         let help: Vec<&str> = help.split_whitespace().collect();
-        for service in &service::SERVICES {
+        for service in service::SERVICES {
             assert!(
                 help.iter()
                     .any(|word| word.trim_matches([',', '[', ']']) == service.name),

@@ -7,7 +7,7 @@ use super::backfill::range;
 use super::paths::RunPaths;
 use crate::clock::utc;
 use crate::config::file::ServiceConfig;
-use crate::error::Result;
+use crate::error::{Because, Exit, Result, fail};
 use crate::pipeline::checkpoint::Retention;
 use crate::source::api::Start;
 use crate::state::{StartPoint, State, StateOrigin};
@@ -24,6 +24,11 @@ fn begin(
     let begin = |from| api.checkpoint_at(from);
     Ok(match &args.start_time {
         Some(_) => {
+            if let Some(why) = api.no_backfill() {
+                let name = paths.service.name;
+                return fail(Exit::Usage, format!("{name} cannot be backfilled: {why}"))
+                    .hint("leave out --start-time; the timer's runs read each new report");
+            }
             let range = range(paths, args, &api.limits(), now)?;
             StartPoint {
                 configured: None,

@@ -26,7 +26,7 @@ pub(crate) const WEEK: u64 = 7 * DAY;
 const MAX_REQUESTS: u32 = 9_999_999;
 
 /// The address of an HTTP API, with its path.
-pub(crate) fn http_address(text: &str) -> Result<Url, String> {
+fn http_address(text: &str) -> Result<Url, String> {
     with_path(Url::parse(text)?)
 }
 
@@ -40,6 +40,18 @@ fn with_path(url: Url) -> Result<Url, String> {
         "/" => Err("must be the full address, including its path".into()),
         _ => Ok(url),
     }
+}
+
+/// The address that is requested instead of the built-in one.
+pub(crate) fn url(table: &mut TableReader) -> Option<Url> {
+    const EXAMPLE: &str = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
+    table.text("url", EXAMPLE, http_address)
+}
+
+/// The longest time of a run, unless it is one of a log stream.
+pub(crate) fn max_duration(table: &mut TableReader) -> Duration {
+    let default = Duration::from_secs(10 * MINUTE);
+    table.text_or("max_duration", default, duration(1..=WEEK))
 }
 
 /// Reads a duration of so many seconds.
@@ -65,6 +77,21 @@ pub(crate) fn number<N: FromStr + PartialOrd + Display>(
             read.ok_or_else(|| format!("must be from {} to {}", span.start(), span.end()).into())
         }
         other => Err(other.instead_of(expected)),
+    }
+}
+
+/// Reads one of these numbers.
+pub(crate) fn one_of(numbers: &'static [u32]) -> impl FnOnce(Value) -> Result<u32, ValueError> {
+    move |value| {
+        let all: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        let all = format!("one of {}", all.join(", "));
+        match value {
+            Value::Number(number) => {
+                let read = number.parse().ok().filter(|read| numbers.contains(read));
+                read.ok_or_else(|| format!("must be {all}").into())
+            }
+            other => Err(other.instead_of(&all)),
+        }
     }
 }
 

@@ -362,7 +362,7 @@ mod tests {
     fn the_longest_name_makes_a_file_that_can_be_written() {
         use crate::config::file::MAX_NAME;
         let dir = tempfile::tempdir().unwrap();
-        for service in &crate::service::SERVICES {
+        for service in crate::service::SERVICES {
             let path = path(dir.path(), &"n".repeat(MAX_NAME), service.name);
             files::publish(&path, "").unwrap();
         }

@@ -78,6 +78,11 @@ pub(crate) trait ConfiguredApi: fmt::Debug {
         Checkpoint::windows_at(whole_seconds(from))
     }
 
+    /// Why a past range cannot be requested, if it cannot.
+    fn no_backfill(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The name of what only one run at a time may use, apart from the service's own state.
     ///
     /// # Errors

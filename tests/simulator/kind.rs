@@ -7,6 +7,8 @@ pub enum Kind {
     Tap { array: &'static str },
     /// In TAP's summaries of threats.
     Threats,
+    /// In TAP's reports on people.
+    People { report: &'static str },
     /// In a report of Isolation.
     Isolation,
     /// In a type of the log stream.
@@ -30,6 +32,10 @@ impl Kind {
                 array: "messagesDelivered",
             },
             "tap-threats" => Kind::Threats,
+            "tap-people-vap" => Kind::People { report: "vap" },
+            "tap-people-clickers" => Kind::People {
+                report: "top-clickers",
+            },
             "isolation-web" | "isolation-url" => Kind::Isolation,
             "pod-message" => Kind::Pod { stream: "message" },
             "pod-maillog" => Kind::Pod { stream: "maillog" },

@@ -20,6 +20,7 @@ mod http;
 pub mod isolation;
 mod kind;
 mod listen;
+mod people;
 mod pod;
 mod proofpoint;
 mod proxy;

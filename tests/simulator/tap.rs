@@ -15,6 +15,7 @@ use super::fake_api::Store as _;
 use super::fake_api::{FakeApi, Refused, Request, Style, decoded, refuse};
 use super::http::{Asked, Content, Fault, Server};
 use super::listen::loopback;
+use super::people::People;
 use super::rng::Rng;
 use super::sample::{ARRAYS, Body, Event, message, serial_of};
 
@@ -102,9 +103,19 @@ impl Tap {
         self.store().keep = keep;
     }
 
-    /// Requests in 24 hours for clicks/permitted, and for the other three together; 1800 each.
-    pub fn set_quota(&self, clicks_permitted: usize, others: usize) {
-        self.store().quota = [clicks_permitted, others];
+    /// Adds a person to the reports of a kind, `vap` or `top-clickers`, from a time on.
+    pub fn add_person(&self, report: &str, serial: u64, from: OffsetDateTime) {
+        self.store().people.add(report, serial, from);
+    }
+
+    /// The most people on a page of a report; 200.
+    pub fn set_people_page(&self, people: usize) {
+        self.store().people.page = people;
+    }
+
+    /// The people of all reports of a kind that were requested, by their serial numbers.
+    pub fn people(&self, report: &str) -> BTreeMap<u64, usize> {
+        self.store().people.requested(report)
     }
 
     /// Whether a window holds the events at its very end; it does not.
@@ -230,14 +241,15 @@ struct Store {
     rng: Rng,
     clock_offset: Duration,
     keep: Duration,
-    quota: [usize; 2],
-    spent: [VecDeque<OffsetDateTime>; 2],
+    /// The requests of the last 24 hours in each pool.
+    spent: HashMap<&'static str, VecDeque<OffsetDateTime>>,
     end_inclusive: bool,
     style: Style,
     events: HashMap<&'static str, Vec<Event>>,
     late_released: bool,
     /// The statuses of threats; of those that events name, and that were taken away, none.
     threats: HashMap<String, Option<String>>,
+    people: People,
     flood: Option<(u64, usize)>,
     /// For a path and an interval: the first serial number, and how many.
     flooded: HashMap<(String, String), (u64, u64)>,
@@ -249,13 +261,13 @@ impl Default for Store {
             rng: Rng::new(0x7a9),
             clock_offset: Duration::ZERO,
             keep: Duration::days(7),
-            quota: [1800; 2],
-            spent: Default::default(),
+            spent: HashMap::new(),
             end_inclusive: false,
             style: Style::default(),
             events: HashMap::new(),
             late_released: false,
             threats: HashMap::new(),
+            people: People::default(),
             flood: None,
             flooded: HashMap::new(),
         }
@@ -282,6 +294,9 @@ impl super::fake_api::Store for Store {
         if let Some(id) = request.path.strip_prefix("/v2/threat/summary/") {
             return self.summary(&decoded(id));
         }
+        if let Some(report) = request.path.strip_prefix("/v2/people/") {
+            return self.report(report, request);
+        }
         let arrays: &[&str] = match request.path.as_str() {
             "/v2/siem/clicks/blocked" => &ARRAYS[..1],
             "/v2/siem/clicks/permitted" => &ARRAYS[1..2],
@@ -290,13 +305,11 @@ impl super::fake_api::Store for Store {
             "/v2/siem/all" => &ARRAYS,
             other => return refuse(404, &format!("There is nothing at {other}")),
         };
-        let pool = usize::from(arrays != ["clicksPermitted"]);
-        let a_day_ago = request.at - Duration::DAY;
-        self.spent[pool].retain(|&at| at > a_day_ago);
-        if self.spent[pool].len() >= self.quota[pool] {
-            return refuse(429, "");
-        }
-        self.spent[pool].push_back(request.at);
+        let pool = match arrays {
+            ["clicksPermitted"] => "clicks/permitted",
+            _ => "the other event services",
+        };
+        self.spend(pool, 1800, request.at)?;
 
         let (start, end) = self.window(request)?;
         let end_time = end
@@ -324,6 +337,40 @@ impl super::fake_api::Store for Store {
 }
 
 impl Store {
+    /// Counts a request in a pool that allows so many in 24 hours.
+    fn spend(
+        &mut self,
+        pool: &'static str,
+        most: usize,
+        at: OffsetDateTime,
+    ) -> Result<(), Refused> {
+        let spent = self.spent.entry(pool).or_default();
+        spent.retain(|&before| before > at - Duration::DAY);
+        if spent.len() >= most {
+            return refuse(429, "");
+        }
+        spent.push_back(at);
+        Ok(())
+    }
+
+    /// A page of a report on people.
+    fn report(&mut self, report: &str, request: &Request) -> Result<Content, Refused> {
+        let pool = match report {
+            "vap" => "people/vap",
+            "top-clickers" => "people/top-clickers",
+            other => return refuse(404, &format!("There is no report {other}")),
+        };
+        self.spend(pool, 50, request.at)?;
+        let (before, behind, people) = self.people.answer(report, request)?;
+        let (before, behind) = match self.style.array_first {
+            true => (String::new(), format!(",{before},{behind}")),
+            false => (format!("{before},"), format!(",{behind}")),
+        };
+        let (head, tail) = (format!(r#"{{{before}"users":["#), format!("]{behind}}}"));
+        let text = self.style.spell(&mut self.rng, &head, &tail, &people);
+        Ok(Content::Bytes(text))
+    }
+
     /// The summary of a threat: whatever an event names has one, unless it was taken away. The number
     /// in its name is of the threat.
     fn summary(&self, id: &str) -> Result<Content, Refused> {

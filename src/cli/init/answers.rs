@@ -185,7 +185,7 @@ impl Questions<'_> {
         }
         if self.ask.is_some() {
             (self.tell)("The services are:");
-            for service in &SERVICES {
+            for service in SERVICES {
                 (self.tell)(&format!("  {}", service.name));
             }
         }

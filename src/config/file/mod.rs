@@ -214,7 +214,7 @@ fn no_such_service(table: &mut TableReader, TableEntry { name, place, .. }: &Tab
     };
     let mut services = SERVICES.iter();
     let devo = services.find(|service| service.devo == Some(name));
-    let names = SERVICES.each_ref().map(|service| service.name);
+    let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
     let meant = devo.map(|service| service.name);
     let hint = match meant.or_else(|| nearest(name, &names)) {
         Some(meant) => format!("did you mean [services.{meant}]?"),

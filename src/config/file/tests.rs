@@ -29,6 +29,7 @@ const EXAMPLES: [(&str, &[&str]); 3] = [
             "[[services.tap-clicks-blocked.keep]]",
             "[[services.tap-clicks-blocked.drop]]",
             "[services.tap-threats]",
+            "[services.tap-people-vap]",
         ],
     ),
     (
@@ -1842,7 +1843,7 @@ fn every_key_is_in_an_example() {
             .iter()
             .for_each(|header| check_shows(&example, header));
     }
-    for service in &SERVICES {
+    for service in SERVICES {
         let table = format!("\n[services.{}]\n", service.name);
         let shown = EXAMPLES.iter().any(|(text, _)| text.contains(&table));
         assert!(shown, "{table}");

@@ -5,14 +5,16 @@ use std::time::Duration as Wait;
 use time::Duration;
 
 use super::events::EventKind;
-use super::siem::{Endpoint, LIMITS, Siem};
+use super::siem::{LIMITS, Siem};
 use super::{Tap, hints};
 use crate::config::service_keys::{choices, requests};
 use crate::config::{SignIn, TableReader, TapConfig, Url};
 use crate::error::{Because, Exit, Result, fail};
 use crate::pipeline::checkpoint::Retention;
 use crate::quota::{Limit, Pool};
+use crate::secret;
 use crate::source::api::{Api, ConfiguredApi, OpenContext, QuotaAccount};
+use crate::source::http_api::{ErrorHints, HttpApi};
 use crate::source::windows::WindowSettings;
 use crate::source::{Source, WindowLimits};
 
@@ -108,16 +110,13 @@ impl ConfiguredApi for ConfiguredEvents {
         let types = types.map(|value| ("threatType", value.clone()));
         let statuses = self.threat_status.iter();
         let statuses = statuses.map(|value| ("threatStatus", value.clone()));
-        let endpoint = Endpoint {
-            sign_in: self.account.sign_in()?,
-            url: self.windows.url.as_ref(),
-            path: self.api.path,
-            arrays: self.api.arrays,
-            filters: types.chain(statuses).collect(),
-            hints: &hints::WORDS,
-        };
+        let filters = types.chain(statuses).collect();
+        let address = self
+            .account
+            .address(self.windows.url.as_ref(), self.api.path)?;
+        let api = self.account.open(context, address, &hints::WORDS)?;
         Ok(Box::new(Tap {
-            siem: Siem::open(context, endpoint)?,
+            siem: Siem::new(context, api, self.api.arrays, filters),
             kind: self.api.identity,
         }))
     }
@@ -166,6 +165,30 @@ impl TapAccount {
     ) -> Result<QuotaAccount<'a>> {
         let name = &self.sign_in()?.principal;
         Ok(QuotaAccount { name, pool, own })
+    }
+
+    /// The address of a service: `url` if it is configured, or `path` below the base URL.
+    pub(super) fn address(&self, url: Option<&Url>, path: &str) -> Result<Url> {
+        Ok(match url {
+            Some(url) => url.clone(),
+            None => self.sign_in()?.base_url.join(path),
+        })
+    }
+
+    /// Opens the API at this address.
+    ///
+    /// # Errors
+    /// When `[tap]` is missing, or its secret cannot be read.
+    pub(super) fn open(
+        &self,
+        context: &OpenContext<'_>,
+        address: Url,
+        hints: &'static ErrorHints,
+    ) -> Result<HttpApi> {
+        let sign_in = self.sign_in()?;
+        let secret = secret::read(&sign_in.secret, "[tap] secret")?;
+        let signed = (secret.basic(&sign_in.principal), secret);
+        HttpApi::new(context, address, signed, hints)
     }
 
     pub(super) fn endpoints(&self, windows: &WindowSettings) -> Vec<Url> {

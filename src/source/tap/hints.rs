@@ -28,6 +28,13 @@ pub(super) const OF_THREATS: ErrorHints = ErrorHints {
     ..WORDS
 };
 
+/// What helps, for reports on people.
+pub(super) const OF_PEOPLE: ErrorHints = ErrorHints {
+    bad_request: "check window and url of the service: the API rejected the request; a new principal can \
+         take a while until it works",
+    ..WORDS
+};
+
 /// How much the service keeps, if a 400 says so: `Requests for information up to 7.00d are
 /// accepted`.
 pub(super) fn kept(body: &str) -> Option<Duration> {

@@ -1,8 +1,10 @@
-//! `tap` reads Proofpoint TAP: its event services, and the summaries of threats.
+//! `tap` reads Proofpoint TAP: its event services, the summaries of threats, and the
+//! reports on people.
 
 pub(crate) mod api;
 mod events;
 mod hints;
+pub(crate) mod people;
 mod siem;
 pub(crate) mod threats;
 

@@ -7,17 +7,14 @@ use std::time::Instant;
 use time::{Duration, OffsetDateTime};
 
 use super::hints;
-use crate::config::{TapConfig, Url};
-use crate::error::Result;
 use crate::json_stream::Splitter;
 use crate::net::http::RequestError;
 use crate::pipeline::batch::RequestId;
 use crate::pipeline::checkpoint::Commit;
-use crate::secret;
 use crate::source::PollContext;
 use crate::source::api::OpenContext;
 use crate::source::fetch_error::FetchError;
-use crate::source::http_api::{ErrorHints, HttpApi, Reading};
+use crate::source::http_api::{HttpApi, Reading};
 use crate::source::windows::WindowLimits;
 use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
 
@@ -33,20 +30,6 @@ pub(super) const LIMITS: WindowLimits = WindowLimits {
 };
 /// Size at which records are returned, about, in bytes.
 const PART: usize = 512 * 1024;
-
-/// Where the API is, what to request, and the sign-in.
-#[derive(Debug)]
-pub(super) struct Endpoint<'a> {
-    pub(super) sign_in: &'a TapConfig,
-    /// Used instead of `path` below the base URL.
-    pub(super) url: Option<&'a Url>,
-    pub(super) path: &'a str,
-    /// The keys of the arrays in an answer.
-    pub(super) arrays: &'static [&'static str],
-    /// `threatType` and `threatStatus`, once for each value.
-    pub(super) filters: Vec<(&'static str, String)>,
-    pub(super) hints: &'static ErrorHints,
-}
 
 /// The API, and how far this run has come with it.
 #[derive(Debug)]
@@ -99,26 +82,19 @@ pub(super) enum Then {
 
 impl Siem {
     /// Requests nothing yet.
-    ///
-    /// # Errors
-    /// When the secret of `[tap]` cannot be read.
-    pub(super) fn open(context: &OpenContext<'_>, endpoint: Endpoint<'_>) -> Result<Siem> {
-        let TapConfig {
-            base_url,
-            principal,
-            secret,
-        } = endpoint.sign_in;
-        let secret = secret::read(secret, "[tap] secret")?;
-        let built_in = || base_url.join(endpoint.path);
-        let url = endpoint.url.cloned().unwrap_or_else(built_in);
-        let signed = (secret.basic(principal), secret);
-        Ok(Siem {
-            api: HttpApi::new(context, url, signed, endpoint.hints)?,
-            arrays: endpoint.arrays,
-            filters: endpoint.filters,
+    pub(super) fn new(
+        context: &OpenContext<'_>,
+        api: HttpApi,
+        arrays: &'static [&'static str],
+        filters: Vec<(&'static str, String)>,
+    ) -> Siem {
+        Siem {
+            api,
+            arrays,
+            filters,
             windows: WindowPoller::new(LIMITS, context),
             open: None,
-        })
+        }
     }
 
     /// The next part of a window; `None` when nothing is left, or the run is to stop.

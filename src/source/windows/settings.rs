@@ -4,12 +4,9 @@ use std::time::Duration as Wait;
 
 use time::Duration;
 
-use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, http_address};
+use crate::config::service_keys::{DAY, MINUTE, duration, max_duration, url};
 use crate::config::{TableReader, Url};
 use crate::pipeline::checkpoint::Retention;
-
-/// Example address of a single service.
-const EXAMPLE: &str = "https://tap-api-v2.proofpoint.com/v2/siem/clicks/blocked";
 
 /// How a service is read in windows.
 #[derive(Debug, Clone)]
@@ -29,10 +26,10 @@ impl WindowSettings {
     pub(in crate::source) fn read(table: &mut TableReader, look_back: u64) -> WindowSettings {
         let minutes = |minutes| Wait::from_secs(minutes * MINUTE);
         WindowSettings {
-            url: table.text("url", EXAMPLE, http_address),
+            url: url(table),
             look_back: table.text_or("look_back", minutes(look_back), duration(0..=DAY)),
             recheck_after: table.text_or("recheck_after", minutes(720), duration(0..=6 * DAY)),
-            max_duration: table.text_or("max_duration", minutes(10), duration(1..=WEEK)),
+            max_duration: max_duration(table),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::quota::{Limit, Pool};
 use crate::source::api::{Api, ConfiguredApi, OpenContext, Probe, ProbeContext, QuotaAccount};
 use crate::source::tap::api::{LOOK_BACK, TapAccount};
 use crate::source::tap::hints;
-use crate::source::tap::siem::{Endpoint, LIMITS, Siem};
+use crate::source::tap::siem::{LIMITS, Siem};
 use crate::source::windows::{self, WindowSettings};
 use crate::source::{Source, WindowLimits};
 
@@ -78,22 +78,15 @@ impl ConfiguredApi for ConfiguredThreats {
     }
 
     fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {
-        let sign_in = self.account.sign_in()?;
+        let account = &self.account;
+        let address = account.address(self.windows.url.as_ref(), "/v2/siem/all")?;
+        let api = account.open(context, address, &hints::OF_THREATS)?;
         // otherwise false positives would be missing
         let statuses = ["active", "cleared", "falsePositive"];
-        let endpoint = Endpoint {
-            sign_in,
-            url: self.windows.url.as_ref(),
-            path: "/v2/siem/all",
-            arrays: ARRAYS,
-            filters: statuses
-                .map(|status| ("threatStatus", status.to_owned()))
-                .into(),
-            hints: &hints::OF_THREATS,
-        };
+        let filters = statuses.map(|status| ("threatStatus", status.to_owned()));
         Ok(Box::new(Threats::new(
-            Siem::open(context, endpoint)?,
-            sign_in.base_url.join("/v2/threat/summary"),
+            Siem::new(context, api, ARRAYS, filters.into()),
+            account.address(None, "/v2/threat/summary")?,
             self.max_threats_per_run,
             context.attempts,
         )))
