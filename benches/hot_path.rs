@@ -185,6 +185,7 @@ fn open(receiver: &simulator::Devo, certs: &Certs) -> Devo {
         server_name: "localhost".into(),
         hostname: "bench".into(),
         tag: "mail.proofpoint.tapsiem_v2.messagesblocked".into(),
+        confirm: config::Confirmation::Close,
         known: None,
         clock: Clock::of_the_machine(),
         shutdown: Shutdown::never(),

@@ -87,6 +87,56 @@ fn online_each_credential_is_proven_once_and_devo_confirms_without_an_event() {
     assert_eq!(env.position(SERVICE), before);
 }
 
+#[test]
+fn online_says_which_confirmation_a_receiver_supports() {
+    let table = [
+        (
+            "close",
+            Behaviour::Normal,
+            "ok",
+            "read to the end and closed",
+            "",
+        ),
+        (
+            "acknowledged",
+            Behaviour::Normal,
+            "warning",
+            "read to the end and closed",
+            "remove confirm",
+        ),
+        (
+            "acknowledged",
+            Behaviour::NeverClose,
+            "ok",
+            "acknowledged an empty transaction but did not close",
+            "",
+        ),
+        (
+            "acknowledged",
+            Behaviour::ResetAtGoodbye,
+            "io",
+            "reset",
+            "check the receiver",
+        ),
+    ];
+    for (wanted, behaviour, outcome, said, remedy) in table {
+        let mut env = TestEnv::new();
+        env.devo_table += &format!("confirm = {wanted:?}\n");
+        if behaviour == Behaviour::NeverClose {
+            env.http_table = "timeout = \"2s\"\n".into();
+        }
+        env.devo.behave(move |_| behaviour.clone());
+        let run = env.ask(&["check", SERVICE, "--online", "--json"]);
+        let answer = run.json();
+        let devo = row(&answer, "devo");
+        assert_eq!(devo["outcome"], outcome, "{answer:#}");
+        assert!(devo["said"].as_str().unwrap().contains(said), "{answer:#}");
+        let found = devo["remedy"].as_str().unwrap_or_default();
+        assert!(found.contains(remedy), "{answer:#}");
+        assert_eq!(found.is_empty(), remedy.is_empty(), "{answer:#}");
+    }
+}
+
 /// What is done to a world, what fails in it, the status, and words of the remedy.
 type Broken = (
     &'static str,
@@ -234,7 +284,7 @@ fn online_nothing_that_is_broken_is_well_and_each_has_its_remedy() {
             |env| no_end(env, Behaviour::NeverClose),
             "devo",
             74,
-            "check the receiver",
+            "[devo] confirm = \"acknowledged\" would work",
         ),
         (
             "a receiver that resets",

@@ -1,6 +1,7 @@
 //! Whatever the receiver does, nothing is lost, and nothing comes again but what it did not confirm.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::{Duration as Wait, Instant};
 
 use serde_json::Value;
@@ -307,7 +308,8 @@ fn a_receiver_that_never_closes_is_sent_no_more_events() {
         "confirming the delivery to localhost",
         "waiting for the receiver to close",
     ];
-    run.assert_error(74, &said, "each must pass on the end of a connection");
+    let hint = "each must pass on the end of a connection; if this receiver never closes, set [devo] confirm";
+    run.assert_error(74, &said, hint);
     let unconfirmed = env.unconfirmed();
     assert!(unconfirmed > 0);
 
@@ -316,7 +318,7 @@ fn a_receiver_that_never_closes_is_sent_no_more_events() {
     env.devo.behave(|_| Behaviour::NeverClose);
     for _ in 0..2 {
         let run = env.run(SERVICE, &[]);
-        run.assert_error(74, &said, "each must pass on the end of a connection");
+        run.assert_error(74, &said, hint);
     }
     assert_eq!(env.devo.count(), before);
     assert!(env.tap.requests().is_empty());
@@ -324,6 +326,53 @@ fn a_receiver_that_never_closes_is_sent_no_more_events() {
     behave(&env, []);
     env.run(SERVICE, &[]).assert_status(0);
     assert!(env.assert_nothing_lost(SERVICE) <= unconfirmed);
+}
+
+#[test]
+fn what_a_receiver_that_never_closes_acknowledges_is_delivered_and_said_to_be_less() {
+    const SAID: &str = "confirmed by acknowledgement alone";
+    let mut env = filled(Options::default(), &mut Rng::new(seed()));
+    fs::create_dir(env.dir.path().join("metrics")).unwrap();
+    env.top = "name = \"acme\"\nmetrics.textfile_dir = \"metrics\"".into();
+    env.devo_table += "confirm = \"acknowledged\"\n";
+    let figures = || {
+        let file = format!("metrics/proofpull_acme_{SERVICE}.prom");
+        fs::read_to_string(env.dir.path().join(file)).unwrap()
+    };
+    let is_weaker = |weaker: bool| {
+        let wanted = format!("service=\"{SERVICE}\"}} {}\n", u8::from(!weaker));
+        let figures = figures();
+        let (_, figure) = figures
+            .split_once("proofpull_last_run_confirmed_by_close{name=\"acme\",")
+            .unwrap();
+        assert!(figure.starts_with(&wanted), "{figure}");
+        let status = env.ask(&["status", SERVICE]).answer();
+        let note = "only acknowledged what the last run delivered";
+        assert_eq!(status.contains(note), weaker, "{status}");
+    };
+
+    // a reset that answers the end is none, whatever was acknowledged
+    env.devo.behave(|number| match number {
+        0 => Behaviour::Normal,
+        _ => Behaviour::ResetAtGoodbye,
+    });
+    env.run(SERVICE, &[]).assert_error(74, &["reset"], "");
+    env.settled();
+    let unconfirmed = env.devo.count();
+
+    env.devo.behave(|_| Behaviour::NeverClose);
+    let run = env.run(SERVICE, &[]);
+    run.assert_status(0).assert_says(SAID);
+    assert!(run.count("delivered") > 0);
+    assert!(env.assert_nothing_lost(SERVICE) <= unconfirmed);
+    is_weaker(true);
+
+    // one that closes is believed more, without another word in the configuration
+    env.devo.behave(|_| Behaviour::Normal);
+    env.run(SERVICE, &[])
+        .assert_status(0)
+        .assert_never_says(SAID);
+    is_weaker(false);
 }
 
 #[test]

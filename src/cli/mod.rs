@@ -3,6 +3,7 @@
 pub mod args;
 mod backfill;
 mod check;
+mod devo;
 mod dry_run;
 mod folders;
 mod import;
@@ -150,14 +151,6 @@ fn text(common: &Common) -> Result<LoadReport> {
         text,
         base,
     })
-}
-
-/// The receiver, without which nothing can be delivered.
-fn receiver(config: &Config) -> Result<&config::DevoConfig> {
-    let to = config.devo.as_ref();
-    let to = to.ok_or_else(|| Failure::new("the configuration has no table [devo]"));
-    to.exit(Exit::Config)
-        .hint("set [devo] address, chain, cert and key, or print events with --stdout")
 }
 
 /// Says each fault but the last, which is the error that the program ends with.

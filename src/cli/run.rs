@@ -7,24 +7,23 @@ use super::dry_run::dry_run;
 use super::paths::{RunPaths, ledger, lock};
 use super::run_record::RunRecord;
 use super::start::{open_state, start};
-use super::{host_name, network, receiver, state_dir};
+use super::{devo, host_name, network, state_dir};
 use crate::cli::args::{Common, RunArgs};
 use crate::clock::Clock;
+use crate::config::Url;
 use crate::config::file::{Config, ServiceConfig};
-use crate::config::{self, Url};
 use crate::digest::Pseudonyms;
 use crate::error::{Because, Exit, Result, fail};
 use crate::files;
 use crate::human;
 use crate::net::Network;
-use crate::net::tls::Trust;
 use crate::output::{self, Counters, Report, Summary};
 use crate::pipeline::cycle::{Cycle, CycleEnd};
 use crate::secret;
 use crate::service::Service;
 use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::Sink;
-use crate::sink::devo::{self, Devo};
+use crate::sink::devo::{Devo, DevoOptions};
 use crate::sink::stdout::Stdout;
 use crate::source::api::OpenContext;
 use crate::source::{self, Source};
@@ -136,6 +135,7 @@ fn pull(
     };
     job.warn(&unreported, &untried, &record.counters, &state);
     let summary = Summary {
+        confirmed_by: record.confirmed_by,
         requests_left: ledger.left(),
         gaps: unreported.gaps.len(),
         ..job.summary(outcome(&end, &state), record.counters, &state)
@@ -248,6 +248,8 @@ impl RunParts<'_> {
             progress: &progress,
         }
         .run();
+        let confirmed_by = record.confirmed_by.into_iter().chain(sink.confirmed_by());
+        record.confirmed_by = confirmed_by.min();
         Ok(Attempt {
             end,
             state,
@@ -288,11 +290,11 @@ impl RunParts<'_> {
     }
 
     fn devo(&self, state: &State, transform: Transform) -> Result<(Devo, Transform)> {
-        let to = receiver(self.config)?;
-        let sink = Devo::new(devo::DevoOptions {
+        let to = devo::receiver(self.config)?;
+        let sink = Devo::new(DevoOptions {
             tag: self.settings.tag.clone(),
             known: state.receiver().cloned(),
-            ..devo_options(self.config, to, &self.network, self.clock, &self.shutdown)?
+            ..devo::options(self.config, to, &self.network, self.clock, &self.shutdown)?
         });
         let id = ("@devo_pulling_id", self.pulling_id.as_str());
         let id = to.pulling_id.then_some(id).into_iter();
@@ -340,6 +342,7 @@ impl RunParts<'_> {
             service: self.service.name,
             outcome,
             counters,
+            confirmed_by: None,
             requests_left: None,
             gaps: 0,
             never_matched: never_matched.collect(),
@@ -349,28 +352,6 @@ impl RunParts<'_> {
             pulling_id: self.pulling_id.clone(),
         }
     }
-}
-
-/// A sink for the receiver, without what is a service's own: its tag, and what is known of the peer.
-pub(super) fn devo_options(
-    config: &Config,
-    to: &config::DevoConfig,
-    network: &Arc<Network>,
-    clock: Clock,
-    shutdown: &Shutdown,
-) -> Result<devo::DevoOptions> {
-    let ca = config.http.ca.as_deref();
-    Ok(devo::DevoOptions {
-        network: Arc::clone(network),
-        trust: Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?,
-        address: to.address.clone(),
-        server_name: to.server_name.clone(),
-        hostname: to.hostname.clone().unwrap_or_else(host_name),
-        tag: String::new(),
-        known: None,
-        clock,
-        shutdown: shutdown.clone(),
-    })
 }
 
 /// A set clock is for tests: it must never touch what is real.

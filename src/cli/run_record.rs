@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::host_name;
 use crate::clock::Clock;
 use crate::clock::utc;
+use crate::config::Confirmation;
 use crate::config::file::Config;
 use crate::error::{Exit, Failure, Result, fail, of_panic};
 use crate::files::Lock;
@@ -29,6 +30,8 @@ pub(super) struct RunRecord {
     runs: Option<Runs>,
     /// What it has counted so far.
     pub(super) counters: Counters,
+    /// The weakest confirmation so far.
+    pub(super) confirmed_by: Option<Confirmation>,
     /// The end line.
     pub(super) summary: Option<Summary>,
 }

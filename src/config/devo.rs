@@ -1,9 +1,12 @@
 //! `DevoConfig` is the table `[devo]`: the receiver, and what is written to it.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::Address;
-use super::effective::inline_table;
+use super::effective::{ToToml, inline_table, quoted};
 use super::table_reader::TableReader;
 use super::toml::{TableEntry, Value};
 use super::value_error::boolean;
@@ -27,10 +30,44 @@ pub(crate) struct DevoConfig {
     pub(crate) server_name: String,
     /// The host in each record; absent: this machine's name.
     pub(crate) hostname: Option<String>,
+    /// The least that confirms a delivery.
+    pub(crate) confirm: Confirmation,
     /// Whether `@devo_pulling_id` is appended to each event.
     pub(crate) pulling_id: bool,
     /// Constant strings appended to each event, in the order of the file.
     pub(crate) fields: Vec<(String, String)>,
+}
+
+/// What shows that the receiver has the events of a transaction, the weaker one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Confirmation {
+    /// Its kernel acknowledged every byte. Its program may not have read them.
+    #[serde(rename = "acknowledged")]
+    Acknowledged,
+    /// Its program read every byte and closed the connection.
+    #[serde(rename = "close")]
+    Close,
+}
+
+impl fmt::Display for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Confirmation::Acknowledged => "acknowledged",
+            Confirmation::Close => "close",
+        })
+    }
+}
+
+impl ToToml for Confirmation {
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+fn confirmation(text: &str) -> Result<Confirmation, &'static str> {
+    let known = [Confirmation::Close, Confirmation::Acknowledged];
+    let found = known.into_iter().find(|one| one.to_string() == text);
+    found.ok_or("must be \"close\" or \"acknowledged\"")
 }
 
 /// A client certificate (PEM, leaf first) and its key (PEM: PKCS#8, PKCS#1 or SEC1).
@@ -53,6 +90,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
     let own_name = own_name.unwrap_or_else(|| "collector-us.devo.io".to_owned());
     let server_name = table.text_or("server_name", own_name, server_name);
     let hostname = table.text("hostname", "mail-collector-1", hostname);
+    let confirm = table.text_or("confirm", Confirmation::Close, confirmation);
     let pulling_id = table.value_or("pulling_id", true, |value| boolean("pulling_id", value));
     let read =
         |table: &mut TableReader| table.table("fields").map(|table| fields(table, pulling_id));
@@ -67,6 +105,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
         identity,
         server_name,
         hostname,
+        confirm,
         pulling_id,
         fields: fields.unwrap_or_default(),
     })

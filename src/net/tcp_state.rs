@@ -26,6 +26,11 @@ impl View {
             fin_acknowledged: matches!(state, FIN_WAIT2 | TIME_WAIT),
         }
     }
+
+    /// Whether the peer's kernel has everything that was written.
+    pub(crate) fn is_acknowledged(self) -> bool {
+        self.fin_acknowledged || self.unacknowledged == 0
+    }
 }
 
 /// Watches one connection, also after its peer is gone.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::config::Confirmation;
 use crate::files::{self, FileError};
 use crate::pipeline::checkpoint::StreamCheckpoint;
 use crate::state::StateSummary;
@@ -195,6 +196,12 @@ impl Exposition {
             let help = "Requests left by the nearest limit of the quota after the last run.";
             self.gauge("last_run_requests_left", help, left);
         }
+        if let Some(by) = last.confirmed_by() {
+            let help = "1 if closes of the receiver confirmed every delivery of the last run, 0 if some \
+                        were only acknowledged.";
+            let is_close = u8::from(by == Confirmation::Close.to_string());
+            self.gauge("last_run_confirmed_by_close", help, is_close.into());
+        }
     }
 
     fn log_stream(&mut self, stream: &StreamCheckpoint) {
@@ -266,7 +273,7 @@ mod tests {
             status: 74,
             name: "io".into(),
             error: Some("said \"no\"".into()),
-            summary: json!({"peak_memory_bytes": 1048576})
+            summary: json!({"peak_memory_bytes": 1048576, "confirmed_by": "acknowledged"})
                 .as_object()
                 .cloned()
                 .unwrap(),
@@ -328,6 +335,7 @@ mod tests {
             format!("proofpull_gap_seconds{labels} 86400"),
             format!("proofpull_greatest_lateness_seconds{labels} 90"),
             format!("proofpull_last_run_peak_memory_bytes{labels} 1048576"),
+            format!("proofpull_last_run_confirmed_by_close{labels} 0"),
             format!("proofpull_archive_open{labels} 2"),
             format!("proofpull_archive_open_since_timestamp_seconds{labels} 1795510800"),
             format!("proofpull_live_timestamp_seconds{labels} 1795514280"),

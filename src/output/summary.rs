@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::utc;
+use crate::config::Confirmation;
 use crate::human::{age, count};
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
@@ -50,6 +51,8 @@ pub struct Summary {
     /// What was counted.
     #[serde(flatten)]
     pub(crate) counters: Counters,
+    /// What confirmed the deliveries; the weakest, if they differ.
+    pub(crate) confirmed_by: Option<Confirmation>,
     /// Requests left by the nearest limit, once one was booked.
     pub(crate) requests_left: Option<u32>,
     /// Gaps that this run reports.
@@ -103,6 +106,8 @@ impl fmt::Display for Summary {
             rare(counters.replaced, "not UTF-8"),
             is(late, "late").map(|late| late + &by_recheck),
             is(counters.delivered, "delivered"),
+            (self.confirmed_by == Some(Confirmation::Acknowledged))
+                .then(|| "confirmed by acknowledgement alone".to_owned()),
             of(counters.bytes, "byte"),
             usual(counters.delivered, format!("{rate:.0} events/s")),
             of(self.gaps as u64, "gap"),
@@ -225,6 +230,7 @@ mod tests {
             service: "tap-clicks-blocked",
             outcome: "caught up",
             counters,
+            confirmed_by: Some(Confirmation::Close),
             requests_left: Some(218),
             gaps: 0,
             never_matched: Vec::new(),
@@ -237,6 +243,15 @@ mod tests {
             summary.to_string(),
             "tap-clicks-blocked: caught up: 1 window, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the recheck), 6 delivered, \
              600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+        );
+        let weaker = Summary {
+            confirmed_by: Some(Confirmation::Acknowledged),
+            ..summary.clone()
+        };
+        let said = weaker.to_string();
+        assert!(
+            said.contains(" 6 delivered, confirmed by acknowledgement alone, 600 bytes,"),
+            "{said}"
         );
         let failed = Summary {
             outcome: FAILED,

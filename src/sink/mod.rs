@@ -3,6 +3,7 @@
 pub mod devo;
 pub(crate) mod stdout;
 
+use crate::config::Confirmation;
 use crate::error::Failure;
 use crate::pipeline::batch::Batch;
 use crate::state::Receiver;
@@ -21,6 +22,10 @@ pub trait Sink {
     /// # Errors
     /// When there is no proof. Everything since the last confirmation counts as unsent.
     fn confirm(&mut self) -> Result<(), SinkError>;
+
+    /// The weakest of the confirmations up to now; `None` before the first, and where a
+    /// confirmation is of another kind.
+    fn confirmed_by(&self) -> Option<Confirmation>;
 
     /// What to remember of the receiver.
     fn receiver(&self) -> Option<Receiver>;

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{Sink, SinkError};
+use crate::config::Confirmation;
 use crate::error::{Because, Exit, Failure, Result};
 use crate::net::is_wait;
 use crate::pipeline::batch::Batch;
@@ -126,6 +127,10 @@ impl Sink for Stdout {
                 .exit(Exit::Io)
                 .map_err(SinkError::Unconfirmed),
         }
+    }
+
+    fn confirmed_by(&self) -> Option<Confirmation> {
+        None
     }
 
     fn receiver(&self) -> Option<Receiver> {

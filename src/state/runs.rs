@@ -69,6 +69,13 @@ pub(crate) struct Last {
     pub(crate) summary: Map<String, Value>,
 }
 
+impl Last {
+    /// What confirmed its deliveries, as [`Confirmation`](crate::config::Confirmation) is written.
+    pub(crate) fn confirmed_by(&self) -> Option<&str> {
+        self.summary.get("confirmed_by").and_then(Value::as_str)
+    }
+}
+
 impl Runs {
     /// Those of the file at `path`, if it is there.
     ///

@@ -14,7 +14,7 @@ use time::Duration;
 use crate::simulator::{Behaviour, Event, Options, Versions, sample, wait_until};
 use crate::test_env::{Run, Running, TestEnv, ago, array, each, hold};
 
-const ROWS: [(&str, &dyn Adapter); 5] = [
+const ROWS: [(&str, &dyn Adapter); 6] = [
     (
         "Devo over TLS 1.3",
         &Devo(Versions::Tls13, Behaviour::Normal),
@@ -27,6 +27,10 @@ const ROWS: [(&str, &dyn Adapter); 5] = [
     (
         "without close_notify",
         &Devo(Versions::Both, Behaviour::NoGoodbye),
+    ),
+    (
+        "never closing, acknowledged",
+        &Devo(Versions::Both, Behaviour::NeverClose),
     ),
     ("a pipe", &Pipe),
     ("a file", &IntoFile),
@@ -285,6 +289,10 @@ fn stopped_by_a_signal_or_killed_behind_a_commit_nothing_comes_again() {
 struct Devo(Versions, Behaviour);
 
 impl Devo {
+    fn only_acknowledges(&self) -> bool {
+        self.1 == Behaviour::NeverClose
+    }
+
     fn behave_well(&self, subject: &Subject) {
         let well = self.1.clone();
         subject.env.devo.behave(move |_| well.clone());
@@ -298,6 +306,9 @@ impl Adapter for Devo {
             ..Options::default()
         });
         env.devo_table += "pulling_id = false\n";
+        if self.only_acknowledges() {
+            env.devo_table += "confirm = \"acknowledged\"\n";
+        }
         env
     }
 
@@ -337,10 +348,12 @@ impl Adapter for Devo {
     }
 
     fn status(&self, mood: Mood) -> Option<i32> {
-        Some(match mood {
-            TakesNothing => 69,
-            _ => 74,
-        })
+        match mood {
+            TakesNothing => Some(69),
+            // its kernel acknowledges what its program does not read
+            ConfirmsNothing if self.only_acknowledges() => None,
+            _ => Some(74),
+        }
     }
 
     fn arrived(&self, subject: &Subject) -> Vec<Vec<u8>> {

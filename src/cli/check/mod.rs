@@ -3,6 +3,7 @@
 
 mod offline;
 mod probe;
+mod receiver;
 
 use std::fmt::Write as _;
 use std::path::Path;

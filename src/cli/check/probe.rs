@@ -1,5 +1,5 @@
-//! `probe` tests the connections: whether each API accepts the credentials, whether Devo confirms,
-//! and whether this machine's clock is right.
+//! `probe` tests the connections: whether each API accepts the credentials, and whether this machine's
+//! clock is right.
 //!
 //! Nothing is reported as ok unless it was tested.
 
@@ -10,9 +10,10 @@ use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
 use super::offline::OfflineChecks;
+use super::receiver;
 use crate::cli::args::Common;
-use crate::cli::run::{devo_options, refuse_beyond_loopback};
-use crate::cli::{ledger, network, receiver};
+use crate::cli::run::refuse_beyond_loopback;
+use crate::cli::{ledger, network};
 use crate::clock::Clock;
 use crate::config::Url;
 use crate::error::{Because, Exit, Result};
@@ -20,12 +21,9 @@ use crate::files;
 use crate::human;
 use crate::net::Network;
 use crate::output;
-use crate::pipeline::batch::Batch;
 use crate::quota::{Quota, QuotaError};
 use crate::service::Service;
 use crate::shutdown::Shutdown;
-use crate::sink::Sink;
-use crate::sink::devo::Devo;
 use crate::source::api::{Probe, ProbeContext};
 use crate::state::ledger::LedgerFile;
 
@@ -82,7 +80,16 @@ impl Try {
         self.outcome == Verdict::Well
     }
 
-    fn not_tried(what: &'static str, why: impl Into<String>) -> Try {
+    /// The same where a run would go on with a warning.
+    pub(super) fn doubted(self, remedy: &str) -> Try {
+        Try {
+            outcome: Verdict::Doubtful,
+            remedy: Some(remedy.to_owned()),
+            ..self
+        }
+    }
+
+    pub(super) fn not_tried(what: &'static str, why: impl Into<String>) -> Try {
         Try {
             what,
             tried: "nothing".into(),
@@ -94,7 +101,12 @@ impl Try {
     }
 
     /// What came of trying it since `started`.
-    fn done(what: &'static str, tried: String, started: Instant, result: Result<String>) -> Try {
+    pub(super) fn done(
+        what: &'static str,
+        tried: String,
+        started: Instant,
+        result: Result<String>,
+    ) -> Try {
         let (outcome, said, remedy) = match result {
             Ok(said) => (Verdict::Well, said, None),
             Err(error) => {
@@ -210,7 +222,12 @@ pub(super) fn tries(checks: &OfflineChecks, common: &Common, clock: Clock) -> Re
             }
         }
     }
-    tries.push(trial.devo());
+    tries.push(receiver::test(
+        checks.config,
+        &trial.network,
+        clock,
+        &trial.shutdown,
+    ));
     tries.push(at_clocks(&clocks));
     Ok(tries)
 }
@@ -294,31 +311,6 @@ impl OnlineChecks<'_> {
             false => format!("{} of {}{}", quota.booked, limits.join(", "), quota.left()),
         };
         Ok((probe, cost))
-    }
-
-    /// A connection without a record, and the proof that the receiver has read it to its end.
-    fn devo(&self) -> Try {
-        let Some(to) = &self.checks.config.devo else {
-            return Try::not_tried("devo", "the configuration has no table [devo]");
-        };
-        let started = Instant::now();
-        let tried = format!("an empty transaction with {}", to.address);
-        Try::done("devo", tried, started, self.transaction())
-    }
-
-    fn transaction(&self) -> Result<String> {
-        let to = receiver(self.checks.config)?;
-        let options = devo_options(
-            self.checks.config,
-            to,
-            &self.network,
-            self.clock,
-            &self.shutdown,
-        )?;
-        let mut sink = Devo::new(options);
-        sink.send(&Batch::default())?;
-        sink.confirm()?;
-        Ok("the receiver confirmed an empty transaction; no event was sent".into())
     }
 }
 

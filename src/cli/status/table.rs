@@ -6,10 +6,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::collect::{OpenHourStatus, QuotaLeft, RunningRun, ServiceStatus, StatusError, TimeSpan};
+use crate::config::Confirmation;
 use crate::human::{self, age};
 use crate::output;
 use crate::pipeline::batch::Late;
-use crate::state::runs::KILLED;
+use crate::state::runs::{KILLED, Last};
 
 /// A table, and below it what one would want to know.
 pub(super) fn text(standings: &[ServiceStatus], now: OffsetDateTime, dir: &Path) -> String {
@@ -107,6 +108,15 @@ impl ServiceStatus {
             format!("live: delivered up to {}, {behind} ago", live.until)
         }));
         notes.extend(self.open_hours.as_deref().and_then(open_hours));
+        let last = self.runs.as_ref().and_then(|runs| runs.last.as_ref());
+        let weaker = Confirmation::Acknowledged.to_string();
+        if last.and_then(Last::confirmed_by) == Some(&weaker) {
+            notes.push(
+                "the receiver only acknowledged what the last run delivered, which proves less than a \
+                 close ([devo] confirm)"
+                    .to_owned(),
+            );
+        }
         if self.quarantine.events > 0 {
             let events = human::count(self.quarantine.events, "event");
             let file = self.quarantine.file.display();

@@ -8,7 +8,7 @@ use time::macros::datetime;
 use std::time::Duration;
 
 use super::*;
-use crate::config::quoted;
+use crate::config::{Confirmation, quoted};
 use crate::error::Exit;
 use crate::transform::Rule;
 
@@ -133,6 +133,7 @@ fn everything_that_can_be_said_is_understood() {
         key = "domain.key"
         server_name = "collector.example"
         hostname = "mail-1"
+        confirm = "acknowledged"
         pulling_id = false
         fields = { z = "1", "@devo_pulling_id" = "", a = "é" }
         [tap]
@@ -174,6 +175,7 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(identity.key, Path::new("/etc/proofpull/domain.key"));
     assert_eq!(devo.server_name, "collector.example");
     assert_eq!(devo.hostname.as_deref(), Some("mail-1"));
+    assert_eq!(devo.confirm, Confirmation::Acknowledged);
     assert!(!devo.pulling_id);
     let names: Vec<_> = devo
         .fields
@@ -201,10 +203,10 @@ fn everything_that_can_be_said_is_understood() {
             .map(|metrics| &*metrics.textfile_dir),
         Some(Path::new("/etc/proofpull/metrics"))
     );
-    assert_eq!(config.record.place("tap.secret"), Some((17, 9)));
+    assert_eq!(config.record.place("tap.secret"), Some((18, 9)));
     assert_eq!(
         config.record.place("services.tap-clicks-blocked"),
-        Some((22, 19))
+        Some((23, 19))
     );
     assert_eq!(
         config.record.place("services.tap-clicks-blocked.none"),
@@ -491,6 +493,12 @@ fn the_receiver_is_checked() {
         15,
         "server_name must be a DNS name",
         "write server_name = ",
+    );
+    check_devo(
+        "confirm = 'closed'",
+        11,
+        "confirm must be \"close\" or \"acknowledged\"",
+        "write confirm = \"close\"",
     );
     check_devo(
         "hostname = 'a b'",

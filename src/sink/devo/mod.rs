@@ -5,17 +5,19 @@
 //! receiver's end of file. If anything else happens, the whole transaction counts as unsent.
 //! ARCHITECTURE.md, "Confirmed delivery", says why each step is needed.
 
+mod confirmation;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use self::confirmation::Expectation;
 use super::{Sink, SinkError};
 use crate::clock::Clock;
-use crate::config::Address;
+use crate::config::{Address, Confirmation};
 use crate::error::{Exit, Failure, Result};
-use crate::net::tcp_state::{View, Watch};
 use crate::net::tls::{PeerEvent, Tls, Trust};
 use crate::net::{NetError, Network};
 use crate::pipeline::batch::Batch;
@@ -28,12 +30,6 @@ const WRITE: usize = 256 * 1024;
 const ATTEMPTS: u32 = 3;
 /// A confirmation takes at most so many times the longest silence, however its bytes drip.
 const CONFIRMATION: u32 = 5;
-/// A peer that closes early does so within this time after its kernel received our last byte.
-const SETTLE: Duration = Duration::from_millis(20);
-/// Most peers close within this time after our close_notify.
-const MOMENT: Duration = Duration::from_millis(100);
-/// The time in which a reset follows the end of file of a peer that left bytes unread.
-const BEHIND: Duration = Duration::from_millis(5);
 
 /// The receiver, and the open transaction.
 #[derive(Debug)]
@@ -47,6 +43,9 @@ pub struct Devo {
     clock: Clock,
     shutdown: Shutdown,
     sends_close_notify: bool,
+    confirm: Confirmation,
+    /// The weakest confirmation up to now.
+    confirmed_by: Option<Confirmation>,
     open: Option<Tls>,
     /// Whether the transaction contains events.
     sent: bool,
@@ -68,6 +67,8 @@ pub struct DevoOptions {
     pub hostname: String,
     /// The tag in each record.
     pub tag: String,
+    /// The least that confirms a delivery.
+    pub confirm: Confirmation,
     /// What is known of the receiver from earlier runs.
     pub known: Option<Receiver>,
     /// Gives the date of each record.
@@ -92,6 +93,8 @@ impl Devo {
             shutdown: options.shutdown,
             sends_close_notify: known.is_some_and(|known| known.sends_close_notify),
             address: options.address,
+            confirm: options.confirm,
+            confirmed_by: None,
             open: None,
             sent: false,
             lines: Vec::with_capacity(WRITE + WRITE / 4),
@@ -129,133 +132,21 @@ impl Devo {
         tls.map_err(|error| error.or_exit(Exit::Unavailable))
     }
 
-    /// Ends and proves the transaction, as the module says.
-    fn finish(&mut self, mut tls: Tls) -> Result<(), NetError> {
-        tls.tcp
-            .begin_exchange(self.network.timeout() * CONFIRMATION);
-        expect_open(tls.listen()?)?;
-        let watch = tls.tcp.watch().map_err(during("the connection is gone"))?;
-        if self.sent {
-            settle(&mut tls, &watch)?;
-            expect_open(tls.listen()?)?;
-        }
-        tls.send_close_notify()?;
-        let mut peer = Peer::new(&watch);
-        // until our half is closed, a reset after the peer's end of file can be seen
-        let limit = Instant::now() + MOMENT;
-        while !peer.has_ended && Instant::now() < limit {
-            peer.read_event(&mut tls)?;
-        }
-        if peer.has_ended {
-            std::thread::sleep(BEHIND);
-            tls.tcp.pending_error()?;
-        }
-        tls.tcp
-            .shutdown_write()
-            .map_err(during("closing our half of the connection"))?;
-        while !peer.has_ended {
-            peer.read_event(&mut tls).map_err(|error| {
-                error.context("waiting for the receiver to close the connection")
-            })?;
-        }
-        tls.tcp.pending_error()?;
-        // until all is acknowledged, a reset that answers our last bytes may still arrive
-        let is_open = |view: View| !view.fin_acknowledged && view.unacknowledged > 0;
-        while watch.view().is_some_and(is_open) {
-            tls.tcp.pause(Duration::from_millis(1))?;
-        }
-        tls.tcp.pending_error()?;
-        if !peer.sent_close_notify && (self.sends_close_notify || tls.tcp.through_proxy) {
-            let why = match tls.tcp.through_proxy {
-                true => "the proxy may have ended it",
-                false => "the receiver always sent one before",
-            };
-            let failure = Failure::new(format!(
-                "the connection ended without close_notify, which proves nothing: {why}"
-            ));
-            return Err(NetError::Cut(match tls.tcp.through_proxy {
-                true => failure,
-                false => failure.with_hint(RELEARN),
-            }));
-        }
-        self.sends_close_notify |= peer.sent_close_notify;
+    /// Ends the transaction, and notes what confirmed it.
+    fn finish(&mut self, tls: Tls) -> Result<(), NetError> {
+        let ending = confirmation::end(
+            tls,
+            &Expectation {
+                has_events: self.sent,
+                least: self.confirm,
+                close_notify: self.sends_close_notify,
+                limit: self.network.timeout() * CONFIRMATION,
+            },
+        )?;
+        self.sends_close_notify |= ending.sent_close_notify;
+        self.confirmed_by = self.confirmed_by.into_iter().chain([ending.by]).min();
         Ok(())
     }
-}
-
-/// Waits until the peer's kernel has every byte and its program had time to close early. After our
-/// close_notify, an early close would look like the answer to it.
-fn settle(tls: &mut Tls, watch: &Watch) -> Result<(), NetError> {
-    let mut left = Unacknowledged::new(watch);
-    let mut pause = Duration::from_millis(1);
-    while left.shrink(tls) > 0 {
-        expect_open(tls.listen()?)?;
-        tls.tcp.pause(pause)?;
-        pause = (pause * 2).min(MOMENT);
-    }
-    std::thread::sleep(SETTLE);
-    Ok(())
-}
-
-/// What the peer did since our close_notify.
-#[derive(Debug)]
-struct Peer<'a> {
-    sent_close_notify: bool,
-    has_ended: bool,
-    left: Unacknowledged<'a>,
-}
-
-impl Peer<'_> {
-    fn new(watch: &Watch) -> Peer<'_> {
-        Peer {
-            sent_close_notify: false,
-            has_ended: false,
-            left: Unacknowledged::new(watch),
-        }
-    }
-
-    /// Waits a moment for an event.
-    ///
-    /// The timeout counts from the last progress: a peer may be slow while its kernel takes our
-    /// bytes.
-    fn read_event(&mut self, tls: &mut Tls) -> Result<(), NetError> {
-        match tls.read_event()? {
-            PeerEvent::EndOfFile => self.has_ended = true,
-            PeerEvent::CloseNotify => self.sent_close_notify = true,
-            PeerEvent::Something => {}
-            PeerEvent::Nothing => {
-                self.left.shrink(tls);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Watches how many bytes the peer's kernel has not acknowledged.
-#[derive(Debug)]
-struct Unacknowledged<'a> {
-    watch: &'a Watch,
-    last: Option<u64>,
-}
-
-impl Unacknowledged<'_> {
-    fn new(watch: &Watch) -> Unacknowledged<'_> {
-        Unacknowledged { watch, last: None }
-    }
-
-    /// Asks again; a smaller number counts as progress.
-    fn shrink(&mut self, tls: &mut Tls) -> u64 {
-        let left = self.watch.view().map_or(0, |view| view.unacknowledged);
-        if self.last.replace(left).is_some_and(|before| left < before) {
-            tls.tcp.progress();
-        }
-        left
-    }
-}
-
-/// An error of the socket while this was being done.
-fn during(doing: &'static str) -> impl Fn(std::io::Error) -> NetError {
-    move |error| NetError::from(error).context(doing)
 }
 
 fn expect_open(heard: PeerEvent) -> Result<(), NetError> {
@@ -333,6 +224,10 @@ impl Sink for Devo {
         self.finish(tls).map_err(|error| failed(error, &doing))
     }
 
+    fn confirmed_by(&self) -> Option<Confirmation> {
+        self.confirmed_by
+    }
+
     fn receiver(&self) -> Option<Receiver> {
         Some(Receiver {
             address: self.address.to_string(),
@@ -351,8 +246,5 @@ fn failed(error: NetError, doing: &str) -> SinkError {
     }
 }
 
-const RELEARN: &str = "run once with --forget-receiver if the receiver or load balancer was replaced by one that \
-     sends no close_notify; if not, find what cuts connections on the way; the next run sends \
-     unconfirmed events again";
 const UNSENT: &str = "check the receiver, and the firewalls and load balancers on the way, if this repeats: each \
      must pass on the end of a connection; the next run sends unconfirmed events again";
