@@ -129,7 +129,7 @@ refusals! {
     http_302_points_elsewhere_as_proxies_do: 302, 65, "[PullError 300]", "proxy's sign-in page";
     http_400_says_what_to_check_of_the_request: 400, 65, "[PullError 300]", "check threat_type and threat_status";
     http_401_says_where_credentials_are_made: 401, 77, "[SetupError 100]", "Settings, Connected Applications";
-    http_403_says_to_make_new_credentials: 403, 77, "[SetupError 100]", "create new credentials";
+    http_403_says_that_the_licence_comes_first: 403, 77, "[SetupError 100]", "check that the licence covers TAP";
     http_404_says_to_check_the_address: 404, 65, "[PullError 300]", "check [tap] base_url and url";
     http_206_is_a_part_that_was_not_asked_for: 206, 65, "[PullError 300]", "check [tap] base_url";
     http_408_is_asked_again: 408, 69, "[PullError 300]", "the next run retries";

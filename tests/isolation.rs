@@ -770,3 +770,38 @@ fn a_page_without_data_is_none_even_if_its_total_is_0() {
     env.run(SERVICE, &[]).assert_status(0);
     env.assert_exactly_once(SERVICE);
 }
+
+/// Our clock is days ahead for a first run, or for one that goes on; later it is right.
+#[test]
+fn a_clock_that_is_days_ahead_is_answered_by_windows_of_the_servers_time() {
+    let rows = [5, 29, 31, 40].map(|days| [(days, false), (days, true)]);
+    let rows = rows.into_iter().flatten();
+    each(rows.map(|row| (format!("{row:?}"), row)), |row| {
+        let (days, is_known) = row;
+        let mut env = TestEnv::new();
+        env.start_at(ago(3 * 24 * 60));
+        env.add(SERVICE, ago(70 * 60), ago(100), 60);
+        if is_known {
+            let early = ago(50 * 60);
+            env.isolation
+                .set_clock_offset(early - OffsetDateTime::now_utc());
+            let run = env.run(SERVICE, &["--now", &utc(early)]);
+            assert!(run.assert_status(0).count("delivered") > 0);
+            env.isolation.set_clock_offset(Duration::ZERO);
+        }
+        let run = env.run(SERVICE, &["--now", &utc(ago(0) + Duration::days(days))]);
+        run.assert_status(0)
+            .assert_says("clock is")
+            .assert_says("ahead of")
+            .assert_says("caught up");
+        assert!(env.position(SERVICE) <= utc(ago(0)), "{}", run.stderr);
+        // the first window already lies in the server's future, or it does not
+        let refused = env.isolation.requests();
+        let refused = refused.iter().filter(|request| request.status == 400);
+        assert_eq!(refused.count(), usize::from(days > 5));
+        env.run(SERVICE, &[])
+            .assert_status(0)
+            .assert_says(" 0 gaps");
+        env.assert_exactly_once(SERVICE);
+    });
+}

@@ -121,14 +121,22 @@ fn a_proxy_may_want_a_login() {
     assert_works(&env);
     assert_through(&proxy, &env);
 
-    for wrong in [proxy.url(), proxy.url_with_login().replace("4f", "5f")] {
+    // as tinyproxy answers
+    let other = Proxy::start_refusing(401, "me", "pass-word-4f");
+    let wrong = |proxy: &Proxy| proxy.url_with_login().replace("4f", "5f");
+    for (url, status) in [
+        (proxy.url(), "407"),
+        (wrong(&proxy), "407"),
+        (other.url(), "407"),
+        (wrong(&other), "401"),
+    ] {
         let mut env = world_over_tls();
-        set(&mut env.http_table, "proxy", &wrong);
-        let run = check_fails(&env, 77, &["407", "proxy"], "[http] proxy");
+        set(&mut env.http_table, "proxy", &url);
+        let run = check_fails(&env, 77, &[status, "proxy"], "[http] proxy");
         run.assert_never_says("pass-word");
         // to TAP alone
         let run = env.run(SERVICE, &["--stdout"]);
-        run.assert_error(77, &["407"], "[http] proxy");
+        run.assert_error(77, &[status], "[http] proxy");
         run.assert_never_says("pass-word");
     }
 }

@@ -252,7 +252,8 @@ fn ids_from_the_wire_stay_in_their_place() {
     name(&env, 3, ago(20), &[(&"x".repeat(10_000), "active")]);
     name(&env, 0, ago(20), &[("", "active")]);
     let run = env.run(SERVICE, &[]);
-    run.assert_status(0).assert_says("10000 bytes");
+    run.assert_status(0)
+        .assert_says("a threatID that is longer than any (1)");
     let arrived = arrived(&env);
     assert!(ids.iter().all(|id| arrived[*id] == 1), "{arrived:?}");
     assert_eq!(arrived.len(), ids.len() + 1);
@@ -266,6 +267,21 @@ fn events_that_are_no_json_are_counted_and_hold_up_nothing() {
     let run = env.run(SERVICE, &[]);
     run.assert_status(0).assert_says("1 not valid JSON");
     assert_each_once(&env, 2);
+}
+
+#[test]
+fn what_is_odd_in_an_event_is_named_and_costs_nothing_beside_it() {
+    let env = TestEnv::new();
+    let good = |number| format!(r#"{{"threatID":"{}","threatStatus":"active"}}"#, id(number));
+    for (number, odd) in ["null", r#"{"threatID":5}"#, "7"].into_iter().enumerate() {
+        let event = format!(r#"{{"threatsInfoMap":[{odd},{}]}}"#, good(number));
+        env.tap.add("messagesBlocked", Event::new(ago(20), event));
+    }
+    let run = env.run(SERVICE, &[]);
+    run.assert_status(0)
+        .assert_says("passed over a threatID that is not a text (1), an element of threatsInfoMap")
+        .assert_says("not an object (2)");
+    assert_each_once(&env, 3);
 }
 
 fn of_summaries(

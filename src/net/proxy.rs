@@ -118,8 +118,11 @@ impl Proxy {
             .filter(|_| answer.starts_with("HTTP/1."));
         match status {
             Some("200") => Ok(()),
-            Some("407") => {
-                let failure = Failure::new("the proxy requires valid credentials (HTTP 407)");
+            // tinyproxy answers a wrong password with 401
+            Some(status @ ("407" | "401")) => {
+                let failure = Failure::new(format!(
+                    "the proxy requires valid credentials (HTTP {status})"
+                ));
                 Err(NetError::Lasting(failure.with_exit(Exit::NoPerm).with_hint(
                     "set [http] proxy to http://USER:PASSWORD@HOST:PORT, in a configuration that \
                      others cannot read",

@@ -21,15 +21,20 @@ pub struct Proxy {
 impl Proxy {
     /// One that serves everybody.
     pub fn start() -> Self {
-        Self::serve(None)
+        Self::serve(None, 407)
     }
 
     /// One that answers 407 to whoever does not log in so.
     pub fn start_with_login(user: &str, password: &str) -> Self {
-        Self::serve(Some((user.to_owned(), password.to_owned())))
+        Self::start_refusing(407, user, password)
     }
 
-    fn serve(login: Option<(String, String)>) -> Self {
+    /// One that answers with this status to a wrong login, and with 407 to none.
+    pub fn start_refusing(status: u16, user: &str, password: &str) -> Self {
+        Self::serve(Some((user.to_owned(), password.to_owned())), status)
+    }
+
+    fn serve(login: Option<(String, String)>, wrong: u16) -> Self {
         let header = login.as_ref().map(|(user, password)| {
             format!(
                 "Basic {}",
@@ -40,6 +45,7 @@ impl Proxy {
             header,
             asked: Mutex::default(),
             hasty: AtomicBool::new(false),
+            wrong,
         });
         let serving = Arc::clone(&shared);
         let listening = Listening::on(loopback(false), move |tcp| {
@@ -94,6 +100,8 @@ struct Shared {
     header: Option<String>,
     asked: Mutex<Vec<(String, String, u16)>>,
     hasty: AtomicBool,
+    /// The answer to a wrong login.
+    wrong: u16,
 }
 
 impl Shared {
@@ -109,6 +117,9 @@ impl Shared {
             let allowed = self.header.is_none()
                 || asked.header("proxy-authorization") == self.header.as_deref();
             let (status, server) = match TcpStream::connect(with_port(host)) {
+                _ if !allowed && asked.header("proxy-authorization").is_some() => {
+                    (self.wrong, None)
+                }
                 _ if !allowed => (407, None),
                 Ok(server) => (200, Some(server)),
                 Err(_) => (502, None),
@@ -129,7 +140,8 @@ impl Shared {
                 }
                 None if status == 407 => writer.write_all(DEMAND)?,
                 None => {
-                    writer.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")?;
+                    let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
+                    writer.write_all(answer.as_bytes())?;
                 }
             }
         }

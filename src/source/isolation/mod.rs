@@ -93,6 +93,8 @@ enum JobStep {
     Ask,
     Read(Box<Reading>),
     End,
+    /// The window was chosen by a wrong clock, and the server has told its time.
+    Replan,
 }
 
 impl Source for Isolation {
@@ -124,6 +126,7 @@ impl Source for Isolation {
             JobStep::End if !job.page.is_open() => {
                 batch.commit = Some(self.windows.complete(job.step, job.server, context));
             }
+            JobStep::Replan => {}
             _ => self.job = Some(job),
         }
         Ok(Some(batch))
@@ -137,7 +140,7 @@ impl Isolation {
             return Ok(());
         }
         let mut reading = match std::mem::replace(&mut job.next, JobStep::End) {
-            JobStep::End => return Ok(()),
+            JobStep::End | JobStep::Replan => return Ok(()),
             JobStep::Confirm(wait) => {
                 job.next = JobStep::Wait(wait);
                 return Ok(());
@@ -148,7 +151,11 @@ impl Isolation {
                 return Ok(());
             }
             JobStep::Ask => match self.ask(job, context) {
-                Ok(reading) => Box::new(reading),
+                Ok(Some(reading)) => Box::new(reading),
+                Ok(None) => {
+                    job.next = JobStep::Replan;
+                    return Ok(());
+                }
                 Err(error) => {
                     let failures = job.progress.repeat(error.kind);
                     let Some(failures) = failures else {
@@ -180,8 +187,13 @@ impl Isolation {
         }
     }
 
-    /// Requests the job, its state or its next page: always for the same window.
-    fn ask(&mut self, job: &mut Job, context: &mut PollContext<'_>) -> Result<Reading, FetchError> {
+    /// Requests the job, its state or its next page: always for the same window. `None` if another
+    /// window is to be requested instead.
+    fn ask(
+        &mut self,
+        job: &mut Job,
+        context: &mut PollContext<'_>,
+    ) -> Result<Option<Reading>, FetchError> {
         let [from, to] = [job.step.window.from, job.step.window.to].map(as_asked);
         let mut query = vec![
             ("from", from.as_str()),
@@ -198,7 +210,13 @@ impl Isolation {
             job.server.get_or_insert(date);
         }
         match answer.status {
-            200 | ACCEPTED => Ok(Reading::new(answer, Splitter::keeping(DATA, MEMBERS))),
+            200 | ACCEPTED => {
+                let splitter = Splitter::keeping(DATA, MEMBERS);
+                Ok(Some(Reading::new(answer, splitter)))
+            }
+            400 if !job.progress.has_id() && self.windows.replan(job.step, answer.date, None) => {
+                Ok(None)
+            }
             // one of several servers may not know the job yet, or any more
             404 if job.progress.has_id() => {
                 let error = self.api.refusal(&mut answer, context).transient();

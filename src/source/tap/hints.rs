@@ -14,8 +14,9 @@ pub(super) const WORDS: ErrorHints = ErrorHints {
          rejected the request; a new principal can take a while until it works",
     unknown: "check [tap] principal and secret; create them in the TAP Dashboard under Settings, \
          Connected Applications, which shows the secret only once",
-    not_entitled: "create new credentials in the TAP Dashboard under Settings, Connected Applications, and \
-         check that the licence covers TAP: these may not read this",
+    not_entitled: "check that the licence covers TAP, and ask Proofpoint whether this principal may read this \
+         service: the credentials are known, but not entitled; new ones help only if these were made for another \
+         customer",
     comes_back: "each request counts for 24 hours",
     others: &[],
 };

@@ -29,7 +29,7 @@ use crate::source::http_api::{PATIENCE, READ, each};
 use crate::source::windows::BACKOFF;
 use crate::source::{PollContext, Source};
 use policy::{AfterFailure, AfterWindow, IncompleteWindow, SummaryFailures};
-use queue::{ThreatQueue, ThreatStatus};
+use queue::{OddThreats, ThreatQueue, ThreatStatus};
 
 /// The keys of the arrays in the answers of `/v2/siem/all`.
 const ARRAYS: &[&str] = &[
@@ -65,6 +65,8 @@ pub(super) struct Threats {
     failed: Option<FetchError>,
     /// Failures since the last good answer.
     failures: SummaryFailures,
+    /// What could not be read in the windows of this run.
+    odd: OddThreats,
 }
 
 /// A window, and the threats that it names.
@@ -109,6 +111,14 @@ impl Source for Threats {
     }
 }
 
+impl Drop for Threats {
+    fn drop(&mut self) {
+        if let Some(odd) = self.odd.told() {
+            log::warn!("not all that events say of threats can be read: passed over {odd}");
+        }
+    }
+}
+
 impl Threats {
     /// Requests nothing yet. A run delivers `left` summaries at most.
     fn new(siem: Siem, summaries: Url, left: u32, attempts: u32) -> Threats {
@@ -123,6 +133,7 @@ impl Threats {
             deferred_for: None,
             failed: None,
             failures: SummaryFailures::new(attempts),
+            odd: OddThreats::default(),
         }
     }
 
@@ -220,7 +231,10 @@ impl Threats {
         Ok(Some(match window.threats.is_more() {
             // the window is read again for them
             true => Batch::default(),
-            false => self.end(&window.pending, context),
+            false => {
+                self.odd.add_all(&mut window.threats.odd);
+                self.end(&window.pending, context)
+            }
         }))
     }
 

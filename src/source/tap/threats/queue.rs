@@ -2,9 +2,11 @@
 //!
 //! Pure. A threat with a status stands in it once, whatever names it and however often.
 
-use std::collections::{HashSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::digest::{Hasher, is_too_complex};
 use crate::pipeline::batch::Digest;
@@ -30,13 +32,16 @@ pub(super) struct ThreatQueue {
     /// The digests of all that were held.
     met: HashSet<Digest>,
     is_more: bool,
+    /// What cannot be read.
+    pub(super) odd: OddThreats,
 }
 
 impl ThreatQueue {
-    /// Adds the threats that an event names, but those that `is_known`.
+    /// Adds the threats that an event names, but those that `is_known`. What cannot be read of it is
+    /// counted, and the threats beside it are added.
     ///
     /// # Errors
-    /// When the event is not JSON.
+    /// When the event is not a JSON object.
     pub(super) fn add(
         &mut self,
         event: &[u8],
@@ -45,11 +50,46 @@ impl ThreatQueue {
         if is_too_complex(event) {
             return Err(serde::de::Error::custom("it has too many parts"));
         }
-        let event: NamedThreats<'_> = serde_json::from_slice(event)?;
-        for (id, status) in event.pairs() {
-            self.hold(id, status, &is_known);
+        let text = String::from_utf8_lossy(event);
+        let event: EventThreats<'_> = serde_json::from_str(&text)?;
+        match event
+            .threats
+            .map(|threats| serde_json::from_str::<Vec<&RawValue>>(threats.get()))
+        {
+            None => {}
+            Some(Ok(threats)) => {
+                for threat in threats {
+                    match serde_json::from_str::<NamedThreat<'_>>(threat.get()) {
+                        Ok(named) if threat.get().starts_with('{') => {
+                            self.add_named(&named, &is_known);
+                        }
+                        _ => self
+                            .odd
+                            .add("an element of threatsInfoMap that is not an object"),
+                    }
+                }
+            }
+            Some(Err(_)) => self.odd.add("a threatsInfoMap that is not a list"),
         }
+        let EventThreats { id, status, .. } = event;
+        self.add_named(&NamedThreat { id, status }, &is_known);
         Ok(())
+    }
+
+    fn add_named(&mut self, threat: &NamedThreat<'_>, is_known: impl Fn(&Digest) -> bool) {
+        let id = match threat.id.map(RawValue::get) {
+            None => return,
+            Some(id) => serde_json::from_str::<OptionalText<'_>>(id),
+        };
+        let status = match threat.status.map(RawValue::get) {
+            None => Cow::Borrowed(""),
+            Some(status) if status.starts_with(['{', '[']) => Cow::Borrowed(""),
+            Some(status) => serde_json::from_str(status).unwrap_or(Cow::Borrowed(status)),
+        };
+        match id {
+            Ok(id) => self.hold(id.as_str(), &status, is_known),
+            Err(_) => self.odd.add("a threatID that is not a text"),
+        }
     }
 
     fn hold(&mut self, id: &str, status: &str, is_known: impl Fn(&Digest) -> bool) {
@@ -57,12 +97,7 @@ impl ThreatQueue {
             return;
         }
         if id.len() > LONGEST_ID {
-            log::warn!(
-                "an event names a threat by an id of {} bytes, which is ignored: no id is that \
-                 long",
-                id.len()
-            );
-            return;
+            return self.odd.add("a threatID that is longer than any");
         }
         let digest = identify(id, status);
         if is_known(&digest) || self.met.contains(&digest) {
@@ -101,29 +136,44 @@ impl ThreatQueue {
 
 /// What an event says of threats: a message in a list, a click of one.
 #[derive(Deserialize)]
-struct NamedThreats<'a> {
+struct EventThreats<'a> {
     #[serde(borrow, default, rename = "threatsInfoMap")]
-    threats: Option<Vec<NamedThreat<'a>>>,
+    threats: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "threatID")]
-    id: OptionalText<'a>,
+    id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "threatStatus")]
-    status: OptionalText<'a>,
+    status: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct NamedThreat<'a> {
     #[serde(borrow, default, rename = "threatID")]
-    id: OptionalText<'a>,
+    id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "threatStatus")]
-    status: OptionalText<'a>,
+    status: Option<&'a RawValue>,
 }
 
-impl NamedThreats<'_> {
-    /// The ids and statuses, some of which may be empty.
-    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let threats = self.threats.iter().flatten();
-        let threats = threats.map(|threat| (threat.id.as_str(), threat.status.as_str()));
-        threats.chain([(self.id.as_str(), self.status.as_str())])
+/// What events say of threats and cannot be read, by its kind.
+#[derive(Debug, Default)]
+pub(super) struct OddThreats(BTreeMap<&'static str, u64>);
+
+impl OddThreats {
+    fn add(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    /// Adds those of a window.
+    pub(super) fn add_all(&mut self, other: &mut OddThreats) {
+        for (what, number) in std::mem::take(&mut other.0) {
+            *self.0.entry(what).or_default() += number;
+        }
+    }
+
+    /// Each kind, and how many there were; `None` if there were none.
+    pub(super) fn told(&self) -> Option<String> {
+        let kinds = self.0.iter();
+        let kinds = kinds.map(|(what, number)| format!("{what} ({number})"));
+        (!self.0.is_empty()).then(|| kinds.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -179,6 +229,49 @@ mod tests {
         for (event, expected) in table {
             assert_eq!(held(&[event], &[]), expected, "{event}");
         }
+    }
+
+    #[test]
+    fn what_is_odd_is_counted_and_costs_nothing_beside_it() {
+        const OBJECT: &str = "an element of threatsInfoMap that is not an object (1)";
+        const ID: &str = "a threatID that is not a text (1)";
+        let list = |odd: &str| format!(r#"{{"threatsInfoMap":[{odd},{{"threatID":"good"}}]}}"#);
+        let table = [
+            (list("null"), "good", Some(OBJECT)),
+            (list("[]"), "good", Some(OBJECT)),
+            (list("\"odd\""), "good", Some(OBJECT)),
+            (list(r#"{"threatID":5}"#), "good", Some(ID)),
+            (list(r#"{"threatID":["a"]}"#), "good", Some(ID)),
+            (list(r#"{"threatID":null}"#), "good", None),
+            (list("{}"), "good", None),
+            // a status names the pair, however it is spelt
+            (list(r#"{"threatID":"a","threatStatus":5}"#), "a good", None),
+            (
+                list(r#"{"threatID":"a","threatStatus":{}}"#),
+                "a good",
+                None,
+            ),
+            (
+                r#"{"threatsInfoMap":7,"threatID":"good"}"#.to_owned(),
+                "good",
+                Some("a threatsInfoMap that is not a list (1)"),
+            ),
+        ];
+        for (event, expected, odd) in table {
+            let mut queue = ThreatQueue::default();
+            queue.add(event.as_bytes(), |_| false).unwrap();
+            assert_eq!(queue.odd.told().as_deref(), odd, "{event}");
+            let ids = std::iter::from_fn(|| queue.next().map(|threat| threat.id));
+            assert_eq!(ids.collect::<Vec<_>>().join(" "), expected, "{event}");
+        }
+        // bytes that are no text are no reason either
+        let mut queue = ThreatQueue::default();
+        let event = b"{\"threatsInfoMap\":[{\"threat\":\"\xff\",\"threatID\":\"good\"}]}";
+        queue.add(event, |_| false).unwrap();
+        assert_eq!(queue.next().unwrap().id, "good");
+        let mut all = OddThreats::default();
+        all.add_all(&mut queue.odd);
+        assert_eq!(all.told(), None);
     }
 
     #[test]
