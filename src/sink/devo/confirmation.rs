@@ -49,6 +49,8 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
     let watch = tls.tcp.watch().map_err(during("the connection is gone"))?;
     let least = expected.least;
     if least == Confirmation::Acknowledged && watch.view().is_none() {
+        // the kernel knows nothing of a connection that was reset, either
+        tls.tcp.pending_error()?;
         let failure = Failure::new("this system does not tell what the receiver acknowledged");
         return Err(NetError::Lasting(failure.with_exit(Exit::Config).with_hint(
             "set [devo] confirm = \"close\"; or run where sock_diag(7) or /proc/self/net can be read",
