@@ -89,7 +89,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-threats",
         devo: Some("threats"),
-        tag: "mail.proofpoint.tapsiem_v2.threats",
+        tag: "mail.proofpoint.tap_threats.events",
         api: &ThreatApi { pool: &OTHERS },
     },
     Service {

@@ -15,8 +15,6 @@ use crate::service::Service;
 
 /// Names under which they take the time to begin at.
 const STARTS: [&str; 2] = ["start_time", "start_time_in_utc"];
-/// What the collector of TAP delivers summaries of threats to.
-const THREATS_TAG: &str = "mail.proofpoint.tap_threats.events";
 
 /// A service that is taken over.
 #[derive(Debug)]
@@ -62,12 +60,8 @@ pub(super) fn service_of(
         let format = find(&format!("{key}_format"));
         start_time(draft, find(key)?, format, now)
     });
-    match find("override_tag_base") {
-        Some(found) => tag(draft, &table, service, &found),
-        None if service.name == "tap-threats" && service.tag != THREATS_TAG => {
-            draft.line(&table, "tag", &quoted(THREATS_TAG), settings.line);
-        }
-        None => {}
+    if let Some(found) = find("override_tag_base") {
+        tag(draft, &table, service, &found);
     }
     if let Some(found) = find("override_query_window_offset_in_minutes") {
         window_offset(draft, &table, input, &found);
@@ -179,13 +173,16 @@ fn start_time(
     }
 }
 
-/// The base and the last level of the service's own tag.
+/// The base and the last level of the service's own tag; that of threats is their service.
 fn tag(draft: &mut Draft, table: &str, service: &Service, found: &Found) {
     let Some(base) = draft.text(found.node, &found.theirs) else {
         return;
     };
     let base = base.trim_end_matches('.');
-    let last = service.tag.rsplit('.').next().unwrap_or_default();
+    let last = match service.name {
+        "tap-threats" => "threats",
+        _ => service.tag.rsplit('.').next().unwrap_or_default(),
+    };
     let tag = match base.rsplit('.').next() {
         Some(end) if end == last => base.to_owned(),
         _ => format!("{base}.{last}"),

@@ -250,7 +250,6 @@ start_time = \"2026-11-20T00:00:00Z\"
 [services.tap-messages-delivered]
 start_time = \"2026-11-20T00:00:00Z\"
 [services.tap-threats]
-tag = \"mail.proofpoint.tap_threats.events\"
 start_time = \"2026-11-20T00:00:00Z\"
 "
             .to_owned(),
