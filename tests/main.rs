@@ -29,6 +29,7 @@ mod pod_hours;
 mod pod_sessions;
 mod pod_silence;
 mod quota;
+mod real_proxies;
 mod real_receivers;
 mod receiver;
 mod recheck;

@@ -237,7 +237,7 @@ impl Receiver {
 }
 
 /// A free port that the system gives to nobody by itself, so that it stays free in a restart.
-fn free_port(rng: &mut Rng) -> u16 {
+pub(crate) fn free_port(rng: &mut Rng) -> u16 {
     loop {
         let port = 20_000 + u16::try_from(rng.below(10_000)).unwrap();
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -11,7 +11,10 @@ use crate::net::tls::{PeerEvent, Tls};
 
 /// A peer that closes early does so within this time after its kernel received our last byte.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Most peers close within this time after our close_notify.
+/// Most peers close within this time after our close_notify. Our half stays open until then: some
+/// proxies and balancers, as tinyproxy, end both halves when one is closed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same once the peer's close_notify has come, where nothing is left to be lost.
 const MOMENT: Duration = Duration::from_millis(100);
 /// The time in which a reset follows the end of file of a peer that left bytes unread.
 const BEHIND: Duration = Duration::from_millis(5);
@@ -64,8 +67,13 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
     let closed = Instant::now();
     let mut peer = Peer::new(&watch);
     // until our half is closed, a reset after the peer's end of file can be seen
-    while !peer.has_ended && closed.elapsed() < MOMENT {
-        peer.read_event(&mut tls)?;
+    let patience = |peer: &Peer| match least {
+        _ if peer.sent_close_notify => MOMENT,
+        Confirmation::Close => PATIENCE,
+        Confirmation::Acknowledged => QUIET,
+    };
+    while !peer.has_ended && closed.elapsed() < patience(&peer) {
+        peer.read_event(&mut tls).map_err(unclosed)?;
     }
     if peer.has_ended {
         std::thread::sleep(BEHIND);
@@ -80,11 +88,7 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
             && watch.view().is_some_and(View::is_acknowledged)
     };
     while !peer.has_ended && !is_enough(&watch) {
-        let waiting = "waiting for the receiver to close the connection";
-        peer.read_event(&mut tls).map_err(|error| match error {
-            NetError::Silent(_) => error.or_hint(NEVER_CLOSES).context(waiting),
-            _ => error.context(waiting),
-        })?;
+        peer.read_event(&mut tls).map_err(unclosed)?;
     }
     tls.tcp.pending_error()?;
     // until all is acknowledged, a reset that answers our last bytes may still arrive
@@ -104,6 +108,14 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
             sent_close_notify: peer.sent_close_notify,
         }),
     }
+}
+
+fn unclosed(error: NetError) -> NetError {
+    let error = match error {
+        NetError::Silent(_) => error.or_hint(NEVER_CLOSES),
+        _ => error,
+    };
+    error.context("waiting for the receiver to close the connection")
 }
 
 fn without_close_notify(through_proxy: bool) -> NetError {
