@@ -3,12 +3,12 @@
 #
 #   alerts-by-sender.sh [SERVICE [OPTION OF proofpull run]...]
 #
-# Reads what is new since it was last run (with --start-time: all of a time), and writes one JSON
+# Reads what is new since it was last run, whatever others read (with --start-time: all of a time), and writes one JSON
 # object a line, those with most messages first. The sender is the one whom people see, in small
 # letters; where an event has none, it is that of the envelope. Needs jq 1.6 or later.
 set -euo pipefail
 
-proofpull run "${1:-tap-messages-delivered}" --stdout -q "${@:2}" | jq -cn '
+proofpull run "${1:-tap-messages-delivered}" --stdout --consumer alerts-by-sender -q "${@:2}" | jq -cn '
   def texts: [.] | flatten | map(strings) | unique;
   def sender: ((.fromAddress | texts | first) // .sender // "(unknown)") | ascii_downcase;
   def threats: [.threatsInfoMap[]?.threat, .url?] | texts;

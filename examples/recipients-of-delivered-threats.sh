@@ -4,12 +4,12 @@
 #
 #   recipients-of-delivered-threats.sh | while read -r user; do ...; done
 #
-# Takes the options of proofpull run. Reads what is new since it was last run (with --start-time: all
-# of a time). A threat that was cleared, or was found to be none, in what is read does not count.
+# Takes the options of proofpull run. Reads what is new since it was last run, whatever others read (with
+# --start-time: all of a time). A threat that was cleared, or was found to be none, in what is read does not count.
 # Needs jq 1.6 or later.
 set -euo pipefail
 
-proofpull run tap-messages-delivered --stdout -q "$@" | jq -rn '
+proofpull run tap-messages-delivered --stdout --consumer recipients -q "$@" | jq -rn '
   [ inputs
     | .GUID as $message
     | ([.recipient] | flatten | map(strings | ascii_downcase)[]) as $recipient

@@ -190,6 +190,28 @@ fn recipients_of_delivered_threats_are_listed_unless_they_were_cleared() {
 }
 
 #[test]
+fn each_pipeline_gets_what_another_has_read() {
+    if !has_jq() {
+        return;
+    }
+    let message = json!({
+        "id": "1", "GUID": "1", "fromAddress": ["bad@x.example"], "recipient": ["dana@corp.example"],
+        "threatsInfoMap": [{"threatID": "t", "threatStatus": "active"}],
+    });
+    let env = world_of(SERVICE, &[message]);
+    for (script, said) in [
+        ("alerts-by-sender.sh", "bad@x.example"),
+        ("recipients-of-delivered-threats.sh", "dana@corp.example"),
+    ] {
+        let run = pipeline(&env, script, &[]);
+        assert!(
+            lines(run.assert_status(0)).concat().contains(said),
+            "{script}"
+        );
+    }
+}
+
+#[test]
 fn a_pipeline_fails_where_the_program_does() {
     if !has_jq() {
         return;

@@ -1,12 +1,13 @@
 //! Looking: one JSON event a line on standard output, with a state of its own, and without Devo.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use proofpull::clock::utc;
 use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, sample, wait_until};
-use crate::test_env::{TestEnv, ago, array, hold};
+use crate::test_env::{Running, TestEnv, ago, array, hold};
 
 const SERVICE: &str = "tap-clicks-blocked";
 const NAME: &str = "tap-clicks-blocked.stdout";
@@ -78,6 +79,111 @@ fn a_look_back_in_time_has_a_state_of_its_own_too() {
     let run = env.run(SERVICE, &["--stdout"]);
     run.assert_status(0);
     assert_eq!(serials(&run.stdout), env.tap.serials(array(SERVICE)));
+}
+
+#[test]
+fn each_consumer_gets_every_event_and_has_a_state_of_its_own() {
+    let (env, start) = env(6);
+    let all = env.tap.serials(array(SERVICE));
+    let words = |consumer: &[&str], more: &[&str]| {
+        let run = env.run(SERVICE, &[&["--stdout"], consumer, more].concat());
+        serials(&run.assert_status(0).stdout)
+    };
+    let start = utc(start);
+    let backfill: &[&str] = &["--start-time", &start];
+    let consumers: [(&[&str], &str); 4] = [
+        (&[], ""),
+        (&["--consumer", "alerts"], "-alerts"),
+        (&["--consumer", "Archive_2"], "-Archive_2"),
+        // no name is that of another file
+        (&["--consumer", "backfill"], "-backfill"),
+    ];
+    for (consumer, name) in consumers {
+        assert_eq!(words(consumer, &[]), all, "{name}");
+        assert_eq!(words(consumer, backfill), all, "{name}");
+        env.state(&format!("{NAME}{name}"));
+        env.state(&format!("{NAME}{name}.backfill"));
+    }
+    for (consumer, name) in consumers {
+        assert_eq!(words(consumer, &[]), BTreeMap::new(), "{name}");
+    }
+    let status: serde_json::Value =
+        serde_json::from_str(&env.ask(&["status", SERVICE, "--json"]).answer()).unwrap();
+    let kinds = status["services"].as_array().unwrap().iter();
+    let kinds = kinds.filter(|one| one["sink"] == "stdout").map(|one| {
+        assert_eq!(one["runs"]["last"]["status"], 0);
+        (
+            one["consumer"].as_str(),
+            one["is_backfill"].as_bool().unwrap(),
+        )
+    });
+    let names = [None, Some("Archive_2"), Some("alerts"), Some("backfill")];
+    let wanted = names.map(|name| [(name, false), (name, true)]);
+    assert_eq!(kinds.collect::<Vec<_>>(), wanted.concat());
+    let said = env.ask(&["status", SERVICE]).answer();
+    for title in [
+        "(stdout)",
+        "(stdout, consumer alerts)",
+        "(backfill to stdout, consumer alerts)",
+    ] {
+        assert!(said.contains(&format!("{SERVICE} {title}  ")), "{said}");
+    }
+}
+
+#[test]
+fn a_consumer_needs_a_name_that_fits_into_a_file_name_and_standard_output() {
+    let (env, _) = env(1);
+    for name in ["", "a/b", "..", "a b", "é", &"x".repeat(65)] {
+        let run = env.run(SERVICE, &["--stdout", "--consumer", name]);
+        assert_eq!(run.status, Some(2), "{name}");
+        assert!(run.stderr.contains("1 to 64 letters"), "{}", run.stderr);
+    }
+    let run = env.run(SERVICE, &["--consumer", "alerts"]);
+    assert_eq!(run.status, Some(2));
+    assert!(run.stderr.contains("--stdout"), "{}", run.stderr);
+}
+
+/// The real program, with its standard output as a shell would have it.
+#[test]
+fn a_closed_standard_output_is_refused_before_anything_is_read() {
+    let redirected = |env: &TestEnv, redirection: &str| {
+        let usual = env.command(SERVICE);
+        let mut shell = Command::new("sh");
+        let script = format!("exec \"$@\" --stdout {redirection}");
+        shell.args(["-c", &script, "sh"]);
+        shell.arg(usual.get_program()).args(usual.get_args());
+        shell.env_clear().envs(
+            usual
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        );
+        Running::start(&mut shell).wait()
+    };
+    for closed in [
+        ">&-",
+        ">&- <&-",
+        ">&- <&- 3>&-",
+        "1</dev/null",
+        "1<>/dev/null",
+    ] {
+        let (env, _) = env(3);
+        let all = env.tap.serials(array(SERVICE));
+        let run = redirected(&env, closed);
+        run.assert_error(74, &["standard output is closed"], ">/dev/null");
+        assert!(env.tap.requests().is_empty(), "{closed}");
+        let next = env.run(SERVICE, &["--stdout"]);
+        assert_eq!(serials(&next.assert_status(0).stdout), all, "{closed}");
+    }
+    let (env, _) = env(3);
+    let all = env.tap.serials(array(SERVICE));
+    let file = env.dir.path().join("events");
+    let to_file = format!("--consumer file >>'{}'", file.display());
+    redirected(&env, &to_file).assert_status(0);
+    assert_eq!(serials(&std::fs::read(&file).unwrap()), all);
+    let pipe = redirected(&env, "--consumer pipe");
+    assert_eq!(serials(&pipe.assert_status(0).stdout), all);
+    let nowhere = redirected(&env, "--consumer nowhere >/dev/null");
+    assert_eq!(nowhere.assert_status(0).count("delivered"), 9);
 }
 
 #[test]

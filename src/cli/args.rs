@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::consumer::Consumer;
 use super::select::ServicePattern;
 use crate::config::values::parse_duration;
 use crate::output::Format;
@@ -86,6 +87,10 @@ pub(crate) struct RunArgs {
     /// Write one JSON event per line to standard output instead of Devo, with a state of its own
     #[arg(long)]
     pub(crate) stdout: bool,
+    /// Give whoever reads standard output a name, and with it a state of its own, such as alerts: each consumer gets
+    /// every event
+    #[arg(long, value_name = "NAME", value_parser = Consumer::parse, requires = "stdout")]
+    pub(crate) consumer: Option<Consumer>,
     /// Print what a run would request and its cost in quota; request nothing, save nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

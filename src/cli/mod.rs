@@ -3,6 +3,7 @@
 pub mod args;
 mod backfill;
 mod check;
+mod consumer;
 mod devo;
 mod dry_run;
 mod folders;

@@ -27,10 +27,12 @@ pub(super) struct RunPaths {
 
 impl RunPaths {
     pub(super) fn new(dir: &Path, service: &'static Service, args: &RunArgs) -> RunPaths {
-        let mut name = service.name.to_owned();
-        if args.stdout {
-            name += ".stdout";
-        }
+        let sink = match (args.stdout, &args.consumer) {
+            (false, _) => String::new(),
+            (true, None) => ".stdout".to_owned(),
+            (true, Some(consumer)) => format!(".stdout-{consumer}"),
+        };
+        let mut name = format!("{}{sink}", service.name);
         let timer = dir.join(format!("{name}.json"));
         let is_backfill = args.start_time.is_some();
         if is_backfill {

@@ -3,14 +3,16 @@
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
 use super::{Sink, SinkError};
 use crate::config::Confirmation;
-use crate::error::{Because, Exit, Failure, Result};
+use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::net::is_wait;
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
@@ -33,15 +35,18 @@ impl Stdout {
     /// Opens the standard output of the process. `shutdown` ends the wait for a reader that takes nothing.
     ///
     /// # Errors
-    /// When there is none.
+    /// When it is closed, or cannot be written to.
     pub(crate) fn open(shutdown: Shutdown) -> Result<Stdout> {
-        let out = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .context("opening standard output")
-            .exit(Exit::Io)?;
+        let out = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let out = out.and_then(|out| is_closed(&out).map(|is_closed| (out, is_closed)));
+        let (out, is_closed) = out.context("opening standard output").exit(Exit::Io)?;
+        if is_closed {
+            return fail(Exit::Io, "standard output is closed, so events would go nowhere").hint(
+                "leave out >&-, or redirect to a file, a pipe or >/dev/null, which is opened for writing alone",
+            );
+        }
         Ok(Stdout {
-            out: File::from(out),
+            out,
             lines: Vec::new(),
             shutdown,
         })
@@ -70,6 +75,19 @@ impl Stdout {
         }
         Ok(Written::All)
     }
+}
+
+/// Whether there was no standard output when the program began, or one that cannot be written to.
+///
+/// Before `main`, std opens /dev/null for reading and writing in the place of a closed one. Shells
+/// open theirs for writing alone.
+fn is_closed(out: &File) -> io::Result<bool> {
+    let mode = fcntl_getfl(out)? & OFlags::ACCMODE;
+    let is_null = || -> io::Result<bool> {
+        let [ours, null] = [out.metadata()?, std::fs::metadata("/dev/null")?];
+        Ok(ours.file_type().is_char_device() && ours.rdev() == null.rdev())
+    };
+    Ok(mode == OFlags::RDONLY || mode == OFlags::RDWR && is_null()?)
 }
 
 /// What became of writing to a reader.

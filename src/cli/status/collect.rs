@@ -1,10 +1,12 @@
 //! `StatusReader` reads from its files where a service stands.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::cli::consumer::Consumer;
 use crate::cli::ledger;
 use crate::clock::utc;
 use crate::config::file::Config;
@@ -23,6 +25,8 @@ pub(super) struct ServiceStatus {
     pub(super) service: &'static str,
     /// `devo` or `stdout`.
     pub(super) sink: &'static str,
+    /// The name of whoever reads standard output, where it has one.
+    pub(super) consumer: Option<String>,
     pub(super) is_backfill: bool,
     /// Before it everything is delivered.
     pub(super) position: Option<String>,
@@ -127,16 +131,22 @@ impl StatusReader<'_> {
         service: &'static Service,
         is_wanted: bool,
     ) -> Vec<ServiceStatus> {
-        let kinds = [
-            ("", "devo", false),
-            (".backfill", "devo", true),
-            (".stdout", "stdout", false),
-            (".stdout.backfill", "stdout", true),
-        ];
-        let kinds = kinds.into_iter().filter_map(|(suffix, sink, is_backfill)| {
+        let consumers = self.consumers(service).into_iter().map(Some);
+        let to_stdout = std::iter::once(None).chain(consumers).map(|consumer| {
+            let name = consumer.as_ref().map(|consumer| format!("-{consumer}"));
+            let suffix = format!(".stdout{}", name.unwrap_or_default());
+            (suffix, "stdout", consumer)
+        });
+        let sinks = std::iter::once((String::new(), "devo", None)).chain(to_stdout);
+        let kinds = sinks.flat_map(|(suffix, sink, consumer)| {
+            let backfill = (format!("{suffix}.backfill"), sink, consumer.clone(), true);
+            [(suffix, sink, consumer, false), backfill]
+        });
+        let kinds = kinds.filter_map(|(suffix, sink, consumer, is_backfill)| {
             let name = format!("{}{suffix}", service.name);
             let file = |extension: &str| self.dir.join(format!("{name}.{extension}"));
             let mut status = ServiceStatus::new(service.name, sink, is_backfill);
+            status.consumer = consumer.map(|consumer| consumer.to_string());
             status.quarantine.file = file("quarantine.jsonl");
             let state = State::peek(&file("json"), service.name);
             let state = status.or_trouble(state).flatten();
@@ -156,6 +166,16 @@ impl StatusReader<'_> {
             is_there.then_some(status)
         });
         kinds.collect()
+    }
+
+    /// Who has read events of the service under a name, by the files of the state folder.
+    fn consumers(&self, service: &Service) -> BTreeSet<Consumer> {
+        let stem = format!("{}.stdout", service.name);
+        // what cannot be listed cannot be read either, which is told of each file
+        let entries = std::fs::read_dir(self.dir).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| Consumer::of_file(entry.file_name().to_str()?, &stem))
+            .collect()
     }
 
     /// How much of the quota is used; nothing where the configuration does not say whose it is.
@@ -192,6 +212,7 @@ impl ServiceStatus {
         ServiceStatus {
             service,
             sink,
+            consumer: None,
             is_backfill,
             position: None,
             lag_seconds: None,
@@ -274,12 +295,14 @@ impl ServiceStatus {
     /// What a person calls it.
     pub(super) fn title(&self) -> String {
         let what = match (self.sink, self.is_backfill) {
-            ("stdout", true) => " (backfill to stdout)",
-            ("stdout", false) => " (stdout)",
-            (_, true) => " (backfill)",
-            (_, false) => "",
+            ("stdout", true) => "backfill to stdout",
+            ("stdout", false) => "stdout",
+            (_, true) => "backfill",
+            (_, false) => return self.service.to_owned(),
         };
-        format!("{}{what}", self.service)
+        let consumer = self.consumer.as_ref();
+        let whose = consumer.map(|consumer| format!(", consumer {consumer}"));
+        format!("{} ({what}{})", self.service, whose.unwrap_or_default())
     }
 
     /// How the newest run ended, if it failed.
