@@ -125,6 +125,15 @@ pub(crate) fn ordinal(digest: Digest, ordinal: u32) -> Digest {
     hasher.finish()
 }
 
+/// The digest of an event whose name another event of other content has in the same answer.
+#[must_use]
+pub(crate) fn twin(key: Digest, content: Digest) -> Digest {
+    let mut hasher = Hasher::of("twin");
+    hasher.part(&key);
+    hasher.part(&content);
+    hasher.finish()
+}
+
 /// Parts of a record that are taken apart however small it is. Each takes about 100 bytes of memory.
 const FREE_PARTS: usize = 128 * 1024;
 
@@ -394,6 +403,10 @@ mod tests {
             "01f4e4f86e5489441999073dc8b6d16a",
             "17c633e9394e37dbd56ea546da201c6b",
         ];
+        assert_eq!(
+            hex(&twin([1; 16], [2; 16])),
+            "39bd1756b59a137e150c0beacd2f6e06"
+        );
         for (at, digest) in (0..).zip(equals) {
             assert_eq!(hex(&ordinal(canonical(b"{}", &[]), at)), digest, "{at}");
         }

@@ -805,3 +805,45 @@ fn a_clock_that_is_days_ahead_is_answered_by_windows_of_the_servers_time() {
         env.assert_exactly_once(SERVICE);
     });
 }
+
+/// Each page begins with the end of the page before; one whole page comes again, with a new token.
+#[test]
+fn pages_that_overlap_give_no_doubles() {
+    let mut env = TestEnv::new();
+    env.start_at(ago(300));
+    let visits: Vec<String> = (0..8)
+        .map(|number| {
+            let at = ago(100 - number);
+            let visit = visit(&mut Rng::new(number as u64), at, number as u64);
+            String::from_utf8(visit.text().to_vec()).unwrap()
+        })
+        .collect();
+    let twin = visits[7].clone();
+    let pages = [
+        &visits[0..4],
+        &visits[2..6],
+        &visits[2..6],
+        &visits[4..8],
+        &[twin],
+    ]
+    .map(|page| page.join(","));
+    env.isolation.script(move |asked, _| {
+        let page: usize = asked
+            .param("pageToken")
+            .map_or(0, |token| token.parse().unwrap());
+        let next = (page + 1 < pages.len()).then(|| format!(r#","pageToken":"{}""#, page + 1));
+        let answer = format!(
+            r#"{{"jobId":"j","status":"COMPLETED","data":[{}]{}}}"#,
+            pages[page],
+            next.unwrap_or_default()
+        );
+        Some(Fault::Body(answer.into()))
+    });
+    let run = env.run(SERVICE, &[]);
+    run.assert_status(0);
+    let arrived = env.devo.counts_by_serial();
+    let expected: BTreeMap<u64, usize> = (0..8)
+        .map(|serial| (serial, 1 + usize::from(serial == 7)))
+        .collect();
+    assert_eq!(arrived, expected);
+}

@@ -624,6 +624,74 @@ fn trouble_of_the_service_is_waited_for() {
 }
 
 #[test]
+fn a_server_that_is_busy_says_how_long_to_wait() {
+    let hours = Hours::new().archive_mode();
+    let pod = &hours.env.pod;
+    pod.script(|_, number| (number == 0).then_some(StreamFault::Later("7")));
+    let run = hours.run(NOW);
+    run.assert_status(0)
+        .assert_says("HTTP 503: later; retrying in 7 s");
+}
+
+/// A message is one event, but several that are joined in one are several events.
+#[test]
+fn events_that_are_joined_in_one_message_arrive_one_by_one() {
+    let mut hours = Hours::new();
+    hours.happen(NOW, 3);
+    let event = |serial: u64| pod_event(STREAM, &mut Rng::new(serial), NOW, serial);
+    let mut serial = 5000;
+    for joint in [&b""[..], b"\n", b" \r\n", b","] {
+        let [one, other, third] = [0, 1, 2].map(|number| event(serial + number));
+        let message = [&one[..], joint, &other, joint, &third].concat();
+        hours.env.pod.happen(STREAM, NOW, message);
+        serial += 3;
+    }
+    let broken = [&event(serial)[..], b"{\"broken\":\"serial.5999\""].concat();
+    hours.env.pod.happen(STREAM, NOW, broken);
+    hours.happen(NOW, 3);
+    let run = hours.run(NOW);
+    run.assert_status(0).assert_says("1 not valid JSON");
+    let arrived = hours.env.devo.counts_by_serial();
+    for serial in 5000..=serial {
+        assert_eq!(arrived.get(&serial), Some(&1), "{serial}: {arrived:?}");
+    }
+    let said = 6 + 4 * 3 + 2;
+    assert_eq!(hours.env.devo.count(), 4 * 60 + said);
+    // the archive repeats them
+    for minutes in [70, 140] {
+        hours.run(NOW + Duration::minutes(minutes)).assert_status(0);
+    }
+    assert_eq!(hours.env.devo.count(), 5 * 60 + said);
+}
+
+/// Two events may have the same id and the same time.
+#[test]
+fn events_of_one_name_and_other_content_all_arrive_and_no_hour_stays_open() {
+    let twin = |text: &str| {
+        let ts = utc(NOW);
+        format!(r#"{{"guid":"serial.7000","ts":"{ts}","x":"{text}"}}"#)
+    };
+    let mut hours = Hours::new();
+    hours.happen(NOW, 20);
+    hours.env.pod.say(STREAM, ["a", "b"].map(twin));
+    // one that the live stream has lost
+    for event in ["a", "b", "c"].map(twin) {
+        hours.env.pod.archive(STREAM, NOW, event);
+    }
+    hours.run(NOW).assert_status(0);
+    assert_eq!(hours.env.devo.counts_by_serial()[&7000], 2);
+    hours.sweep(NOW);
+    // the archive gives them in any order; the first of the live stream may come once more
+    let arrived = hours.env.devo.counts_by_serial()[&7000];
+    assert!((3..=4).contains(&arrived), "{arrived}");
+    let lines = hours.env.devo.events();
+    for event in ["a", "b", "c"].map(twin) {
+        let body = &event.as_bytes()[..event.len() - 1];
+        assert!(lines.iter().any(|line| line.starts_with(body)), "{event}");
+    }
+}
+
+#[test]
 fn a_receiver_that_does_not_answer_drains_no_stream() {
     let mut hours = Hours::new();
     hours.env.stream_table = "mode = \"live\"\n".into();

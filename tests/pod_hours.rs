@@ -176,7 +176,7 @@ fn equal_answers_that_break_off_prove_no_hour() {
 /// A server that never ends an answer in good order, but in its own way, and always says the same.
 #[test]
 fn two_equal_answers_some_time_apart_prove_an_hour_however_the_server_ends_them() {
-    let ends = [1001, 1011, 4000].map(Ends::Code);
+    let ends = [1001, 1005, 1011, 4000].map(Ends::Code);
     let ends = ends.into_iter().chain([Ends::EndOfFile]);
     each(ends.map(|end| (format!("{end:?}"), end)), |end| {
         let mut hours = quiet().archive_mode();

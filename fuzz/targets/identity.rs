@@ -10,7 +10,7 @@ use proofpull::transform::Transform;
 
 fn bytes(identity: EventId) -> (bool, [u8; 16]) {
     match identity {
-        EventId::Key(digest) | EventId::ArchivedKey(digest) => (true, digest),
+        EventId::Key(digest) | EventId::Streamed { key: digest, .. } => (true, digest),
         EventId::Content(digest) => (false, digest),
     }
 }

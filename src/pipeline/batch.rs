@@ -16,8 +16,28 @@ pub enum EventId {
     /// The service does not name them: the digest of the canonical record. Its ordinal among equals
     /// in one window tells two real events from one that was read twice.
     Content(Digest),
-    /// Like a key, and shown as an event of the requested hour: an answer without it is incomplete.
-    ArchivedKey(Digest),
+    /// The service names its events, and may give one name to several. Of those with one name in
+    /// one answer or session, each with other content is an event.
+    Streamed {
+        /// The digest of the naming fields.
+        key: Digest,
+        /// The digest of all of it.
+        content: Digest,
+        /// Whether it was shown as an event of the requested hour: an answer without it is
+        /// incomplete.
+        is_shown: bool,
+    },
+}
+
+impl EventId {
+    /// The digest by which the event is looked up first.
+    #[must_use]
+    pub(crate) fn digest(&self) -> Digest {
+        match *self {
+            EventId::Key(digest) | EventId::Content(digest) => digest,
+            EventId::Streamed { key, .. } => key,
+        }
+    }
 }
 
 /// Tells a source which events were delivered.

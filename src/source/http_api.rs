@@ -8,13 +8,13 @@ use time::{Duration, OffsetDateTime};
 use super::PollContext;
 use super::api::OpenContext;
 use super::fetch_error::{FetchError, FetchErrorKind};
+use super::retry::retry_after;
 use crate::clock::utc;
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::json_stream::{Broken, Splitter};
 use crate::net::NetError;
 use crate::net::http::{Answer, Bytes, Client, RequestError};
-use crate::net::text::http_date;
 use crate::output::Counters;
 use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
@@ -25,6 +25,9 @@ pub(super) const READ: usize = 128 * 1024;
 pub(super) const PATIENCE: Wait = Wait::from_secs(2);
 /// Most records before a read returns them, however small they are.
 const RECORDS: usize = 16 * 1024;
+
+/// How long no request is made after a 429 that does not say.
+const USUAL_HOLD: Duration = Duration::HOUR;
 
 /// What errors of an API say, and what helps.
 #[derive(Debug)]
@@ -214,7 +217,8 @@ impl HttpApi {
         if answer.status != 429 {
             return error;
         }
-        let wait = wait(answer.retry_after.as_deref(), answer.date);
+        let wait = retry_after(answer.retry_after.as_deref(), answer.date);
+        let wait = wait.unwrap_or(USUAL_HOLD);
         match context.quota.hold(context.now, wait) {
             Ok(until) => error.with_hint(self.words.come_again(until)),
             Err(failure) => failure.into(),
@@ -284,21 +288,6 @@ fn kind_of(status: u16) -> FetchErrorKind {
     }
 }
 
-/// How long a 429 says to wait: `Retry-After` in seconds, or a date by the server's clock; an hour
-/// if it says nothing.
-fn wait(retry_after: Option<&str>, server: Option<OffsetDateTime>) -> Duration {
-    const USUAL: Duration = Duration::HOUR;
-    let Some(text) = retry_after.map(str::trim) else {
-        return USUAL;
-    };
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Duration::seconds(seconds.into());
-    }
-    let until = http_date(text);
-    let wait = until.zip(server).map(|(until, server)| until - server);
-    wait.map_or(USUAL, |wait| wait.max(Duration::ZERO))
-}
-
 /// An answer that is being read.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -343,7 +332,6 @@ pub(super) fn each<'a>(text: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::macros::datetime;
 
     const WORDS: ErrorHints = ErrorHints {
         api: "API",
@@ -356,25 +344,6 @@ mod tests {
         comes_back: "c",
         others: &[(409, Exit::Unavailable, "o")],
     };
-
-    #[test]
-    fn a_429_says_how_long_to_wait_or_it_is_an_hour() {
-        let server = Some(datetime!(2026-11-24 12:00:00 UTC));
-        let table = [
-            (None, server, 3600),
-            (Some("120"), server, 120),
-            (Some(" 0 "), None, 0),
-            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), server, 1800),
-            (Some("Tue, 24 Nov 2026 11:30:00 GMT"), server, 0),
-            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), None, 3600),
-            (Some("-5"), server, 3600),
-            (Some("soon"), server, 3600),
-            (Some(""), server, 3600),
-        ];
-        for (text, server, seconds) in table {
-            assert_eq!(wait(text, server), Duration::seconds(seconds), "{text:?}");
-        }
-    }
 
     #[test]
     fn a_status_says_whether_the_same_or_a_smaller_request_may_help() {

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::fetch_error::FetchError;
 use crate::human::count;
+use crate::net::text::http_date;
 
 /// Waits that double, each up to half as long again by chance, so that many clients do not return
 /// at once.
@@ -28,6 +29,19 @@ impl Backoff {
         let least = self.first.saturating_mul(doubled);
         least.min(self.longest * 2 / 3).mul_f64(1.0 + chance / 2.0)
     }
+}
+
+/// How long an answer says to wait: `Retry-After` in seconds, or a date by the server's clock.
+pub(super) fn retry_after(
+    text: Option<&str>,
+    server: Option<OffsetDateTime>,
+) -> Option<time::Duration> {
+    let text = text?.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(time::Duration::seconds(seconds.into()));
+    }
+    let wait = http_date(text)? - server?;
+    Some(wait.max(time::Duration::ZERO))
 }
 
 /// Counts the requests of a run that failed and did not end it. Warns of them once, when dropped.
@@ -64,6 +78,27 @@ impl Drop for Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn an_answer_says_how_long_to_wait_or_it_does_not() {
+        let server = Some(datetime!(2026-11-24 12:00:00 UTC));
+        let table = [
+            (None, server, None),
+            (Some("120"), server, Some(120)),
+            (Some(" 0 "), None, Some(0)),
+            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), server, Some(1800)),
+            (Some("Tue, 24 Nov 2026 11:30:00 GMT"), server, Some(0)),
+            (Some("Tue, 24 Nov 2026 12:30:00 GMT"), None, None),
+            (Some("-5"), server, None),
+            (Some("soon"), server, None),
+            (Some(""), server, None),
+        ];
+        for (text, server, seconds) in table {
+            let found = retry_after(text, server).map(time::Duration::whole_seconds);
+            assert_eq!(found, seconds, "{text:?}");
+        }
+    }
 
     #[test]
     fn waits_double_up_to_the_longest_and_are_never_all_alike() {

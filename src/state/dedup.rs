@@ -1,6 +1,6 @@
 //! `DedupIndex` knows the identities of the events that were delivered already.
 //!
-//! In memory they take 24 bytes each: a sorted vector, and a small table of the newest that is
+//! In memory they take 28 bytes each: a sorted vector, and a small table of the newest that is
 //! folded into it from time to time. A commit writes only the new ones to their file.
 
 use std::cmp::Ordering;
@@ -49,6 +49,8 @@ struct EntryMark {
     hour: u32,
     /// The number of the window of this run in which it was met last.
     met: u32,
+    /// The start of the digest of its content, when it was met first in that window.
+    content: u32,
 }
 
 /// When an identity was met last.
@@ -56,7 +58,8 @@ struct EntryMark {
 enum Lookup {
     New,
     Earlier,
-    InThisWindow,
+    /// With the content that it had first.
+    InThisWindow(u32),
 }
 
 /// Digests are evenly spread, so their first bytes are as good a hash as any.
@@ -101,7 +104,8 @@ impl DedupIndex {
         oldest_hour: u32,
     ) -> Result<DedupIndex, StateError> {
         let (file, mut known) = SeenFile::load(path, extent, |digest, hour| {
-            let mark = EntryMark { hour, met: 0 };
+            let (met, content) = (0, 0);
+            let mark = EntryMark { hour, met, content };
             mark.is_kept(oldest_hour)
                 .then_some(IndexEntry { digest, mark })
         })?;
@@ -125,23 +129,29 @@ impl DedupIndex {
             self.answered = AnswerTotals::default();
         }
         let canonical = match identity {
-            EventId::Key(digest) => return self.meet(digest, request) == Lookup::New,
-            EventId::ArchivedKey(digest) => {
-                let end_hour = request.end_hour | SHOWN;
-                return self.meet(
-                    digest,
-                    RequestId {
-                        end_hour,
-                        ..request
-                    },
-                ) == Lookup::New;
+            EventId::Key(digest) => return self.meet(digest, request, 0) == Lookup::New,
+            EventId::Streamed {
+                key,
+                content,
+                is_shown,
+            } => {
+                let start = u32::from_le_bytes(content.first_chunk().copied().unwrap_or_default());
+                let mut shown = request;
+                shown.end_hour |= if is_shown { SHOWN } else { 0 };
+                return match self.meet(key, shown, start) {
+                    // which of the two comes first may change, so an answer without it may be complete
+                    Lookup::InThisWindow(first) if first != start => {
+                        self.meet(digest::twin(key, content), request, 0) == Lookup::New
+                    }
+                    met => met == Lookup::New,
+                };
             }
             EventId::Content(digest) => digest,
         };
         let mut ordinal = self.repeats.get(&canonical).copied().unwrap_or(0);
         loop {
-            match self.meet(digest::ordinal(canonical, ordinal), request) {
-                Lookup::InThisWindow => ordinal += 1,
+            match self.meet(digest::ordinal(canonical, ordinal), request, 0) {
+                Lookup::InThisWindow(_) => ordinal += 1,
                 met => {
                     if ordinal > 0 {
                         self.repeats.insert(canonical, ordinal + 1);
@@ -202,7 +212,7 @@ impl DedupIndex {
         Ok(self.file.extent())
     }
 
-    fn meet(&mut self, digest: Digest, request: RequestId) -> Lookup {
+    fn meet(&mut self, digest: Digest, request: RequestId, content: u32) -> Lookup {
         let mark = match find(&self.known, &digest) {
             Some(at) => Some(&mut self.known[at].mark),
             None => match self.recent.entry(digest) {
@@ -211,6 +221,7 @@ impl DedupIndex {
                     entry.insert(EntryMark {
                         hour: request.end_hour,
                         met: request.number,
+                        content,
                     });
                     None
                 }
@@ -218,9 +229,9 @@ impl DedupIndex {
         };
         if let Some(mark) = mark {
             if mark.met == request.number {
-                return Lookup::InThisWindow;
+                return Lookup::InThisWindow(mark.content);
             }
-            mark.met = request.number;
+            (mark.met, mark.content) = (request.number, content);
             self.answered.events += 1;
             self.answered.shown += u64::from(mark.hour == request.end_hour | SHOWN);
             return Lookup::Earlier;
@@ -355,6 +366,14 @@ mod tests {
         EventId::Key(digest(n))
     }
 
+    fn streamed(n: u32, content: u32) -> EventId {
+        EventId::Streamed {
+            key: digest(n),
+            content: digest(content),
+            is_shown: true,
+        }
+    }
+
     fn canonical(n: u32) -> EventId {
         EventId::Content(digest(n))
     }
@@ -385,7 +404,11 @@ mod tests {
         {
             let entry = |n| IndexEntry {
                 digest: make(n),
-                mark: EntryMark { hour: 0, met: 0 },
+                mark: EntryMark {
+                    hour: 0,
+                    met: 0,
+                    content: 0,
+                },
             };
             let mut known: Vec<IndexEntry> = (0..count).map(entry).collect();
             known.sort_unstable_by_key(|entry| entry.digest);
@@ -412,7 +435,11 @@ mod tests {
     fn a_digest_is_found_among_any_others() {
         let number = |n: u128| IndexEntry {
             digest: n.to_be_bytes(),
-            mark: EntryMark { hour: 1, met: 0 },
+            mark: EntryMark {
+                hour: 1,
+                met: 0,
+                content: 0,
+            },
         };
         // evenly spread, all at one end, and none
         let spread: Vec<u128> = (1..5000).map(|n| n * (u128::MAX / 5001)).collect();
@@ -435,7 +462,7 @@ mod tests {
         let (_dir, path) = path();
         let mut dedup = DedupIndex::empty(&path);
         for n in 0..10 {
-            dedup.insert(EventId::ArchivedKey(digest(n)), WINDOW);
+            dedup.insert(streamed(n, n), WINDOW);
         }
         dedup.insert(named(10), WINDOW);
         assert_eq!((dedup.shown(500), dedup.shown(501)), (10, 0));
@@ -462,6 +489,31 @@ mod tests {
         assert!(dedup.contains(&digest(11)) && !dedup.contains(&digest(12)));
         let none = DedupIndex::load(&path, extent, 501).unwrap();
         assert_eq!(none.count(), 0);
+    }
+
+    #[test]
+    fn of_events_with_one_name_in_one_answer_each_with_other_content_is_an_event() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        let mut insert = |number, contents: &[u32]| -> Vec<bool> {
+            let request = RequestId { number, ..WINDOW };
+            let each = contents.iter();
+            each.map(|content| dedup.insert(streamed(1, *content), request))
+                .collect()
+        };
+        // an archive repeats itself
+        assert_eq!(
+            insert(1, &[1, 1, 2, 1, 2, 3]),
+            [true, false, true, false, false, true]
+        );
+        assert_eq!(insert(2, &[1, 2, 3]), [false; 3]);
+        // in another order, what was first then comes once more, and never again
+        assert_eq!(insert(3, &[2, 1, 3]), [false, true, false]);
+        assert_eq!(insert(4, &[3, 2, 1]), [false; 3]);
+        // another answer may spell it anew
+        assert_eq!(insert(5, &[9]), [false]);
+        let totals = |events, new, shown| AnswerTotals { events, new, shown };
+        assert_eq!((dedup.shown(500), dedup.answer(5)), (1, totals(1, 0, 1)));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Asked {
 pub enum StreamFault {
     /// Another answer than 101.
     Status(u16, &'static str),
+    /// 503 with this `Retry-After`.
+    Later(&'static str),
     /// It ends after so many frames with events.
     After(usize, Ends),
     /// The archive has so many of a hundred events, and says that it is all.
@@ -234,6 +236,15 @@ impl Pod {
         let log = store.streams.entry(stream.to_owned()).or_default();
         log.live.push((now, Arc::clone(&text)));
         log.archive.entry(hour(time)).or_default().push(text);
+    }
+
+    /// The live stream says these, and the archive does not have them.
+    pub fn say<T: Into<Vec<u8>>>(&self, stream: &str, texts: impl IntoIterator<Item = T>) {
+        let mut store = self.store();
+        let now = store.now();
+        let log = store.streams.entry(stream.to_owned()).or_default();
+        let texts = texts.into_iter().map(|text| (now, text.into().into()));
+        log.live.extend(texts);
     }
 
     /// Something happened before: the archive alone has it.
@@ -501,6 +512,7 @@ impl Shared {
             .and_then(|script| script(&asked, number));
         let (status, body) = match (&trouble, status) {
             (Some(StreamFault::Status(status, body)), _) => (*status, *body),
+            (Some(StreamFault::Later(_)), _) => (503, "later"),
             // of two that came at once, one is too late
             (_, 101) if !self.take_session(&asked.stream) => {
                 (409, "Exceeded maximum number of sessions per token\r\n")
@@ -513,11 +525,15 @@ impl Shared {
             store.asked.push(asked.clone());
             http_date(store.now() + store.date_offset)
         };
+        let later = match &trouble {
+            Some(StreamFault::Later(wait)) => format!("Retry-After: {wait}\r\n"),
+            _ => String::new(),
+        };
         if status != 101 {
             write!(
                 wire,
-                "HTTP/1.1 {status} No\r\nDate: {date}\r\nContent-Type: text/plain;charset=iso-8859-1\r\nContent-Length: {}\r\n\
-                 Connection: close\r\n\r\n",
+                "HTTP/1.1 {status} No\r\nDate: {date}\r\n{later}Content-Type: text/plain;charset=iso-8859-1\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n",
                 body.len()
             )?;
             // in a packet of its own, as servers do
@@ -556,7 +572,7 @@ impl Shared {
             Some(StreamFault::First(bytes)) => frames.raw(&bytes)?,
             Some(StreamFault::NoPongs) => frames.answer_no_pings(),
             Some(StreamFault::Pings) => return frames.ping_on().map(|()| Over::Cut),
-            Some(StreamFault::Status(..)) | None => {}
+            Some(StreamFault::Status(..) | StreamFault::Later(_)) | None => {}
         }
         match asked.hours {
             Some(_) => {

@@ -57,6 +57,8 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     /// The server's time.
     pub(crate) date: Option<OffsetDateTime>,
+    /// `Retry-After`, as written.
+    pub(crate) retry_after: Option<String>,
     /// The start of the body, as received.
     pub(crate) body: String,
 }
@@ -121,8 +123,14 @@ fn shake_hands(
     let status = answer.status().as_u16();
     if status != 101 {
         let length = header("content-length").and_then(|length| length.parse().ok());
+        let retry_after = header("retry-after").map(str::to_owned);
         let body = body(wire, rest, length.unwrap_or(usize::MAX));
-        return Ok(HandshakeOutcome::Refused(Refusal { status, date, body }));
+        return Ok(HandshakeOutcome::Refused(Refusal {
+            status,
+            date,
+            retry_after,
+            body,
+        }));
     }
     if header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
         return Err(broken("the answer is not a valid WebSocket handshake"));

@@ -23,7 +23,7 @@ use crate::json_stream::Splitter;
 use crate::net::http::Answer;
 use crate::pipeline::batch::{Batch, Record, RequestId};
 use job::{AfterAnswer, JobAnswer, JobData, JobError, JobProgress};
-use page::Page;
+use page::{Page, PageEnd};
 
 /// Records per page; the API accepts no more.
 const PAGE_SIZE: &str = "10000";
@@ -81,6 +81,8 @@ struct Job {
     /// Whether some records of the current answer were delivered already.
     in_pieces: bool,
     page: Page,
+    /// The end of the page before, or of the pieces of this page.
+    before: PageEnd,
     next: JobStep,
 }
 
@@ -238,6 +240,7 @@ impl Isolation {
     ) -> Result<(), FetchError> {
         let (text, ends) = reading.take();
         job.page.add(text, &ends);
+        let end = job.page_end();
         let is_accepted = reading.answer.status == ACCEPTED;
         let member = |key| reading.splitter.member(key);
         let answer = JobAnswer {
@@ -269,6 +272,7 @@ impl Isolation {
             true => job.page = Page::default(),
             false => job.page.sort(),
         }
+        job.before = end;
         (job.since, job.in_pieces) = (Instant::now(), false);
         Ok(())
     }
@@ -312,6 +316,7 @@ impl Job {
             since: Instant::now(),
             in_pieces: false,
             page: Page::default(),
+            before: PageEnd::default(),
             next: JobStep::Ask,
         }
     }
@@ -324,9 +329,26 @@ impl Job {
         let (text, ends) = reading.take();
         self.page.add(text, &ends);
         if self.page.is_full(HELD, RECORDS) {
+            self.before = self.page_end();
             self.page.sort();
             self.in_pieces = true;
         }
+    }
+
+    /// What the page ends with so far. Drops what it repeats of the page before.
+    fn page_end(&mut self) -> PageEnd {
+        let mut end = match self.in_pieces {
+            true => std::mem::take(&mut self.before),
+            false => PageEnd::default(),
+        };
+        self.page.note_end(&mut end);
+        if !self.in_pieces {
+            let again = self.page.drop_overlap(&self.before);
+            if again > 0 {
+                log::debug!("the page repeats {again} records of the page before");
+            }
+        }
+        end
     }
 
     /// The next records of the page.
@@ -346,7 +368,7 @@ impl Job {
             context.counters.unreadable += u64::from(!record.is_readable());
             let date = record.date.map(utc);
             let late = windows.seconds_late(date.as_deref());
-            let identity = record.identity();
+            let identity = record.identity;
             let end = u32::try_from(batch.text.len()).unwrap_or(u32::MAX);
             batch.records.push(Record {
                 end,

@@ -10,9 +10,12 @@ use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 
 use crate::digest;
-use crate::pipeline::batch::{EventId, LARGE};
+use crate::pipeline::batch::{Digest, EventId, LARGE};
 use crate::source::http_api::each;
 use crate::source::wire_time;
+
+/// Longest overlap of two pages that is looked for, in records.
+const MAX_OVERLAP: usize = 10_000;
 
 /// Records that are held until they are delivered, sorted.
 #[derive(Debug, Default)]
@@ -25,9 +28,17 @@ pub(super) struct Page {
     is_sorted: bool,
 }
 
+/// A record as it came: its date and the digest of its content.
+type Arrival = (Option<OffsetDateTime>, Digest);
+
+/// The end of the page before, by which a page that overlaps it is told.
+#[derive(Debug, Default)]
+pub(super) struct PageEnd(Vec<Arrival>);
+
 #[derive(Debug)]
 struct RecordSpan {
     date: Option<OffsetDateTime>,
+    digest: Digest,
     part: usize,
     start: u32,
     end: u32,
@@ -39,6 +50,7 @@ pub(super) struct UsageRecord<'a> {
     pub(super) text: &'a [u8],
     /// Its date, if it has one.
     pub(super) date: Option<OffsetDateTime>,
+    pub(super) identity: EventId,
 }
 
 impl Page {
@@ -69,6 +81,7 @@ impl Page {
             let end = start + record.len();
             let place = RecordSpan {
                 date: date(record),
+                digest: digest::canonical(record, &["categories"]),
                 part,
                 start: u32::try_from(start).unwrap_or(u32::MAX),
                 end: u32::try_from(end).unwrap_or(u32::MAX),
@@ -88,6 +101,34 @@ impl Page {
     /// Whether it has had no records.
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Drops what the page before ended with, if this page, which begins a page of the API, begins
+    /// with it. Returns how many records that are.
+    ///
+    /// Equal records are several events, so an overlap counts only where records of several seconds
+    /// come again in their order: then the page goes back in time.
+    pub(super) fn drop_overlap(&mut self, before: &PageEnd) -> usize {
+        let arrivals: Vec<Arrival> = self.order.iter().map(RecordSpan::arrival).collect();
+        let most = before.0.len().min(arrivals.len());
+        let is_overlap = |length: &usize| {
+            let again = &arrivals[..*length];
+            before.0.ends_with(again) && again.iter().any(|(date, _)| *date != again[0].0)
+        };
+        let length = (1..=most).rev().find(is_overlap).unwrap_or(0);
+        self.order.drain(..length);
+        if self.order.is_empty() {
+            *self = Page::default();
+        }
+        length
+    }
+
+    /// The records so far, as they came, behind those of `before`.
+    pub(super) fn note_end(&self, before: &mut PageEnd) {
+        let arrivals = self.order.iter().map(RecordSpan::arrival);
+        before.0.extend(arrivals);
+        let old = before.0.len().saturating_sub(MAX_OVERLAP);
+        before.0.drain(..old);
     }
 
     /// Sorts the records by date, for delivery; those without a date come first.
@@ -124,11 +165,16 @@ impl Page {
         Some(UsageRecord {
             text: &text[before..],
             date: place.date,
+            identity: EventId::Content(place.digest),
         })
     }
 }
 
 impl RecordSpan {
+    fn arrival(&self) -> Arrival {
+        (self.date, self.digest)
+    }
+
     fn length(&self) -> usize {
         (self.end - self.start) as usize
     }
@@ -146,11 +192,6 @@ fn date(record: &[u8]) -> Option<OffsetDateTime> {
 }
 
 impl UsageRecord<'_> {
-    /// Its identity.
-    pub(super) fn identity(&self) -> EventId {
-        EventId::Content(digest::canonical(self.text, &["categories"]))
-    }
-
     /// Whether it is JSON.
     pub(super) fn is_readable(&self) -> bool {
         std::str::from_utf8(self.text).is_ok()
@@ -194,6 +235,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_page_repeats_of_the_page_before_is_dropped_where_it_goes_back_in_time() {
+        let visit = |second: char| format!(r#"{{"date":"2025-01-01T19:44:0{second}Z"}}"#);
+        let unsorted = |visits: &str| {
+            let mut page = Page::default();
+            for text in visits.chars().map(visit) {
+                page.add(text.as_bytes().to_vec(), &[text.len()]);
+            }
+            page
+        };
+        // the page before, a page, and how many of its records are dropped
+        let table = [
+            ("1234", "3456", 2),
+            ("1234", "1234", 4),
+            ("1234", "12345", 4),
+            ("1234", "5678", 0),
+            ("1212", "1234", 2),
+            ("", "12", 0),
+            ("12", "", 0),
+            // of one second, they may be several events
+            ("1234", "4567", 0),
+            ("1244", "4456", 0),
+            ("4444", "4444", 0),
+        ];
+        for (before, page, expected) in table {
+            let mut end = PageEnd::default();
+            unsorted(before).note_end(&mut end);
+            let mut page = unsorted(page);
+            let left = page.order.len() - expected;
+            assert_eq!(page.drop_overlap(&end), expected, "{before}");
+            assert_eq!(page.order.len(), left, "{before}");
+            assert_eq!(page.is_empty(), left == 0, "{before}");
+        }
+    }
+
+    #[test]
     fn a_large_record_is_moved_and_keeps_its_place() {
         let large = |n: u32| format!(r#"{{"n":{n},"x":"{}"}}"#, "x".repeat(LARGE));
         let records = [
@@ -225,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_visit_is_all_that_it_says_whatever_the_order_of_keys_and_categories() {
-        let identity = |text: &str| page(&[text]).next(&mut Vec::new()).unwrap().identity();
+        let identity = |text: &str| page(&[text]).next(&mut Vec::new()).unwrap().identity;
         let record = r#"{"url":"u","date":"d","categories":["a","b"]}"#;
         assert_eq!(
             identity(record),
@@ -259,7 +335,7 @@ mod tests {
             ),
         ];
         for (record, digest) in golden {
-            match page(&[record]).next(&mut Vec::new()).unwrap().identity() {
+            match page(&[record]).next(&mut Vec::new()).unwrap().identity {
                 EventId::Content(found) => assert_eq!(digest::hex(&found), digest, "{record}"),
                 other => panic!("{other:?}: {record}"),
             }

@@ -10,7 +10,7 @@ use super::{Pod, PodReading};
 use crate::clock::utc;
 use crate::human::count;
 use crate::net::websocket::{CloseReason, WebSocket};
-use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
+use crate::pipeline::batch::{Batch, Pass, RequestId};
 use crate::pipeline::checkpoint::OpenReason;
 use crate::source::PollContext;
 use crate::source::fetch_error::FetchError;
@@ -98,7 +98,7 @@ impl Pod {
             most: BATCH,
             shutdown: context.shutdown,
             // the next answer must hold what this one has shown of the hour
-            recognise: |found, _| EventId::ArchivedKey(found.digest),
+            recognise: |found, _| found.identity(true),
         };
         // what came must be in the dedup index before the hour can be judged
         hour.ended = match read_batch(

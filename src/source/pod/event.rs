@@ -1,8 +1,9 @@
 //! `event` gives each PoD event its identity: its `guid` or `id`, and the instant of its `ts`.
 //!
 //! `ts` may have an offset with or without a colon, a fraction, or the name of a zone. An event
-//! without one of the two is recognised by its canonical form. The archive repeats itself: of two
-//! events that are equal to the microsecond, the second is a repeat.
+//! without one of the two is recognised by its canonical form. The archive repeats itself, and may
+//! spell an event otherwise than the live stream. So of two events with the same name, the second is
+//! a repeat, unless one answer has both with other bytes.
 
 use std::borrow::Cow;
 
@@ -11,20 +12,33 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::digest::{self, Hasher};
-use crate::pipeline::batch::{Digest, make_room};
+use crate::pipeline::batch::{Digest, EventId, make_room};
 use crate::source::wire_time;
 
 /// What is known of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PodEvent {
-    /// Its identity.
+    /// The digest of what names it; of all of it if nothing does.
     pub(crate) digest: Digest,
+    /// The digest of all of it.
+    content: Digest,
     /// Its time, if it can be read.
     pub(crate) time: Option<OffsetDateTime>,
     /// Whether it is JSON, apart from raw control characters, which are escaped on the way out.
     pub(crate) readable: bool,
     /// Whether it is UTF-8; other bytes are replaced on the way out.
     pub(crate) utf8: bool,
+}
+
+impl PodEvent {
+    /// Its identity. `is_shown` is whether the archive of the requested hour must have it.
+    pub(super) fn identity(&self, is_shown: bool) -> EventId {
+        EventId::Streamed {
+            key: self.digest,
+            content: self.content,
+            is_shown,
+        }
+    }
 }
 
 /// Most raw control characters that are repaired; each takes up to six bytes more.
@@ -46,13 +60,57 @@ pub(crate) fn identify(event: &[u8]) -> PodEvent {
         true => read(&repair(&String::from_utf8_lossy(event)), event),
         false => None,
     };
+    let digest = digest::canonical(event, &[]);
     let unreadable = PodEvent {
-        digest: digest::canonical(event, &[]),
+        digest,
+        content: digest,
         time: None,
         readable: false,
         utf8,
     };
     found.map_or(unreadable, |found| PodEvent { utf8, ..found })
+}
+
+/// The events of a message that is none itself: the objects that it is made of, however they are
+/// joined, if one of them at least is an event. Otherwise it stays one, as it came.
+pub(super) fn split(message: &[u8]) -> Vec<&[u8]> {
+    if !message.starts_with(b"{") || digest::is_too_complex(message) {
+        return vec![message];
+    }
+    let pieces = objects(message);
+    match pieces.len() > 1 && pieces.iter().any(|piece| identify(piece).readable) {
+        true => pieces,
+        false => vec![message],
+    }
+}
+
+/// Cuts a text before each brace that opens an object outside of all others. What joins two, blanks
+/// or a comma, is left out.
+fn objects(text: &[u8]) -> Vec<&[u8]> {
+    let is_joint = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let (mut pieces, mut start, mut end) = (Vec::new(), 0, None);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'{' if end.is_some() => {
+                pieces.push(&text[start..end.take().unwrap_or(at)]);
+                (start, depth) = (at, 1);
+            }
+            byte if end.is_some() && is_joint(byte) => {}
+            _ if end.is_some() => end = None,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => depth += 1,
+            b'}' if !in_string => {
+                depth = depth.saturating_sub(1);
+                end = (depth == 0).then_some(at + 1);
+            }
+            _ => {}
+        }
+    }
+    pieces.push(&text[start..end.unwrap_or(text.len())]);
+    pieces
 }
 
 /// Makes JSON of an event with raw control characters. They are escaped in strings and become
@@ -107,7 +165,7 @@ fn read(text: &str, event: &[u8]) -> Option<PodEvent> {
     let PodFields { guid, id, ts } = serde_json::from_str(text).ok()?;
     let ts = ts.and_then(filled);
     let time = ts.as_deref().and_then(wire_time::parse);
-    let digest = match (guid.and_then(filled).or_else(|| id.and_then(filled)), &ts) {
+    let (digest, content) = match (guid.and_then(filled).or_else(|| id.and_then(filled)), &ts) {
         (Some(id), Some(ts)) => {
             let mut hasher = Hasher::of("pod");
             hasher.part(id.as_bytes());
@@ -115,16 +173,27 @@ fn read(text: &str, event: &[u8]) -> Option<PodEvent> {
                 Some(time) => hasher.part(&time.unix_timestamp_nanos().to_le_bytes()),
                 None => hasher.part(ts.as_bytes()),
             }
-            hasher.finish()
+            (hasher.finish(), content(event))
         }
-        _ => digest::canonical(event, &[]),
+        _ => {
+            let digest = digest::canonical(event, &[]);
+            (digest, digest)
+        }
     };
     Some(PodEvent {
         digest,
+        content,
         time,
         readable: true,
         utf8: true,
     })
+}
+
+/// One store repeats an event with the same bytes.
+fn content(event: &[u8]) -> Digest {
+    let mut hasher = Hasher::of("pod content");
+    hasher.part(event);
+    hasher.finish()
 }
 
 /// The text of a value, unless it is empty or null; a value that is not a string keeps its
@@ -163,21 +232,22 @@ mod tests {
             "2025-01-14T08:12:05.483",
             "2025-01-14 08:12:05.483Z",
         ] {
-            assert_eq!(at(same), one, "{same}");
+            let found = at(same);
+            assert_eq!((found.digest, found.time), (one.digest, one.time), "{same}");
         }
         assert_ne!(at("2025-01-14T08:12:05.484Z").digest, one.digest);
         let whole = at("2025-01-14T08:12:05Z");
-        assert_eq!(at("2025-01-14T08:12:05+0000"), whole);
+        assert_eq!(at("2025-01-14T08:12:05+0000").digest, whole.digest);
     }
 
     #[test]
     fn the_id_counts_as_well_and_the_rest_does_not() {
         let one = of(r#"{"id":"a","ts":"2025-01-14T08:12:05Z","x":1}"#);
-        assert_eq!(
-            of(r#"{"x":2,"ts":"2025-01-14T08:12:05Z","guid":"a","id":"b"}"#),
-            one
-        );
-        assert_ne!(of(r#"{"id":"b","ts":"2025-01-14T08:12:05Z"}"#), one);
+        let other = of(r#"{"x":2,"ts":"2025-01-14T08:12:05Z","guid":"a","id":"b"}"#);
+        assert_eq!(other.digest, one.digest);
+        assert_ne!(other.content, one.content);
+        let other = of(r#"{"id":"b","ts":"2025-01-14T08:12:05Z"}"#);
+        assert_ne!(other.digest, one.digest);
     }
 
     #[test]
@@ -307,6 +377,38 @@ mod tests {
             assert_eq!(found.readable, readable, "{shown}");
             assert_eq!(digest::hex(&found.digest), digest, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_message_of_several_events_is_split_and_nothing_else_is() {
+        let table: [(&str, &[&str]); 12] = [
+            (r#"{"a":1}{"b":2}"#, &[r#"{"a":1}"#, r#"{"b":2}"#]),
+            (
+                "{\"a\":{\"x\":\"}{\"}}\r\n{\"b\":2}\n",
+                &[r#"{"a":{"x":"}{"}}"#, r#"{"b":2}"#],
+            ),
+            (r#"{"a":1}, {"b":2}"#, &[r#"{"a":1}"#, r#"{"b":2}"#]),
+            ("{\"a\":\"\u{1}\"}{}", &["{\"a\":\"\u{1}\"}", "{}"]),
+            // one is broken: the others are events all the same
+            (r#"{"a":1}{"b":"#, &[r#"{"a":1}"#, r#"{"b":"#]),
+            (r#"{"a":nul}{"b":2}"#, &[r#"{"a":nul}"#, r#"{"b":2}"#]),
+            (r#"{"a":1}{"b":2}x"#, &[r#"{"a":1}"#, r#"{"b":2}x"#]),
+            // none of them is an event: it may have been one
+            (r#"{"a":nul}{"b":nul}"#, &[r#"{"a":nul}{"b":nul}"#]),
+            (
+                r#"{"a":"he said "hi}{there"}"}"#,
+                &[r#"{"a":"he said "hi}{there"}"}"#],
+            ),
+            (r#"{"a":1} x"#, &[r#"{"a":1} x"#]),
+            (r#"[{},{},{},{}]"#, &[r#"[{},{},{},{}]"#]),
+            ("{\"a\":1", &["{\"a\":1"]),
+        ];
+        for (message, expected) in table {
+            let expected: Vec<_> = expected.iter().map(|piece| piece.as_bytes()).collect();
+            assert_eq!(split(message.as_bytes()), expected, "{message}");
+        }
+        // each piece takes memory
+        assert_eq!(split("{}".repeat(1 << 20).as_bytes()).len(), 1);
     }
 
     #[test]

@@ -185,8 +185,5 @@ impl Live {
 /// The archive of an hour must have every event that the live stream has shown within that hour,
 /// whether the archive goes by the time of the event or of its arrival.
 fn recognise(found: &super::event::PodEvent, hour: u32) -> EventId {
-    match found.time.is_some_and(|time| hour_end(time) == hour) {
-        true => EventId::ArchivedKey(found.digest),
-        false => EventId::Key(found.digest),
-    }
+    found.identity(found.time.is_some_and(|time| hour_end(time) == hour))
 }

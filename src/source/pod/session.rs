@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use super::event::{PodEvent, identify};
+use super::event::{PodEvent, identify, split};
 use super::hints::HINTS;
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
@@ -19,7 +19,7 @@ use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::source::PollContext;
 use crate::source::api::OpenContext;
 use crate::source::fetch_error::FetchError;
-use crate::source::retry::Backoff;
+use crate::source::retry::{Backoff, retry_after};
 use crate::source::windows::clock::Clocks;
 
 /// Wait before another attempt.
@@ -27,6 +27,8 @@ const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(2),
     longest: Duration::from_secs(60),
 };
+/// Longest wait that a server may ask for within a run.
+const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 /// How long others may hold the token, if the run's time is not limited.
 const UNLIMITED: Duration = Duration::from_secs(50 * 60);
 /// Longest wait before a source returns.
@@ -54,6 +56,8 @@ pub(super) struct Session {
     /// Failures since the last session.
     failures: u32,
     wait_until: Option<Instant>,
+    /// How long the last refusal said to wait.
+    asked_wait: Option<Duration>,
     /// Why the last attempt failed.
     refused: Option<Failure>,
     /// Whether a session was opened in this run.
@@ -125,6 +129,7 @@ impl Session {
             vain: None,
             failures: 0,
             wait_until: None,
+            asked_wait: None,
             refused: None,
             opened: false,
             requests: 0,
@@ -204,6 +209,8 @@ impl Session {
         match opened {
             HandshakeOutcome::Open(socket) => Ok(*socket),
             HandshakeOutcome::Refused(refusal) => {
+                self.asked_wait = retry_after(refusal.retry_after.as_deref(), refusal.date)
+                    .and_then(|wait| Duration::try_from(wait).ok());
                 let body = self.excerpt(&refusal.body);
                 let failure = Failure::from(HINTS.refusal(refusal.status, &body));
                 let doing = format_args!("opening {}", self.url);
@@ -215,7 +222,9 @@ impl Session {
     /// Schedules the next attempt, and returns the wait.
     pub(super) fn wait(&mut self, context: &PollContext) -> Duration {
         self.failures += 1;
+        let asked = self.asked_wait.take().unwrap_or_default();
         let wait = BACKOFF.wait(self.failures, context.now);
+        let wait = wait.max(asked.min(LONGEST_ASKED));
         self.wait_until = Some(Instant::now() + wait);
         wait
     }
@@ -294,7 +303,7 @@ pub(super) fn read_batch(
     }
 }
 
-/// Makes an event of what was read from `start` on; returns whether there was any.
+/// Makes an event of what was read from `start` on, or several; returns whether there was any.
 fn take(
     batch: &mut Batch,
     start: usize,
@@ -310,14 +319,37 @@ fn take(
     }
     batch.text.drain(start..start + blanks);
     let found = identify(&batch.text[start..]);
+    let message = &batch.text[start..];
+    if !found.readable
+        && let pieces @ [_, _, ..] = &*split(message)
+    {
+        let pieces: Vec<_> = pieces.iter().map(|piece| piece.to_vec()).collect();
+        log::debug!("a message has {} events", pieces.len());
+        batch.text.truncate(start);
+        for piece in pieces {
+            batch.text.extend_from_slice(&piece);
+            add(batch, &identify(&piece), limits_of_read, counters);
+        }
+        return true;
+    }
+    add(batch, &found, limits_of_read, counters);
+    true
+}
+
+/// Adds the event at the end of the batch's text.
+fn add(
+    batch: &mut Batch,
+    found: &PodEvent,
+    limits_of_read: &ReadLimits<'_>,
+    counters: &mut Counters,
+) {
     counters.unreadable += u64::from(!found.readable);
     counters.replaced += u64::from(!found.utf8);
     batch.records.push(Record {
         end: u32::try_from(batch.text.len()).unwrap_or(u32::MAX),
-        identity: (limits_of_read.recognise)(&found, batch.request.end_hour),
+        identity: (limits_of_read.recognise)(found, batch.request.end_hour),
         late: None,
     });
-    true
 }
 
 fn too_long(message: TooLong) -> Failure {

@@ -169,7 +169,11 @@ impl Frames {
     /// A close frame, and the end once the client has answered or gone.
     pub(super) fn close(mut self, code: u16, reason: &str) -> io::Result<()> {
         let mut out = Vec::new();
-        let said = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        // 1005 is a close frame without a code
+        let said = match code {
+            1005 => Vec::new(),
+            code => [&code.to_be_bytes(), reason.as_bytes()].concat(),
+        };
         frame(FINAL | CLOSE, &said, &mut out);
         self.raw(&out)?;
         // to close while the client still reads, and answers pings, would cut off what it has not read

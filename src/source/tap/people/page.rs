@@ -56,9 +56,7 @@ impl Pages {
 
     /// Notes a person of the page.
     pub(super) fn add(&mut self, person: EventId) {
-        let (EventId::Key(digest) | EventId::Content(digest) | EventId::ArchivedKey(digest)) =
-            person;
-        self.met.insert(digest);
+        self.met.insert(person.digest());
     }
 
     /// Ends a page with `count` people, of a report that says that it has `total`.

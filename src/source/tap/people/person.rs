@@ -157,7 +157,7 @@ mod tests {
             let found = match event(person).1.identity {
                 EventId::Key(digest) => format!("key {}", hex(&digest)),
                 EventId::Content(digest) => format!("content {}", hex(&digest)),
-                EventId::ArchivedKey(_) => unreachable!(),
+                other => panic!("{other:?}"),
             };
             assert_eq!(found, expected, "{person}");
         }
