@@ -28,6 +28,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const PERIOD: Duration = Duration::hours(26);
 /// Of each service.
 const EVENTS_PER_HOUR: usize = 100;
+/// Campaigns.
+const CAMPAIGNS: u64 = 250;
 /// Of each report on people.
 const PEOPLE: u64 = 300;
 /// From so long ago on, threats are collected too.
@@ -156,6 +158,12 @@ impl Day {
             event.late = event.created > end - Duration::minutes(28) && rng.chance(10);
             self.proofpoint.tap.add(array, event);
         }
+        let end = self.start + PERIOD - Duration::hours(3);
+        for serial in 0..CAMPAIGNS {
+            let at = self.start + (end - self.start) * serial as f64 / CAMPAIGNS as f64;
+            let (id, serial) = (Rng::new(serial).uuid(), 9 * SERIALS + serial);
+            self.proofpoint.tap.update_campaign(&id, serial, at);
+        }
         for (report, first) in [("vap", 0), ("top-clickers", PEOPLE)] {
             for serial in first..first + PEOPLE {
                 self.proofpoint.tap.add_person(report, serial, self.start);
@@ -179,6 +187,7 @@ impl Day {
         match Kind::of(service.name) {
             Kind::Tap { array, .. } => self.proofpoint.tap.serials(array),
             Kind::Threats => self.proofpoint.tap.threats(self.threats_start()),
+            Kind::Campaigns => self.proofpoint.tap.campaigns(),
             Kind::People { report } => self.proofpoint.tap.people(report),
             Kind::Isolation => self.proofpoint.isolation_of(service.name).serials(),
             Kind::Pod { stream } => self.proofpoint.pod.serials(stream),
@@ -201,7 +210,9 @@ impl Day {
         let mut services = Vec::new();
         for service in SERVICES {
             let (start, more) = match Kind::of(service.name) {
-                Kind::Tap { .. } | Kind::People { .. } | Kind::Isolation => (self.start, ""),
+                Kind::Tap { .. } | Kind::Campaigns | Kind::People { .. } | Kind::Isolation => {
+                    (self.start, "")
+                }
                 Kind::Threats => (self.threats_start(), "max_threats_per_run = 10000\n"),
                 Kind::Pod { .. } => (self.proofpoint.pod.now() - ARCHIVED, "idle_exit = \"1s\"\n"),
             };

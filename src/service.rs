@@ -8,6 +8,7 @@ use crate::source::isolation::api::IsolationApi;
 use crate::source::pod::api::PodApi;
 use crate::source::tap::EventKind;
 use crate::source::tap::api::{CLICKS_PERMITTED, EventApi, OTHERS};
+use crate::source::tap::campaigns::api::CampaignApi;
 use crate::source::tap::people::api::{PeopleApi, TOP_CLICKERS, VAP};
 use crate::source::tap::threats::api::ThreatApi;
 
@@ -91,6 +92,12 @@ pub static SERVICES: &[Service] = &[
         devo: Some("threats"),
         tag: "mail.proofpoint.tap_threats.events",
         api: &ThreatApi { pool: &OTHERS },
+    },
+    Service {
+        name: "tap-campaigns",
+        devo: Some("campaigns"),
+        tag: "my.app.proofpoint.tap_campaigns",
+        api: &CampaignApi,
     },
     Service {
         name: "tap-people-vap",

@@ -5,6 +5,7 @@ mod test_env;
 
 mod answers;
 mod backfill;
+mod campaigns;
 mod certificates;
 mod check;
 mod command;

@@ -225,6 +225,7 @@ impl TestEnv {
             Kind::Isolation => self.isolation.serials(),
             // what lies before the start is not named
             Kind::Threats => self.tap.threats(OffsetDateTime::UNIX_EPOCH),
+            Kind::Campaigns => self.tap.campaigns(),
             Kind::People { report } => self.tap.people(report),
             Kind::Pod { stream } => self.pod.serials(stream),
         };
@@ -544,6 +545,11 @@ impl TestEnv {
             }
             if let Kind::People { report } = kind {
                 self.tap.add_person(report, serial, created);
+                continue;
+            }
+            if kind == Kind::Campaigns {
+                let id = rng.uuid();
+                self.tap.update_campaign(&id, serial, created);
                 continue;
             }
             let array = match kind {

@@ -253,7 +253,7 @@ fn ids_from_the_wire_stay_in_their_place() {
     name(&env, 0, ago(20), &[("", "active")]);
     let run = env.run(SERVICE, &[]);
     run.assert_status(0)
-        .assert_says("a threatID that is longer than any (1)");
+        .assert_says("an id that is longer than any (1)");
     let arrived = arrived(&env);
     assert!(ids.iter().all(|id| arrived[*id] == 1), "{arrived:?}");
     assert_eq!(arrived.len(), ids.len() + 1);
@@ -342,7 +342,7 @@ fn a_summary_that_goes_wrong_for_good_has_a_status_and_loses_nothing() {
         (Fault::Body(b"{}".into()), 65, "does not have the id"),
         (Fault::Body(br#"{"error":"busy"}"#.into()), 65, "busy"),
         (Fault::Body(Vec::new()), 65, "empty"),
-        (Fault::Body(vec![b'{'; 5 << 20]), 65, "[PullError 301]"),
+        (Fault::Body(vec![b'{'; 17 << 20]), 65, "[PullError 301]"),
     ];
     let named = rows.into_iter().map(|row| (format!("{:.80?}", row.0), row));
     each(named, |(fault, status, says)| {
@@ -379,9 +379,9 @@ fn one_summary_that_is_never_given_does_not_hold_up_the_others() {
         // once more for the kept connection
         (Fault::Reset, 69, 4),
         (Fault::Body(b"<html>".into()), 65, 1),
-        (Fault::Body(vec![b'{'; 5 << 20]), 65, 1),
+        (Fault::Body(vec![b'{'; 17 << 20]), 65, 1),
         (
-            Fault::Body([b"\"", &*vec![b'x'; 5 << 20], b"\""].concat()),
+            Fault::Body([b"\"", &*vec![b'x'; 17 << 20], b"\""].concat()),
             65,
             1,
         ),

@@ -251,6 +251,8 @@ start_time = \"2026-11-20T00:00:00Z\"
 start_time = \"2026-11-20T00:00:00Z\"
 [services.tap-threats]
 start_time = \"2026-11-20T00:00:00Z\"
+[services.tap-campaigns]
+start_time = \"2026-11-20T00:00:00Z\"
 "
             .to_owned(),
         ),

@@ -25,6 +25,7 @@ fn adapter(service: &Service) -> &'static dyn Adapter {
     match Kind::of(service.name) {
         Kind::Tap { .. } => &Siem,
         Kind::Threats => &Threats,
+        Kind::Campaigns => &Campaigns,
         Kind::People { .. } => &People,
         Kind::Isolation => &Isolation,
         Kind::Pod { .. } => &Pod,
@@ -220,6 +221,40 @@ impl Adapter for Threats {
 
     fn has_quota(&self) -> bool {
         true
+    }
+}
+
+/// Campaigns, of which some are updated later.
+struct Campaigns;
+
+impl Adapter for Campaigns {
+    fn filled(&self, service: &str, _: &mut Rng) -> TestEnv {
+        let mut env = TestEnv::new();
+        env.start_at(ago(55 * 60));
+        env.add(service, ago(55 * 60), ago(5), 100);
+        env.add(service, ago(-10), ago(-10), 5);
+        env
+    }
+
+    fn heal(&self, env: &TestEnv) {
+        env.tap.no_script();
+    }
+
+    fn fail(&self, env: &TestEnv, troubles: Troubles) {
+        Siem.fail(env, troubles);
+    }
+
+    fn asked(&self, env: &TestEnv) -> Vec<String> {
+        Siem.asked(env)
+    }
+
+    fn has_quota(&self) -> bool {
+        true
+    }
+
+    /// Windows are of two hours at least.
+    fn runs_until_complete(&self) -> &'static [i64] {
+        &[90, 90, 90]
     }
 }
 

@@ -7,6 +7,8 @@ pub enum Kind {
     Tap { array: &'static str },
     /// In TAP's summaries of threats.
     Threats,
+    /// TAP's campaigns.
+    Campaigns,
     /// In TAP's reports on people.
     People { report: &'static str },
     /// In a report of Isolation.
@@ -32,6 +34,7 @@ impl Kind {
                 array: "messagesDelivered",
             },
             "tap-threats" => Kind::Threats,
+            "tap-campaigns" => Kind::Campaigns,
             "tap-people-vap" => Kind::People { report: "vap" },
             "tap-people-clickers" => Kind::People {
                 report: "top-clickers",

@@ -12,6 +12,7 @@
     reason = "each includer uses a part of it"
 )]
 
+mod campaigns;
 mod certs;
 mod devo;
 mod drip;

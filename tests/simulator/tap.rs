@@ -10,6 +10,7 @@ use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
+use super::campaigns::Campaigns;
 use super::certs::{Certs, Pair, server_config};
 use super::fake_api::Store as _;
 use super::fake_api::{FakeApi, Refused, Request, Style, decoded, refuse};
@@ -101,6 +102,21 @@ impl Tap {
     /// How far back one may ask; 7 days.
     pub fn set_keep(&self, keep: Duration) {
         self.store().keep = keep;
+    }
+
+    /// Updates a campaign, or adds it.
+    pub fn update_campaign(&self, id: &str, serial: u64, at: OffsetDateTime) {
+        self.store().campaigns.update(id, serial, at);
+    }
+
+    /// Lists a campaign that is not there, or is again.
+    pub fn set_campaign_absent(&self, id: &str, is_absent: bool) {
+        self.store().campaigns.set_absent(id, is_absent);
+    }
+
+    /// The serial numbers of all campaigns.
+    pub fn campaigns(&self) -> BTreeMap<u64, usize> {
+        self.store().campaigns.serials()
     }
 
     /// Adds a person to the reports of a kind, `vap` or `top-clickers`, from a time on.
@@ -249,6 +265,7 @@ struct Store {
     late_released: bool,
     /// The statuses of threats; of those that events name, and that were taken away, none.
     threats: HashMap<String, Option<String>>,
+    campaigns: Campaigns,
     people: People,
     flood: Option<(u64, usize)>,
     /// For a path and an interval: the first serial number, and how many.
@@ -267,6 +284,7 @@ impl Default for Store {
             events: HashMap::new(),
             late_released: false,
             threats: HashMap::new(),
+            campaigns: Campaigns::default(),
             people: People::default(),
             flood: None,
             flooded: HashMap::new(),
@@ -293,6 +311,18 @@ impl super::fake_api::Store for Store {
         }
         if let Some(id) = request.path.strip_prefix("/v2/threat/summary/") {
             return self.summary(&decoded(id));
+        }
+        if request.path == "/v2/campaign/ids" {
+            self.spend("campaign/ids", 50, request.at)?;
+            let listed = self.campaigns.list(request)?;
+            let text = self
+                .style
+                .spell(&mut self.rng, r#"{"campaigns":["#, "]}", &listed);
+            return Ok(Content::Bytes(text));
+        }
+        if let Some(id) = request.path.strip_prefix("/v2/campaign/") {
+            let campaign = self.campaigns.get(&decoded(id))?;
+            return Ok(Content::Bytes(campaign.text().to_vec()));
         }
         if let Some(report) = request.path.strip_prefix("/v2/people/") {
             return self.report(report, request);

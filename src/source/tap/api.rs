@@ -5,7 +5,7 @@ use std::time::Duration as Wait;
 use time::Duration;
 
 use super::events::EventKind;
-use super::siem::{LIMITS, Siem};
+use super::siem::{EVENTS, Listing, Siem};
 use super::{Tap, hints};
 use crate::config::service_keys::{choices, requests};
 use crate::config::{SignIn, TableReader, TapConfig, Url};
@@ -46,6 +46,16 @@ pub(crate) struct EventApi {
     pub(crate) identity: EventKind,
     /// The quota that it shares.
     pub(crate) pool: &'static Pool,
+}
+
+impl EventApi {
+    fn listing(&self) -> Listing {
+        Listing {
+            path: self.path,
+            arrays: self.arrays,
+            ..EVENTS
+        }
+    }
 }
 
 impl Api for EventApi {
@@ -90,7 +100,7 @@ impl ConfiguredApi for ConfiguredEvents {
     }
 
     fn limits(&self) -> WindowLimits {
-        LIMITS
+        EVENTS.limits
     }
 
     fn retention(&self) -> Retention {
@@ -110,13 +120,14 @@ impl ConfiguredApi for ConfiguredEvents {
         let types = types.map(|value| ("threatType", value.clone()));
         let statuses = self.threat_status.iter();
         let statuses = statuses.map(|value| ("threatStatus", value.clone()));
-        let filters = types.chain(statuses).collect();
+        let format = [("format", "json".to_owned())].into_iter();
+        let query = format.chain(types).chain(statuses).collect();
         let address = self
             .account
             .address(self.windows.url.as_ref(), self.api.path)?;
         let api = self.account.open(context, address, &hints::WORDS)?;
         Ok(Box::new(Tap {
-            siem: Siem::new(context, api, self.api.arrays, filters),
+            siem: Siem::new(context, api, self.api.listing(), query),
             kind: self.api.identity,
         }))
     }

@@ -21,10 +21,10 @@ pub(super) const WORDS: ErrorHints = ErrorHints {
     others: &[],
 };
 
-/// What helps, for threat summaries and the windows that name threats.
-pub(super) const OF_THREATS: ErrorHints = ErrorHints {
+/// What helps, for lookups and the lists that name what is looked up.
+pub(super) const OF_LOOKUPS: ErrorHints = ErrorHints {
     bad_request: "check [tap] base_url and url of the service, and this machine's clock: the API rejected \
-         the request; a new principal can take a while until it works; a summary that stays \
+         the request; a new principal can take a while until it works; an answer that stays \
          missing holds up the service for a day at most",
     ..WORDS
 };

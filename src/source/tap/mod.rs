@@ -1,9 +1,11 @@
-//! `tap` reads Proofpoint TAP: its event services, the summaries of threats, and the
-//! reports on people.
+//! `tap` reads Proofpoint TAP: its event services, the threats and campaigns that they
+//! name, and the reports on people.
 
 pub(crate) mod api;
+pub(crate) mod campaigns;
 mod events;
 mod hints;
+mod lookups;
 pub(crate) mod people;
 mod siem;
 pub(crate) mod threats;

@@ -1,7 +1,8 @@
-//! `Siem` requests windows of the SIEM API, and splits each answer as it arrives (Proofpoint's
+//! `Siem` requests windows of the SIEM API, or of another list, and splits each answer as it arrives (Proofpoint's
 //! "SIEM API" document,
 //! <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/SIEM_API>).
 
+use std::fmt;
 use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
@@ -31,16 +32,50 @@ pub(super) const LIMITS: WindowLimits = WindowLimits {
 /// Size at which records are returned, about, in bytes.
 const PART: usize = 512 * 1024;
 
+/// A list that is read in windows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listing {
+    /// Its path below the base URL.
+    pub(super) path: &'static str,
+    /// The keys of the arrays in an answer.
+    pub(super) arrays: &'static [&'static str],
+    pub(super) limits: WindowLimits,
+    /// The most records of an answer, where a window may have several; then a 404 without text is an
+    /// empty one.
+    pub(super) page: Option<usize>,
+}
+
+/// The events of all services.
+pub(super) const EVENTS: Listing = Listing {
+    path: "/v2/siem/all",
+    arrays: &[
+        "messagesDelivered",
+        "messagesBlocked",
+        "clicksPermitted",
+        "clicksBlocked",
+    ],
+    limits: LIMITS,
+    page: None,
+};
+
+impl Listing {
+    /// Whether its windows are those of the event services.
+    pub(super) fn is_of_events(&self) -> bool {
+        self.path == EVENTS.path
+    }
+}
+
 /// The API, and how far this run has come with it.
 #[derive(Debug)]
 pub(super) struct Siem {
     pub(super) api: HttpApi,
-    /// The keys of the arrays in an answer.
-    arrays: &'static [&'static str],
-    /// `threatType` and `threatStatus`, once for each value.
-    filters: Vec<(&'static str, String)>,
+    listing: Listing,
+    /// The query besides the interval and the page.
+    query: Vec<(&'static str, String)>,
     pub(super) windows: WindowPoller,
     open: Option<OpenWindow>,
+    /// The window whose next page is requested.
+    next_page: Option<PendingWindow>,
 }
 
 /// A window whose answer is being read.
@@ -48,6 +83,8 @@ pub(super) struct Siem {
 struct OpenWindow {
     pending: PendingWindow,
     reading: Reading,
+    /// Records of this answer so far.
+    records: usize,
 }
 
 /// The request to which records belong.
@@ -55,8 +92,10 @@ struct OpenWindow {
 pub(super) struct PendingWindow {
     pub(super) step: WindowRequest,
     pub(super) request: RequestId,
-    /// The server's time when it answered, if it told it.
+    /// The server's time when it answered first, if it told it.
     pub(super) server: Option<OffsetDateTime>,
+    /// The number of the answer, from 1.
+    page: u32,
 }
 
 /// Some records of a window.
@@ -85,15 +124,16 @@ impl Siem {
     pub(super) fn new(
         context: &OpenContext<'_>,
         api: HttpApi,
-        arrays: &'static [&'static str],
-        filters: Vec<(&'static str, String)>,
+        listing: Listing,
+        query: Vec<(&'static str, String)>,
     ) -> Siem {
         Siem {
             api,
-            arrays,
-            filters,
-            windows: WindowPoller::new(LIMITS, context),
+            listing,
+            query,
+            windows: WindowPoller::new(listing.limits, context),
             open: None,
+            next_page: None,
         }
     }
 
@@ -108,27 +148,41 @@ impl Siem {
         if let Some(open) = self.open.take() {
             return Ok(Some(self.read_on(open, context)));
         }
-        let step = match self.windows.next(context)? {
-            None => return Ok(None),
-            Some(PollStep::Ask(step)) => step,
-            Some(PollStep::GiveUp(step, commit)) => return Ok(Some(Part::given_up(step, commit))),
-        };
-        let mut pending = PendingWindow {
-            step,
-            request: self.windows.ask(step, context)?,
-            server: None,
+        let mut pending = match self.next_page.take() {
+            Some(pending) => {
+                let booked = context.quota.book(context.now);
+                booked.map_err(|error| FetchError::from(error).context(pending))?;
+                log::debug!("{pending}");
+                pending
+            }
+            None => match self.windows.next(context)? {
+                None => return Ok(None),
+                Some(PollStep::GiveUp(step, commit)) => {
+                    return Ok(Some(Part::given_up(step, commit)));
+                }
+                Some(PollStep::Ask(step)) => {
+                    PendingWindow::new(step, self.windows.ask(step, context)?)
+                }
+            },
         };
         let part = match self.ask(&mut pending, context) {
-            Ok(reading) if reading.answer.status == 200 => {
-                self.read_on(OpenWindow { pending, reading }, context)
+            Ok(reading) => {
+                let open = OpenWindow {
+                    pending,
+                    reading,
+                    records: 0,
+                };
+                match open.reading.answer.status {
+                    200 => self.read_on(open, context),
+                    _ => self.refused(open, context),
+                }
             }
-            Ok(reading) => self.refused(OpenWindow { pending, reading }, context),
             Err(error) => {
                 if !error.was_sent {
                     context.quota.give_back()?;
                 }
                 let error = FetchError::from(error);
-                let error = error.context(format_args!("[PullError 301] pulling {step}"));
+                let error = error.context(format_args!("[PullError 301] pulling {}", pending.step));
                 self.without_records(pending, error)
             }
         };
@@ -141,17 +195,19 @@ impl Siem {
         context: &mut PollContext<'_>,
     ) -> Result<Reading, RequestError> {
         let interval = pending.step.window.to_string();
-        let mut query = vec![("format", "json"), ("interval", interval.as_str())];
-        let filters = self.filters.iter();
-        query.extend(filters.map(|(key, value)| (*key, value.as_str())));
+        let page = self.listing.page.map(|_| pending.page.to_string());
+        let own = self.query.iter();
+        let mut query: Vec<_> = own.map(|(key, value)| (*key, value.as_str())).collect();
+        query.push(("interval", &interval));
+        query.extend(page.as_deref().map(|page| ("page", page)));
         let started = Instant::now();
         let answer = self.api.get(&query, context.counters)?;
         if let Some(date) = answer.date {
             self.windows
                 .compare_clocks(date, context.now + started.elapsed());
         }
-        pending.server = answer.date;
-        Ok(Reading::new(answer, Splitter::new(self.arrays)))
+        pending.server = pending.server.or(answer.date);
+        Ok(Reading::new(answer, Splitter::new(self.listing.arrays)))
     }
 
     /// Handles an answer with a status other than 200.
@@ -159,7 +215,15 @@ impl Siem {
         let OpenWindow {
             pending,
             mut reading,
+            ..
         } = open;
+        let is_page = self.listing.page.is_some() && reading.answer.status == 404;
+        if is_page && reading.answer.beginning().trim().is_empty() {
+            return Part {
+                then: Then::Whole,
+                ..Part::empty(pending)
+            };
+        }
         let body = self.api.shown(&mut reading.answer);
         let is_bad = reading.answer.status == 400;
         let kept = hints::kept(&body);
@@ -183,7 +247,16 @@ impl Siem {
         let pending = open.pending;
         let read = self.api.read_on(&mut open.reading, PART, context.shutdown);
         let (text, ends) = open.reading.take();
+        open.records += ends.len();
+        let is_full = self.listing.page.is_some_and(|page| open.records >= page);
         let then = match read {
+            Ok(true) if is_full => {
+                self.next_page = Some(PendingWindow {
+                    page: pending.page + 1,
+                    ..pending
+                });
+                Then::More
+            }
             Ok(true) => Then::Whole,
             Ok(false) => {
                 self.open = Some(open);
@@ -207,17 +280,29 @@ impl Siem {
     }
 }
 
+impl PendingWindow {
+    fn new(step: WindowRequest, request: RequestId) -> PendingWindow {
+        PendingWindow {
+            step,
+            request,
+            server: None,
+            page: 1,
+        }
+    }
+}
+
+impl fmt::Display for PendingWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "requesting page {} of {}", self.page, self.step)
+    }
+}
+
 impl Part {
     /// A window that was not requested.
     fn given_up(step: WindowRequest, commit: Commit) -> Part {
-        let pending = PendingWindow {
-            step,
-            request: RequestId::default(),
-            server: None,
-        };
         Part {
             then: Then::GivenUp(commit),
-            ..Part::empty(pending)
+            ..Part::empty(PendingWindow::new(step, RequestId::default()))
         }
     }
 

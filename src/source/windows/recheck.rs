@@ -8,7 +8,8 @@ use crate::pipeline::checkpoint::Recheck;
 use crate::pipeline::checkpoint::Window;
 use crate::source::windows::WindowLimits;
 
-/// A recheck reads whole hours: one more request an hour, however often the program runs.
+/// A recheck reads whole hours, or longer windows where a service accepts none: one more request an hour
+/// at most, however often the program runs.
 const HOUR: Duration = Duration::HOUR;
 
 impl Recheck {
@@ -83,10 +84,11 @@ impl Recheck {
         due: OffsetDateTime,
         length: Duration,
     ) -> Option<Window> {
-        let hours = (due - self.until).whole_hours().max(0);
+        let step = HOUR.max(limits.shortest);
+        let steps = (due - self.until).whole_seconds() / step.whole_seconds();
         let end = match self.already_covered {
             Some(already_covered) if already_covered.from <= due => already_covered.from,
-            _ => self.until + HOUR * i32::try_from(hours).unwrap_or(i32::MAX),
+            _ => self.until + step * i32::try_from(steps.max(0)).unwrap_or(i32::MAX),
         };
         limits
             .next(self.until, end, length)

@@ -1,7 +1,7 @@
-//! `policy` decides what follows when the summary of a threat cannot be fetched.
+//! `policy` decides what follows when a lookup fails.
 //!
-//! Pure. One bad summary does not hold up the others of its window, and holds up the service for a day
-//! at most.
+//! Pure. One lookup that fails does not hold up the others of its window, and holds up the service for a
+//! day at most.
 
 use time::{Duration, OffsetDateTime};
 
@@ -11,19 +11,19 @@ use crate::pipeline::checkpoint::{Gap, Stalled};
 use crate::source::windows::WindowRequest;
 use crate::source::windows::clock::ClockReading;
 
-/// Failures in a row that show that more is wrong than single summaries.
+/// Failures in a row that show that more is wrong than single lookups.
 const MOST_IN_A_ROW: u32 = 10;
-/// The longest time for which a missing summary holds up the service.
+/// The longest time for which a missing answer holds up the service.
 const LONGEST_STALL: Duration = Duration::DAY;
 
-/// What follows the failure of one summary.
+/// What follows the failure of one lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterFailure {
-    /// The same summary is requested again, after a wait.
+    /// The same lookup is made again, after a wait.
     Retry,
-    /// The other summaries of the window are requested first; the next run requests this one again.
+    /// The other lookups of the window are made first; the next run makes this one again.
     Defer,
-    /// The next run requests this one and the rest of the window again.
+    /// The next run makes this one and the rest of the window again.
     DeferTheRest,
     /// The run ends with this error.
     EndTheRun,
@@ -31,15 +31,15 @@ pub(super) enum AfterFailure {
 
 /// Counts the failures since the last good answer.
 #[derive(Debug)]
-pub(super) struct SummaryFailures {
+pub(super) struct LookupFailures {
     in_a_row: u32,
     attempts: u32,
 }
 
-impl SummaryFailures {
-    /// None yet; a summary is requested `attempts` times.
-    pub(super) fn new(attempts: u32) -> SummaryFailures {
-        SummaryFailures {
+impl LookupFailures {
+    /// None yet; a lookup is made `attempts` times.
+    pub(super) fn new(attempts: u32) -> LookupFailures {
+        LookupFailures {
             in_a_row: 0,
             attempts,
         }
@@ -58,7 +58,7 @@ impl SummaryFailures {
     /// Takes on a failure with this status; `is_retryable` tells that another attempt may help.
     pub(super) fn add(&mut self, exit: Exit, is_retryable: bool) -> AfterFailure {
         self.in_a_row += 1;
-        // anything else, such as refused credentials or a spent quota, the other summaries would meet as well
+        // anything else, such as refused credentials or a spent quota, the other lookups would meet as well
         let is_its_own = matches!(exit, Exit::Data | Exit::Unavailable);
         // and whoever asks only once does not ask for others instead
         if !is_its_own || self.attempts == 1 {
@@ -73,7 +73,7 @@ impl SummaryFailures {
     }
 }
 
-/// A window of which summaries were deferred, at its end.
+/// A window of which lookups were deferred, at its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IncompleteWindow {
     /// What was requested.
@@ -135,7 +135,7 @@ mod tests {
 
     /// Failures one after the other, and what follows each.
     fn check(attempts: u32, failures: &[((Exit, bool), AfterFailure)]) {
-        let mut counted = SummaryFailures::new(attempts);
+        let mut counted = LookupFailures::new(attempts);
         for (number, ((exit, is_retryable), expected)) in failures.iter().enumerate() {
             let found = counted.add(*exit, *is_retryable);
             assert_eq!(found, *expected, "{number} of {failures:?}");
@@ -146,7 +146,7 @@ mod tests {
     fn what_may_pass_is_retried_and_then_deferred() {
         use AfterFailure::{Defer, Retry};
         check(ATTEMPTS, &[(GONE, Retry), (GONE, Retry), (GONE, Defer)]);
-        // another summary gets no more attempts until an answer is good
+        // another lookup gets no more attempts until an answer is good
         check(
             ATTEMPTS,
             &[(GONE, Retry), (GONE, Retry), (GONE, Defer), (GONE, Defer)],
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_good_answer_gives_back_all_attempts() {
-        let mut counted = SummaryFailures::new(ATTEMPTS);
+        let mut counted = LookupFailures::new(ATTEMPTS);
         for _ in 0..50 {
             assert_eq!(counted.add(GONE.0, GONE.1), AfterFailure::Retry);
             assert_eq!(counted.in_a_row(), 1);

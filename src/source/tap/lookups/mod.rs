@@ -1,0 +1,440 @@
+//! `Lookups` looks up what the records of a window name, such as the threats of events.
+//!
+//! It reads every window of a list for what its records name. Each name is looked up once; the answer is
+//! the event. The position stays until all of a window were looked up: the next run reads the window
+//! again, and looks up what is not known. `queue` holds what a window names; `policy` decides what follows
+//! when a lookup fails. A [`LookupKind`] says what is listed, what it names, and where that is looked up.
+
+pub(super) mod api;
+mod policy;
+mod queue;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::Instant;
+
+use serde::Deserialize;
+use time::Duration;
+
+use super::siem::{Listing, Part, PendingWindow, Siem, Then};
+use crate::config::Url;
+use crate::json_stream::Splitter;
+use crate::net::http::{Answer, Bytes};
+use crate::net::text::path_segment;
+use crate::pipeline::batch::{Batch, Digest, EventId, Record};
+use crate::source::fetch_error::FetchError;
+use crate::source::http_api::{ErrorHints, PATIENCE, READ, each};
+use crate::source::windows::BACKOFF;
+use crate::source::{PollContext, Source};
+use policy::{AfterFailure, AfterWindow, IncompleteWindow, LookupFailures};
+use queue::{Lookup, LookupQueue, OddNames};
+
+/// How long what was delivered is not looked up again.
+const MEMORY: Duration = Duration::days(30);
+/// The largest answer that is accepted, in bytes; most have some kB.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// What is listed, what it names, and where that is looked up.
+#[derive(Debug)]
+pub(super) struct LookupKind {
+    /// The list.
+    pub(super) listing: Listing,
+    /// Its query besides the interval.
+    pub(super) query: &'static [(&'static str, &'static str)],
+    /// Where names are looked up, below the base URL: each below its id.
+    pub(super) path: &'static str,
+    /// Tells what a record names.
+    pub(super) names: Names,
+    /// Whether an answer is that of this id: a gateway's answer may be JSON, too.
+    pub(super) is_answer: fn(&[u8], &str) -> bool,
+    /// What an answer lacks that is another one.
+    pub(super) lacks: &'static str,
+    /// What ends a run that has delivered its most.
+    pub(super) limit: &'static str,
+    pub(super) hints: &'static ErrorHints,
+}
+
+/// Hands on what a record names.
+///
+/// # Errors
+/// When the record is not a JSON object.
+pub(super) type Names = fn(&[u8], &mut dyn FnMut(Named<'_>)) -> serde_json::Result<()>;
+
+/// Something that a record names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Named<'a> {
+    /// An id, and the digest by which its answer is recognised.
+    Id(&'a str, Digest),
+    /// What cannot be read.
+    Odd(&'static str),
+}
+
+/// The answers of lookups.
+#[derive(Debug)]
+struct Lookups {
+    kind: &'static LookupKind,
+    siem: Siem,
+    /// Where names are looked up.
+    answers: Url,
+    /// The window that is being read, or whose names are being looked up.
+    window: Option<LookupWindow>,
+    /// How many more answers this run delivers.
+    left: u32,
+    /// Whether the run ended because there were that many.
+    is_limited: bool,
+    /// What this run looks up no more: there is no answer, or it could not be had.
+    done_with: HashSet<Digest>,
+    /// What of the window could not be had.
+    deferred: Vec<Digest>,
+    /// Why the first of them could not.
+    deferred_for: Option<FetchError>,
+    /// The same, once it is noted that it holds up the service: it ends the run.
+    failed: Option<FetchError>,
+    /// Failures since the last good answer.
+    failures: LookupFailures,
+    /// What could not be read in the windows of this run.
+    odd: OddNames,
+}
+
+/// A window, and what it names.
+#[derive(Debug)]
+struct LookupWindow {
+    pending: PendingWindow,
+    lookups: LookupQueue,
+    phase: LookupPhase,
+}
+
+/// What is done with a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LookupPhase {
+    /// Its records are read for what they name.
+    Records,
+    /// That is looked up.
+    Lookups,
+    /// The same lookup is made again, after a wait.
+    Retry,
+}
+
+impl Source for Lookups {
+    fn ahead(&self) -> Option<Duration> {
+        self.siem.windows.ahead()
+    }
+
+    fn next(&mut self, context: &mut PollContext<'_>) -> Result<Option<Batch>, FetchError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        match self.window.take() {
+            Some(window) if window.phase != LookupPhase::Records => self.request(window, context),
+            window => match self.siem.next(context)? {
+                Some(part) => Ok(Some(self.collect(window, part, context))),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn limit(&self) -> Option<&'static str> {
+        self.is_limited.then_some(self.kind.limit)
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        if let Some(odd) = self.odd.told() {
+            log::warn!("not all that is named can be read: passed over {odd}");
+        }
+    }
+}
+
+impl Lookups {
+    /// Requests nothing yet. A run delivers `left` answers at most.
+    fn new(
+        kind: &'static LookupKind,
+        (siem, answers): (Siem, Url),
+        left: u32,
+        attempts: u32,
+    ) -> Lookups {
+        Lookups {
+            kind,
+            siem,
+            answers,
+            window: None,
+            left,
+            is_limited: false,
+            done_with: HashSet::new(),
+            deferred: Vec::new(),
+            deferred_for: None,
+            failed: None,
+            failures: LookupFailures::new(attempts),
+            odd: OddNames::default(),
+        }
+    }
+
+    /// Takes what some records of a window name.
+    fn collect(
+        &mut self,
+        window: Option<LookupWindow>,
+        part: Part,
+        context: &mut PollContext<'_>,
+    ) -> Batch {
+        // parts of another request do not count, as when this window could not be requested
+        let is_same =
+            |window: &LookupWindow| window.pending.request.number == part.pending.request.number;
+        let mut window = window.filter(is_same).unwrap_or_else(|| LookupWindow {
+            pending: part.pending,
+            lookups: LookupQueue::default(),
+            phase: LookupPhase::Records,
+        });
+        let is_known =
+            |digest: &Digest| context.dedup.contains(digest) || self.done_with.contains(digest);
+        for record in each(&part.text, &part.ends) {
+            let added = window.lookups.add(self.kind.names, record, is_known);
+            context.counters.unreadable += u64::from(added.is_err());
+        }
+        let commit = match part.then {
+            Then::GivenUp(commit) => Some(commit),
+            Then::More => {
+                self.window = Some(window);
+                None
+            }
+            Then::Whole => {
+                window.phase = LookupPhase::Lookups;
+                self.window = Some(window);
+                None
+            }
+        };
+        Batch {
+            commit,
+            ..Batch::default()
+        }
+    }
+
+    /// Makes the next lookup of a window that was read, or ends the window.
+    fn request(
+        &mut self,
+        mut window: LookupWindow,
+        context: &mut PollContext<'_>,
+    ) -> Result<Option<Batch>, FetchError> {
+        if window.phase == LookupPhase::Retry {
+            let wait = BACKOFF.wait(self.failures.in_a_row(), context.now);
+            context.shutdown.sleep(wait);
+            window.phase = LookupPhase::Lookups;
+        }
+        let started = Instant::now();
+        while let Some(lookup) = window.lookups.next() {
+            if context.shutdown.reason().is_some() {
+                return Ok(None);
+            }
+            if self.left == 0 {
+                self.is_limited = true;
+                return self.deferred_for.take().map_or(Ok(None), Err);
+            }
+            match self.look_up(&lookup, context) {
+                Ok(Some(text)) => {
+                    self.left -= 1;
+                    self.failures.reset();
+                    let record = Record {
+                        end: u32::try_from(text.len()).unwrap_or(u32::MAX),
+                        identity: EventId::Key(lookup.digest),
+                        late: None,
+                    };
+                    let batch = Some(Batch {
+                        text,
+                        records: vec![record],
+                        request: window.pending.request,
+                        ..Batch::default()
+                    });
+                    self.window = Some(window);
+                    return Ok(batch);
+                }
+                Ok(None) => {
+                    self.failures.reset();
+                    self.done_with.insert(lookup.digest);
+                    if started.elapsed() < PATIENCE {
+                        continue;
+                    }
+                }
+                Err(error) if error.is_stop() => return Ok(None),
+                Err(error) => self.fail(&mut window, lookup, error)?,
+            }
+            // what came before is confirmed before a wait
+            self.window = Some(window);
+            return Ok(Some(Batch::default()));
+        }
+        Ok(Some(match window.lookups.is_more() {
+            // the window is read again for them
+            true => Batch::default(),
+            false => {
+                self.odd.add_all(&mut window.lookups.odd);
+                self.end(&window.pending, context)
+            }
+        }))
+    }
+
+    /// A lookup failed.
+    ///
+    /// # Errors
+    /// With the same error, if it ends the run.
+    fn fail(
+        &mut self,
+        window: &mut LookupWindow,
+        lookup: Lookup,
+        error: FetchError,
+    ) -> Result<(), FetchError> {
+        match self.failures.add(error.exit(), error.is_retryable()) {
+            AfterFailure::EndTheRun => return Err(error),
+            AfterFailure::Retry => {
+                log::debug!("{error}; retrying");
+                self.siem.windows.repeats.note(&error);
+                window.lookups.put_back(lookup);
+                window.phase = LookupPhase::Retry;
+            }
+            AfterFailure::Defer => self.defer(&lookup, error),
+            AfterFailure::DeferTheRest => {
+                self.defer(&lookup, error);
+                window.lookups.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a lookup to the next run.
+    fn defer(&mut self, lookup: &Lookup, error: FetchError) {
+        log::debug!("{error}; requesting the others first");
+        match self.deferred_for {
+            None => self.deferred_for = Some(error),
+            Some(_) => self.siem.windows.repeats.note(&error),
+        }
+        self.done_with.insert(lookup.digest);
+        self.deferred.push(lookup.digest);
+    }
+
+    /// Everything of a window was looked up: it is complete, stalls the service, or is
+    /// abandoned.
+    fn end(&mut self, pending: &PendingWindow, context: &mut PollContext<'_>) -> Batch {
+        let incomplete = IncompleteWindow {
+            request: pending.step,
+            until: self.siem.windows.until(),
+            stalled: self.siem.windows.stalled(),
+            clocks: self.siem.windows.clocks(context.now),
+        };
+        let is_abandoned = self.deferred_for.is_some();
+        if let Some(error) = self.deferred_for.take() {
+            match incomplete.verdict() {
+                AfterWindow::Stall(stalled) => {
+                    self.failed = Some(error);
+                    return self.siem.windows.stall(stalled).into();
+                }
+                AfterWindow::Abandon => log::warn!("{error}: it is no longer requested"),
+            }
+        }
+        self.failures.reset();
+        let windows = &mut self.siem.windows;
+        let mut commit = windows.complete(pending.step, pending.server, context);
+        if is_abandoned {
+            commit.gap = incomplete.gap(windows.until());
+        }
+        Batch {
+            passed_over: std::mem::take(&mut self.deferred),
+            request: pending.request,
+            commit: Some(commit),
+            ..Batch::default()
+        }
+    }
+
+    /// Looks up what has this id; `None` when there is no answer.
+    fn look_up(
+        &self,
+        lookup: &Lookup,
+        context: &mut PollContext<'_>,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let api = &self.siem.api;
+        let url = self.answers.join(&format!("/{}", path_segment(&lookup.id)));
+        log::debug!("requesting {url}");
+        let what = || format!("[PullError 301] pulling {url}");
+        let mut answer = api
+            .get_from(&url, &[], context.counters)
+            .map_err(|error| FetchError::from(error).context(what()))?;
+        match answer.status {
+            200 => {
+                let body = self.read(&mut answer).and_then(|body| {
+                    match (self.kind.is_answer)(&body, &lookup.id) {
+                        true => Ok(Some(body)),
+                        false => Err(api.unexpected(&mut answer, self.kind.lacks)),
+                    }
+                });
+                body.map_err(|error| error.context(what()))
+            }
+            404 => Ok(None),
+            _ => {
+                let error = api.refusal(&mut answer, context);
+                Err(error.context(format_args!("requesting {url}")))
+            }
+        }
+    }
+
+    /// Reads a whole answer; only its frame is judged.
+    fn read(&self, answer: &mut Answer) -> Result<Vec<u8>, FetchError> {
+        let api = &self.siem.api;
+        let mut splitter = Splitter::new(&[]);
+        let (mut body, mut none, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut buffer = vec![0; READ];
+        let judged = loop {
+            match answer.read(&mut buffer)? {
+                Bytes::Some(count) => {
+                    let bytes = &buffer[..count];
+                    if let Err(broken) = splitter.feed(bytes, &mut none, &mut ends) {
+                        break Err(broken);
+                    }
+                    body.extend_from_slice(bytes);
+                    if body.len() > MAX_ANSWER {
+                        return Err(api.unexpected(answer, "the answer has more than 16 MiB"));
+                    }
+                }
+                Bytes::Waiting => {}
+                Bytes::End => break splitter.finish(),
+            }
+        };
+        match judged {
+            Ok(()) => {
+                let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+                Ok(text.trim_ascii().to_vec())
+            }
+            Err(broken) => Err(api.words.unreadable(&broken, &api.shown(answer))),
+        }
+    }
+}
+
+/// Whether an answer has this id.
+pub(super) fn has_id(answer: &[u8], id: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    let answer = serde_json::from_slice::<Answer<'_>>(answer);
+    answer.is_ok_and(|answer| answer.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_the_id_is_its_answer() {
+        for (body, expected) in [
+            (r#"{"id":"ab12","name":"x"}"#, true),
+            (r#"{"name":"x","id":"AB12"}"#, true),
+            (r#"{"id":"\u0061b12"}"#, true),
+            ("{}", false),
+            (r#"{"error":"ab12"}"#, false),
+            (r#"{"id":"ab13"}"#, false),
+            (r#"{"id":12}"#, false),
+            (r#"{"id":null}"#, false),
+            (r#"[{"id":"ab12"}]"#, false),
+            ("", false),
+        ] {
+            assert_eq!(has_id(body.as_bytes(), "ab12"), expected, "{body}");
+        }
+    }
+}
