@@ -20,8 +20,8 @@ use proofpull::service::SERVICES;
 use simulator::isolation::visit;
 use simulator::sample::{click, message};
 use simulator::{
-    Behaviour, Certs, Devo, Ends, Event, Fault, Kind, Options, Ports, Proofpoint, Request, Rng,
-    StreamFault, pod_event, port, scenario,
+    Behaviour, Certs, Devo, Ends, Event, Fault, HOSTS, Kind, Options, Ports, Proofpoint, Request,
+    Rng, StreamFault, pod_event, port, scenario,
 };
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -30,9 +30,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// A simulated Proofpoint (TAP, Isolation, PoD) and Devo receiver, for tests.
 ///
-/// Not for production: its secrets are public. It runs until it is stopped.
+/// Not for production: its secrets are public, and it delivers nothing. It runs until it is stopped.
 #[derive(Debug, Parser)]
-#[command(name = "proofpull-simulator")]
+#[command(name = "proofpull-simulator", version)]
 struct Args {
     /// New folder for the configuration, certificates and secrets; by default, one that is removed
     /// at the end
@@ -41,6 +41,10 @@ struct Args {
     /// First of five ports: TAP, web isolation, URL isolation, PoD, Devo
     #[arg(long, value_name = "PORT", default_value_t = 18440, value_parser = clap::value_parser!(u16).range(1..=65531))]
     port: u16,
+    /// Be the real hosts, over TLS at port 443 of 127.0.0.1 to 127.0.0.5: for a machine of its own, whose
+    /// /etc/hosts gets the lines that are printed and which trusts DIR/ca.pem
+    #[arg(long, conflicts_with = "port")]
+    real_names: bool,
     /// Events of each service in an hour
     #[arg(long, value_name = "N", default_value_t = 60)]
     events_per_hour: u32,
@@ -80,13 +84,18 @@ fn main() -> Result<()> {
         None => temporary.insert(tempfile::tempdir()?).path().to_owned(),
     };
     let certs = Certs::make(&dir);
-    let ports = Ports {
-        tap: args.port,
-        isolation: [args.port + 1, args.port + 2],
-        pod: args.port + 3,
+    let (proofpoint, devo) = match args.real_names {
+        true => Proofpoint::start_as_hosts(&certs)?,
+        false => {
+            let ports = Ports {
+                tap: args.port,
+                isolation: [args.port + 1, args.port + 2],
+                pod: args.port + 3,
+            };
+            let devo = Devo::on(port(args.port + 4)?, &certs, Options::default());
+            (Proofpoint::start(ports)?, devo)
+        }
     };
-    let proofpoint = Proofpoint::start(ports)?;
-    let devo = Devo::on(port(args.port + 4)?, &certs, Options::default());
     let mut world = World {
         rng: Rng::new(OffsetDateTime::now_utc().unix_timestamp_nanos() as u64),
         proofpoint,
@@ -115,6 +124,12 @@ fn main() -> Result<()> {
     println!("URL isolation  {}", url.url());
     println!("PoD            {}", pod.url());
     println!("Devo           {}", devo.address());
+    if args.real_names {
+        println!("\nFor /etc/hosts:\n");
+        for (host, address) in HOSTS {
+            println!("{address} {host}");
+        }
+    }
     println!("\nCollect from it with, for example:\n");
     let shown = config.display();
     println!("  proofpull run tap-messages-blocked --config {shown}\n");

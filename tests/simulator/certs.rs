@@ -124,6 +124,12 @@ impl Certs {
         self.pair(&format!("server-{file}"), &server(&[name]), &self.authority)
     }
 
+    /// A server certificate for each of `hosts` and for the loopback.
+    pub fn server_for_hosts(&self, hosts: &[&str]) -> Pair {
+        let names = [&LOOPBACK[..], hosts].concat();
+        self.pair("server-hosts", &server(&names), &self.authority)
+    }
+
     /// A second authority, and a server certificate signed by it.
     pub fn other_ca(&self) -> OtherCa {
         let other = authority(&self.dir, "other-ca");

@@ -79,7 +79,12 @@ impl Isolation {
             cert: certs.server_cert(),
             key: certs.server_key(),
         };
-        Self::serve(loopback(false), "https://localhost", Some(&pair))
+        Self::on_tls(loopback(false), "localhost", &pair)
+    }
+
+    /// Over TLS, as this host, on this socket.
+    pub fn on_tls(listener: TcpListener, host: &str, pair: &Pair) -> Self {
+        Self::serve(listener, &format!("https://{host}"), Some(pair))
     }
 
     fn serve(listener: TcpListener, origin: &str, pair: Option<&Pair>) -> Self {

@@ -1,7 +1,7 @@
 //! A listening socket whose accepting ends when it is dropped.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -66,6 +66,11 @@ pub fn loopback(ipv6: bool) -> TcpListener {
 
 /// This port of 127.0.0.1, or a free one for 0.
 pub fn port(number: u16) -> io::Result<TcpListener> {
-    let bound = TcpListener::bind(("127.0.0.1", number));
-    bound.map_err(|error| io::Error::new(error.kind(), format!("127.0.0.1:{number}: {error}")))
+    socket(Ipv4Addr::LOCALHOST, number)
+}
+
+/// This port of this address.
+pub fn socket(address: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind((address, port));
+    bound.map_err(|error| io::Error::new(error.kind(), format!("{address}:{port}: {error}")))
 }

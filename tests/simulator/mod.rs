@@ -43,7 +43,7 @@ pub use isolation::{API_KEY, Isolation, Jobs};
 pub use kind::Kind;
 pub use listen::port;
 pub use pod::{Asked as PodAsked, CLUSTER, Ends, Pod, STREAMS, StreamFault, TOKEN, pod_event};
-pub use proofpoint::{Ports, Proofpoint, Section};
+pub use proofpoint::{HOSTS, Ports, Proofpoint, Section};
 pub use proxy::Proxy;
 pub use rng::Rng;
 pub use sample::{Body, Event, scenario};

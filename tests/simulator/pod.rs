@@ -146,7 +146,8 @@ impl Pod {
 
     /// Over plain WebSocket, on this socket.
     pub fn on(listener: TcpListener) -> Self {
-        Self::serve(listener, None)
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        Self::serve(listener, url, None)
     }
 
     /// Over TLS, as `localhost`, with the usual server certificate.
@@ -155,16 +156,18 @@ impl Pod {
             cert: certs.server_cert(),
             key: certs.server_key(),
         };
-        let config = server_config(&pair, None, rustls::ALL_VERSIONS);
-        Self::serve(loopback(false), Some(Arc::new(config)))
+        Self::on_tls(loopback(false), "localhost", &pair)
     }
 
-    fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
-        let port = listener.local_addr().expect("it is bound").port();
-        let url = match tls {
-            Some(_) => format!("wss://localhost:{port}"),
-            None => format!("ws://127.0.0.1:{port}"),
-        };
+    /// Over TLS, as this host, on this socket.
+    pub fn on_tls(listener: TcpListener, host: &str, pair: &Pair) -> Self {
+        let port = listener.local_addr().unwrap().port();
+        let config = server_config(pair, None, rustls::ALL_VERSIONS);
+        let url = format!("wss://{host}:{port}");
+        Self::serve(listener, url, Some(Arc::new(config)))
+    }
+
+    fn serve(listener: TcpListener, url: String, tls: Option<Arc<ServerConfig>>) -> Self {
         let shared = Arc::new(Shared {
             tls,
             store: Mutex::new(Store {

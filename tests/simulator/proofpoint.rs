@@ -3,13 +3,14 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::certs::Certs;
-use super::devo::Devo;
+use super::devo::{Devo, Options};
 use super::isolation::{API_KEY, Isolation};
-use super::listen::port;
+use super::listen::{port, socket};
 use super::pod::{CLUSTER, Pod, TOKEN};
 use super::tap::{PRINCIPAL, SECRET, Tap};
 
@@ -34,6 +35,15 @@ pub struct Ports {
     pub pod: u16,
 }
 
+/// The hosts of Devo, TAP, both of Isolation and PoD, and the address of the loopback that stands for each.
+pub const HOSTS: [(&str, Ipv4Addr); 5] = [
+    ("collector-us.devo.io", Ipv4Addr::new(127, 0, 0, 1)),
+    ("tap-api-v2.proofpoint.com", Ipv4Addr::new(127, 0, 0, 2)),
+    ("proofpointisolation.com", Ipv4Addr::new(127, 0, 0, 3)),
+    ("urlisolation.com", Ipv4Addr::new(127, 0, 0, 4)),
+    ("logstream.proofpoint.com", Ipv4Addr::new(127, 0, 0, 5)),
+];
+
 /// A service and the lines of its table.
 pub type Section = (&'static str, String);
 
@@ -46,6 +56,27 @@ impl Proofpoint {
             isolation: [Isolation::on(port(web)?), Isolation::on(port(url)?)],
             pod: Pod::on(port(ports.pod)?),
         })
+    }
+
+    /// Starts all of them and a receiver over TLS as [`HOSTS`], at port 443 of their addresses.
+    pub fn start_as_hosts(certs: &Certs) -> io::Result<(Self, Devo)> {
+        const HTTPS: u16 = 443;
+        let pair = certs.server_for_hosts(&HOSTS.map(|(host, _)| host));
+        let [devo, tap, web, url, pod] = HOSTS;
+        let isolation = |(host, address): (&str, Ipv4Addr)| -> io::Result<Isolation> {
+            Ok(Isolation::on_tls(socket(address, HTTPS)?, host, &pair))
+        };
+        let proofpoint = Self {
+            tap: Tap::on_tls(socket(tap.1, HTTPS)?, tap.0, &pair),
+            isolation: [isolation(web)?, isolation(url)?],
+            pod: Pod::on_tls(socket(pod.1, HTTPS)?, pod.0, &pair),
+        };
+        let options = Options {
+            server: Some(pair.clone()),
+            ..Options::default()
+        };
+        let devo = Devo::on(socket(devo.1, HTTPS)?, certs, options);
+        Ok((proofpoint, devo))
     }
 
     /// The product of Isolation that has the events of a service.

@@ -59,12 +59,13 @@ impl Tap {
 
     /// Over TLS, with any server certificate.
     pub fn start_tls_with(pair: &Pair) -> Self {
-        let listener = loopback(false);
-        let url = format!(
-            "https://localhost:{}",
-            listener.local_addr().unwrap().port()
-        );
-        Self::serve(listener, url, Some(pair))
+        Self::on_tls(loopback(false), "localhost", pair)
+    }
+
+    /// Over TLS, as this host, on this socket.
+    pub fn on_tls(listener: TcpListener, host: &str, pair: &Pair) -> Self {
+        let port = listener.local_addr().unwrap().port();
+        Self::serve(listener, format!("https://{host}:{port}"), Some(pair))
     }
 
     fn serve(listener: TcpListener, url: String, pair: Option<&Pair>) -> Self {
