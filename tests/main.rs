@@ -36,6 +36,7 @@ mod receiver;
 mod recheck;
 mod record;
 mod redaction;
+mod report;
 mod secrets;
 mod several;
 mod state;

@@ -10,10 +10,13 @@ use super::effective::{ToToml, inline_table, quoted};
 use super::table_reader::TableReader;
 use super::toml::{TableEntry, Value};
 use super::value_error::boolean;
-use super::values::{is_host, parse_host_and_port};
+use super::values::{is_host, parse_host_and_port, tag};
 
 /// The longest host name.
 const MAX_HOSTNAME: usize = 255;
+
+/// The tag of reports: Devo parses none of their kind, and `my.app` is for what it does not parse.
+const REPORT: &str = "my.app.proofpull.run";
 
 const PULLING_ID: &str = "@devo_pulling_id";
 
@@ -34,6 +37,8 @@ pub(crate) struct DevoConfig {
     pub(crate) confirm: Confirmation,
     /// Whether `@devo_pulling_id` is appended to each event.
     pub(crate) pulling_id: bool,
+    /// The tag under which each run reports on itself; absent: it does not.
+    pub(crate) report: Option<String>,
     /// Constant strings appended to each event, in the order of the file.
     pub(crate) fields: Vec<(String, String)>,
 }
@@ -95,6 +100,11 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
     let read =
         |table: &mut TableReader| table.table("fields").map(|table| fields(table, pulling_id));
     let fields = table.recorded("fields", read, |read| inline_table(read.as_deref()?));
+    let report = table.table("report").map(|mut table| {
+        let tag = table.text_or("tag", REPORT.to_owned(), tag);
+        table.close();
+        tag
+    });
     table.close();
     let identity = cert
         .zip(key)
@@ -107,6 +117,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
         hostname,
         confirm,
         pulling_id,
+        report,
         fields: fields.unwrap_or_default(),
     })
 }

@@ -160,6 +160,24 @@ pub(crate) fn is_host(text: &str) -> bool {
     text.len() <= 253 && !number && name.split('.').all(label)
 }
 
+/// The longest tag that Devo's own collectors accept.
+const MAX_TAG: usize = 1024;
+
+/// Tags have two to six levels (Devo's documents, "About Devo tags").
+pub(super) fn tag(text: &str) -> Result<String, &'static str> {
+    let level = |level: &str| {
+        !level.is_empty()
+            && level
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let levels = text.split('.').count();
+    match (2..=6).contains(&levels) && text.split('.').all(level) && text.len() <= MAX_TAG {
+        true => Ok(text.into()),
+        false => Err("must be two to six levels of letters, digits, - and _, separated by dots"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,10 +6,13 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::progress::beside_the_bar;
@@ -19,6 +22,13 @@ use crate::clock::utc;
 use crate::error::{Because, Exit, Failure, Result};
 use crate::human::one_line;
 use crate::pipeline::batch::BATCH;
+
+/// The most warnings that are kept, and the longest, in characters.
+const MOST_KEPT: usize = 50;
+const LONGEST_KEPT: usize = 2_000;
+
+/// The warnings of the run.
+static KEPT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// The format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,7 +68,11 @@ impl Report {
             builder.filter(Some(BATCH), LevelFilter::Debug);
         }
         builder.format(move |out, record| {
-            let message = report.render(record.level(), &record.args().to_string(), None);
+            let message = record.args().to_string();
+            if record.level() == Level::Warn {
+                report.keep(&message);
+            }
+            let message = report.render(record.level(), &message);
             beside_the_bar(|| writeln!(out, "{message}"))
         });
         builder
@@ -91,57 +105,77 @@ impl Report {
     /// Prints the end line of a run.
     pub(crate) fn end(&self, summary: &Summary) {
         if self.level >= LevelFilter::Info {
-            let object = serde_json::to_value(summary)
-                .ok()
-                .map(|summary| ("summary", summary));
-            say(&self.render(Level::Info, &summary.to_string(), object));
+            say(&match self.format {
+                Format::Json => self.end_object(summary),
+                Format::Text => self.render(Level::Info, &summary.to_string()),
+            });
         }
+    }
+
+    /// The end line of a run as a JSON object, as it is printed with `--log-format json`.
+    pub(crate) fn end_object(&self, summary: &Summary) -> String {
+        let object = serde_json::to_value(summary).unwrap_or_default();
+        self.object(Level::Info, &summary.to_string(), Some(("summary", object)))
+    }
+
+    /// The same for an error.
+    pub(crate) fn error_object(&self, failure: &Failure) -> String {
+        let (hint, status) = (failure.hint().map(one_line), failure.exit());
+        let more = json!({ "hint": hint, "status": status as u8, "name": status.name() });
+        self.object(Level::Error, &failure.to_string(), Some(("error", more)))
+    }
+
+    /// Keeps a warning for the report of the run; the first ones say most.
+    fn keep(&self, message: &str) {
+        let message: String = message.chars().take(LONGEST_KEPT).collect();
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MOST_KEPT {
+            kept.push(self.object(Level::Warn, &message, None));
+        }
+    }
+
+    /// The warnings since the last call as JSON objects, the first [`MOST_KEPT`].
+    pub(crate) fn take_warnings() -> Vec<String> {
+        mem::take(&mut KEPT.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Prints an error on one line, and its hint on another.
     pub(crate) fn error(&self, failure: &Failure) {
-        let (hint, status) = (failure.hint(), failure.exit());
-        let line = failure.to_string();
         match self.format {
             Format::Text => {
                 let prefix = self.priority(Level::Error);
+                let line = failure.to_string();
                 say(&format!("{prefix}proofpull: {}", one_line(&line)));
-                if let Some(hint) = hint {
+                if let Some(hint) = failure.hint() {
                     say(&format!("{prefix}hint: {}", one_line(hint)));
                 }
             }
             Format::Json => {
-                let more = serde_json::json!({ "hint": hint.map(one_line), "status": status as u8, "name": status.name() });
-                say(&self.render(Level::Error, &line, Some(("error", more))));
+                say(&self.error_object(failure));
             }
         }
     }
 
-    fn render(
-        &self,
-        level: Level,
-        message: &str,
-        more: Option<(&str, serde_json::Value)>,
-    ) -> String {
-        let word = if level == Level::Warn {
-            "warning"
-        } else {
-            level.as_str()
-        }
-        .to_ascii_lowercase();
+    fn render(&self, level: Level, message: &str) -> String {
         match self.format {
             Format::Text if self.journal => {
                 format!("{}{}", self.priority(level), one_line(message))
             }
-            Format::Text => format!("{} {word}: {}", utc(self.clock.now()), one_line(message)),
-            Format::Json => {
-                let mut object = serde_json::json!({ "time": utc(self.clock.now()), "level": word, "message": one_line(message) });
-                if let Some((key, value)) = more {
-                    object[key] = value;
-                }
-                object.to_string()
+            Format::Text => {
+                let (time, line) = (utc(self.clock.now()), one_line(message));
+                format!("{time} {}: {line}", word(level))
             }
+            Format::Json => self.object(level, message, None),
         }
+    }
+
+    fn object(&self, level: Level, message: &str, more: Option<(&str, Value)>) -> String {
+        let (time, line) = (utc(self.clock.now()), one_line(message));
+        let mut object = json!({ "time": time, "level": word(level), "message": line });
+        if let Some((key, value)) = more {
+            object[key] = value;
+        }
+        object.to_string()
     }
 
     /// The prefix that tells the journal a line's priority (sd-daemon(3)).
@@ -153,6 +187,13 @@ impl Report {
             Level::Info => "<6>",
             Level::Debug | Level::Trace => "<7>",
         }
+    }
+}
+
+fn word(level: Level) -> String {
+    match level {
+        Level::Warn => "warning".to_owned(),
+        _ => level.as_str().to_ascii_lowercase(),
     }
 }
 

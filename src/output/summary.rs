@@ -37,6 +37,9 @@ pub struct Counters {
     pub(crate) delivered: u64,
     /// Bytes of the delivered events.
     pub(crate) bytes: u64,
+    /// The most bytes that were sent and not yet confirmed.
+    #[serde(rename = "unconfirmed_bytes_at_most")]
+    pub(crate) most_unconfirmed: u64,
 }
 
 /// How a run ended.
@@ -224,6 +227,7 @@ mod tests {
             replaced: 0,
             delivered: 6,
             bytes: 600,
+            most_unconfirmed: 600,
         };
         let summary = Summary {
             name: "acme".into(),

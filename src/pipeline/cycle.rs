@@ -303,6 +303,8 @@ impl Cycle<'_> {
         log::debug!(target: BATCH, "sending {}", count(records.len() as u64, "event"));
         pending.events += records.len() as u64;
         pending.bytes += text.len() as u64;
+        let most = &mut self.counters.most_unconfirmed;
+        *most = pending.bytes.max(*most);
         pending.since.get_or_insert_with(Instant::now);
         if pending.once {
             return Ok(());

@@ -18,7 +18,7 @@ use super::suggest::{nearest, shown};
 use super::table_reader::{ReadContext, TableReader};
 use super::toml::{TableEntry, Value, read};
 use super::value_error::ValueError;
-use super::values::parse_instant;
+use super::values::{parse_instant, tag};
 use super::{ConfigError, DevoConfig, HttpConfig, SecretRef, SignIn, ToToml};
 use crate::service::{SERVICES, Service, find};
 use crate::source::ConfiguredApi;
@@ -26,8 +26,6 @@ use crate::transform::Rule;
 
 /// The longest name, in bytes: with what is put around it, a file name takes 255.
 pub(crate) const MAX_NAME: usize = 128;
-/// The longest tag that Devo's own collectors accept.
-const MAX_TAG: usize = 1024;
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -231,21 +229,6 @@ fn name(text: &str) -> Result<String, &'static str> {
         }
         _ if text.len() > MAX_NAME => Err("must have at most 128 bytes"),
         _ => Ok(text.into()),
-    }
-}
-
-/// Tags have two to six levels (Devo's documents, "About Devo tags").
-fn tag(text: &str) -> Result<String, &'static str> {
-    let level = |level: &str| {
-        !level.is_empty()
-            && level
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    let levels = text.split('.').count();
-    match (2..=6).contains(&levels) && text.split('.').all(level) && text.len() <= MAX_TAG {
-        true => Ok(text.into()),
-        false => Err("must be two to six levels of letters, digits, - and _, separated by dots"),
     }
 }
 

@@ -134,6 +134,7 @@ fn everything_that_can_be_said_is_understood() {
         server_name = "collector.example"
         hostname = "mail-1"
         confirm = "acknowledged"
+        report = { tag = "my.app.pp" }
         pulling_id = false
         fields = { z = "1", "@devo_pulling_id" = "", a = "é" }
         [tap]
@@ -176,6 +177,7 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(devo.server_name, "collector.example");
     assert_eq!(devo.hostname.as_deref(), Some("mail-1"));
     assert_eq!(devo.confirm, Confirmation::Acknowledged);
+    assert_eq!(devo.report.as_deref(), Some("my.app.pp"));
     assert!(!devo.pulling_id);
     let names: Vec<_> = devo
         .fields
@@ -203,10 +205,10 @@ fn everything_that_can_be_said_is_understood() {
             .map(|metrics| &*metrics.textfile_dir),
         Some(Path::new("/etc/proofpull/metrics"))
     );
-    assert_eq!(config.record.place("tap.secret"), Some((18, 9)));
+    assert_eq!(config.record.place("tap.secret"), Some((19, 9)));
     assert_eq!(
         config.record.place("services.tap-clicks-blocked"),
-        Some((23, 19))
+        Some((24, 19))
     );
     assert_eq!(
         config.record.place("services.tap-clicks-blocked.none"),
@@ -499,6 +501,12 @@ fn the_receiver_is_checked() {
         11,
         "confirm must be \"close\" or \"acknowledged\"",
         "write confirm = \"close\"",
+    );
+    check_one(
+        "[devo]\naddress = 'h:1'\nreport = { tag = 'mail' }",
+        "3:18",
+        "[devo.report] tag must be two to six levels",
+        "write tag = \"my.app.proofpull.run\"",
     );
     check_devo(
         "hostname = 'a b'",

@@ -1,4 +1,7 @@
-//! `run` makes one run of a service: it prepares the parts, pulls, and says how the run ended.
+//! `run` makes one run of a service: it prepares the parts and pulls.
+
+mod end;
+mod report;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,21 +10,20 @@ use super::dry_run::dry_run;
 use super::paths::{RunPaths, ledger, lock};
 use super::run_record::RunRecord;
 use super::start::{open_state, start};
-use super::{devo, host_name, network, state_dir};
+use super::{devo, network, state_dir};
 use crate::cli::args::{Common, RunArgs};
 use crate::clock::Clock;
-use crate::config::Url;
 use crate::config::file::{Config, ServiceConfig};
+use crate::config::{DevoConfig, Url};
 use crate::digest::Pseudonyms;
 use crate::error::{Because, Exit, Result, fail};
 use crate::files;
-use crate::human;
 use crate::net::Network;
-use crate::output::{self, Counters, Report, Summary};
+use crate::output::{Report, Summary};
 use crate::pipeline::cycle::{Cycle, CycleEnd};
 use crate::secret;
 use crate::service::Service;
-use crate::shutdown::{Shutdown, ShutdownReason};
+use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::sink::devo::{Devo, DevoOptions};
 use crate::sink::stdout::Stdout;
@@ -50,7 +52,10 @@ pub(super) struct RunContext<'a> {
 /// When the run fails.
 pub(super) fn run(service: &'static Service, config: Config, context: RunContext) -> Result<Exit> {
     let pull = |record: &mut RunRecord| pull(service, config, context, record);
-    RunRecord::of(pull, context.clock)
+    let ended = RunRecord::of(pull, context.clock);
+    // those of the next run begin anew
+    drop(Report::take_warnings());
+    ended
 }
 
 fn pull(
@@ -138,43 +143,13 @@ fn pull(
         confirmed_by: record.confirmed_by,
         requests_left: ledger.left(),
         gaps: unreported.gaps.len(),
-        ..job.summary(outcome(&end, &state), record.counters, &state)
+        ..job.summary(end::outcome(&end, &state), record.counters, &state)
     };
     report.end(&summary);
+    let ended = end.and_then(|end| end::exit(end, &unreported, &state, report));
+    job.report(&ended, &summary, &state, report);
     record.summary = Some(summary);
-    exit(end?, &unreported, &state, report)
-}
-
-/// The status of a run that did what it could.
-///
-/// # Errors
-/// With the quota, if it ended the run and there is no worse news.
-fn exit(end: CycleEnd, unreported: &Unreported, state: &State, report: &Report) -> Result<Exit> {
-    match end {
-        CycleEnd::QuotaExceeded(failure) if unreported.is_empty() => return Err(failure),
-        CycleEnd::QuotaExceeded(failure) => report.error(&failure),
-        _ => {}
-    }
-    Ok(match (unreported.is_empty(), state.is_left()) {
-        (false, _) => Exit::Gap,
-        (true, true) => Exit::TempFail,
-        (true, false) => Exit::Ok,
-    })
-}
-
-fn outcome(end: &Result<CycleEnd>, state: &State) -> &'static str {
-    match end {
-        Ok(CycleEnd::CaughtUp) if state.is_left() => {
-            "stopped because the rest cannot be requested yet"
-        }
-        Ok(CycleEnd::CaughtUp) => "caught up",
-        Ok(CycleEnd::Stopped(ShutdownReason::Signal)) => "stopped by a signal",
-        Ok(CycleEnd::Stopped(ShutdownReason::Deadline)) => "stopped at max_duration",
-        Ok(CycleEnd::Limit(words)) => words,
-        Ok(CycleEnd::Closed) => "stopped because standard output was closed",
-        Ok(CycleEnd::QuotaExceeded(_)) => "stopped because the quota is spent",
-        Ok(CycleEnd::Broken(_)) | Err(_) => output::FAILED,
-    }
+    ended
 }
 
 /// A pull from the saved state, and how it ended.
@@ -296,61 +271,15 @@ impl RunParts<'_> {
             known: state.receiver().cloned(),
             ..devo::options(self.config, to, &self.network, self.clock, &self.shutdown)?
         });
+        Ok((sink, transform.appending(self.members(to))))
+    }
+
+    /// What is appended to each event.
+    fn members<'b>(&'b self, to: &'b DevoConfig) -> impl Iterator<Item = (&'b str, &'b str)> {
         let id = ("@devo_pulling_id", self.pulling_id.as_str());
-        let id = to.pulling_id.then_some(id).into_iter();
         let fields = to.fields.iter();
         let fields = fields.map(|(key, value)| (key.as_str(), value.as_str()));
-        Ok((sink, transform.appending(id.chain(fields))))
-    }
-
-    /// Warns of what was not delivered, of rules that matched nothing when first tried, and of events
-    /// that came so late that the next ones may be missed.
-    fn warn(&self, unreported: &Unreported, untried: &[bool], counters: &Counters, state: &State) {
-        let gaps = unreported.gaps.iter();
-        gaps.for_each(|gap| log::warn!("{}", output::gap(gap)));
-        if unreported.quarantined > 0 {
-            let events = human::count(unreported.quarantined, "event");
-            let path = state.quarantine.path().display();
-            log::warn!(
-                "{events} quarantined: no JSON object, too large to handle, or not valid JSON where there \
-                 are rules; not sent, but kept unredacted in {path}"
-            );
-        }
-        let rule_stats = state.rule_stats.iter().zip(untried);
-        for ((stats, untried), rule) in rule_stats.zip(&self.settings.rules) {
-            if *untried && stats.tried > 0 && !stats.matched {
-                log::warn!(
-                    "{rule} has matched nothing in {}: correct its path if it should match",
-                    human::count(stats.tried, "event")
-                );
-            }
-        }
-        let look_back = self.settings.api.retention().look_back.unsigned_abs();
-        if let Some(warning) = output::late(&counters.late, &state.late(), look_back) {
-            log::warn!("{warning}");
-        }
-    }
-
-    fn summary(&self, outcome: &'static str, counters: Counters, state: &State) -> Summary {
-        let behind = self.clock.now() - state.checkpoint().until();
-        let rule_stats = state.rule_stats.iter().zip(&self.settings.rules);
-        let never_matched = rule_stats.filter(|(fit, _)| !fit.matched);
-        let never_matched = never_matched
-            .map(|(fit, rule)| format!("{rule} ({})", human::count(fit.tried, "event")));
-        Summary {
-            name: self.config.name.clone().unwrap_or_else(host_name),
-            service: self.service.name,
-            outcome,
-            counters,
-            confirmed_by: None,
-            requests_left: None,
-            gaps: 0,
-            never_matched: never_matched.collect(),
-            behind_seconds: u64::try_from(behind.whole_seconds()).unwrap_or(0),
-            seconds: self.started.elapsed().as_secs_f64(),
-            peak_memory_bytes: output::peak_memory(),
-            pulling_id: self.pulling_id.clone(),
-        }
+        to.pulling_id.then_some(id).into_iter().chain(fields)
     }
 }
 
