@@ -223,7 +223,10 @@ impl WebSocket {
         match (opcode, &mut self.partial) {
             (OpCode::Control(control), _) => return Ok(self.control(control, &frame)),
             (OpCode::Data(Data::Text | Data::Binary), None) if last => {
-                append(frame.into_payload().into(), into);
+                match frame.payload().len() < LARGE {
+                    true => into.extend_from_slice(frame.payload()),
+                    false => append(frame.into_payload().into(), into),
+                }
                 return Ok(Some(StreamEvent::Message));
             }
             (OpCode::Data(Data::Text | Data::Binary), partial @ None) => {

@@ -216,7 +216,10 @@ impl Isolation {
                 let splitter = Splitter::keeping(DATA, MEMBERS);
                 Ok(Some(Reading::new(answer, splitter)))
             }
-            400 if !job.progress.has_id() && self.windows.replan(job.step, answer.date, None) => {
+            400 if !job.progress.has_id()
+                && answer.date.is_some()
+                && self.windows.replan(job.step, answer.date, None) =>
+            {
                 Ok(None)
             }
             // one of several servers may not know the job yet, or any more
