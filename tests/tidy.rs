@@ -44,7 +44,7 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("crc32fast", &["state"]),
     ("der", &["net"]),
     ("env_logger", &["output"]),
-    ("flate2", &["net"]),
+    ("flate2", &["net", "sink"]),
     ("fs2", &["files"]),
     ("gethostname", &["cli"]),
     ("hmac", &["digest"]),

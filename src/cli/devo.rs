@@ -36,6 +36,7 @@ pub(super) fn options(
         server_name: to.server_name.clone(),
         hostname: to.hostname.clone().unwrap_or_else(host_name),
         tag: String::new(),
+        compression: to.compression,
         confirm: to.confirm,
         known: None,
         clock,

@@ -33,6 +33,8 @@ pub(crate) struct DevoConfig {
     pub(crate) server_name: String,
     /// The host in each record; absent: this machine's name.
     pub(crate) hostname: Option<String>,
+    /// How records are compressed.
+    pub(crate) compression: Compression,
     /// The least that confirms a delivery.
     pub(crate) confirm: Confirmation,
     /// Whether `@devo_pulling_id` is appended to each event.
@@ -75,6 +77,38 @@ fn confirmation(text: &str) -> Result<Confirmation, &'static str> {
     found.ok_or("must be \"close\" or \"acknowledged\"")
 }
 
+/// How records are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// As gzip members, each of whole lines.
+    Gzip,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+        })
+    }
+}
+
+impl ToToml for Compression {
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+fn compression(text: &str) -> Result<Compression, &'static str> {
+    match text {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        _ => Err("must be \"none\" or \"gzip\""),
+    }
+}
+
 /// A client certificate (PEM, leaf first) and its key (PEM: PKCS#8, PKCS#1 or SEC1).
 #[derive(Debug, Clone)]
 pub struct ClientIdentity {
@@ -96,6 +130,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
     let server_name = table.text_or("server_name", own_name, server_name);
     let hostname = table.text("hostname", "mail-collector-1", hostname);
     let confirm = table.text_or("confirm", Confirmation::Close, confirmation);
+    let compression = table.text_or("compression", Compression::None, compression);
     let pulling_id = table.value_or("pulling_id", true, |value| boolean("pulling_id", value));
     let read =
         |table: &mut TableReader| table.table("fields").map(|table| fields(table, pulling_id));
@@ -115,6 +150,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
         identity,
         server_name,
         hostname,
+        compression,
         confirm,
         pulling_id,
         report,

@@ -25,7 +25,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub(crate) use devo::DevoConfig;
-pub use devo::{ClientIdentity, Confirmation};
+pub use devo::{ClientIdentity, Compression, Confirmation};
 pub(crate) use effective::ToToml;
 pub use effective::{EffectiveKey, EffectiveKeys, quoted};
 pub use http::HttpConfig;

@@ -14,7 +14,7 @@ use time::Duration;
 use crate::simulator::{Behaviour, Event, Options, Versions, sample, wait_until};
 use crate::test_env::{Run, Running, TestEnv, ago, array, each, hold};
 
-const ROWS: [(&str, &dyn Adapter); 6] = [
+const ROWS: [(&str, &dyn Adapter); 7] = [
     (
         "Devo over TLS 1.3",
         &Devo(Versions::Tls13, Behaviour::Normal),
@@ -32,6 +32,7 @@ const ROWS: [(&str, &dyn Adapter); 6] = [
         "never closing, acknowledged",
         &Devo(Versions::Both, Behaviour::NeverClose),
     ),
+    ("Devo with gzip", &Packed),
     ("a pipe", &Pipe),
     ("a file", &IntoFile),
 ];
@@ -358,6 +359,47 @@ impl Adapter for Devo {
 
     fn arrived(&self, subject: &Subject) -> Vec<Vec<u8>> {
         subject.env.devo.events()
+    }
+}
+
+/// The receiver of the simulator, to which records go as gzip members.
+struct Packed;
+
+impl Packed {
+    const INSIDE: Devo = Devo(Versions::Both, Behaviour::Normal);
+}
+
+impl Adapter for Packed {
+    fn env(&self) -> TestEnv {
+        let mut env = Packed::INSIDE.env();
+        env.devo_table += "compression = \"gzip\"\n";
+        env
+    }
+
+    fn start(&self, subject: &Subject) -> Running {
+        Packed::INSIDE.start(subject)
+    }
+
+    fn meet(&self, subject: &mut Subject, mood: Mood) -> Run {
+        // so many bytes are on the wire
+        let packed = |bytes| bytes / 10;
+        Packed::INSIDE.meet(
+            subject,
+            match mood {
+                BreaksIn(number, bytes) => BreaksIn(number, packed(bytes)),
+                ClosesIn(number, bytes) => ClosesIn(number, packed(bytes)),
+                ClosesAndDrainsIn(number, bytes) => ClosesAndDrainsIn(number, packed(bytes)),
+                other => other,
+            },
+        )
+    }
+
+    fn status(&self, mood: Mood) -> Option<i32> {
+        Packed::INSIDE.status(mood)
+    }
+
+    fn arrived(&self, subject: &Subject) -> Vec<Vec<u8>> {
+        Packed::INSIDE.arrived(subject)
     }
 }
 

@@ -4,11 +4,12 @@
 //! machine's Python is tried, and where it has no devo-sdk this is skipped.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use proofpull::service::SERVICES;
+use proofpull::service::{SERVICES, Service};
 use serde_json::json;
 
 use crate::simulator::{Event, Kind, Line, Rng, sample, wait_until};
@@ -39,10 +40,7 @@ fn our_records_are_those_of_devos_own_sender() {
     env.devo_table += "pulling_id = false\n";
     env.start_at(ago(50));
     let mut sent = HashMap::new();
-    let services = SERVICES
-        .iter()
-        .filter(|service| matches!(Kind::of(service.name), Kind::Tap { .. }));
-    for (kind, service) in services.enumerate() {
+    for (kind, service) in tap_services().enumerate() {
         for number in 0..25 {
             let serial = (kind * 100 + number) as u64;
             let event = event(rng, service.name, serial);
@@ -62,7 +60,7 @@ fn our_records_are_those_of_devos_own_sender() {
         let record = json!({ "date": Line::of(line).time, "hostname": "test", "tag": tag, "message": message });
         records += &format!("{record}\n");
     }
-    send(&python, &env, &records);
+    send(&python, &env, &records, false);
     wait_until(|| env.devo.count() >= ours.len(), "the records of devo-sdk");
     let theirs = sorted(env.devo.lines());
     for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -70,6 +68,26 @@ fn our_records_are_those_of_devos_own_sender() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(ours, theirs);
+
+    // and so they are where both pack them
+    env.devo.clear();
+    env.devo_table += "compression = \"gzip\"\n";
+    fs::remove_dir_all(env.state_dir()).unwrap();
+    for service in tap_services() {
+        env.run(service.name, &[]).assert_status(0);
+    }
+    let packed = sorted(env.devo.lines());
+    let same = |line: &Vec<u8>| Line::of(line).json.to_owned();
+    assert!(packed.iter().map(same).eq(ours.iter().map(same)));
+    env.devo.clear();
+    send(&python, &env, &records, true);
+    wait_until(|| env.devo.count() >= ours.len(), "the members of devo-sdk");
+    assert_eq!(sorted(env.devo.lines()), ours);
+}
+
+fn tap_services() -> impl Iterator<Item = &'static Service> {
+    let is_tap = |service: &&Service| matches!(Kind::of(service.name), Kind::Tap { .. });
+    SERVICES.iter().filter(is_tap)
 }
 
 /// As TAP writes it, but for the parts of a message, which come in another order each time.
@@ -94,7 +112,7 @@ fn sorted(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     lines
 }
 
-fn send(python: &str, env: &TestEnv, records: &str) {
+fn send(python: &str, env: &TestEnv, records: &str, packed: bool) {
     let address = env.devo.address();
     let (host, port) = address.split_once(':').unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/devo_sdk/send.py");
@@ -105,6 +123,7 @@ fn send(python: &str, env: &TestEnv, records: &str) {
         env.certs.client_cert(),
         env.certs.ca(),
     ]);
+    command.args(packed.then_some("zip"));
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,6 +1,8 @@
 //! A receiver as Devo's: syslog lines over TLS with client certificates, and every way in which a
 //! connection can end.
 //!
+//! Lines may be packed into gzip members, as devo-sdk's zip does it.
+//!
 //! A line counts as received as soon as it was read, also when its connection dies later; what a
 //! program delivered is what stands here, whatever it believes.
 
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use flate2::write::MultiGzDecoder;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion, version};
@@ -391,6 +394,9 @@ fn listen(shared: &Arc<Shared>, listener: TcpListener) -> Listening {
     })
 }
 
+/// The first byte of a gzip member, which no line has.
+const GZIP: u8 = 0x1f;
+
 /// One connection.
 struct Session {
     shared: Arc<Shared>,
@@ -399,6 +405,8 @@ struct Session {
     tls: ServerConnection,
     /// Bytes read by the application.
     read: usize,
+    /// Unpacks gzip members, where the first byte is that of one.
+    unpacking: Option<MultiGzDecoder<Vec<u8>>>,
     /// Those of them that are the beginning of a line.
     rest: Vec<u8>,
 }
@@ -414,6 +422,7 @@ impl Session {
             tcp,
             tls,
             read: 0,
+            unpacking: None,
             rest: Vec::new(),
         }
     }
@@ -522,8 +531,22 @@ impl Session {
                     break;
                 };
                 let chunk = &chunk[..chunk.len().min(limit - self.read)];
-                self.shared.receive(self.number, &mut self.rest, chunk);
                 let taken = chunk.len();
+                if let Some(report) = lock(&self.shared.received).report(self.number) {
+                    report.bytes += taken;
+                }
+                if self.read == 0 && chunk[0] == GZIP {
+                    self.unpacking = Some(MultiGzDecoder::new(Vec::new()));
+                }
+                match &mut self.unpacking {
+                    None => self.shared.receive(self.number, &mut self.rest, chunk),
+                    Some(decoder) => {
+                        decoder.write_all(chunk)?;
+                        decoder.flush()?;
+                        let lines = std::mem::take(decoder.get_mut());
+                        self.shared.receive(self.number, &mut self.rest, &lines);
+                    }
+                }
                 reader.consume(taken);
                 self.read += taken;
             }
@@ -646,7 +669,6 @@ impl Shared {
         let lines = memchr::memchr_iter(b'\n', chunk).count();
         let mut received = lock(&self.received);
         if let Some(report) = received.report(number) {
-            report.bytes += chunk.len();
             report.lines += lines;
         }
         if self.keep {

@@ -8,7 +8,7 @@ use time::macros::datetime;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Confirmation, quoted};
+use crate::config::{Compression, Confirmation, quoted};
 use crate::error::Exit;
 use crate::transform::Rule;
 
@@ -134,6 +134,7 @@ fn everything_that_can_be_said_is_understood() {
         server_name = "collector.example"
         hostname = "mail-1"
         confirm = "acknowledged"
+        compression = "gzip"
         report = { tag = "my.app.pp" }
         pulling_id = false
         fields = { z = "1", "@devo_pulling_id" = "", a = "é" }
@@ -177,6 +178,7 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(devo.server_name, "collector.example");
     assert_eq!(devo.hostname.as_deref(), Some("mail-1"));
     assert_eq!(devo.confirm, Confirmation::Acknowledged);
+    assert_eq!(devo.compression, Compression::Gzip);
     assert_eq!(devo.report.as_deref(), Some("my.app.pp"));
     assert!(!devo.pulling_id);
     let names: Vec<_> = devo
@@ -205,10 +207,10 @@ fn everything_that_can_be_said_is_understood() {
             .map(|metrics| &*metrics.textfile_dir),
         Some(Path::new("/etc/proofpull/metrics"))
     );
-    assert_eq!(config.record.place("tap.secret"), Some((19, 9)));
+    assert_eq!(config.record.place("tap.secret"), Some((20, 9)));
     assert_eq!(
         config.record.place("services.tap-clicks-blocked"),
-        Some((24, 19))
+        Some((25, 19))
     );
     assert_eq!(
         config.record.place("services.tap-clicks-blocked.none"),
@@ -502,6 +504,12 @@ fn the_receiver_is_checked() {
         "confirm must be \"close\" or \"acknowledged\"",
         "write confirm = \"close\"",
     );
+    check_devo(
+        "compression = 'zip'",
+        15,
+        "compression must be \"none\" or \"gzip\"",
+        "write compression = \"none\"",
+    );
     check_one(
         "[devo]\naddress = 'h:1'\nreport = { tag = 'mail' }",
         "3:18",
@@ -588,9 +596,9 @@ fn the_receiver_is_checked() {
         "did you mean \"server_name\"?",
     );
     check_devo(
-        "compression = 'gzip'",
+        "zip = 'gzip'",
         1,
-        "has no key compression",
+        "has no key zip",
         "use one of: address, chain, cert, key, server_name",
     );
 }

@@ -6,6 +6,7 @@
 //! ARCHITECTURE.md, "Confirmed delivery", says why each step is needed.
 
 mod confirmation;
+mod encoder;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use self::confirmation::Expectation;
+use self::encoder::Encoder;
 use super::{Sink, SinkError};
 use crate::clock::Clock;
-use crate::config::{Address, Confirmation};
+use crate::config::{Address, Compression, Confirmation};
 use crate::error::{Exit, Failure, Result};
 use crate::net::tls::{PeerEvent, Tls, Trust};
 use crate::net::{NetError, Network};
@@ -24,8 +26,6 @@ use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use crate::state::Receiver;
 
-/// Write buffer size, in bytes.
-const WRITE: usize = 256 * 1024;
 /// Attempts to connect before the run gives up; nothing was sent by then.
 const ATTEMPTS: u32 = 3;
 /// A confirmation takes at most so many times the longest silence, however its bytes drip.
@@ -49,7 +49,7 @@ pub struct Devo {
     open: Option<Tls>,
     /// Whether the transaction contains events.
     sent: bool,
-    lines: Vec<u8>,
+    encoder: Encoder,
 }
 
 /// What to create a Devo sink from.
@@ -67,6 +67,8 @@ pub struct DevoOptions {
     pub hostname: String,
     /// The tag in each record.
     pub tag: String,
+    /// How records are compressed.
+    pub compression: Compression,
     /// The least that confirms a delivery.
     pub confirm: Confirmation,
     /// What is known of the receiver from earlier runs.
@@ -97,7 +99,10 @@ impl Devo {
             confirmed_by: None,
             open: None,
             sent: false,
-            lines: Vec::with_capacity(WRITE + WRITE / 4),
+            encoder: match options.compression {
+                Compression::None => Encoder::plain(),
+                Compression::Gzip => Encoder::gzip(),
+            },
         }
     }
 
@@ -193,25 +198,14 @@ impl Sink for Devo {
         };
         let mut send = || {
             for (event, _) in batch.iter() {
-                self.lines.extend_from_slice(head.as_bytes());
-                if event.len() >= WRITE {
-                    write(&self.lines)?;
-                    self.lines.clear();
-                    write(event)?;
-                } else {
-                    self.lines.extend_from_slice(event);
-                }
-                self.lines.push(b'\n');
-                if self.lines.len() >= WRITE {
-                    write(&self.lines)?;
-                    self.lines.clear();
-                }
+                self.encoder.add(head.as_bytes(), event, &mut write)?;
             }
-            write(&self.lines)
+            self.encoder.flush(&mut write)
         };
-        let sent = send();
-        self.lines.clear();
-        sent.map_err(|error| failed(error, &format!("sending to {}", self.address)))?;
+        if let Err(error) = send() {
+            self.encoder.clear();
+            return Err(failed(error, &format!("sending to {}", self.address)));
+        }
         self.open = Some(tls);
         Ok(())
     }
