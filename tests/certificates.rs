@@ -11,14 +11,14 @@ use crate::test_env::{Run, TestEnv, ago, each, write_private};
 const SERVICE: &str = "tap-clicks-blocked";
 
 /// A receiver of this kind, and one event for it.
-fn env(receiver: impl FnOnce(&Certs) -> Options) -> TestEnv {
+pub(crate) fn env(receiver: impl FnOnce(&Certs) -> Options) -> TestEnv {
     let mut env = TestEnv::with_certs(receiver);
     env.start_at(ago(10));
     env.add(SERVICE, ago(5), ago(4), 1);
     env
 }
 
-fn usual(_: &Certs) -> Options {
+pub(crate) fn usual(_: &Certs) -> Options {
     Options::default()
 }
 
@@ -29,7 +29,7 @@ fn speaking(versions: Versions) -> Options {
     }
 }
 
-fn showing(server: Pair) -> Options {
+pub(crate) fn showing(server: Pair) -> Options {
     Options {
         server: Some(server),
         ..Options::default()
@@ -42,12 +42,12 @@ fn unset(env: &mut TestEnv, key: &str) {
     env.devo_table = lines.filter(other).collect();
 }
 
-fn set(env: &mut TestEnv, key: &str, value: impl AsRef<Path>) {
+pub(crate) fn set(env: &mut TestEnv, key: &str, value: impl AsRef<Path>) {
     unset(env, key);
     env.devo_table += &format!("{key} = {:?}\n", value.as_ref());
 }
 
-fn set_client(env: &mut TestEnv, Pair { cert, key }: &Pair) {
+pub(crate) fn set_client(env: &mut TestEnv, Pair { cert, key }: &Pair) {
     set(env, "cert", cert);
     set(env, "key", key);
 }
@@ -66,7 +66,7 @@ fn run(env: &TestEnv) -> Run {
     run
 }
 
-fn check_delivers(env: &TestEnv) {
+pub(crate) fn check_delivers(env: &TestEnv) {
     run(env).assert_status(0);
     env.assert_exactly_once(SERVICE);
 }
@@ -291,17 +291,18 @@ fn each_refusal_says_what_is_wrong_with_which_certificate_and_what_to_do() {
 const PAIR: &str = "set [devo] cert and key to the two files of one download";
 const NO_CERT: &str = "set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----";
 const NO_KEY: &str = "set [devo] key to an existing, readable PEM file without a passphrase";
+const SWAPPED: &str = "they seem to be swapped";
 const NO_CHAIN: &str = "set [devo] chain and [http] ca to PEM files of CA certificates";
 
 /// A key of `[devo]`, the wrong file it names, what the error says of it, and the hint.
 const FILES: [(&str, &str, &str, &str); 12] = [
     ("key", "lone.key", "does not match", PAIR),
     ("key", "client-rsa.key", "does not match", PAIR),
-    ("key", "client.pem", "no private key", NO_KEY),
-    ("key", "garbage.pem", "no private key", NO_KEY),
+    ("key", "client.pem", "no private key", SWAPPED),
+    ("key", "garbage.pem", "cut off or damaged", NO_KEY),
     ("key", "missing.key", "No such file", NO_KEY),
-    ("cert", "client.key", "no certificate", NO_CERT),
-    ("cert", "garbage.pem", "no certificate", NO_CERT),
+    ("cert", "client.key", "no certificate", SWAPPED),
+    ("cert", "garbage.pem", "no certificate", SWAPPED),
     ("cert", "missing.pem", "No such file", NO_CERT),
     ("chain", "client.key", "no certificate", NO_CHAIN),
     ("chain", "garbage.pem", "no certificate", NO_CHAIN),
@@ -327,7 +328,7 @@ fn each_wrong_file_is_named_with_what_is_wrong_and_what_to_do() {
     });
 }
 
-fn check_refused(env: &TestEnv, status: i32, says: &[&str], hint: &str) {
+pub(crate) fn check_refused(env: &TestEnv, status: i32, says: &[&str], hint: &str) {
     run(env).assert_error(status, says, hint);
     assert!(env.tap.requests().is_empty());
     assert_eq!(env.devo.count(), 0);

@@ -62,7 +62,7 @@ fn each_file_that_is_not_as_it_must_be_is_told_with_its_line_and_a_remedy() {
                 "error",
                 "cert = ",
                 "none.pem: No such file",
-                "existing PEM file",
+                "set [devo] cert to a PEM file",
             ],
             78,
         ),

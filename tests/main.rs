@@ -15,6 +15,7 @@ mod devo_sdk;
 mod import;
 mod init;
 mod isolation;
+mod key_files;
 mod manual;
 mod memory;
 mod network;

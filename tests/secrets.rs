@@ -467,3 +467,24 @@ fn a_secret_that_is_not_there_is_status_78_and_says_where_it_should_be() {
         run.assert_error(78, &["it is empty"], "only the secret");
     }
 }
+
+#[test]
+fn what_was_hardly_meant_around_a_secret_is_said_once_and_the_secret_never() {
+    for (around, said) in [
+        ([" ", ""], "begins with a blank"),
+        (["", "\u{a0}"], "ends with a non-breaking space"),
+        (["\"", "\""], "begins and ends with a quotation mark"),
+    ] {
+        let env = TestEnv::new();
+        let secret = around.join("hunter2-hunter2");
+        write_private(&env.dir.path().join("tap.secret"), &secret);
+        let said = format!(
+            "[tap] secret from {}/tap.secret {said}",
+            env.dir.path().display()
+        );
+        for run in [env.run(SERVICE, &["-q"]), env.ask(&["check"])] {
+            assert_eq!(run.stderr.matches(&said).count(), 1, "{}", run.stderr);
+            run.assert_never_says("hunter2");
+        }
+    }
+}

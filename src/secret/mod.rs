@@ -7,11 +7,13 @@ mod command;
 mod core_dump;
 mod terminal;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -96,7 +98,14 @@ pub(crate) fn read(reference: &SecretRef, what: &str) -> Result<Secret> {
         ),
         SecretRef::Plain(plain) => (clean(plain.reveal().into()), "the configuration".into()),
     };
-    secret.with_context(|| format!("reading {what} from {place}"))
+    let secret = secret.with_context(|| format!("reading {what} from {place}"))?;
+    if let Some(oddity) = oddity(&secret) {
+        let said = format!(
+            "{what} from {place} {oddity}, which is sent as a part of it: remove that unless it belongs there"
+        );
+        warn_once(said);
+    }
+    Ok(secret)
 }
 
 /// Refuses a file with a secret if somebody who is not trusted can do anything with it.
@@ -259,6 +268,39 @@ fn clean(bytes: Vec<u8>) -> Result<Secret> {
             refused("it contains a line end or another control character")
         }
         _ => Ok(Secret(text.to_owned())),
+    }
+}
+
+/// What at the ends of a secret was probably not meant.
+fn oddity(Secret(text): &Secret) -> Option<String> {
+    let odd = |c: char| {
+        Some(match c {
+            ' ' => "a blank",
+            '\u{a0}' => "a non-breaking space",
+            '"' | '\'' | '`' | '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201e}' => "a quotation mark",
+            '\u{feff}' | '\u{200b}'..='\u{200f}' => "an invisible character",
+            c if c.is_whitespace() => "a blank",
+            _ => return None,
+        })
+    };
+    let first = text.chars().next().and_then(odd);
+    let last = text.chars().next_back().and_then(odd);
+    let (end, what) = match (first, last) {
+        (Some(first), Some(last)) if first == last => ("begins and ends", first),
+        (Some(first), _) => ("begins", first),
+        (None, Some(last)) => ("ends", last),
+        (None, None) => return None,
+    };
+    Some(format!("{end} with {what}"))
+}
+
+/// Says it, unless it was said: a run may read a secret several times.
+fn warn_once(said: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut all = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !all.contains(&said) {
+        log::warn!("{said}");
+        all.insert(said);
     }
 }
 
@@ -526,6 +568,31 @@ mod tests {
             "No such file",
             "create it",
         );
+    }
+
+    #[test]
+    fn what_was_hardly_meant_around_a_secret_is_named_without_the_secret() {
+        let table = [
+            ("hunter2", None),
+            ("hun ter\"2", None),
+            ("", None),
+            (" hunter2", Some("begins with a blank")),
+            ("hunter2 ", Some("ends with a blank")),
+            ("hunter2\u{3000}", Some("ends with a blank")),
+            ("\u{a0}hunter2", Some("begins with a non-breaking space")),
+            ("\"hunter2\"", Some("begins and ends with a quotation mark")),
+            (
+                "\u{201e}hunter2\u{201c}",
+                Some("begins and ends with a quotation mark"),
+            ),
+            ("'hunter2", Some("begins with a quotation mark")),
+            (" hunter2'", Some("begins with a blank")),
+            ("hunter2\u{200b}", Some("ends with an invisible character")),
+        ];
+        for (secret, wanted) in table {
+            let said = oddity(&Secret(secret.to_owned()));
+            assert_eq!(said.as_deref(), wanted, "{secret:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,14 @@ pub struct Certs {
     authority: Issuer<'static, KeyPair>,
 }
 
+/// The curve of a key.
+#[derive(Debug, Clone, Copy)]
+pub enum Curve {
+    P256,
+    P384,
+    Ed25519,
+}
+
 /// A certificate and its key.
 #[derive(Debug, Clone)]
 pub struct Pair {
@@ -158,6 +166,54 @@ impl Certs {
         self.pair("soon-client", &params, &self.authority)
     }
 
+    /// A client certificate signed by an intermediate of the authority, and the file of that.
+    pub fn client_below_an_intermediate(&self) -> (Pair, PathBuf) {
+        let mut params = authority_params("intermediate");
+        params.use_authority_key_identifier_extension = true;
+        let key = self.sign("intermediate", &params, &self.authority);
+        let issuer = Issuer::new(params, key);
+        let pair = self.pair("client-below", &client(), &issuer);
+        (pair, self.dir.join("intermediate.pem"))
+    }
+
+    /// A client certificate for a key on this curve.
+    pub fn client_on(&self, curve: Curve) -> Pair {
+        let algorithm = match curve {
+            Curve::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Curve::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            Curve::Ed25519 => &rcgen::PKCS_ED25519,
+        };
+        let key = KeyPair::generate_for(algorithm).expect("a key");
+        let signed = client().signed_by(&key, &self.authority).expect("signing");
+        Pair {
+            cert: write(&self.dir, "client-curve.pem", &signed.pem()),
+            key: write(&self.dir, "client-curve.key", &key.serialize_pem()),
+        }
+    }
+
+    /// A server certificate signed by its own key; one that says it is an authority's, as OpenSSL makes
+    /// them, or not.
+    pub fn self_signed_server(&self, is_authority: bool) -> Pair {
+        let mut params = server(&LOOPBACK);
+        params.use_authority_key_identifier_extension = false;
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate().expect("a key");
+        let signed = params.self_signed(&key).expect("signing");
+        write(&self.dir, "self-signed.pem", &signed.pem());
+        write(&self.dir, "self-signed.key", &key.serialize_pem());
+        self.self_signed()
+    }
+
+    /// The files of that.
+    pub fn self_signed(&self) -> Pair {
+        Pair {
+            cert: self.dir.join("self-signed.pem"),
+            key: self.dir.join("self-signed.key"),
+        }
+    }
+
     /// A key that fits no certificate.
     pub fn lone_key(&self) -> PathBuf {
         write(
@@ -222,9 +278,7 @@ const RSA_PKCS8: &str = include_str!("keys/rsa.pkcs8.pem");
 const RSA_PKCS1: &str = include_str!("keys/rsa.pkcs1.pem");
 
 fn authority(dir: &Path, name: &str) -> Issuer<'static, KeyPair> {
-    let mut params = named(&format!("proofpull test {name}"), &[]);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let params = authority_params(name);
     let key = KeyPair::generate().expect("a key");
     write(
         dir,
@@ -232,6 +286,13 @@ fn authority(dir: &Path, name: &str) -> Issuer<'static, KeyPair> {
         &params.self_signed(&key).expect("signing").pem(),
     );
     Issuer::new(params, key)
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = named(&format!("proofpull test {name}"), &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 fn server(names: &[&str]) -> CertificateParams {
@@ -276,7 +337,8 @@ fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// A section of a PEM file.
+pub fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let lines: Vec<&str> = text
         .as_bytes()

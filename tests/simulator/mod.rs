@@ -32,7 +32,7 @@ mod tap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use certs::{Certs, OtherCa, Pair};
+pub use certs::{Certs, Curve, OtherCa, Pair, pem};
 pub use devo::{
     Behaviour, ConnectionReport, Devo, Ended, Line, Options, Versions, host_of, tag_of,
 };

@@ -12,7 +12,7 @@ use crate::clock::utc;
 use crate::config::SecretRef;
 use crate::config::file::Config;
 use crate::error::{Because, Exit, Failure};
-use crate::net::certificate::{Validity, validities};
+use crate::net::certificate::{Validity, Wanted, validities};
 use crate::net::tls::Trust;
 use crate::service::Service;
 use crate::{files, secret};
@@ -156,27 +156,24 @@ impl OfflineChecks<'_> {
         if let Some(devo) = &self.config.devo {
             of_authorities.push(("devo.chain", devo.chain.as_deref()));
             if let Some(ours) = &devo.identity {
-                let is_read = match validities(&ours.cert) {
+                let key = match validities(&ours.cert, Wanted::Certificate) {
                     Ok(all) => {
-                        let leaf = all.into_iter().take(1);
-                        leaf.for_each(|leaf| findings.extend(self.at_ours(leaf)));
-                        true
+                        let key = Trust::try_identity(ours);
+                        let place = *key.as_ref().unwrap_or(&0);
+                        findings.extend(all.get(place).and_then(|leaf| self.at_ours(*leaf)));
+                        key.map(drop)
                     }
                     Err(error) => {
                         findings.push(self.error("devo.cert", &error));
-                        false
+                        Trust::try_key(&ours.key)
                     }
-                };
-                let key = match is_read {
-                    true => Trust::try_identity(ours),
-                    false => Trust::try_key(&ours.key),
                 };
                 findings.extend(key.err().map(|error| self.error("devo.key", &error)));
             }
         }
         for (key, path) in of_authorities {
             let Some(path) = path else { continue };
-            match Trust::try_ca(path).and_then(|()| validities(path)) {
+            match Trust::try_ca(path).and_then(|()| validities(path, Wanted::Authorities)) {
                 Ok(all) => findings.extend(self.at_theirs(key, &all)),
                 Err(error) => findings.push(self.error(key, &error)),
             }

@@ -2,7 +2,9 @@
 //!
 //! It always verifies the server. Only this folder names the crate `rustls`.
 
+mod pem;
 mod trust;
+mod verifier;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -14,8 +16,10 @@ use rustls::{AlertDescription, CertificateError, ClientConnection};
 use super::{NetError, Tcp, is_wait};
 use crate::error::{Because, Exit, Failure, Result};
 use crate::pipeline::batch::BATCH;
+use trust::PeerHints;
 pub use trust::Trust;
 pub(super) use trust::certificates;
+use verifier::SelfSigned;
 
 /// TLS write buffer size, in bytes.
 const WRITE: usize = 256 * 1024;
@@ -27,7 +31,7 @@ const HEARD: usize = 16 * 1024;
 pub(crate) struct Tls {
     session: ClientConnection,
     /// As in [`Trust`].
-    other_name: &'static str,
+    hints: &'static PeerHints,
     /// The TCP connection below.
     pub(crate) tcp: Tcp,
     /// Whether the peer's close_notify was read; only its end of file may follow.
@@ -70,7 +74,7 @@ impl Tls {
         session.set_buffer_limit(Some(WRITE));
         let mut tls = Tls {
             session,
-            other_name: trust.other_name,
+            hints: trust.hints,
             tcp,
             close_notify: false,
             heard: 0,
@@ -207,7 +211,7 @@ impl Tls {
             Err(error) => {
                 // our alert tells the peer the reason; it may no longer listen
                 let _ = self.session.write_tls(&mut self.tcp);
-                return Err(explain(error, self.other_name));
+                return Err(explain(error, self.hints));
             }
         };
         if !self.session.is_handshaking() {
@@ -243,8 +247,19 @@ impl Read for Tls {
 }
 
 /// Adds status and hint to a TLS error.
-fn explain(error: rustls::Error, other_name: &'static str) -> NetError {
+fn explain(error: rustls::Error, hints: &PeerHints) -> NetError {
     use rustls::Error as E;
+    if let Some(kind) = SelfSigned::of(&error) {
+        let hint = match kind {
+            SelfSigned::Unknown => hints.self_signed,
+            SelfSigned::Authority => {
+                "ask the operator of the server for a certificate of a CA, or one that is made with \
+                 openssl req -x509 -addext basicConstraints=critical,CA:FALSE"
+            }
+        };
+        let failure = Failure::from(kind).with_exit(Exit::Unavailable);
+        return NetError::Lasting(failure.with_hint(hint));
+    }
     let (exit, hint) = match &error {
         E::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
@@ -261,7 +276,7 @@ fn explain(error: rustls::Error, other_name: &'static str) -> NetError {
         ),
         E::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => (Exit::Unavailable, other_name),
+        ) => (Exit::Unavailable, hints.other_name),
         E::InvalidCertificate(CertificateError::UnknownIssuer) => (
             Exit::Unavailable,
             "check [devo] chain or [http] ca: the server's certificate is signed by a CA that is \

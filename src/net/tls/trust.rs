@@ -4,22 +4,26 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::pem::Contents;
+use super::verifier::Verifier;
 use crate::config::ClientIdentity;
 use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::files;
+use crate::net::certificate::{FileKind, KeyForm, Wanted, order, unusable};
 use crate::secret;
 
 /// Whom to trust and our client certificate; shared by the connections of a run.
 #[derive(Debug, Clone)]
 pub struct Trust {
     pub(super) config: Arc<ClientConfig>,
-    /// The hint for a certificate with another name.
-    pub(super) other_name: &'static str,
+    /// What helps with the certificate of the peer.
+    pub(super) hints: &'static PeerHints,
 }
 
 impl Trust {
@@ -28,7 +32,7 @@ impl Trust {
     /// # Errors
     /// When there are none, or `extra` cannot be read.
     pub(crate) fn system(extra: Option<&Path>) -> Result<Trust> {
-        Trust::of(system_roots(extra)?, None, OTHER_NAME_OF_API)
+        Trust::of(system_roots(extra)?, None, &API)
     }
 
     /// Trusts the roots in `chain`, or the system's and `extra`; adds our certificate with its key.
@@ -48,20 +52,15 @@ impl Trust {
             }
             None => system_roots(extra)?,
         };
-        Trust::of(roots, identity, OTHER_NAME_OF_RECEIVER)
+        Trust::of(roots, identity, &RECEIVER)
     }
 
-    /// Tests whether a certificate and its key can be used.
+    /// Tests whether a certificate and its key can be used, and tells which of those in the file is ours.
     ///
     /// # Errors
     /// As [`Trust::receiver`].
-    pub(crate) fn try_identity(identity: &ClientIdentity) -> Result<()> {
-        Trust::of(
-            RootCertStore::empty(),
-            Some(identity),
-            OTHER_NAME_OF_RECEIVER,
-        )
-        .map(drop)
+    pub(crate) fn try_identity(identity: &ClientIdentity) -> Result<usize> {
+        certified_key(identity).map(|(_, place)| place)
     }
 
     /// Tests whether a key can be read.
@@ -83,55 +82,95 @@ impl Trust {
     fn of(
         roots: RootCertStore,
         identity: Option<&ClientIdentity>,
-        other_name: &'static str,
+        hints: &'static PeerHints,
     ) -> Result<Trust> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let verifier = verifier
+            .build()
+            .context("preparing TLS")
+            .exit(Exit::Software)?;
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder
             .context("preparing TLS")
             .exit(Exit::Software)?
-            .with_root_certificates(roots);
-        let Some(ClientIdentity { cert, key }) = identity else {
-            return Ok(Trust {
-                config: Arc::new(builder.with_no_client_auth()),
-                other_name,
-            });
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier(verifier)));
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let (ours, _) = certified_key(identity)?;
+                let mut config =
+                    builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(ours)));
+                // some receivers on OpenSSL that ask for certificates, such as rsyslog's driver, break
+                // off a handshake that offers to resume a session
+                config.resumption = Resumption::disabled();
+                config
+            }
         };
-        let chain = certificates(cert)
-            .hint("set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----")?;
-        let private = private_key(key)?;
-        let mut config = builder
-            .with_client_auth_cert(chain, private)
-            .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => Failure::new(format!(
-                    "the key {} does not match the certificate",
-                    key.display()
-                )),
-                other => Failure::from(other),
-            })
-            .with_context(|| format!("using the certificate {}", cert.display()))
-            .exit(Exit::Config)
-            .hint(
-                "set [devo] cert and key to the two files of one download; their public keys must \
-                 be equal",
-            )?;
-        // some receivers on OpenSSL that ask for certificates, such as rsyslog's driver, break off
-        // a handshake that offers to resume a session
-        config.resumption = Resumption::disabled();
         Ok(Trust {
             config: Arc::new(config),
-            other_name,
+            hints,
         })
     }
 }
 
-const OTHER_NAME_OF_RECEIVER: &str =
-    "check [devo] address, or set [devo] server_name: the server's certificate is for another name";
-const OTHER_NAME_OF_API: &str =
-    "check base_url and url of the service: the server's certificate is for another name";
-const KEY_HINT: &str = "set [devo] key to an existing, readable PEM file without a passphrase: PRIVATE KEY, RSA \
-     PRIVATE KEY or EC PRIVATE KEY";
+/// What helps with the certificate of a peer.
+#[derive(Debug)]
+pub(super) struct PeerHints {
+    /// It is for another name.
+    pub(super) other_name: &'static str,
+    /// It is self-signed.
+    pub(super) self_signed: &'static str,
+}
+
+const RECEIVER: PeerHints = PeerHints {
+    other_name: "check [devo] address, or set [devo] server_name: the server's certificate is for another name",
+    self_signed: "if it is the right server, get its certificate from its operator and set [devo] chain to that",
+};
+const API: PeerHints = PeerHints {
+    other_name: "check base_url and url of the service: the server's certificate is for another name",
+    self_signed: "check base_url and url of the service; if it is the right server, get its certificate from \
+                  its operator and set [http] ca to that",
+};
+const KEY_KINDS: &str = "make a key of another kind and a certificate for it: RSA of 2048, 3072 or 4096 bits, EC \
+     on P-256 or P-384, or Ed25519";
+
+impl Wanted {
+    /// What helps with any wrong file.
+    fn hint(self) -> &'static str {
+        match self {
+            Wanted::Certificate => {
+                "set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----, which the user running proofpull can read"
+            }
+            Wanted::Authorities => {
+                "set [devo] chain and [http] ca to PEM files of CA certificates that the user \
+                 running proofpull can read: -----BEGIN CERTIFICATE-----"
+            }
+            Wanted::Key => {
+                "set [devo] key to an existing, readable PEM file without a passphrase: PRIVATE \
+                 KEY, RSA PRIVATE KEY or EC PRIVATE KEY"
+            }
+        }
+    }
+
+    /// The error for a file without what is wanted.
+    fn missing(self, contents: &Contents, path: &Path) -> Failure {
+        let said = match contents.other {
+            Some(FileKind::Key) if self == Wanted::Key => {
+                "its private key is cut off or damaged".to_owned()
+            }
+            Some(kind) => kind.to_string(),
+            None if self == Wanted::Key => "it contains no private key".to_owned(),
+            None => "it contains no certificate".to_owned(),
+        };
+        let remedy = contents.other.and_then(|kind| kind.remedy(self, path));
+        let failure = Failure::new(said).with_exit(Exit::Config);
+        failure.with_hint(remedy.unwrap_or_else(|| self.hint().to_owned()))
+    }
+}
 
 fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
@@ -148,46 +187,81 @@ fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
-    const HINT: &str = "set [devo] chain and [http] ca to PEM files of CA certificates that the user running \
-         proofpull can read: -----BEGIN CERTIFICATE-----";
     let what = || format!("using the CA {}", path.display());
-    for certificate in certificates(path).hint(HINT)? {
+    for certificate in certificates(path, Wanted::Authorities)? {
         let added = roots.add(certificate).with_context(what);
-        added.exit(Exit::Config).hint(HINT)?;
+        added.exit(Exit::Config).hint(Wanted::Authorities.hint())?;
     }
     Ok(())
 }
 
-/// Reads certificates. Errors of the parser may contain a line of the file, so none is shown.
-pub(in crate::net) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+/// Reads certificates; at least one.
+pub(in crate::net) fn certificates(
+    path: &Path,
+    wanted: Wanted,
+) -> Result<Vec<CertificateDer<'static>>> {
     let read = || -> Result<Vec<_>> {
-        let mut text = Vec::new();
-        files::open_regular(path)?.read_to_end(&mut text)?;
-        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        all.ok()
-            .filter(|all| !all.is_empty())
-            .ok_or_else(|| Failure::new("it contains no certificate"))
+        let mut bytes = Vec::new();
+        let file = files::open_regular(path);
+        file.and_then(|mut file| file.read_to_end(&mut bytes))
+            .exit(Exit::Config)
+            .hint(wanted.hint())?;
+        let contents = Contents::of(&bytes);
+        if contents.has_broken_certificate {
+            let said = "a certificate in it is cut off or damaged";
+            return fail(Exit::Config, said).hint(wanted.hint());
+        }
+        match contents.certificates.is_empty() {
+            true => Err(wanted.missing(&contents, path)),
+            false => Ok(contents.certificates),
+        }
     };
-    read()
-        .with_context(|| format!("reading the certificate {}", path.display()))
-        .exit(Exit::Config)
+    read().with_context(|| format!("reading the certificate {}", path.display()))
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+/// Our certificate with its key, and its place in the file.
+fn certified_key(ClientIdentity { cert, key }: &ClientIdentity) -> Result<(CertifiedKey, usize)> {
+    const PAIR: &str =
+        "set [devo] cert and key to the two files of one download; their public keys must be equal";
+    let all = certificates(cert, Wanted::Certificate)?;
+    let private = private_key(key)?;
+    let public = private.public_key().map(|key| key.as_ref().to_vec());
+    let order = order(&all, &public.unwrap_or_default());
+    let Some(order) = order else {
+        let said = format!("the key {} does not match the certificate", key.display());
+        let failed = fail(Exit::Config, said).hint(PAIR);
+        return failed.with_context(|| format!("using the certificate {}", cert.display()));
+    };
+    let chain = order.iter().map(|at| all[*at].clone()).collect();
+    Ok((CertifiedKey::new(chain, private), order[0]))
+}
+
+fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>> {
     let what = || format!("reading the key {}", path.display());
+    let wanted = Wanted::Key;
     let file = files::open_regular(path)
         .with_context(what)
         .exit(Exit::Config)
-        .hint(KEY_HINT)?;
+        .hint(wanted.hint())?;
     secret::refuse_if_others_can_use(&file, path)?;
-    let mut text = Vec::new();
+    let mut bytes = Vec::new();
     (&file)
-        .read_to_end(&mut text)
+        .read_to_end(&mut bytes)
         .with_context(what)
         .exit(Exit::Config)
-        .hint(KEY_HINT)?;
-    PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| Failure::new("it contains no private key").with_hint(KEY_HINT))
+        .hint(wanted.hint())?;
+    let contents = Contents::of(&bytes);
+    let Some(key) = contents.keys.first() else {
+        return Err(wanted.missing(&contents, path)).with_context(what);
+    };
+    let form = match key {
+        PrivateKeyDer::Pkcs1(_) => KeyForm::Pkcs1,
+        PrivateKeyDer::Sec1(_) => KeyForm::Sec1,
+        _ => KeyForm::Pkcs8,
+    };
+    ring::sign::any_supported_type(key)
+        .map_err(|_| Failure::new(unusable(form, key.secret_der())))
         .with_context(what)
         .exit(Exit::Config)
+        .hint(KEY_KINDS)
 }
