@@ -209,3 +209,20 @@ fn the_crontab_runs_every_service_quietly() {
         assert!(words.iter().any(runs), "{}", service.name);
     }
 }
+
+/// A calendar waits for the time that a clock had reached which jumped ahead and back.
+#[test]
+fn the_timer_has_a_trigger_that_no_clock_changes_and_that_no_calendar_needs() {
+    const TIMER: &str = include_str!("../systemd/proofpull@.timer");
+    let span = |key: &str| {
+        let value = values(TIMER, key)[0].replace("min", "m");
+        parse_duration(&value).unwrap()
+    };
+    assert_eq!(values(TIMER, "OnCalendar"), ["*:0/10"]);
+    assert_eq!(values(TIMER, "Persistent"), ["yes"]);
+    let between_runs = Duration::from_secs(600) + span("RandomizedDelaySec");
+    assert!(span("OnUnitInactiveSec") > between_runs);
+    // a drop-in that replaces the calendar takes both away
+    let pod = include_str!("../systemd/drop-ins/pod-timer.conf");
+    assert_eq!(values(pod, "OnCalendar"), [""]);
+}

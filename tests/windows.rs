@@ -249,6 +249,28 @@ fn how_much_tap_keeps_is_read_from_its_refusal() {
     run_together_at(&env, later).assert_status(0);
 }
 
+/// The API of Proofpoint Essentials is TAP's, three days back.
+#[test]
+fn proofpoint_essentials_is_read_as_tap_over_the_three_days_that_it_keeps() {
+    let mut env = TestEnv::new();
+    env.tap.set_keep(DAY * 3);
+    env.start_at(now() - DAY * 3 + HOUR * 2);
+    env.add(SERVICE, now() - DAY * 3 + HOUR * 2, ago(3), 150);
+    let run = env.run(SERVICE, &[]);
+    run.assert_status(0).assert_says("caught up");
+    assert!(env.tap.requests().iter().all(|asked| asked.status == 200));
+    env.assert_exactly_once(SERVICE);
+
+    // after four days off, one is a gap, and the rest comes
+    let later = now() + DAY * 4;
+    env.add(SERVICE, later - HOUR * 60, later - HOUR, 30);
+    run_together_at(&env, later).assert_status(3);
+    assert_eq!(gaps(&env).len(), 1);
+    let hours = position(&env) - (later - HOUR);
+    assert!(hours.is_positive(), "{hours}");
+    env.assert_exactly_once(SERVICE);
+}
+
 #[test]
 fn a_start_that_is_older_than_kept_is_moved_up_and_is_no_gap() {
     for fails_first in [false, true] {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::host_name;
+use super::host_name::respelt;
 use crate::clock::Clock;
 use crate::config::DevoConfig;
 use crate::config::file::Config;
@@ -29,6 +30,9 @@ pub(super) fn options(
     shutdown: &Shutdown,
 ) -> Result<DevoOptions> {
     let ca = config.http.ca.as_deref();
+    if let Some(said) = respelt().filter(|_| to.hostname.is_none()) {
+        log::info!("{said}");
+    }
     Ok(DevoOptions {
         network: Arc::clone(network),
         trust: Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?,

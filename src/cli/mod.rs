@@ -7,6 +7,7 @@ mod consumer;
 mod devo;
 mod dry_run;
 mod folders;
+mod host_name;
 mod import;
 mod init;
 mod paths;
@@ -38,6 +39,7 @@ use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::state::ledger::LedgerFile;
 use args::{Cli, Command, Common};
+use host_name::host_name;
 
 /// Runs the command and says what went wrong, if anything did; what the program ends with.
 pub(crate) fn dispatch(cli: &Cli) -> u8 {
@@ -191,21 +193,6 @@ fn state_dir(common: &Common, config: &Config) -> PathBuf {
         .or_else(|| config.state_dir.clone())
         .or_else(from_env);
     dir.unwrap_or_else(|| PathBuf::from("/var/lib/proofpull"))
-}
-
-/// This machine's name, as far as it may stand in a record and in a file name.
-fn host_name() -> String {
-    let name = gethostname::gethostname();
-    let name = name.to_string_lossy();
-    let fits = |c: char| c.is_ascii_graphic() && c != ':' && c != '/';
-    let name: String = name
-        .chars()
-        .map(|c| if fits(c) { c } else { '-' })
-        .collect();
-    match name.is_empty() {
-        true => "localhost".to_owned(),
-        false => name,
-    }
 }
 
 /// A time on the command line.
