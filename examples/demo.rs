@@ -32,7 +32,7 @@ const EVENTS_PER_HOUR: usize = 100;
 const CAMPAIGNS: u64 = 250;
 /// Of each report on people.
 const PEOPLE: u64 = 300;
-/// From so long ago on, threats are collected too.
+/// From so long ago on, threats and forensics are collected too.
 const THREATS: Duration = Duration::hours(2);
 /// Of each log stream: hours of archive, and events that the live stream says.
 const ARCHIVED: Duration = Duration::hours(5);
@@ -187,6 +187,10 @@ impl Day {
         match Kind::of(service.name) {
             Kind::Tap { array, .. } => self.proofpoint.tap.serials(array),
             Kind::Threats => self.proofpoint.tap.threats(self.threats_start()),
+            Kind::Forensics => {
+                let tap = &self.proofpoint.tap;
+                tap.campaigns_of_events(self.threats_start())
+            }
             Kind::Campaigns => self.proofpoint.tap.campaigns(),
             Kind::People { report } => self.proofpoint.tap.people(report),
             Kind::Isolation => self.proofpoint.isolation_of(service.name).serials(),
@@ -194,11 +198,14 @@ impl Day {
         }
     }
 
-    /// How many events there are that can be seen, and threats that they name.
+    /// How many events there are that can be seen, and threats and campaigns that they name.
     fn visible(&self) -> usize {
-        let threats = self.proofpoint.tap.threats(self.threats_start());
+        let tap = &self.proofpoint.tap;
+        let threats = tap.threats(self.threats_start());
+        let campaigns = tap.campaigns_of_events(self.threats_start());
+        let named = threats.values().chain(campaigns.values()).sum::<usize>();
         let isolation = self.proofpoint.isolation.iter().map(Isolation::visible);
-        self.proofpoint.tap.visible() + isolation.sum::<usize>() + threats.values().sum::<usize>()
+        tap.visible() + isolation.sum::<usize>() + named
     }
 
     fn threats_start(&self) -> OffsetDateTime {
@@ -213,6 +220,7 @@ impl Day {
                 Kind::Tap { .. } | Kind::Campaigns | Kind::People { .. } | Kind::Isolation => {
                     (self.start, "")
                 }
+                Kind::Forensics => (self.threats_start(), ""),
                 Kind::Threats => (self.threats_start(), "max_threats_per_run = 10000\n"),
                 Kind::Pod { .. } => (self.proofpoint.pod.now() - ARCHIVED, "idle_exit = \"1s\"\n"),
             };

@@ -48,6 +48,9 @@ pub(crate) trait Quota: fmt::Debug {
         self.book(now)
     }
 
+    /// Counts what follows in another pool of the account; `None`: in that of the service again.
+    fn use_pool(&mut self, pool: Option<&'static Pool>);
+
     /// Gives back the last booking: the request was never sent, since no connection was made.
     ///
     /// # Errors
@@ -134,8 +137,22 @@ pub(crate) struct QuotaPolicy {
     pub(crate) pool: &'static Pool,
     /// The service's own limits, besides those of the pool.
     pub(crate) own: Vec<Limit>,
+    /// The pool in which other requests of the service count, if there is one.
+    pub(crate) lookups: Option<&'static Pool>,
     /// Requests of each limit that are left for others.
     pub(crate) held_back: u32,
+}
+
+impl QuotaPolicy {
+    /// The same, but in this pool; the service's own limits are for the other one.
+    #[must_use]
+    pub(crate) fn in_pool(&self, pool: &'static Pool) -> QuotaPolicy {
+        QuotaPolicy {
+            pool,
+            own: Vec::new(),
+            ..*self
+        }
+    }
 }
 
 /// The bookings of one account. Times are in seconds since 1970.
@@ -417,6 +434,7 @@ mod tests {
         QuotaPolicy {
             service,
             pool: &POOL,
+            lookups: None,
             own: own.collect(),
             held_back,
         }

@@ -9,6 +9,7 @@ use crate::source::pod::api::PodApi;
 use crate::source::tap::EventKind;
 use crate::source::tap::api::{CLICKS_PERMITTED, EventApi, OTHERS};
 use crate::source::tap::campaigns::api::CampaignApi;
+use crate::source::tap::forensics::api::ForensicsApi;
 use crate::source::tap::people::api::{PeopleApi, TOP_CLICKERS, VAP};
 use crate::source::tap::threats::api::ThreatApi;
 
@@ -98,6 +99,12 @@ pub static SERVICES: &[Service] = &[
         devo: Some("campaigns"),
         tag: "my.app.proofpoint.tap_campaigns",
         api: &CampaignApi,
+    },
+    Service {
+        name: "tap-forensics",
+        devo: Some("forensics"),
+        tag: "my.app.proofpoint.tap_forensics",
+        api: &ForensicsApi { pool: &OTHERS },
     },
     Service {
         name: "tap-people-vap",

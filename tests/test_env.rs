@@ -225,6 +225,7 @@ impl TestEnv {
             Kind::Isolation => self.isolation.serials(),
             // what lies before the start is not named
             Kind::Threats => self.tap.threats(OffsetDateTime::UNIX_EPOCH),
+            Kind::Forensics => self.tap.campaigns_of_events(OffsetDateTime::UNIX_EPOCH),
             Kind::Campaigns => self.tap.campaigns(),
             Kind::People { report } => self.tap.people(report),
             Kind::Pod { stream } => self.pod.serials(stream),

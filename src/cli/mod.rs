@@ -223,6 +223,7 @@ fn ledger(
     let policy = QuotaPolicy {
         service: service.name,
         pool: account.pool,
+        lookups: account.lookups,
         own: account.own.to_vec(),
         held_back: 0,
     };

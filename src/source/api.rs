@@ -102,6 +102,8 @@ pub(crate) struct QuotaAccount<'a> {
     pub(crate) name: &'a str,
     /// The pool that services of the account share.
     pub(crate) pool: &'static Pool,
+    /// The pool of other requests of the service, if it has one.
+    pub(crate) lookups: Option<&'static Pool>,
     /// The configured limits of the service.
     pub(crate) own: &'a [Limit],
 }

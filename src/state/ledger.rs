@@ -5,6 +5,7 @@
 //! A request is booked, durably, before it is made. A lost or damaged ledger costs a refusal of the
 //! service at worst. So a damaged one is moved away with a warning; a newer one is refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::file;
 use crate::digest::Hasher;
 use crate::error::{self, Exit, Failure};
 use crate::files::{self, Lock, Taken};
-use crate::quota::{Ledger, Quota, QuotaError, QuotaExceeded, QuotaPolicy, Usage};
+use crate::quota::{Ledger, Pool, Quota, QuotaError, QuotaExceeded, QuotaPolicy, Usage};
 use crate::shutdown::Shutdown;
 
 /// A booking takes a few milliseconds; a lock that is held this long is stuck.
@@ -27,10 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct LedgerFile {
     path: PathBuf,
     policy: QuotaPolicy,
+    /// By what requests are booked now: in another pool, perhaps.
+    current: QuotaPolicy,
     shutdown: Shutdown,
     /// The request that was booked last.
     last: Option<OffsetDateTime>,
-    left: Option<u32>,
+    /// How many are left in each pool that was used.
+    left: BTreeMap<&'static str, u32>,
 }
 
 /// The file.
@@ -56,10 +60,11 @@ impl LedgerFile {
         let digest = u64::from_le_bytes(hasher.finish().first_chunk().copied().unwrap_or_default());
         LedgerFile {
             path: dir.join(format!("quota-{digest:016x}.json")),
+            current: policy.clone(),
             policy,
             shutdown: shutdown.clone(),
             last: None,
-            left: None,
+            left: BTreeMap::new(),
         }
     }
 
@@ -67,13 +72,14 @@ impl LedgerFile {
     #[must_use]
     pub(crate) fn holding_back(mut self, requests: u32) -> LedgerFile {
         self.policy.held_back = requests;
+        self.current.held_back = requests;
         self
     }
 
     /// How many requests are left by the limit that is nearest, as of the last booking.
     #[must_use]
     pub(crate) fn left(&self) -> Option<u32> {
-        self.left
+        self.left.values().min().copied()
     }
 
     /// How much of each limit is used, how many of `count` requests could be made now, and what stands
@@ -94,7 +100,11 @@ impl LedgerFile {
             Ledger::default()
         });
         let (made, spent) = book.foresee(&self.policy, now, count);
-        Ok((book.usage(&self.policy, now), made, spent))
+        let mut usage = book.usage(&self.policy, now);
+        if let Some(pool) = self.policy.lookups {
+            usage.extend(book.usage(&self.policy.in_pool(pool), now));
+        }
+        Ok((usage, made, spent))
     }
 
     /// Changes what is booked, and keeps it if it is other than before.
@@ -162,15 +172,17 @@ impl LedgerFile {
         now: OffsetDateTime,
         book: fn(&mut Ledger, &QuotaPolicy, OffsetDateTime) -> Result<(), QuotaExceeded>,
     ) -> Result<(), QuotaError> {
-        let policy = &self.policy;
+        let policy = &self.current;
         let kept = self.change(|ledger| (book(ledger, policy, now), ledger.usage(policy, now)));
         let (booked, usage) = kept.map_err(|error| match error {
             StateError::Stopped => QuotaError::Stopped,
             error => QuotaError::Unkept(error.into()),
         })?;
-        self.left = usage.iter().map(Usage::left).min();
+        if let Some(left) = usage.iter().map(Usage::left).min() {
+            self.left.insert(self.current.pool.name, left);
+        }
         if let Err(exceeded) = booked {
-            let hint = exceeded.hint(&self.policy);
+            let hint = exceeded.hint(&self.current);
             if exceeded.is_of_repeats() {
                 return Err(QuotaError::RepeatsExceeded(format!("{hint}: {exceeded}")));
             }
@@ -195,15 +207,24 @@ impl Quota for LedgerFile {
         self.enter(now, Ledger::book_repeat)
     }
 
+    fn use_pool(&mut self, pool: Option<&'static Pool>) {
+        self.current = match pool {
+            Some(pool) => self.policy.in_pool(pool),
+            None => self.policy.clone(),
+        };
+    }
+
     fn give_back(&mut self) -> error::Result<()> {
         let Some(at) = self.last.take() else {
             return Ok(());
         };
-        self.left = self.left.map(|left| left + 1);
-        Ok(self.change(|book| book.give_back(&self.policy, at))?)
+        if let Some(left) = self.left.get_mut(self.current.pool.name) {
+            *left += 1;
+        }
+        Ok(self.change(|book| book.give_back(&self.current, at))?)
     }
 
     fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> error::Result<OffsetDateTime> {
-        Ok(self.change(|book| book.hold(&self.policy, now, wait))?)
+        Ok(self.change(|book| book.hold(&self.current, now, wait))?)
     }
 }

@@ -25,6 +25,7 @@ fn adapter(service: &Service) -> &'static dyn Adapter {
     match Kind::of(service.name) {
         Kind::Tap { .. } => &Siem,
         Kind::Threats => &Threats,
+        Kind::Forensics => &Forensics,
         Kind::Campaigns => &Campaigns,
         Kind::People { .. } => &People,
         Kind::Isolation => &Isolation,
@@ -204,6 +205,35 @@ impl Adapter for Threats {
         let mut env = TestEnv::new();
         env.fill(rng, 3, 6);
         hide_some(&env, rng);
+        env
+    }
+
+    fn heal(&self, env: &TestEnv) {
+        Siem.heal(env);
+    }
+
+    fn fail(&self, env: &TestEnv, troubles: Troubles) {
+        Siem.fail(env, troubles);
+    }
+
+    fn asked(&self, env: &TestEnv) -> Vec<String> {
+        Siem.asked(env)
+    }
+
+    fn has_quota(&self) -> bool {
+        true
+    }
+}
+
+/// The reports of the campaigns that those name.
+struct Forensics;
+
+impl Adapter for Forensics {
+    fn filled(&self, service: &str, rng: &mut Rng) -> TestEnv {
+        let env = Threats.filled(service, rng);
+        let late = r#"{"threatID":"t","threatStatus":"active","campaignId":"late"}"#;
+        let late = Event::new(ago(20), late).late();
+        env.tap.add("clicksBlocked", late);
         env
     }
 

@@ -7,6 +7,8 @@ pub enum Kind {
     Tap { array: &'static str },
     /// In TAP's summaries of threats.
     Threats,
+    /// In TAP's reports of forensics on campaigns.
+    Forensics,
     /// TAP's campaigns.
     Campaigns,
     /// In TAP's reports on people.
@@ -34,6 +36,7 @@ impl Kind {
                 array: "messagesDelivered",
             },
             "tap-threats" => Kind::Threats,
+            "tap-forensics" => Kind::Forensics,
             "tap-campaigns" => Kind::Campaigns,
             "tap-people-vap" => Kind::People { report: "vap" },
             "tap-people-clickers" => Kind::People {

@@ -343,7 +343,7 @@ pub fn click(rng: &mut Rng, created: OffsetDateTime, serial: u64, recipient: &st
             "threatStatus":"{status}",
             "url":"https:\/\/pay.supplier-portal.example\/login?q=\u00fc&n={number}",
             "userAgent":"{agent}"}}"#,
-        campaign = rng.pick(&[r#""""#, "null", CAMPAIGN]),
+        campaign = campaign(rng, &[r#""""#, "null"]),
         class = rng.pick(&["phish", "malware", "spam"]),
         address = 1 + rng.below(254),
         clicked = stamp(clicked),
@@ -389,10 +389,18 @@ fn threat(rng: &mut Rng, kind: &str, recognised: OffsetDateTime) -> String {
             "detectionType":{detection},"threat":"{threat}","threatID":"{id}",
             "threatStatus":"{status}","threatTime":"{recognised}","threatType":"{kind}",
             "threatUrl":"{DASHBOARD}/{id}"}}"#,
-        campaign = rng.pick(&["null", CAMPAIGN]),
+        campaign = campaign(rng, &["null"]),
         status = rng.pick(&STATUSES),
         recognised = stamp(recognised),
     )
+}
+
+/// The id of a campaign as it stands in JSON, or one of the ways to say that there is none.
+fn campaign(rng: &mut Rng, none: &[&str]) -> String {
+    match rng.below(none.len() + 1) {
+        0 => format!(r#""{}""#, rng.uuid()),
+        one => none[one - 1].to_owned(),
+    }
 }
 
 fn part(rng: &mut Rng, kind: &str, disposition: &str, name: &str) -> String {
@@ -414,7 +422,6 @@ fn one_line(text: &str) -> Body {
 }
 
 const STATUSES: [&str; 4] = ["active", "active", "active", "cleared"];
-const CAMPAIGN: &str = r#""2b7c4d1e-90a3-4f56-8e21-7d0c5b9a3f64""#;
 const DASHBOARD: &str =
     "https://threatinsight.proofpoint.com/5d1e7a90-3c2b-4f68-9a07-1b4c8d2e6f35/threat/email";
 

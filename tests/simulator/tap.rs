@@ -208,17 +208,22 @@ impl Tap {
     /// The threats that shown events created from then on name, by the numbers in the names of their
     /// summaries, and in how many statuses each.
     pub fn threats(&self, from: OffsetDateTime) -> BTreeMap<u64, usize> {
-        let store = self.store();
-        let events = store.events.values().flatten();
-        let shown =
-            events.filter(|event| event.created >= from && (!event.late || store.late_released));
-        let pairs: BTreeSet<(String, String)> =
-            shown.flat_map(|event| named(event.body.text())).collect();
-        let mut counts = BTreeMap::new();
-        for (id, _) in pairs {
-            *counts.entry(number_of(&id)).or_default() += 1;
-        }
-        counts
+        self.store().named_since(from, named)
+    }
+
+    /// The campaigns that shown events created from then on name, by the numbers in the names of their
+    /// reports, and in how many statuses each.
+    pub fn campaigns_of_events(&self, from: OffsetDateTime) -> BTreeMap<u64, usize> {
+        self.store().named_since(from, campaigns_named)
+    }
+
+    /// Whether there are reports of what has this id.
+    pub fn set_reports(&self, id: &str, are_there: bool) {
+        let mut store = self.store();
+        match are_there {
+            true => store.without_reports.remove(id),
+            false => store.without_reports.insert(id.to_owned()),
+        };
     }
 
     /// How many events are shown now.
@@ -267,6 +272,8 @@ struct Store {
     /// The statuses of threats; of those that events name, and that were taken away, none.
     threats: HashMap<String, Option<String>>,
     campaigns: Campaigns,
+    /// Ids of threats and campaigns that have no reports.
+    without_reports: BTreeSet<String>,
     people: People,
     flood: Option<(u64, usize)>,
     /// For a path and an interval: the first serial number, and how many.
@@ -286,6 +293,7 @@ impl Default for Store {
             late_released: false,
             threats: HashMap::new(),
             campaigns: Campaigns::default(),
+            without_reports: BTreeSet::new(),
             people: People::default(),
             flood: None,
             flooded: HashMap::new(),
@@ -312,6 +320,9 @@ impl super::fake_api::Store for Store {
         }
         if let Some(id) = request.path.strip_prefix("/v2/threat/summary/") {
             return self.summary(&decoded(id));
+        }
+        if request.path == "/v2/forensics" {
+            return self.forensics(request);
         }
         if request.path == "/v2/campaign/ids" {
             self.spend("campaign/ids", 50, request.at)?;
@@ -368,6 +379,51 @@ impl super::fake_api::Store for Store {
 }
 
 impl Store {
+    /// What shown events created from then on name, by its number, and how often in another status.
+    fn named_since(
+        &self,
+        from: OffsetDateTime,
+        named: fn(&[u8]) -> Vec<(String, String)>,
+    ) -> BTreeMap<u64, usize> {
+        let events = self.events.values().flatten();
+        let shown =
+            events.filter(|event| event.created >= from && (!event.late || self.late_released));
+        let pairs: BTreeSet<(String, String)> =
+            shown.flat_map(|event| named(event.body.text())).collect();
+        let mut counts = BTreeMap::new();
+        for (id, _) in pairs {
+            *counts.entry(number_of(&id)).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The reports of a campaign or a threat. The number in their name is of the id.
+    fn forensics(&mut self, request: &Request) -> Result<Content, Refused> {
+        let (scope, id) = match (request.param("campaignId"), request.param("threatId")) {
+            (Some(id), None) => ("CAMPAIGN", id),
+            (None, Some(id)) => ("THREAT", id),
+            _ => return refuse(400, "Exactly one of campaignId and threatId is required"),
+        };
+        match scope {
+            "CAMPAIGN" => self.spend("forensics by campaign", 1800, request.at)?,
+            _ => self.spend("forensics by threat", 50, request.at)?,
+        }
+        if self.without_reports.contains(id) {
+            return refuse(404, "");
+        }
+        let text = format!(
+            r#"{{"generated":"2026-11-01T10:00:00.000Z","reports":[{{"scope":"{scope}","id":{id},"name":"serial.{number} | \u00fcber","forensics":[{{"type":"network","display":"Connected to 203.0.113.7:443","engine":"iee","malicious":true,"time":0,"note":null,"what":{{"action":"connect","ip":"203.0.113.7","port":"443","type":"tcp"}},"platforms":[{{"name":"Win10","os":"win","version":"win10"}}]}},{{"type":"file","display":"Written: C:\\Users\\Öl.exe","malicious":false,"time":0,"what":{{"blacklisted":1,"md5":null}},"platforms":[]}}]}}]}}"#,
+            number = number_of(id),
+            id = Value::from(id),
+        );
+        Ok(Content::Bytes(self.style.spell(
+            &mut self.rng.clone(),
+            &text,
+            "",
+            &[],
+        )))
+    }
+
     /// Counts a request in a pool that allows so many in 24 hours.
     fn spend(
         &mut self,
@@ -534,7 +590,21 @@ fn named(event: &[u8]) -> Vec<(String, String)> {
     threats.chain([&event]).filter_map(pair).collect()
 }
 
-/// A number for a threat.
+/// The campaigns that an event names, with the status of each threat of theirs.
+fn campaigns_named(event: &[u8]) -> Vec<(String, String)> {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    let threats = event["threatsInfoMap"].as_array().into_iter().flatten();
+    let pair = |threat: &Value, key: &str| {
+        let text = |key: &str| threat[key].as_str().map(str::to_owned);
+        text("threatID")?;
+        let campaign = text(key).filter(|id| !id.is_empty())?;
+        Some((campaign, text("threatStatus")?.to_ascii_lowercase()))
+    };
+    let of_message = threats.filter_map(|threat| pair(threat, "campaignID"));
+    of_message.chain(pair(&event, "campaignId")).collect()
+}
+
+/// A number for a threat or a campaign.
 fn number_of(id: &str) -> u64 {
     let mix = |number: u64, byte| number.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte);
     id.bytes().fold(7, mix)

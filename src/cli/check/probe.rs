@@ -21,7 +21,7 @@ use crate::files;
 use crate::human;
 use crate::net::Network;
 use crate::output;
-use crate::quota::{Quota, QuotaError};
+use crate::quota::{Pool, Quota, QuotaError};
 use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::source::api::{Probe, ProbeContext};
@@ -297,8 +297,11 @@ impl OnlineChecks<'_> {
     /// What came of asking, and what it has cost.
     fn ask(&self, service: &'static Service) -> Result<(Probe, String)> {
         let api = &self.checks.config.service(service).api;
-        let limits = api.quota()?.pool.limits.iter();
-        let limits: Vec<String> = limits.map(ToString::to_string).collect();
+        let account = api.quota()?;
+        let limits = |pool: &Pool| {
+            let limits = pool.limits.iter().map(ToString::to_string);
+            limits.collect::<Vec<_>>().join(", ")
+        };
         let mut quota = ProbeQuota::of(self.checks, service, &self.shutdown)?;
         let probe = api.probe(&mut ProbeContext {
             network: &self.network,
@@ -306,9 +309,16 @@ impl OnlineChecks<'_> {
             clock: self.clock,
             quota: &mut quota,
         });
-        let cost = match limits.is_empty() {
-            true => probe.cost.clone(),
-            false => format!("{} of {}{}", quota.booked, limits.join(", "), quota.left()),
+        let cost = match account.pool.limits {
+            [] => probe.cost.clone(),
+            _ => {
+                let lookups = account.lookups.filter(|_| quota.lookups > 0);
+                let lookups = lookups
+                    .map(|pool| format!(", {} of {}", quota.lookups, limits(pool)))
+                    .unwrap_or_default();
+                let (booked, limits) = (quota.booked, limits(account.pool));
+                format!("{booked} of {limits}{lookups}{}", quota.left())
+            }
         };
         Ok((probe, cost))
     }
@@ -321,6 +331,9 @@ struct ProbeQuota {
     ledger: Option<LedgerFile>,
     /// How many were; summaries of threats cost nothing.
     booked: u32,
+    /// How many were in another pool.
+    lookups: u32,
+    is_other: bool,
 }
 
 impl ProbeQuota {
@@ -330,7 +343,16 @@ impl ProbeQuota {
         Ok(ProbeQuota {
             ledger: there.then(ledger).transpose()?,
             booked: 0,
+            lookups: 0,
+            is_other: false,
         })
+    }
+
+    fn count(&mut self) -> &mut u32 {
+        match self.is_other {
+            true => &mut self.lookups,
+            false => &mut self.booked,
+        }
     }
 
     fn left(&self) -> String {
@@ -348,12 +370,19 @@ impl Quota for ProbeQuota {
         if let Some(ledger) = &mut self.ledger {
             ledger.book(now)?;
         }
-        self.booked += 1;
+        *self.count() += 1;
         Ok(())
     }
 
+    fn use_pool(&mut self, pool: Option<&'static Pool>) {
+        self.is_other = pool.is_some();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.use_pool(pool);
+        }
+    }
+
     fn give_back(&mut self) -> Result<()> {
-        self.booked = self.booked.saturating_sub(1);
+        *self.count() = self.count().saturating_sub(1);
         self.ledger.as_mut().map_or(Ok(()), Quota::give_back)
     }
 

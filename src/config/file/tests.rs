@@ -29,6 +29,7 @@ const EXAMPLES: [(&str, &[&str]); 3] = [
             "[[services.tap-clicks-blocked.keep]]",
             "[[services.tap-clicks-blocked.drop]]",
             "[services.tap-threats]",
+            "[services.tap-forensics]",
             "[services.tap-people-vap]",
         ],
     ),

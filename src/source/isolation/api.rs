@@ -95,6 +95,7 @@ impl ConfiguredApi for ConfiguredIsolation {
         Ok(QuotaAccount {
             name: self.service,
             pool: &POOL,
+            lookups: None,
             own: &[],
         })
     }

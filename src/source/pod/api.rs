@@ -245,6 +245,7 @@ impl ConfiguredApi for ConfiguredPod {
         Ok(QuotaAccount {
             name: &self.sign_in()?.cluster_id,
             pool: &POOL,
+            lookups: None,
             own: &[],
         })
     }

@@ -175,7 +175,12 @@ impl TapAccount {
         own: &'a [Limit],
     ) -> Result<QuotaAccount<'a>> {
         let name = &self.sign_in()?.principal;
-        Ok(QuotaAccount { name, pool, own })
+        Ok(QuotaAccount {
+            name,
+            pool,
+            lookups: None,
+            own,
+        })
     }
 
     /// The address of a service: `url` if it is configured, or `path` below the base URL.

@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod campaigns;
 mod events;
+pub(crate) mod forensics;
 mod hints;
 mod lookups;
 pub(crate) mod people;

@@ -141,7 +141,7 @@ A tenant, as JSON: the defaults with its own values, and
 
 {{- $known := dict
       "tap" (list "tap-clicks-blocked" "tap-clicks-permitted" "tap-messages-blocked" "tap-messages-delivered" "tap-threats"
-        "tap-campaigns" "tap-people-vap" "tap-people-clickers")
+        "tap-campaigns" "tap-forensics" "tap-people-vap" "tap-people-clickers")
       "pod" (list "pod-message" "pod-maillog" "pod-audit")
       "isolation" (list "isolation-web" "isolation-url") }}
 {{- $services := $config.services | default dict }}

@@ -37,6 +37,8 @@ static CAMPAIGNS: LookupKind = LookupKind {
     },
     query: &[("size", "200")],
     path: "/v2/campaign",
+    key: None,
+    pool: None,
     names,
     is_answer: has_id,
     lacks: "the answer does not have the id of the requested campaign",

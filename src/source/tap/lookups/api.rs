@@ -48,14 +48,21 @@ impl ConfiguredApi for ConfiguredLookups {
     }
 
     fn quota(&self) -> Result<QuotaAccount<'_>> {
-        self.account.quota(self.pool, &self.requests)
+        let account = self.account.quota(self.pool, &self.requests)?;
+        Ok(QuotaAccount {
+            lookups: self.kind.pool,
+            ..account
+        })
     }
 
+    /// Those of the events, if lookups are no API of their own.
     fn endpoints(&self) -> Vec<Url> {
-        match self.kind.listing.is_of_events() {
-            true => self.account.endpoints(&self.windows),
-            false => self.address().into_iter().collect(),
+        let LookupKind { listing, path, .. } = self.kind;
+        if listing.is_of_events() && self.kind.pool.is_none() {
+            return self.account.endpoints(&self.windows);
         }
+        let answers = self.account.address(None, path);
+        self.address().into_iter().chain(answers).collect()
     }
 
     fn open(&self, context: &OpenContext<'_>) -> Result<Box<dyn Source>> {

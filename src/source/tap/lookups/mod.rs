@@ -22,6 +22,7 @@ use crate::json_stream::Splitter;
 use crate::net::http::{Answer, Bytes};
 use crate::net::text::path_segment;
 use crate::pipeline::batch::{Batch, Digest, EventId, Record};
+use crate::quota::Pool;
 use crate::source::fetch_error::FetchError;
 use crate::source::http_api::{ErrorHints, PATIENCE, READ, each};
 use crate::source::windows::BACKOFF;
@@ -41,8 +42,12 @@ pub(super) struct LookupKind {
     pub(super) listing: Listing,
     /// Its query besides the interval.
     pub(super) query: &'static [(&'static str, &'static str)],
-    /// Where names are looked up, below the base URL: each below its id.
+    /// Where names are looked up, below the base URL.
     pub(super) path: &'static str,
+    /// The key of the query with the id; `None`: the id is behind the path.
+    pub(super) key: Option<&'static str>,
+    /// The quota of lookups, if they are counted.
+    pub(super) pool: Option<&'static Pool>,
     /// Tells what a record names.
     pub(super) names: Names,
     /// Whether an answer is that of this id: a gateway's answer may be JSON, too.
@@ -215,7 +220,8 @@ impl Lookups {
         mut window: LookupWindow,
         context: &mut PollContext<'_>,
     ) -> Result<Option<Batch>, FetchError> {
-        if window.phase == LookupPhase::Retry {
+        let mut is_repeat = window.phase == LookupPhase::Retry;
+        if is_repeat {
             let wait = BACKOFF.wait(self.failures.in_a_row(), context.now);
             context.shutdown.sleep(wait);
             window.phase = LookupPhase::Lookups;
@@ -229,7 +235,12 @@ impl Lookups {
                 self.is_limited = true;
                 return self.deferred_for.take().map_or(Ok(None), Err);
             }
-            match self.look_up(&lookup, context) {
+            if let Some(pool) = self.kind.pool {
+                context.quota.use_pool(Some(pool));
+            }
+            let answer = self.look_up(&lookup, std::mem::take(&mut is_repeat), context);
+            context.quota.use_pool(None);
+            match answer {
                 Ok(Some(text)) => {
                     self.left -= 1;
                     self.failures.reset();
@@ -345,20 +356,43 @@ impl Lookups {
     /// Looks up what has this id; `None` when there is no answer.
     fn look_up(
         &self,
-        lookup: &Lookup,
+        Lookup { id, .. }: &Lookup,
+        is_repeat: bool,
         context: &mut PollContext<'_>,
     ) -> Result<Option<Vec<u8>>, FetchError> {
         let api = &self.siem.api;
-        let url = self.answers.join(&format!("/{}", path_segment(&lookup.id)));
-        log::debug!("requesting {url}");
-        let what = || format!("[PullError 301] pulling {url}");
-        let mut answer = api
-            .get_from(&url, &[], context.counters)
-            .map_err(|error| FetchError::from(error).context(what()))?;
+        let below = self.answers.join(&format!("/{}", path_segment(id)));
+        let query = self.kind.key.map(|key| (key, id.as_str()));
+        let (url, shown) = match query {
+            None => (&below, below.to_string()),
+            Some((key, _)) => {
+                let shown = format!("{}?{key}={}", self.answers, path_segment(id));
+                (&self.answers, shown)
+            }
+        };
+        log::debug!("requesting {shown}");
+        let what = || format!("[PullError 301] pulling {shown}");
+        if self.kind.pool.is_some() {
+            let booked = match is_repeat {
+                true => context.quota.book_repeat(context.now),
+                false => context.quota.book(context.now),
+            };
+            booked.map_err(|error| FetchError::from(error).context(what()))?;
+        }
+        let answer = api.get_from(url, query.as_slice(), context.counters);
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                if !error.was_sent && self.kind.pool.is_some() {
+                    context.quota.give_back()?;
+                }
+                return Err(FetchError::from(error).context(what()));
+            }
+        };
         match answer.status {
             200 => {
                 let body = self.read(&mut answer).and_then(|body| {
-                    match (self.kind.is_answer)(&body, &lookup.id) {
+                    match (self.kind.is_answer)(&body, id) {
                         true => Ok(Some(body)),
                         false => Err(api.unexpected(&mut answer, self.kind.lacks)),
                     }
@@ -368,7 +402,7 @@ impl Lookups {
             404 => Ok(None),
             _ => {
                 let error = api.refusal(&mut answer, context);
-                Err(error.context(format_args!("requesting {url}")))
+                Err(error.context(format_args!("requesting {shown}")))
             }
         }
     }

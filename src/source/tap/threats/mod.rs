@@ -4,7 +4,7 @@
 //! An event names a threat and the status that it had. Each such pair is an event of the service.
 
 pub(crate) mod api;
-mod names;
+pub(super) mod names;
 
 use super::hints;
 use super::lookups::{LookupKind, has_id};
@@ -21,6 +21,8 @@ static SUMMARIES: LookupKind = LookupKind {
         ("threatStatus", "falsePositive"),
     ],
     path: "/v2/threat/summary",
+    key: None,
+    pool: None,
     names: names::names,
     is_answer: has_id,
     lacks: "the answer does not have the id of the requested threat",

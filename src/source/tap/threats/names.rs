@@ -17,6 +17,28 @@ use crate::source::tap::lookups::Named;
 /// # Errors
 /// When the event is not a JSON object.
 pub(super) fn names(event: &[u8], name: &mut dyn FnMut(Named<'_>)) -> serde_json::Result<()> {
+    threats(event, &mut |threat| match threat {
+        Ok(Threat { id, status, .. }) => name(Named::Id(id, identify(id, status))),
+        Err(odd) => name(Named::Odd(odd)),
+    })
+}
+
+/// A threat as an event names it; what is not said is empty.
+#[derive(Debug)]
+pub(in crate::source::tap) struct Threat<'a> {
+    pub(in crate::source::tap) id: &'a str,
+    pub(in crate::source::tap) status: &'a str,
+    pub(in crate::source::tap) campaign: &'a str,
+}
+
+/// Hands on each threat of an event, or what cannot be read of it.
+///
+/// # Errors
+/// When the event is not a JSON object.
+pub(in crate::source::tap) fn threats(
+    event: &[u8],
+    each: &mut dyn FnMut(Result<Threat<'_>, &'static str>),
+) -> serde_json::Result<()> {
     let text = String::from_utf8_lossy(event);
     let event: EventThreats<'_> = serde_json::from_str(&text)?;
     let list = event.threats.map(RawValue::get);
@@ -25,17 +47,25 @@ pub(super) fn names(event: &[u8], name: &mut dyn FnMut(Named<'_>)) -> serde_json
         Some(Ok(threats)) => {
             for threat in threats {
                 match serde_json::from_str::<NamedThreat<'_>>(threat.get()) {
-                    Ok(named) if threat.get().starts_with('{') => named.hand_on(name),
-                    _ => name(Named::Odd(
-                        "an element of threatsInfoMap that is not an object",
-                    )),
+                    Ok(named) if threat.get().starts_with('{') => named.hand_on(each),
+                    _ => each(Err("an element of threatsInfoMap that is not an object")),
                 }
             }
         }
-        Some(Err(_)) => name(Named::Odd("a threatsInfoMap that is not a list")),
+        Some(Err(_)) => each(Err("a threatsInfoMap that is not a list")),
     }
-    let EventThreats { id, status, .. } = event;
-    NamedThreat { id, status }.hand_on(name);
+    let EventThreats {
+        id,
+        status,
+        campaign,
+        ..
+    } = event;
+    let threat = NamedThreat {
+        id,
+        status,
+        campaign,
+    };
+    threat.hand_on(each);
     Ok(())
 }
 
@@ -48,6 +78,9 @@ struct EventThreats<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "threatStatus")]
     status: Option<&'a RawValue>,
+    // spelt differently in clicks and messages
+    #[serde(borrow, default, rename = "campaignId")]
+    campaign: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -56,24 +89,38 @@ struct NamedThreat<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "threatStatus")]
     status: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "campaignID")]
+    campaign: Option<&'a RawValue>,
 }
 
 impl NamedThreat<'_> {
-    fn hand_on(&self, name: &mut dyn FnMut(Named<'_>)) {
-        let id = match self.id.map(RawValue::get) {
-            None => return,
-            Some(id) => serde_json::from_str::<OptionalText<'_>>(id),
+    fn hand_on(&self, each: &mut dyn FnMut(Result<Threat<'_>, &'static str>)) {
+        let Some(id) = self.id else {
+            return;
         };
+        let Some(id) = text(id) else {
+            return each(Err("a threatID that is not a text"));
+        };
+        let campaign = self.campaign.map_or(Some(OptionalText::default()), text);
+        if campaign.is_none() {
+            each(Err("a campaignID that is not a text"));
+        }
         let status = match self.status.map(RawValue::get) {
             None => Cow::Borrowed(""),
             Some(status) if status.starts_with(['{', '[']) => Cow::Borrowed(""),
             Some(status) => serde_json::from_str(status).unwrap_or(Cow::Borrowed(status)),
         };
-        match id {
-            Ok(id) => name(Named::Id(id.as_str(), identify(id.as_str(), &status))),
-            Err(_) => name(Named::Odd("a threatID that is not a text")),
-        }
+        each(Ok(Threat {
+            id: id.as_str(),
+            status: &status,
+            campaign: campaign.as_ref().map_or("", OptionalText::as_str),
+        }));
     }
+}
+
+/// A text, empty for null; `None` for anything else.
+fn text(value: &RawValue) -> Option<OptionalText<'_>> {
+    serde_json::from_str(value.get()).ok()
 }
 
 /// What the summary of a threat with this status is recognised by.
