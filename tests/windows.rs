@@ -55,10 +55,10 @@ fn windows_touch_and_are_asked_for_as_tap_takes_them() {
         let interval = format!("{}/{}", utc(start), utc(end));
         let expected = [
             ("format", "json"),
-            ("interval", &interval),
             ("threatType", "url"),
             ("threatType", "attachment"),
             ("threatStatus", "active"),
+            ("interval", &interval),
         ];
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(request.query, expected);
