@@ -64,6 +64,10 @@ struct Args {
 
 /// Late events become visible within so many seconds.
 const LATE: usize = 20 * 60;
+/// Campaigns of a day.
+const CAMPAIGNS: u64 = 48;
+/// People of each report.
+const PEOPLE: u64 = 300;
 /// Serial numbers of each log stream begin at another one of these.
 const SERIALS: u64 = 1_000_000_000_000;
 
@@ -109,9 +113,14 @@ fn main() -> Result<()> {
     world.go_wrong(usize::from(args.faults), &devo);
 
     let start = start.format(&Rfc3339)?;
-    let services = SERVICES
-        .iter()
-        .map(|service| (service.name, format!("start_time = {start:?}\n")));
+    let services = SERVICES.iter().map(|service| {
+        let lines = match Kind::of(service.name) {
+            // a day back, whatever the history is
+            Kind::Campaigns | Kind::People { .. } => String::new(),
+            _ => format!("start_time = {start:?}\n"),
+        };
+        (service.name, lines)
+    });
     let config = world.proofpoint.configure(&dir, &certs, &devo, services)?;
     let Proofpoint {
         tap,
@@ -161,11 +170,26 @@ impl World {
             let time = from + (to - from) * (number as f64 / count as f64);
             self.visits(time);
         }
+        self.reports(to);
         let hour = to.truncate_to_hour();
         for (stream, serial) in simulator::STREAMS.into_iter().zip(&mut self.serials) {
             let archived = (from.truncate_to_hour(), hour);
             let pod = &self.proofpoint.pod;
             *serial = pod.fill(stream, archived, per_hour as u64, *serial);
+        }
+    }
+
+    /// The campaigns of the day before this time, and the people of its reports.
+    fn reports(&mut self, time: OffsetDateTime) {
+        let tap = &self.proofpoint.tap;
+        for number in 0..CAMPAIGNS {
+            let at = time - Duration::DAY * (number as f64 / CAMPAIGNS as f64);
+            tap.update_campaign(&self.rng.uuid(), number, at);
+        }
+        for (report, first) in [("vap", 0), ("top-clickers", PEOPLE)] {
+            for person in first..first + PEOPLE {
+                tap.add_person(report, person, time - Duration::DAY);
+            }
         }
     }
 
