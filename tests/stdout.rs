@@ -103,6 +103,7 @@ fn each_consumer_gets_every_event_and_has_a_state_of_its_own() {
         assert_eq!(words(consumer, backfill), all, "{name}");
         env.state(&format!("{NAME}{name}"));
         env.state(&format!("{NAME}{name}.backfill"));
+        assert!(env.state_dir().join(format!("{NAME}{name}.lock")).exists());
     }
     for (consumer, name) in consumers {
         assert_eq!(words(consumer, &[]), BTreeMap::new(), "{name}");

@@ -1,6 +1,6 @@
 //! `devo` makes a sink for Devo of the configuration.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use super::host_name;
 use super::host_name::respelt;
@@ -31,7 +31,9 @@ pub(super) fn options(
 ) -> Result<DevoOptions> {
     let ca = config.http.ca.as_deref();
     if let Some(said) = respelt().filter(|_| to.hostname.is_none()) {
-        log::info!("{said}");
+        // a command may deliver for several services
+        static SAID: Once = Once::new();
+        SAID.call_once(|| log::info!("{said}"));
     }
     Ok(DevoOptions {
         network: Arc::clone(network),
