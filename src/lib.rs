@@ -20,7 +20,7 @@
 //! ```text
 //! 0  error  clock  human  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
 //! 1  files  new_files  secret  net  net::http  net::websocket
-//! 2  output  state  sink  output::prometheus
+//! 2  output  state  sink  output::prometheus  devo_query
 //! 3  source  service  config::file
 //! 4  pipeline::cycle  import
 //! 5  cli
@@ -40,6 +40,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub(crate) mod devo_query;
 pub mod digest;
 pub mod error;
 pub(crate) mod files;

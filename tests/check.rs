@@ -479,7 +479,14 @@ fn every_key_that_is_written_is_shown() {
                     names.collect::<Vec<_>>()
                 }
                 toml::Value::Table(table) => {
-                    table.keys().map(|name| format!("{key}.{name}")).collect()
+                    let names = table.iter().flat_map(|(name, value)| match value {
+                        toml::Value::Table(inner) if name == "query" || name == "report" => {
+                            let inner = inner.keys().map(|own| format!("{key}.{name}.{own}"));
+                            inner.collect()
+                        }
+                        _ => vec![format!("{key}.{name}")],
+                    });
+                    names.collect()
                 }
                 _ => vec![key],
             });

@@ -49,4 +49,5 @@ mod threats;
 mod tidy;
 mod tools;
 mod units;
+mod verify;
 mod windows;

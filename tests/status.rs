@@ -75,6 +75,19 @@ fn status_says_where_a_service_stands_after_each_run() {
         (&Value::from(10), &Value::from(10))
     );
     assert_eq!(one["runs"]["done"], last["ended"]);
+    let deliveries = one["deliveries"].as_array().unwrap();
+    assert_eq!(deliveries.len(), 1);
+    assert_eq!(
+        (
+            &deliveries[0]["delivered"],
+            &deliveries[0]["@devo_pulling_id"]
+        ),
+        (&Value::from(10), &last["summary"]["@devo_pulling_id"])
+    );
+    assert_eq!(
+        deliveries[0]["tag"],
+        "mail.proofpoint.tapsiem_v2.messagesblocked"
+    );
     let limits = one["quota"]["limits"].as_array().unwrap();
     let used: Vec<u64> = limits
         .iter()

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show position, lag, last run, gaps and quota of each service
     Status(StatusArgs),
+    /// Ask Devo whether every event that was delivered is in its table
+    Verify(VerifyArgs),
     /// Turn the configuration of a Devo collector for Proofpoint, and how far it came, into one of proofpull
     Import(ImportArgs),
     /// Write a configuration and its folders, with secrets in files of their own; ask for what is not given
@@ -139,6 +141,25 @@ pub(crate) struct StatusArgs {
     /// last run failed, 3 if that is unknown, else 0
     #[arg(long, value_name = "D", value_parser = parse_duration, conflicts_with = "json")]
     pub(crate) max_lag: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Verify only these services [default: all that have delivered something]
+    #[arg(value_name = "SERVICE", value_parser = ServiceWord)]
+    pub(crate) services: Vec<ServicePattern>,
+    /// Verify the runs that ended in this time, such as 24h or 3d
+    #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "24h")]
+    pub(crate) since: Duration,
+    /// Leave out runs that ended less than this ago: Devo may not show their events yet
+    #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "15m")]
+    pub(crate) settle: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Act as a Nagios check: 2 if more than N events are missing, 1 if fewer are, 3 if that is unknown, else 0
+    #[arg(long, value_name = "N", conflicts_with = "json")]
+    pub(crate) max_missing: Option<u64>,
 }
 
 #[derive(Debug, Args)]

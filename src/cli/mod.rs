@@ -10,6 +10,7 @@ mod folders;
 mod host_name;
 mod import;
 mod init;
+mod nagios;
 mod paths;
 mod run;
 mod run_many;
@@ -17,6 +18,7 @@ mod run_record;
 mod select;
 mod start;
 mod status;
+mod verify;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -73,6 +75,7 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
         }
         Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
         Command::Status(args) => status::status(args, common, &report, clock),
+        Command::Verify(args) => verify::verify(args, common, &report, clock),
         Command::Import(args) => {
             import::import(args, common, &report, clock).map(|exit| exit as u8)
         }

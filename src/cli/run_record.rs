@@ -18,7 +18,7 @@ use crate::files::Lock;
 use crate::output::prometheus;
 use crate::output::{Counters, Summary};
 use crate::state::State;
-use crate::state::runs::{Begun, Last, Runs};
+use crate::state::runs::{Begun, Delivery, Last, Runs};
 
 /// What is known of a run by now.
 #[derive(Debug, Default)]
@@ -34,6 +34,17 @@ pub(super) struct RunRecord {
     pub(super) confirmed_by: Option<Confirmation>,
     /// The end line.
     pub(super) summary: Option<Summary>,
+    /// How the events of the run are found in Devo; `None` where they go elsewhere, or bear no id.
+    pub(super) traced: Option<TracedRun>,
+}
+
+/// How the events of a run are found in Devo.
+#[derive(Debug)]
+pub(super) struct TracedRun {
+    /// Their tag.
+    pub(super) tag: String,
+    /// Their `@devo_pulling_id`.
+    pub(super) pulling_id: u64,
 }
 
 /// Where a run has its state.
@@ -146,6 +157,17 @@ impl RunRecord {
             summary: self.summary.as_ref().map(object).unwrap_or_default(),
         };
         runs.has_state |= files.state.exists();
+        if let Some(TracedRun { tag, pulling_id }) = &self.traced
+            && self.counters.delivered > 0
+        {
+            let ended = last.ended.unix_timestamp_nanos() / 1_000_000;
+            let delivery = Delivery {
+                pulling_id: *pulling_id,
+                millis: u64::try_from(ended - i128::from(*pulling_id)).unwrap_or(0),
+                events: self.counters.delivered,
+            };
+            runs.add_delivery(tag, delivery);
+        }
         runs.end(last, &object(&self.counters));
         if let Err(error) = self.lock.as_ref().map_or(Ok(()), |_| runs.save(&path)) {
             log::warn!(
@@ -216,6 +238,10 @@ mod tests {
             record.hold(lock);
             assert!(runs().unwrap().begun.is_some());
             record.counters.delivered = 7;
+            record.traced = Some(TracedRun {
+                tag: "my.app.x".to_owned(),
+                pulling_id: 17,
+            });
             panic!("eleven is no number")
         };
         let panicked = catch_unwind(AssertUnwindSafe(|| RunRecord::of(work, clock)));
@@ -226,6 +252,9 @@ mod tests {
         let runs = runs().unwrap();
         assert_eq!((runs.begun, runs.ended["software"]), (None, 1));
         assert_eq!(runs.totals["delivered"], 7);
+        let kept = &runs.deliveries[0].runs[0];
+        assert_eq!((kept.pulling_id, kept.events), (17, 7));
+        assert!(runs.last.as_ref().unwrap().ended - kept.ended() < time::Duration::milliseconds(1));
         let last = runs.last.unwrap();
         assert_eq!(last.status, 70);
         assert!(last.error.unwrap().ends_with("eleven is no number"));

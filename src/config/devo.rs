@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Address;
 use super::effective::{ToToml, inline_table, quoted};
+use super::secret_ref::secret;
 use super::table_reader::TableReader;
 use super::toml::{TableEntry, Value};
-use super::value_error::boolean;
+use super::value_error::{ValueError, boolean};
 use super::values::{is_host, parse_host_and_port, tag};
+use super::{Address, SecretRef, Url};
 
 /// The longest host name.
 const MAX_HOSTNAME: usize = 255;
@@ -19,6 +20,9 @@ const MAX_HOSTNAME: usize = 255;
 const REPORT: &str = "my.app.proofpull.run";
 
 const PULLING_ID: &str = "@devo_pulling_id";
+
+/// Devo's address for its region USA.
+const QUERY_URL: &str = "https://apiv2-us.devo.com/search/query";
 
 /// `[devo]`: the receiver and what is written to it.
 #[derive(Debug, Clone)]
@@ -43,6 +47,19 @@ pub(crate) struct DevoConfig {
     pub(crate) report: Option<String>,
     /// Constant strings appended to each event, in the order of the file.
     pub(crate) fields: Vec<(String, String)>,
+    /// The Query API, for `verify`.
+    pub(crate) query: Option<QueryConfig>,
+}
+
+/// `[devo] query`: how to ask Devo what it has.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryConfig {
+    /// The whole address of the Query API.
+    pub(crate) url: Url,
+    /// A token that may query.
+    pub(crate) token: SecretRef,
+    /// The column with an event as it was sent; absent: the usual ones are tried.
+    pub(crate) column: Option<String>,
 }
 
 /// What shows that the receiver has the events of a transaction, the weaker one first.
@@ -140,6 +157,8 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
         table.close();
         tag
     });
+    // these are last, since they are shown as tables of their own
+    let query = table.table("query").and_then(query);
     table.close();
     let identity = cert
         .zip(key)
@@ -155,7 +174,39 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
         pulling_id,
         report,
         fields: fields.unwrap_or_default(),
+        query,
     })
+}
+
+fn query(mut table: TableReader) -> Option<QueryConfig> {
+    table.need("url", &quoted(QUERY_URL));
+    let url = table.text("url", QUERY_URL, query_url);
+    let token = secret(&mut table, "token", "devo-query.token");
+    let column = table.text("column", "rawMessage", column);
+    table.close();
+    Some(QueryConfig {
+        url: url?,
+        token: token?,
+        column,
+    })
+}
+
+fn query_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim_end_matches('/'))?;
+    match url.path() {
+        "/" => Err("must have the path of the Query API, /search/query".into()),
+        _ => Ok(url),
+    }
+}
+
+fn column(text: &str) -> Result<String, ValueError> {
+    let fits = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match fits && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        true => Ok(text.into()),
+        false => Err("must be the name of a column, of letters, digits and _".into()),
+    }
 }
 
 fn address(text: &str) -> Result<Address, String> {

@@ -24,8 +24,8 @@ pub mod values;
 use std::fmt;
 use std::net::IpAddr;
 
-pub(crate) use devo::DevoConfig;
 pub use devo::{ClientIdentity, Compression, Confirmation};
+pub(crate) use devo::{DevoConfig, QueryConfig};
 pub(crate) use effective::ToToml;
 pub use effective::{EffectiveKey, EffectiveKeys, quoted};
 pub use http::HttpConfig;

@@ -12,8 +12,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
+use ureq::RequestBuilder;
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::{self, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
@@ -36,6 +37,8 @@ const START: usize = 1024;
 
 /// Longest wait for the start of an answer, for an error message.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+type Response = http::Response<ureq::Body>;
 
 /// Makes requests to one server.
 #[derive(Debug)]
@@ -147,9 +150,6 @@ impl Client {
 
     /// Requests `url` with these parameters; never shows the value of `authorization`.
     ///
-    /// A server may close a kept connection just when it is used again. Then the request is made
-    /// once more at once, over a new one.
-    ///
     /// # Errors
     /// When no answer came.
     pub(crate) fn get(
@@ -158,14 +158,50 @@ impl Client {
         query: &[(&str, &str)],
         authorization: &Secret,
     ) -> Result<Answer, RequestError> {
-        match self.ask(url, query, authorization) {
+        self.ask_twice(url, authorization, &|| {
+            let request = self.agent.get(url.to_string());
+            let request = request.query_pairs(query.iter().copied());
+            signed(request, authorization).call()
+        })
+    }
+
+    /// Posts a JSON text that changes nothing, such as a query; never shows the value of `authorization`.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub(crate) fn post(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        json: &str,
+        authorization: &Secret,
+    ) -> Result<Answer, RequestError> {
+        self.ask_twice(url, authorization, &|| {
+            let request = self.agent.post(url.to_string());
+            let request = request.header("Content-Type", "application/json");
+            let request = headers.iter().fold(request, |request, (name, value)| {
+                request.header(*name, *value)
+            });
+            signed(request, authorization).send(json)
+        })
+    }
+
+    /// A server may close a kept connection just when it is used again. Then the request is made
+    /// once more at once, over a new one.
+    fn ask_twice(
+        &self,
+        url: &Url,
+        authorization: &Secret,
+        send: &dyn Fn() -> Result<Response, ureq::Error>,
+    ) -> Result<Answer, RequestError> {
+        match self.ask(url, authorization, send) {
             Err(RequestError {
                 error: NetError::Cut(_),
                 ..
             }) if self.waits.kept_unanswered.load(Relaxed) => {
                 log::debug!("the server closed a kept connection: requesting over a new one");
                 self.waits.fresh.store(true, Relaxed);
-                self.ask(url, query, authorization)
+                self.ask(url, authorization, send)
             }
             answer => answer,
         }
@@ -174,22 +210,15 @@ impl Client {
     fn ask(
         &self,
         url: &Url,
-        query: &[(&str, &str)],
         authorization: &Secret,
+        send: &dyn Fn() -> Result<Response, ureq::Error>,
     ) -> Result<Answer, RequestError> {
         self.waits.in_body.store(false, Relaxed);
         // a connection that is kept from the last request calls for no new one
         self.waits.connected.store(true, Relaxed);
         self.waits.kept_unanswered.store(true, Relaxed);
         self.waits.take();
-        let request = self
-            .agent
-            .get(url.to_string())
-            .query_pairs(query.iter().copied());
-        let response = request
-            .header("Authorization", authorization.reveal())
-            .header("Accept-Encoding", "gzip")
-            .call();
+        let response = send();
         let response = response.map_err(|error| RequestError {
             error: match self.waits.take() {
                 Some(Interruption::Failed(error)) => error.explained(),
@@ -219,6 +248,13 @@ impl Client {
             waits: Arc::clone(&self.waits),
         })
     }
+}
+
+/// The same request, with what each of ours has.
+fn signed<B>(request: RequestBuilder<B>, authorization: &Secret) -> RequestBuilder<B> {
+    request
+        .header("Authorization", authorization.reveal())
+        .header("Accept-Encoding", "gzip")
 }
 
 impl Answer {

@@ -18,11 +18,19 @@ const END: &[u8] = b"\"\n}\n";
 const DIGITS: usize = 8;
 
 impl StateFile {
-    /// The version that this program writes, and the only one that it reads.
+    /// The version that this program writes.
     pub(super) fn version(self) -> u32 {
         match self {
-            StateFile::State => 3,
-            StateFile::Identities | StateFile::Ledger | StateFile::Runs => 2,
+            StateFile::State | StateFile::Runs => 3,
+            StateFile::Identities | StateFile::Ledger => 2,
+        }
+    }
+
+    /// The oldest version that it reads.
+    fn oldest(self) -> u32 {
+        match self {
+            StateFile::Runs => 2,
+            StateFile::State | StateFile::Identities | StateFile::Ledger => self.version(),
         }
     }
 }
@@ -53,8 +61,8 @@ pub(super) fn write(
 ) -> Result<(), StateError> {
     let written = files::replace(path, |out| {
         let text = match file {
-            // written before each request, and not for people
-            StateFile::Ledger => serde_json::to_vec(value)?,
+            // written often or long, and not for people
+            StateFile::Ledger | StateFile::Runs => serde_json::to_vec(value)?,
             _ => serde_json::to_vec_pretty(value)?,
         };
         out.write_all(&sealed(&text))
@@ -98,7 +106,7 @@ fn parse<T: DeserializeOwned>(file: StateFile, path: &Path, bytes: &[u8]) -> Res
     let Version { version: found } = version.map_err(|error| damaged(error.to_string()))?;
     let has_seal = bytes.windows(SEAL.len()).any(|part| part == SEAL);
     let known = file.version();
-    if found != known && (whole.is_some() || !has_seal) {
+    if !(file.oldest()..=known).contains(&found) && (whole.is_some() || !has_seal) {
         let path = path.to_owned();
         return Err(StateError::OtherVersion {
             file,
@@ -125,8 +133,12 @@ mod tests {
     }
 
     fn saved() -> Saved {
+        saved_in(StateFile::Runs)
+    }
+
+    fn saved_in(file: StateFile) -> Saved {
         Saved {
-            version: StateFile::Runs.version(),
+            version: file.version(),
             text: "a \"quoted\" text }\n".into(),
         }
     }
@@ -143,9 +155,9 @@ mod tests {
             read::<Saved>(StateFile::Runs, &path).unwrap().is_none(),
             "none yet"
         );
-        for file in [StateFile::Runs, StateFile::Ledger] {
-            write(file, &path, &saved()).unwrap();
-            assert_eq!(read(file, &path).unwrap(), Some(saved()));
+        for file in [StateFile::State, StateFile::Runs, StateFile::Ledger] {
+            write(file, &path, &saved_in(file)).unwrap();
+            assert_eq!(read(file, &path).unwrap(), Some(saved_in(file)));
             let json: serde_json::Value =
                 serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
             assert_eq!(json["text"], saved().text);
@@ -176,13 +188,15 @@ mod tests {
 
     #[test]
     fn another_version_is_told_as_such_with_and_without_a_checksum() {
-        let text = r#"{"version": 9, "what": "is not known"}"#;
-        for bytes in [text.as_bytes(), &sealed(text.as_bytes())] {
-            let error = check(bytes).unwrap_err();
-            assert!(
-                matches!(error, StateError::OtherVersion { found: 9, .. }),
-                "{error:?}"
-            );
+        for version in [0, 1, 4, 9] {
+            let text = format!(r#"{{"version": {version}, "what": "is not known"}}"#);
+            for bytes in [text.as_bytes(), &sealed(text.as_bytes())] {
+                let error = check(bytes).unwrap_err();
+                assert!(
+                    matches!(error, StateError::OtherVersion { found, .. } if found == version),
+                    "{error:?}"
+                );
+            }
         }
         // this one has no checksum, and should
         let unsealed = serde_json::to_vec(&saved()).unwrap();

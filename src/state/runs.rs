@@ -1,4 +1,5 @@
-//! `Runs` records what became of a service's runs: the one under way, the last one, and the sums.
+//! `Runs` records what became of a service's runs: the one under way, the last one, the sums, and what each of
+//! the newest delivered to Devo.
 //!
 //! It is for people and for monitoring; no run depends on it.
 //!
@@ -6,12 +7,12 @@
 //! its state can still say so. A run adds itself when it begins, and replaces that when it ends. One
 //! that is there while nobody holds the lock never ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::error::{StateError, StateFile};
 use super::file;
@@ -19,6 +20,10 @@ use crate::error::Exit;
 
 /// What a run that never came to its end is counted as: nobody was left to give it a status.
 pub(crate) const KILLED: &str = "killed";
+
+/// Most deliveries that are kept: those of 3.5 days with one each minute, of 17 with one every five. Each takes
+/// about 24 bytes of the file, 130 kB in all at most, but for runs that deliver millions.
+pub(crate) const MAX_DELIVERIES: usize = 5000;
 
 /// The runs of a service up to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +43,63 @@ pub(crate) struct Runs {
     pub(crate) ended: BTreeMap<String, u64>,
     /// What all of them counted; of what is called so much at most, the most.
     pub(crate) totals: BTreeMap<String, u64>,
+    /// What the newest of them delivered to Devo, the oldest first; version 2 had none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) deliveries: Vec<TagDeliveries>,
+}
+
+/// What runs delivered under one tag, until it was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TagDeliveries {
+    /// The Devo tag.
+    pub(crate) tag: String,
+    /// Each run that delivered something, the oldest first.
+    pub(crate) runs: VecDeque<Delivery>,
+}
+
+/// What one run delivered to Devo. In the file it is `[pulling id, milliseconds, events]`, since there are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64, u64)", into = "(u64, u64, u64)")]
+pub(crate) struct Delivery {
+    /// The `@devo_pulling_id` of its events: when it began, in milliseconds since 1970.
+    pub(crate) pulling_id: u64,
+    /// How long it took from then on.
+    pub(crate) millis: u64,
+    /// How many events were confirmed.
+    pub(crate) events: u64,
+}
+
+impl From<(u64, u64, u64)> for Delivery {
+    fn from((pulling_id, millis, events): (u64, u64, u64)) -> Delivery {
+        Delivery {
+            pulling_id,
+            millis,
+            events,
+        }
+    }
+}
+
+impl From<Delivery> for (u64, u64, u64) {
+    fn from(delivery: Delivery) -> (u64, u64, u64) {
+        (delivery.pulling_id, delivery.millis, delivery.events)
+    }
+}
+
+impl Delivery {
+    /// When the run began.
+    #[must_use]
+    pub(crate) fn started(&self) -> OffsetDateTime {
+        let nanos = i128::from(self.pulling_id) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// When it ended.
+    #[must_use]
+    pub(crate) fn ended(&self) -> OffsetDateTime {
+        let millis = i64::try_from(self.millis).unwrap_or(i64::MAX);
+        self.started()
+            .saturating_add(Duration::milliseconds(millis))
+    }
 }
 
 /// A run that has begun.
@@ -82,7 +144,11 @@ impl Runs {
     /// # Errors
     /// When it cannot be read or understood.
     pub(crate) fn load(path: &Path) -> Result<Option<Runs>, StateError> {
-        file::read(StateFile::Runs, path)
+        let read: Option<Runs> = file::read(StateFile::Runs, path)?;
+        Ok(read.map(|runs| Runs {
+            version: StateFile::Runs.version(),
+            ..runs
+        }))
     }
 
     /// Before the first one.
@@ -96,6 +162,7 @@ impl Runs {
             done: None,
             ended: BTreeMap::new(),
             totals: BTreeMap::new(),
+            deliveries: Vec::new(),
         }
     }
 
@@ -130,6 +197,24 @@ impl Runs {
         self.last = Some(last);
     }
 
+    /// Adds what a run delivered under a tag, and forgets the oldest where there are too many.
+    pub(crate) fn add_delivery(&mut self, tag: &str, delivery: Delivery) {
+        if self.deliveries.last().is_none_or(|last| last.tag != tag) {
+            self.deliveries.push(TagDeliveries {
+                tag: tag.to_owned(),
+                runs: VecDeque::new(),
+            });
+        }
+        if let Some(last) = self.deliveries.last_mut() {
+            last.runs.push_back(delivery);
+        }
+        let kept: usize = self.deliveries.iter().map(|under| under.runs.len()).sum();
+        for _ in MAX_DELIVERIES..kept {
+            self.deliveries[0].runs.pop_front();
+            self.deliveries.retain(|under| !under.runs.is_empty());
+        }
+    }
+
     /// Writes the file.
     ///
     /// # Errors
@@ -147,7 +232,7 @@ mod tests {
 
     fn run(status: Exit, ended: OffsetDateTime) -> Last {
         Last {
-            started: ended - time::Duration::seconds(3),
+            started: ended - Duration::seconds(3),
             ended,
             status: status as u8,
             name: status.name().to_owned(),
@@ -170,16 +255,10 @@ mod tests {
         let table = [
             (Exit::Ok, counted(3, 70), 3, 70, first),
             (Exit::Io, counted(2, 60), 5, 70, first),
-            (
-                Exit::Gap,
-                counted(0, 80),
-                5,
-                80,
-                first + time::Duration::hours(2),
-            ),
+            (Exit::Gap, counted(0, 80), 5, 80, first + Duration::hours(2)),
         ];
         for (hours, (status, counted, delivered, lateness, done)) in (0..).zip(table) {
-            let ended = first + time::Duration::hours(hours);
+            let ended = first + Duration::hours(hours);
             let mut runs = Runs::load(&path).unwrap().unwrap_or_else(Runs::none);
             runs.end(run(status, ended), &counted);
             runs.save(&path).unwrap();
@@ -195,6 +274,75 @@ mod tests {
             let failure = crate::error::Failure::from(Runs::load(&path).unwrap_err());
             assert_eq!(failure.exit(), Exit::Data);
         }
+    }
+
+    fn delivery(pulling_id: u64) -> Delivery {
+        (pulling_id, 3100, 70).into()
+    }
+
+    #[test]
+    fn the_newest_deliveries_are_kept_with_the_tag_that_each_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.json");
+        let mut runs = Runs::none();
+        let most = MAX_DELIVERIES as u64;
+        let first = 1_795_493_014_421;
+        for id in 0..most + 10 {
+            let tag = if id < 20 { "my.app.old" } else { "my.app.new" };
+            runs.add_delivery(tag, delivery(first + id));
+        }
+        runs.save(&path).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 130_000);
+        let kept = Runs::load(&path).unwrap().unwrap().deliveries;
+        assert_eq!(kept, runs.deliveries);
+        let lengths: Vec<(&str, usize)> =
+            kept.iter().map(|one| (&*one.tag, one.runs.len())).collect();
+        assert_eq!(
+            lengths,
+            [("my.app.old", 10), ("my.app.new", MAX_DELIVERIES - 10)]
+        );
+        assert_eq!(kept[0].runs[0], delivery(first + 10));
+        for id in 0..most {
+            runs.add_delivery("my.app.third", delivery(id));
+        }
+        assert_eq!(runs.deliveries.len(), 1);
+        assert_eq!(runs.deliveries[0].runs.len(), MAX_DELIVERIES);
+    }
+
+    #[test]
+    fn a_delivery_knows_when_its_run_began_and_ended() {
+        let one = delivery(1_795_493_014_421);
+        assert_eq!(one.started(), datetime!(2026-11-24 4:03:34.421 UTC));
+        assert_eq!(one.ended(), datetime!(2026-11-24 4:03:37.521 UTC));
+        // a file may say anything
+        for odd in [
+            (0, 0, 0),
+            (u64::MAX, 0, 0),
+            (0, u64::MAX, 0),
+            (u64::MAX, u64::MAX, 1),
+        ] {
+            let odd = Delivery::from(odd);
+            assert!(odd.ended() >= odd.started());
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_is_read_without_deliveries() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.json");
+        let text = concat!(
+            r#"{"version":2,"has_state":true,"begun":null,"last":null,"done":null,"#,
+            r#""ended":{"ok":3},"totals":{"delivered":9}"#
+        );
+        let sum = crc32fast::hash(text.as_bytes());
+        let text = format!("{text},\n  \"checksum\": \"crc32:{sum:08x}\"\n}}\n");
+        std::fs::write(&path, text).unwrap();
+        let mut runs = Runs::load(&path).unwrap().unwrap();
+        assert_eq!((runs.totals["delivered"], runs.deliveries.len()), (9, 0));
+        runs.add_delivery("my.app.x", delivery(1));
+        runs.save(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(r#"{"version":3,"#), "{text}");
     }
 
     #[test]

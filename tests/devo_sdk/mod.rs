@@ -1,4 +1,4 @@
-//! Our records are, byte for byte, those that Devo's own sender writes.
+//! Our records are, byte for byte, those that Devo's own sender writes, and our queries are those of its client.
 //!
 //! `.ci/run` installs devo-sdk from PyPI and names its Python in `PROOFPULL_DEVO_SDK`; elsewhere the
 //! machine's Python is tried, and where it has no devo-sdk this is skipped.
@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proofpull::service::{SERVICES, Service};
-use serde_json::json;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
 
-use crate::simulator::{Event, Kind, Line, Rng, sample, wait_until};
-use crate::test_env::{TestEnv, ago, array, seed};
+use crate::simulator::{Event, Kind, Line, Posted, QUERY_TOKEN, QueryApi, Rng, sample, wait_until};
+use crate::test_env::{TestEnv, ago, array, seed, write_private};
+use crate::verify::is_alike;
 
 /// A Python that has devo-sdk; `None`, and said, where there is none and need not be.
 fn python() -> Option<String> {
@@ -139,4 +141,101 @@ fn send(python: &str, env: &TestEnv, records: &str, packed: bool) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Asks with Devo's own client.
+fn query(python: &str, api: &QueryApi, token: &str, query: &str, mode: &str) -> Value {
+    let millis = |time: OffsetDateTime| (time.unix_timestamp() * 1000).to_string();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/devo_sdk/query.py");
+    let mut command = Command::new(python);
+    command.arg(script).args([&api.url(), token, query]);
+    let asked = command.args([&millis(ago(60)), &millis(ago(-1)), mode]);
+    let output = asked.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{mode}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{mode}: {error}: {said}"))
+}
+
+#[test]
+fn devos_own_client_understands_the_simulated_query_api() {
+    let Some(python) = python() else {
+        return;
+    };
+    let api = QueryApi::start();
+    for id in ["17", "17", "18"] {
+        let raw = format!(r#"{{"a":1,"@devo_pulling_id":"{id}"}}"#);
+        api.add("my.app.x", &raw, ago(30));
+    }
+    api.add("my.app.x", "{}", ago(30));
+    api.add("my.app.x", r#"{"@devo_pulling_id":"19"}"#, ago(90));
+    let counted = r#"from my.app.x select peek(rawMessage, re("\"@devo_pulling_id\":\"([0-9]+)\""), 1) as id where isnotnull(id) group by id select count() as n"#;
+    let rows = json!([{"id": "17", "n": 2}, {"id": "18", "n": 1}]);
+    let ask = |text: &str, mode| query(&python, &api, QUERY_TOKEN, text, mode);
+    assert_eq!(ask(counted, "json")["object"], rows);
+    assert_eq!(
+        ask(counted, "json/compact")["object"]["d"],
+        json!([["17", 2], ["18", 1]])
+    );
+    assert_eq!(ask(counted, "json/simple"), rows);
+    assert_eq!(ask(counted, "json/simple/compact"), rows);
+    let all = "from my.app.x where has(rawMessage, \"a\") group select count() as n";
+    assert_eq!(ask(all, "json/simple"), json!([{"n": 3}]));
+    let refused = query(&python, &api, "another", counted, "json");
+    assert_eq!(
+        refused,
+        json!({"status": 403, "message": "Token invalid or expired", "code": 5})
+    );
+    let unknown = ask("from my.app.y group select count() as n", "json");
+    assert_eq!(
+        unknown["message"],
+        "Error Launching Query: Unknown table `my.app.y`"
+    );
+}
+
+#[test]
+fn our_query_has_the_form_of_one_of_devos_own_client() {
+    let Some(python) = python() else {
+        return;
+    };
+    let (mut env, api) = (TestEnv::new(), QueryApi::start());
+    let token = env.dir.path().join("query.token");
+    write_private(&token, QUERY_TOKEN);
+    env.devo_table += &format!(
+        "query = {{ url = {:?}, token = {{ file = {token:?} }} }}\n",
+        api.url()
+    );
+    env.start_at(ago(50));
+    let event = Event::new(ago(20), &b"{\"a\":1}"[..]);
+    env.tap.add(array("tap-clicks-blocked"), event);
+    env.run("tap-clicks-blocked", &[]).assert_status(0);
+    let lines = env.devo.lines();
+    lines
+        .iter()
+        .for_each(|line| api.take_in(line, OffsetDateTime::now_utc()));
+    env.ask(&["verify", "--settle", "0s"]).assert_status(0);
+    let ours = api.take_posted().remove(0);
+    let asked = ours.query().split(" pragma ").next().unwrap();
+    // the same query by their client, and the same answer
+    let answer = query(&python, &api, QUERY_TOKEN, asked, "json/compact");
+    assert_eq!(answer["object"]["d"][0][1], 1, "{answer:#}");
+    let theirs = api.take_posted().remove(0);
+    assert!(
+        is_alike(&ours.body, &theirs.body),
+        "{:#} {:#}",
+        ours.body,
+        theirs.body
+    );
+    assert_eq!(ours.body["mode"], theirs.body["mode"]);
+    let pragmas = |posted: &Posted| {
+        let pragmas = posted.query().split(" pragma ").skip(1);
+        let names = pragmas.filter_map(|pragma| Some(pragma.split_once(':')?.0.to_owned()));
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(pragmas(&ours), pragmas(&theirs));
+    assert!(theirs.query().starts_with(asked), "{}", theirs.query());
+    for name in ["content-type", "authorization"] {
+        assert_eq!(ours.header(name), theirs.header(name), "{name}");
+    }
+    let digits = |posted: &Posted| posted.header("x-logtrust-timestamp").unwrap().len();
+    assert_eq!(digits(&ours), digits(&theirs));
 }

@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::listen::Listening;
 
-/// A request, its body read and dropped.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// `GET`, for example.
@@ -22,6 +22,8 @@ pub struct Asked {
     pub target: String,
     /// Names as they came.
     pub headers: Vec<(String, String)>,
+    /// Up to [`LONGEST_BODY`].
+    pub body: Vec<u8>,
 }
 
 /// What to answer.
@@ -188,6 +190,7 @@ impl Asked {
             method,
             target,
             headers: Vec::new(),
+            body: Vec::new(),
         };
         loop {
             let text = line(wire)?;
@@ -201,7 +204,11 @@ impl Asked {
         let length = asked
             .header("content-length")
             .and_then(|value| value.parse().ok());
-        io::copy(&mut wire.take(length.unwrap_or(0)), &mut io::sink())?;
+        let mut body = wire.take(length.unwrap_or(0));
+        body.by_ref()
+            .take(LONGEST_BODY)
+            .read_to_end(&mut asked.body)?;
+        io::copy(&mut body, &mut io::sink())?;
         Ok(Some(asked))
     }
 }
@@ -215,6 +222,7 @@ fn line(wire: &mut impl BufRead) -> io::Result<String> {
 }
 
 const LONGEST_LINE: u64 = 64 * 1024;
+const LONGEST_BODY: u64 = 64 * 1024;
 
 /// What becomes of the connection.
 enum After {

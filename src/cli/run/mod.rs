@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::dry_run::dry_run;
 use super::paths::{RunPaths, ledger, lock};
-use super::run_record::RunRecord;
+use super::run_record::{RunRecord, TracedRun};
 use super::start::{open_state, start};
 use super::{devo, network, state_dir};
 use crate::cli::args::{Common, RunArgs};
@@ -96,13 +96,19 @@ fn pull(
         .transpose()?;
 
     let usual = (!paths.is_backfill).then(|| settings.api.max_duration());
+    let pulling_id = clock.now().unix_timestamp_nanos() / 1_000_000;
+    let is_traced = !args.stdout && config.devo.as_ref().is_some_and(|devo| devo.pulling_id);
+    record.traced = is_traced.then(|| TracedRun {
+        tag: settings.tag.clone(),
+        pulling_id: u64::try_from(pulling_id).unwrap_or(0),
+    });
     let job = RunParts {
         service,
         config: &config,
         network: network(&config)?,
         shutdown: shutdown.after(args.max_duration.or(usual)),
         clock,
-        pulling_id: (clock.now().unix_timestamp_nanos() / 1_000_000).to_string(),
+        pulling_id: pulling_id.to_string(),
         started: Instant::now(),
         settings,
     };

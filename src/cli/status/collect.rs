@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::cli::consumer::Consumer;
 use crate::cli::ledger;
@@ -16,8 +16,11 @@ use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::{Gap, OpenHour, OpenReason};
 use crate::service::Service;
 use crate::shutdown::Shutdown;
-use crate::state::runs::{Begun, Runs};
+use crate::state::runs::{Begun, Runs, TagDeliveries};
 use crate::state::{State, StateSummary, quarantine};
+
+/// How far back deliveries are shown.
+const SHOWN: Duration = Duration::DAY;
 
 /// Where a service stands with a sink.
 #[derive(Debug, Serialize)]
@@ -45,6 +48,8 @@ pub(super) struct ServiceStatus {
     pub(super) quarantine: QuarantineFile,
     /// All runs, the last one among them.
     pub(super) runs: Option<Runs>,
+    /// What runs of the last 24 hours delivered to Devo, the oldest first.
+    deliveries: Vec<DeliveryStatus>,
     /// The newest run, if it left no account of its end and is not under way.
     pub(super) killed: Option<Begun>,
     pub(super) quota: Option<QuotaLeft>,
@@ -85,6 +90,17 @@ pub(super) struct QuarantineFile {
 pub(super) struct TimeSpan {
     pub(super) from: String,
     pub(super) to: String,
+}
+
+/// What a run delivered to Devo.
+#[derive(Debug, Serialize)]
+struct DeliveryStatus {
+    #[serde(rename = "@devo_pulling_id")]
+    pulling_id: String,
+    tag: String,
+    started: String,
+    ended: String,
+    delivered: u64,
 }
 
 /// How much of the quota of a service's credentials, and of its own limits, is used.
@@ -151,6 +167,7 @@ impl StatusReader<'_> {
             let state = State::peek(&file("json"), service.name);
             let state = status.or_trouble(state).flatten();
             status.look_at_runs(&file("runs.json"), &file("lock"));
+            status.take_deliveries(self.now);
             let events = quarantine::count(&status.quarantine.file);
             status.quarantine.events = status.or_trouble(events).unwrap_or(0);
             let is_there = state.is_some() || status.runs.is_some() || status.running.is_some();
@@ -226,6 +243,7 @@ impl ServiceStatus {
                 events: 0,
             },
             runs: None,
+            deliveries: Vec::new(),
             killed: None,
             quota: None,
             running: None,
@@ -260,6 +278,22 @@ impl ServiceStatus {
         self.killed = begun(&before)
             .filter(|run| holder.is_none() && begun(&self.runs).as_ref() == Some(run));
         self.running = holder.as_deref().map(running);
+    }
+
+    /// Shows the newest deliveries alone: there may be thousands.
+    fn take_deliveries(&mut self, now: OffsetDateTime) {
+        let kept = self.runs.as_mut().map(|runs| &mut runs.deliveries);
+        let all = kept.map(std::mem::take).unwrap_or_default();
+        for TagDeliveries { tag, runs } in all {
+            let new = runs.iter().filter(|run| run.ended() > now - SHOWN);
+            self.deliveries.extend(new.map(|run| DeliveryStatus {
+                pulling_id: run.pulling_id.to_string(),
+                tag: tag.clone(),
+                started: utc(run.started()),
+                ended: utc(run.ended()),
+                delivered: run.events,
+            }));
+        }
     }
 
     fn fill(&mut self, state: &StateSummary, now: OffsetDateTime) {

@@ -6,6 +6,7 @@ mod collect;
 mod nagios;
 mod table;
 
+use super::nagios::{UNKNOWN, line};
 use super::select::selected;
 use super::{host_name, load, state_dir};
 use crate::cli::args::{Common, StatusArgs};
@@ -30,8 +31,8 @@ pub(super) fn status(
         (Ok(both), _) => both,
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
-            output::answer(&format!("PROOFPULL UNKNOWN - {error}\n"))?;
-            return Ok(3);
+            output::answer(&line(UNKNOWN, &error.to_string(), &[]))?;
+            return Ok(UNKNOWN);
         }
     };
     let dir = state_dir(common, &config);

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use super::collect::ServiceStatus;
 use super::table::seconds;
+use crate::cli::nagios::{self, UNKNOWN};
 use crate::human;
-
-/// What a Nagios check answers ("Nagios Plugins Development Guidelines", plugin return codes).
-const NAGIOS: [&str; 4] = ["OK", "WARNING", "CRITICAL", "UNKNOWN"];
 
 /// The line and the code of a Nagios check: the worst of all services, and how far each is behind.
 pub(super) fn answer(standings: &[ServiceStatus], max_lag: Duration) -> (u8, String) {
@@ -48,14 +46,8 @@ pub(super) fn answer(standings: &[ServiceStatus], max_lag: Duration) -> (u8, Str
         ))
     });
     let figures: Vec<String> = figures.collect();
-    // a bar begins the figures
-    let said = said.join("; ").replace(['|', '\n'], " ");
-    let text = format!(
-        "PROOFPULL {} - {said} | {}\n",
-        NAGIOS[worst],
-        figures.join(" ")
-    );
-    (u8::try_from(worst).unwrap_or(3), text)
+    let worst = u8::try_from(worst).unwrap_or(UNKNOWN);
+    (worst, nagios::line(worst, &said.join("; "), &figures))
 }
 
 impl ServiceStatus {

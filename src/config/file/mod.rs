@@ -253,6 +253,7 @@ impl Config {
             isolation,
             pod,
         } = &self.sign_in;
+        let query = self.devo.as_ref().and_then(|devo| devo.query.as_ref());
         let all = [
             ("tap.secret", tap.as_ref().map(|tap| &tap.secret)),
             ("pod.api_key", pod.as_ref().map(|pod| &pod.api_key)),
@@ -261,6 +262,7 @@ impl Config {
                 isolation.as_ref().map(|isolation| &isolation.api_key),
             ),
             ("obfuscation.key", self.pseudonym_key.as_ref()),
+            ("devo.query.token", query.map(|query| &query.token)),
         ];
         let set = all.into_iter();
         set.filter_map(|(key, secret)| Some((key, secret?)))

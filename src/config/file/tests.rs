@@ -139,6 +139,7 @@ fn everything_that_can_be_said_is_understood() {
         report = { tag = "my.app.pp" }
         pulling_id = false
         fields = { z = "1", "@devo_pulling_id" = "", a = "é" }
+        query = { url = "http://[::1]:8080/search/query/", token = { env = "QUERY" }, column = "raw_2" }
         [tap]
         base_url = "http://127.0.0.1:8080/gateway/"
         principal = "me"
@@ -188,6 +189,10 @@ fn everything_that_can_be_said_is_understood() {
         .map(|(name, text)| format!("{name}={text}"))
         .collect();
     assert_eq!(names, ["z=1", "@devo_pulling_id=", "a=é"]);
+    let query = devo.query.as_ref().unwrap();
+    assert_eq!(query.url.to_string(), "http://[::1]:8080/search/query");
+    assert!(matches!(&query.token, SecretRef::Env(name) if name == "QUERY"));
+    assert_eq!(query.column.as_deref(), Some("raw_2"));
     assert_eq!(tap.base_url.to_string(), "http://127.0.0.1:8080/gateway");
     assert_eq!(tap.base_url.join("/v2/x").path(), "/gateway/v2/x");
     assert_eq!(tap.principal, "me");
@@ -208,10 +213,10 @@ fn everything_that_can_be_said_is_understood() {
             .map(|metrics| &*metrics.textfile_dir),
         Some(Path::new("/etc/proofpull/metrics"))
     );
-    assert_eq!(config.record.place("tap.secret"), Some((20, 9)));
+    assert_eq!(config.record.place("tap.secret"), Some((21, 9)));
     assert_eq!(
         config.record.place("services.tap-clicks-blocked"),
-        Some((25, 19))
+        Some((26, 19))
     );
     assert_eq!(
         config.record.place("services.tap-clicks-blocked.none"),
@@ -576,6 +581,55 @@ fn the_receiver_is_checked() {
         "3:13",
         "[devo.fields] must not have an empty name",
         "write",
+    );
+    for (key, place, said, hint) in [
+        (
+            "",
+            "3:9",
+            "url is missing",
+            "add url = \"https://apiv2-us.devo.com/search/query\"",
+        ),
+        (
+            "url = 'https://h'",
+            "3:17",
+            "url must have the path",
+            "write url =",
+        ),
+        (
+            "url = 'http://h/search/query'",
+            "3:17",
+            "url must begin with https://",
+            "write url =",
+        ),
+        (
+            "url = 'https://h/q', column = 'a b'",
+            "3:41",
+            "column must be the name",
+            "write column =",
+        ),
+        (
+            "url = 'https://h/q', column = '1'",
+            "3:41",
+            "column must be the name",
+            "write column =",
+        ),
+        (
+            "url = 'https://h/q', key = 1",
+            "3:32",
+            "has no key key",
+            "use one of: url, token, column",
+        ),
+    ] {
+        let comma = if key.is_empty() { "" } else { ", " };
+        let text =
+            format!("[devo]\naddress = 'h:1'\nquery = {{ {key}{comma}token = {{ env = 'A' }} }}");
+        check_one(&text, place, &format!("[devo.query] {said}"), hint);
+    }
+    check_one(
+        "[devo]\naddress = 'h:1'\nquery = { url = 'https://h/q' }",
+        "3:9",
+        "[devo.query] token is missing",
+        "add token = { file = \"devo-query.token\" }",
     );
     let text = "[devo]\naddress = 'h:1'\nfields.\"@devo_pulling_id\" = 'c'";
     check_one(
