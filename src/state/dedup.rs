@@ -55,7 +55,7 @@ struct EntryMark {
 
 /// When an identity was met last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lookup {
+enum LastMet {
     New,
     Earlier,
     /// With the content that it had first.
@@ -129,7 +129,7 @@ impl DedupIndex {
             self.answered = AnswerTotals::default();
         }
         let canonical = match identity {
-            EventId::Key(digest) => return self.meet(digest, request, 0) == Lookup::New,
+            EventId::Key(digest) => return self.meet(digest, request, 0) == LastMet::New,
             EventId::Streamed {
                 key,
                 content,
@@ -140,10 +140,10 @@ impl DedupIndex {
                 shown.end_hour |= if is_shown { SHOWN } else { 0 };
                 return match self.meet(key, shown, start) {
                     // which of the two comes first may change, so an answer without it may be complete
-                    Lookup::InThisWindow(first) if first != start => {
-                        self.meet(digest::twin(key, content), request, 0) == Lookup::New
+                    LastMet::InThisWindow(first) if first != start => {
+                        self.meet(digest::twin(key, content), request, 0) == LastMet::New
                     }
-                    met => met == Lookup::New,
+                    met => met == LastMet::New,
                 };
             }
             EventId::Content(digest) => digest,
@@ -151,12 +151,12 @@ impl DedupIndex {
         let mut ordinal = self.repeats.get(&canonical).copied().unwrap_or(0);
         loop {
             match self.meet(digest::ordinal(canonical, ordinal), request, 0) {
-                Lookup::InThisWindow(_) => ordinal += 1,
+                LastMet::InThisWindow(_) => ordinal += 1,
                 met => {
                     if ordinal > 0 {
                         self.repeats.insert(canonical, ordinal + 1);
                     }
-                    return met == Lookup::New;
+                    return met == LastMet::New;
                 }
             }
         }
@@ -212,7 +212,7 @@ impl DedupIndex {
         Ok(self.file.extent())
     }
 
-    fn meet(&mut self, digest: Digest, request: RequestId, content: u32) -> Lookup {
+    fn meet(&mut self, digest: Digest, request: RequestId, content: u32) -> LastMet {
         let mark = match find(&self.known, &digest) {
             Some(at) => Some(&mut self.known[at].mark),
             None => match self.recent.entry(digest) {
@@ -229,12 +229,12 @@ impl DedupIndex {
         };
         if let Some(mark) = mark {
             if mark.met == request.number {
-                return Lookup::InThisWindow(mark.content);
+                return LastMet::InThisWindow(mark.content);
             }
             (mark.met, mark.content) = (request.number, content);
             self.answered.events += 1;
             self.answered.shown += u64::from(mark.hour == request.end_hour | SHOWN);
-            return Lookup::Earlier;
+            return LastMet::Earlier;
         }
         self.answered.events += 1;
         self.answered.new += 1;
@@ -242,7 +242,7 @@ impl DedupIndex {
         if self.recent.len() >= FOLD_AT.max(self.known.len() / FOLD_SHARE) {
             self.fold();
         }
-        Lookup::New
+        LastMet::New
     }
 
     /// Merges the newest into the sorted ones, from the end, in place: no second vector.

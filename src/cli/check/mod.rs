@@ -4,6 +4,7 @@
 mod offline;
 mod probe;
 mod receiver;
+mod trial;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::config::{self, ConfigError, EffectiveKey, quoted};
 use crate::error::{Exit, Failure, Result};
 use crate::human;
 use crate::output::{self, Report};
+use trial::Try;
 
 pub(super) fn check(
     args: &CheckArgs,
@@ -164,14 +166,14 @@ struct CheckReport<'a> {
     name: String,
     findings: Vec<Finding>,
     shown: Option<Vec<EffectiveKey>>,
-    tried: Option<Vec<probe::Try>>,
+    tried: Option<Vec<Try>>,
 }
 
 impl CheckReport<'_> {
     /// As for a run: the first error decides.
     fn exit(&self) -> Exit {
         let found = self.findings.iter().filter(|finding| finding.is_error());
-        let tried = self.tried.iter().flatten().filter_map(probe::Try::failure);
+        let tried = self.tried.iter().flatten().filter_map(Try::failure);
         let mut errors = found.map(|finding| finding.exit).chain(tried);
         errors.next().unwrap_or(Exit::Ok)
     }
@@ -199,7 +201,7 @@ impl CheckReport<'_> {
             );
         }
         let tried = self.tried.as_deref().unwrap_or_default();
-        text += &probe::text(tried);
+        text += &trial::text(tried);
         let count = |level| {
             self.findings
                 .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::probe::Try;
+use super::trial::Try;
 use crate::cli::devo;
 use crate::clock::Clock;
 use crate::config::file::Config;

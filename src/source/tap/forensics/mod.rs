@@ -91,11 +91,11 @@ fn identify(by: &str, id: &str, status: &str) -> Digest {
 /// Whether an answer has reports, though perhaps none.
 fn has_reports(answer: &[u8], _: &str) -> bool {
     #[derive(Deserialize)]
-    struct Answer {
+    struct WithReports {
         #[serde(rename = "reports")]
         _reports: Vec<IgnoredAny>,
     }
-    serde_json::from_slice::<Answer>(answer).is_ok()
+    serde_json::from_slice::<WithReports>(answer).is_ok()
 }
 
 #[cfg(test)]

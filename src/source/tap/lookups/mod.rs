@@ -5,35 +5,31 @@
 //! again, and looks up what is not known. `queue` holds what a window names; `policy` decides what follows
 //! when a lookup fails. A [`LookupKind`] says what is listed, what it names, and where that is looked up.
 
+mod answer;
 pub(super) mod api;
 mod policy;
 mod queue;
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Instant;
 
-use serde::Deserialize;
 use time::Duration;
 
 use super::siem::{Listing, Part, PendingWindow, Siem, Then};
 use crate::config::Url;
-use crate::json_stream::Splitter;
-use crate::net::http::{Answer, Bytes};
 use crate::net::text::path_segment;
 use crate::pipeline::batch::{Batch, Digest, EventId, Record};
 use crate::quota::Pool;
 use crate::source::fetch_error::FetchError;
-use crate::source::http_api::{ErrorHints, PATIENCE, READ, each};
+use crate::source::http_api::{ErrorHints, PATIENCE, each};
 use crate::source::windows::BACKOFF;
 use crate::source::{PollContext, Source};
+pub(super) use answer::has_id;
 use policy::{AfterFailure, AfterWindow, IncompleteWindow, LookupFailures};
 use queue::{Lookup, LookupQueue, OddNames};
 
 /// How long what was delivered is not looked up again.
 const MEMORY: Duration = Duration::days(30);
-/// The largest answer that is accepted, in bytes; most have some kB.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// What is listed, what it names, and where that is looked up.
 #[derive(Debug)]
@@ -391,12 +387,13 @@ impl Lookups {
         };
         match answer.status {
             200 => {
-                let body = self.read(&mut answer).and_then(|body| {
-                    match (self.kind.is_answer)(&body, id) {
-                        true => Ok(Some(body)),
-                        false => Err(api.unexpected(&mut answer, self.kind.lacks)),
-                    }
-                });
+                let body =
+                    answer::read(&self.siem.api, &mut answer).and_then(|body| {
+                        match (self.kind.is_answer)(&body, id) {
+                            true => Ok(Some(body)),
+                            false => Err(api.unexpected(&mut answer, self.kind.lacks)),
+                        }
+                    });
                 body.map_err(|error| error.context(what()))
             }
             404 => Ok(None),
@@ -404,71 +401,6 @@ impl Lookups {
                 let error = api.refusal(&mut answer, context);
                 Err(error.context(format_args!("requesting {shown}")))
             }
-        }
-    }
-
-    /// Reads a whole answer; only its frame is judged.
-    fn read(&self, answer: &mut Answer) -> Result<Vec<u8>, FetchError> {
-        let api = &self.siem.api;
-        let mut splitter = Splitter::new(&[]);
-        let (mut body, mut none, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-        let mut buffer = vec![0; READ];
-        let judged = loop {
-            match answer.read(&mut buffer)? {
-                Bytes::Some(count) => {
-                    let bytes = &buffer[..count];
-                    if let Err(broken) = splitter.feed(bytes, &mut none, &mut ends) {
-                        break Err(broken);
-                    }
-                    body.extend_from_slice(bytes);
-                    if body.len() > MAX_ANSWER {
-                        return Err(api.unexpected(answer, "the answer has more than 16 MiB"));
-                    }
-                }
-                Bytes::Waiting => {}
-                Bytes::End => break splitter.finish(),
-            }
-        };
-        match judged {
-            Ok(()) => {
-                let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
-                Ok(text.trim_ascii().to_vec())
-            }
-            Err(broken) => Err(api.words.unreadable(&broken, &api.shown(answer))),
-        }
-    }
-}
-
-/// Whether an answer has this id.
-pub(super) fn has_id(answer: &[u8], id: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        id: Cow<'a, str>,
-    }
-    let answer = serde_json::from_slice::<Answer<'_>>(answer);
-    answer.is_ok_and(|answer| answer.id.eq_ignore_ascii_case(id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_has_the_id_is_its_answer() {
-        for (body, expected) in [
-            (r#"{"id":"ab12","name":"x"}"#, true),
-            (r#"{"name":"x","id":"AB12"}"#, true),
-            (r#"{"id":"\u0061b12"}"#, true),
-            ("{}", false),
-            (r#"{"error":"ab12"}"#, false),
-            (r#"{"id":"ab13"}"#, false),
-            (r#"{"id":12}"#, false),
-            (r#"{"id":null}"#, false),
-            (r#"[{"id":"ab12"}]"#, false),
-            ("", false),
-        ] {
-            assert_eq!(has_id(body.as_bytes(), "ab12"), expected, "{body}");
         }
     }
 }

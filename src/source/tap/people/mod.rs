@@ -46,12 +46,12 @@ struct People {
     days: u32,
     pages: PageLimits,
     /// The report that is being read.
-    report: Option<Report>,
+    report: Option<PeopleReport>,
 }
 
 /// A report, as far as it has come.
 #[derive(Debug)]
-struct Report {
+struct PeopleReport {
     step: WindowRequest,
     /// The server's time when it answered first, if it told it.
     server: Option<OffsetDateTime>,
@@ -75,7 +75,9 @@ impl Source for People {
             None => match self.windows.next(context)? {
                 None => return Ok(None),
                 Some(PollStep::GiveUp(_, commit)) => return Ok(Some(commit.into())),
-                Some(PollStep::Ask(step)) => Report::new(step, self.windows.ask(step, context)?),
+                Some(PollStep::Ask(step)) => {
+                    PeopleReport::new(step, self.windows.ask(step, context)?)
+                }
             },
         };
         match self.read(&mut report, context) {
@@ -110,9 +112,9 @@ impl Source for People {
     }
 }
 
-impl Report {
-    fn new(step: WindowRequest, request: RequestId) -> Report {
-        Report {
+impl PeopleReport {
+    fn new(step: WindowRequest, request: RequestId) -> PeopleReport {
+        PeopleReport {
             step,
             server: None,
             pages: Pages::default(),
@@ -151,7 +153,7 @@ impl People {
     /// Reads on in a report; what follows, once its page is complete.
     fn read(
         &mut self,
-        report: &mut Report,
+        report: &mut PeopleReport,
         context: &mut PollContext<'_>,
     ) -> Result<Option<AfterPage>, FetchError> {
         let mut reading = match report.reading.take() {
@@ -191,7 +193,7 @@ impl People {
 
     fn end_page(
         &self,
-        report: &mut Report,
+        report: &mut PeopleReport,
         count: usize,
         total: Option<usize>,
     ) -> Result<AfterPage, FetchError> {
@@ -201,7 +203,7 @@ impl People {
 
     fn ask(
         &mut self,
-        report: &mut Report,
+        report: &mut PeopleReport,
         context: &mut PollContext<'_>,
     ) -> Result<Reading, FetchError> {
         let [days, size, page] =
