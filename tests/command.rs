@@ -354,7 +354,7 @@ fn as_json_every_line_is_an_object_and_the_last_one_counts() {
         last["error"]["hint"]
             .as_str()
             .unwrap()
-            .contains("TAP Dashboard")
+            .contains("licence")
     );
     assert!(
         last["message"]
