@@ -108,7 +108,7 @@ pub static SERVICES: &[Service] = &[
     },
     Service {
         name: "tap-people-vap",
-        devo: None,
+        devo: Some("people"),
         tag: "my.app.proofpoint.tap_vap",
         api: &PeopleApi {
             path: "/v2/people/vap",
@@ -117,7 +117,7 @@ pub static SERVICES: &[Service] = &[
     },
     Service {
         name: "tap-people-clickers",
-        devo: None,
+        devo: Some("people"),
         tag: "my.app.proofpoint.tap_topclickers",
         api: &PeopleApi {
             path: "/v2/people/top-clickers",
@@ -160,6 +160,13 @@ pub static SERVICES: &[Service] = &[
     },
 ];
 
+/// The services that are one of this name in the Devo collectors.
+pub(crate) fn named_by_devo(name: &str) -> impl Iterator<Item = &'static Service> {
+    SERVICES
+        .iter()
+        .filter(move |service| service.devo == Some(name))
+}
+
 /// Finds a service by its name.
 ///
 /// # Errors
@@ -168,8 +175,12 @@ pub fn find(name: &str) -> Result<&'static Service, String> {
     if let Some(service) = SERVICES.iter().find(|service| service.name == name) {
         return Ok(service);
     }
-    if let Some(service) = SERVICES.iter().find(|service| service.devo == Some(name)) {
-        return Err(format!("{name} is called {} in proofpull", service.name));
+    let ours: Vec<&str> = named_by_devo(name).map(|service| service.name).collect();
+    if !ours.is_empty() {
+        return Err(format!(
+            "{name} is called {} in proofpull",
+            ours.join(" and ")
+        ));
     }
     let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
     Err(format!(
@@ -187,6 +198,10 @@ mod tests {
         assert_eq!(
             find("clicksBlocked"),
             Err("clicksBlocked is called tap-clicks-blocked in proofpull".into())
+        );
+        assert_eq!(
+            find("people"),
+            Err("people is called tap-people-vap and tap-people-clickers in proofpull".into())
         );
         assert_eq!(
             find("tap-clicks-blocked").map(|service| service.devo),

@@ -350,12 +350,7 @@ fn as_json_every_line_is_an_object_and_the_last_one_counts() {
     assert_eq!(last["level"], "error");
     assert_eq!(last["error"]["status"], 77);
     assert_eq!(last["error"]["name"], "noperm");
-    assert!(
-        last["error"]["hint"]
-            .as_str()
-            .unwrap()
-            .contains("licence")
-    );
+    assert!(last["error"]["hint"].as_str().unwrap().contains("licence"));
     assert!(
         last["message"]
             .as_str()

@@ -10,7 +10,10 @@ use super::node::{Node, NodeValue};
 use super::reasons::reason;
 use super::services::{TakenService, others, service_of};
 use crate::config::quoted;
-use crate::service::{SERVICES, Service};
+use crate::service::{Service, named_by_devo};
+
+/// Their setting that adds the forensics of campaigns to what names them.
+const FORENSICS: &str = "includecampaignforensics";
 
 /// An input of theirs.
 pub(super) struct Input<'n> {
@@ -32,7 +35,7 @@ pub(super) fn inputs(draft: &mut Draft, root: &Node, now: OffsetDateTime) -> Vec
         let services = node.get("services").map(Node::entries).unwrap_or_default();
         let table = services
             .iter()
-            .find_map(|(name, _)| known(name))
+            .find_map(|(name, _)| named_by_devo(name).next())
             .map(Service::sign_in_table);
         let Some(table) = table else {
             draft.row(
@@ -65,22 +68,21 @@ pub(super) fn inputs(draft: &mut Draft, root: &Node, now: OffsetDateTime) -> Vec
         same_environment(draft, &input, &mut environment);
         let first = taken.len();
         for (name, settings) in services {
-            match known(name).filter(|service| service.sign_in_table() == table) {
-                Some(service) => taken.push(service_of(
-                    draft,
-                    root,
-                    &input,
-                    service,
-                    (name, settings),
-                    now,
-                )),
-                None => draft.row(
+            let ours = named_by_devo(name).filter(|service| service.sign_in_table() == table);
+            let before = taken.len();
+            for service in ours {
+                let settings = (name.as_str(), settings);
+                taken.push(service_of(draft, root, &input, service, settings, now));
+            }
+            if taken.len() == before {
+                draft.row(
                     &format!("{}.services.{name}", input.path),
                     "",
                     "proofpull has no such service",
-                ),
+                );
             }
         }
+        forensics(draft, &input, &mut taken);
         addresses(draft, &input, taken.get(first..).unwrap_or_default());
         let handled = ["credentials", "environment", "services", "obfuscation_data"];
         others(draft, &input.path, node, &handled);
@@ -96,8 +98,31 @@ pub(super) fn inputs(draft: &mut Draft, root: &Node, now: OffsetDateTime) -> Vec
     taken
 }
 
-fn known(name: &str) -> Option<&'static Service> {
-    SERVICES.iter().find(|service| service.devo == Some(name))
+/// Forensics that a service of theirs adds to its events are a service of ours.
+fn forensics(draft: &mut Draft, input: &Input, taken: &mut Vec<TakenService>) {
+    let services = input.node.get("services").map(Node::entries);
+    let services = services.unwrap_or_default().iter();
+    let settings = services.map(|(name, node)| (format!("{}.services.{name}", input.path), node));
+    let settings = settings.chain([(input.path.clone(), input.node)]);
+    let mut wanted = settings.filter_map(|(path, node)| {
+        let value = node.get(FORENSICS)?;
+        (!is_off(value)).then(|| format!("{path}.{FORENSICS}"))
+    });
+    let is_taken = |service: &Service| taken.iter().any(|one| one.service == service);
+    let (Some(theirs), Some(service)) = (wanted.next(), named_by_devo("forensics").next()) else {
+        return;
+    };
+    if is_taken(service) {
+        return;
+    }
+    let table = format!("services.{}", service.name);
+    draft.table(&table);
+    draft.row(&theirs, &table, "collected once its timer is enabled");
+    taken.push(TakenService {
+        service,
+        start: taken.iter().find_map(|one| one.start.clone()),
+        period: None,
+    });
 }
 
 /// As YAML 1.1 writes it, which the collectors read.

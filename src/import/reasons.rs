@@ -1,7 +1,7 @@
 //! `reason` says why a setting of theirs has no counterpart.
 
 /// Settings that have none, and why.
-const REASONS: [(&str, &str); 21] = [
+const REASONS: [(&str, &str); 22] = [
     ("debug", "see -v and -vv, options of every command"),
     (
         "id",
@@ -34,6 +34,10 @@ const REASONS: [(&str, &str); 21] = [
     ("enabled", "a service is collected if its timer is enabled"),
     ("start_time_in_utc_format", "used to read start_time_in_utc"),
     ("start_time_format", "used to read start_time"),
+    (
+        "includecampaignforensics",
+        "forensics are a service of their own: tap-forensics",
+    ),
     ("reset_persistence_auth", "see run --start-over"),
 ];
 
@@ -46,7 +50,7 @@ pub(super) fn reason(name: &str) -> &'static str {
     let mut reasons = REASONS.iter();
     match reasons.find(|(known, _)| *known == name) {
         Some((_, reason)) => reason,
-        None if name.starts_with("devo_sender_") => "events are sent as they are, uncompressed",
+        None if name.starts_with("devo_sender_") => "see [devo] compression",
         None => "proofpull does not know it, so nothing takes its place",
     }
 }

@@ -56,7 +56,9 @@ pub(super) fn service_of(
         }),
         (None, None) => None,
     };
-    let start = STARTS.iter().find_map(|key| {
+    // a report on people is of its own day
+    let mut starts = STARTS.iter().filter(|_| name != "people");
+    let start = starts.find_map(|key| {
         let format = find(&format!("{key}_format"));
         start_time(draft, find(key)?, format, now)
     });

@@ -91,7 +91,8 @@ const TAP_JSON: &str = r#"{
         "messagesBlocked": {},
         "messagesDelivered": {},
         "threats": {},
-        "campaigns": {}
+        "campaigns": {"includecampaignforensics": true},
+        "people": {}
       }
     }
   }
@@ -252,6 +253,10 @@ start_time = \"2026-11-20T00:00:00Z\"
 [services.tap-threats]
 start_time = \"2026-11-20T00:00:00Z\"
 [services.tap-campaigns]
+start_time = \"2026-11-20T00:00:00Z\"
+[services.tap-people-vap]
+[services.tap-people-clickers]
+[services.tap-forensics]
 start_time = \"2026-11-20T00:00:00Z\"
 "
             .to_owned(),

@@ -20,7 +20,7 @@ use super::toml::{TableEntry, Value, read};
 use super::value_error::ValueError;
 use super::values::{parse_instant, tag};
 use super::{ConfigError, DevoConfig, HttpConfig, SecretRef, SignIn, ToToml};
-use crate::service::{SERVICES, Service, find};
+use crate::service::{SERVICES, Service, find, named_by_devo};
 use crate::source::ConfiguredApi;
 use crate::transform::Rule;
 
@@ -210,10 +210,8 @@ fn no_such_service(table: &mut TableReader, TableEntry { name, place, .. }: &Tab
         Err(said) if !table.is_quiet() => said,
         _ => "has no such service".into(),
     };
-    let mut services = SERVICES.iter();
-    let devo = services.find(|service| service.devo == Some(name));
     let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
-    let meant = devo.map(|service| service.name);
+    let meant = named_by_devo(name).next().map(|service| service.name);
     let hint = match meant.or_else(|| nearest(name, &names)) {
         Some(meant) => format!("did you mean [services.{meant}]?"),
         None => "use one of these names, as in [services.NAME]".into(),
