@@ -445,6 +445,22 @@ fn a_clock_that_is_behind_loses_nothing() {
     check_clocks(Duration::ZERO, HOUR * 3, "clock is 3h behind");
 }
 
+/// Our clock is years behind for a first run, as on a machine without one; later it is right.
+#[test]
+fn a_first_run_years_ago_is_no_gap_of_years() {
+    for years in [1, 3, 50] {
+        let env = TestEnv::new();
+        env.add(SERVICE, ago(23 * 60), ago(10), 20);
+        let run = run_at(&env, now() - DAY * 365 * years);
+        let why = ["is older than the service keeps", "nothing is given up"];
+        run.assert_error(69, &why, "clock");
+        let run = run_at(&env, now());
+        run.assert_status(0);
+        assert_eq!(gaps(&env).len(), 0, "{}", run.stderr);
+        env.assert_exactly_once(SERVICE);
+    }
+}
+
 /// What both clocks call too old, though they do not agree, waits for the right time.
 #[test]
 fn a_start_that_is_too_old_is_moved_up_only_when_both_clocks_agree() {

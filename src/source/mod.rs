@@ -20,7 +20,7 @@ use crate::quota::Quota;
 use crate::shutdown::Shutdown;
 pub(crate) use api::ConfiguredApi;
 use fetch_error::FetchError;
-pub(crate) use windows::{ATTEMPTS, WindowLimits, warn_of_a_late_start};
+pub(crate) use windows::{ATTEMPTS, TOLERANCE, WindowLimits, warn_of_a_late_start};
 
 /// What a source works with in one call.
 #[derive(Debug)]

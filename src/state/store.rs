@@ -164,6 +164,20 @@ impl State {
         self.saved.begun
     }
 
+    /// Nothing was read, and the server says that it is later than our clock does: what it did not keep by
+    /// its own time is no gap either.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub(crate) fn correct_begun(&mut self, server: OffsetDateTime) -> Result<(), StateError> {
+        let begun = self.saved.begun.filter(|begun| *begun < server);
+        if begun.is_none() || !self.is_counted_back() {
+            return Ok(());
+        }
+        self.saved.begun = Some(server);
+        self.save()
+    }
+
     /// Whether nothing was read, and the start was counted from our clock.
     #[must_use]
     pub(crate) fn is_counted_back(&self) -> bool {

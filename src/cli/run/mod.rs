@@ -28,7 +28,7 @@ use crate::sink::Sink;
 use crate::sink::devo::{Devo, DevoOptions};
 use crate::sink::stdout::Stdout;
 use crate::source::api::OpenContext;
-use crate::source::{self, Source};
+use crate::source::{self, Source, TOLERANCE};
 use crate::state::ledger::LedgerFile;
 use crate::state::{State, Unreported};
 use crate::transform::{Action, Transform};
@@ -229,6 +229,9 @@ impl RunParts<'_> {
             progress: &progress,
         }
         .run();
+        if let Some(ahead) = source.ahead().filter(|ahead| *ahead > TOLERANCE) {
+            state.correct_begun(self.clock.now().saturating_add(ahead))?;
+        }
         let confirmed_by = record.confirmed_by.into_iter().chain(sink.confirmed_by());
         record.confirmed_by = confirmed_by.min();
         Ok(Attempt {

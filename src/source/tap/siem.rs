@@ -230,7 +230,9 @@ impl Siem {
         if is_bad && self.windows.replan(pending.step, pending.server, kept) {
             return Part::empty(pending);
         }
-        let error = self.api.refusal(&mut reading.answer, context);
+        let undecided = kept.and_then(|_| self.windows.undecided(pending.step, context.now));
+        let refusal = self.api.refusal(&mut reading.answer, context);
+        let error = undecided.unwrap_or(refusal);
         let error = error.context(format!("requesting {} from {}", pending.step, self.api.url));
         self.without_records(pending, error)
     }

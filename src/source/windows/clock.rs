@@ -9,7 +9,7 @@ use crate::clock::{utc, whole_seconds};
 use crate::error::{Exit, Failure};
 
 /// Largest difference between two clocks that agree.
-pub(in crate::source) const TOLERANCE: Duration = Duration::seconds(60);
+pub(crate) const TOLERANCE: Duration = Duration::seconds(60);
 
 /// Our clock beside that of a server.
 #[derive(Debug, Default)]

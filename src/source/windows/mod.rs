@@ -13,6 +13,7 @@ mod probe;
 mod recheck;
 mod settings;
 
+pub(crate) use clock::TOLERANCE;
 pub(crate) use limits::WindowLimits;
 pub(crate) use plan::warn_of_a_late_start;
 pub(super) use plan::{WindowPlan, WindowRequest};

@@ -186,6 +186,17 @@ impl WindowPoller {
         self.failures.may_repeat() && changed
     }
 
+    /// The error of a window that is too old for the service, while the clocks do not agree on that.
+    pub(in crate::source) fn undecided(
+        &self,
+        step: WindowRequest,
+        now: OffsetDateTime,
+    ) -> Option<FetchError> {
+        let clocks = self.clocks.reading(now);
+        let is_disputed = clocks.is_disputed();
+        is_disputed.then(|| undecided(step.window.from, clocks).into())
+    }
+
     /// How late an event of the current window is, in seconds, if it came late. `created` is
     /// written as [`utc`] writes it.
     pub(in crate::source) fn seconds_late(&self, created: Option<&str>) -> Option<u32> {
