@@ -806,6 +806,19 @@ fn a_clock_that_is_days_ahead_is_answered_by_windows_of_the_servers_time() {
     });
 }
 
+/// Our clock is years behind for a first run, as on a machine without one; later it is right.
+#[test]
+fn a_first_run_years_ago_is_no_gap_of_years() {
+    let env = TestEnv::new();
+    env.add(SERVICE, ago(20 * 60), ago(100), 20);
+    let run = env.run(SERVICE, &["--now", &utc(ago(0) - Duration::days(700))]);
+    run.assert_says("clock is").assert_says("behind");
+    env.run(SERVICE, &[])
+        .assert_status(0)
+        .assert_says(" 0 gaps");
+    env.assert_exactly_once(SERVICE);
+}
+
 /// Each page begins with the end of the page before; one whole page comes again, with a new token.
 #[test]
 fn pages_that_overlap_give_no_doubles() {

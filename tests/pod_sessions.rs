@@ -100,6 +100,19 @@ fn a_first_run_with_a_clock_that_is_ahead_begins_where_the_server_is() {
     }
 }
 
+/// Our clock is years behind for a first run, as on a machine without one; later it is right.
+#[test]
+fn a_first_run_years_ago_is_no_gap_of_years() {
+    for mode in ["complete", "archive"] {
+        let mut hours = Hours::new();
+        hours.env.stream_table = format!("mode = {mode:?}\nidle_exit = \"1s\"\n");
+        let run = run_ahead(&hours, NOW, -Duration::days(700));
+        run.assert_says("clock is");
+        let run = hours.run(NOW + Duration::hours(2));
+        run.assert_status(0).assert_says(" 0 gaps");
+    }
+}
+
 /// The server's clock is wrong in one run, and right before and after it.
 #[test]
 fn a_date_that_is_wrong_in_one_run_moves_nothing_back_and_gives_nothing_up() {

@@ -93,8 +93,8 @@ impl PodPlan {
             limits,
             end: start.end,
             // what the live stream has brought is a beginning, too
-            begun: start.begun.filter(|_| position.live.is_none()),
-            is_counted_back: start.is_counted_back && position.live.is_none(),
+            begun: start.begun,
+            is_counted_back: start.is_counted_back,
             is_undated: false,
             position,
             requested: Vec::new(),
@@ -339,9 +339,11 @@ impl PodPlan {
         }
         let start = self.limits.floor(clocks.earlier());
         let is_near = self.position.until - start <= self.limits.keep;
-        if self.position.until > start && is_near {
+        if self.position.live.is_none() && self.position.until > start && is_near {
             (self.position.until, self.position.hour_before) = (start, None);
         }
+        let until = self.position.until;
+        self.begun = self.limits.begun_by_right_clock(self.begun, until, clocks);
     }
 
     /// The live stream was opened.

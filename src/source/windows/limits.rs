@@ -4,6 +4,7 @@
 
 use time::{Duration, OffsetDateTime};
 
+use super::clock::ClockReading;
 use crate::clock::whole_seconds;
 use crate::pipeline::checkpoint::{Gap, Window};
 
@@ -91,6 +92,23 @@ impl WindowLimits {
             None => (from, Duration::ZERO),
         };
         (to - from > soon).then_some(Gap { from, to })
+    }
+
+    /// When a state was begun whose start was counted from our clock.
+    ///
+    /// A start that was too old from the beginning shows that the clock was wrong then. So it counts as
+    /// begun now, once both clocks agree.
+    #[must_use]
+    pub(crate) fn begun_by_right_clock(
+        &self,
+        begun: Option<OffsetDateTime>,
+        start: OffsetDateTime,
+        clocks: ClockReading,
+    ) -> Option<OffsetDateTime> {
+        let begun = begun?;
+        let was_wrong = start < self.oldest(begun);
+        let now = clocks.agreed().filter(|_| was_wrong);
+        Some(now.map_or(begun, |now| now.max(begun)))
     }
 
     /// Half of a length that was too large, but no less than the service accepts.
@@ -191,6 +209,28 @@ mod tests {
             Some("2026-01-10T08:59:30Z/2026-01-10T09:00:00Z")
         );
         assert_eq!(LIMITS.last(end, end), None);
+    }
+
+    #[test]
+    fn a_start_that_was_too_old_from_the_beginning_was_counted_from_a_wrong_clock() {
+        let ago = |hours| NOON - Duration::hours(hours);
+        // the start and the begin in hours ago, how far the server is ahead, and the begin that counts
+        for (start, begun, ahead, expected) in [
+            (24, Some(0), 0, Some(0)),
+            // a service that was refused for eight days
+            (216, Some(192), 0, Some(192)),
+            // a clock that was years behind, once the server had told its time
+            (20_000, Some(3), 0, Some(0)),
+            (20_000, Some(3), 30, Some(3)),
+            (20_000, None, 0, None),
+        ] {
+            let clocks = ClockReading {
+                ours: NOON,
+                server: Some(NOON + Duration::hours(ahead)),
+            };
+            let found = LIMITS.begun_by_right_clock(begun.map(ago), ago(start), clocks);
+            assert_eq!(found, expected.map(ago), "{start} {begun:?} {ahead}");
+        }
     }
 
     #[test]

@@ -174,6 +174,9 @@ impl WindowPlan {
                 *pass = Recheck::beginning_at(start);
             }
         }
+        self.begun = self
+            .limits
+            .begun_by_right_clock(self.begun, self.until, clocks);
     }
 
     /// Abandons the rest of a backfill if the service keeps none of it any more, and both clocks
