@@ -100,12 +100,16 @@ A tenant, as JSON: the defaults with its own values, and
       (dict "table" "devo" "key" "chain" "path" "certs/chain.crt")
       (dict "table" "devo" "key" "cert" "path" "certs/domain.crt")
       (dict "table" "devo" "key" "key" "path" "certs/domain.key")
+      (dict "table" "devo.query" "key" "token" "path" "devo-query.token" "secret" true)
       (dict "table" "http" "key" "ca" "path" "certs/ca.crt")
       (dict "table" "obfuscation" "key" "key" "path" "obfuscation.key" "secret" true)
       (dict "table" "tap" "key" "secret" "path" "tap.secret" "secret" true "api" "tap")
       (dict "table" "pod" "key" "api_key" "path" "pod.key" "secret" true "api" "pod")
       (dict "table" "isolation" "key" "api_key" "path" "isolation.key" "secret" true "api" "isolation") }}
 {{- $table := get $config $file.table }}
+{{- if eq $file.table "devo.query" }}
+{{- $table = get $config.devo "query" }}
+{{- end }}
 {{- if kindIs "map" $table }}
 {{- $from := get $table $file.key }}
 {{- if and $file.secret (not $from) }}
