@@ -182,6 +182,7 @@ fn open(receiver: &simulator::Devo, certs: &Certs, compression: config::Compress
     let http = config::HttpConfig {
         proxy: None,
         ca: None,
+        tls: config::TlsLibrary::Rustls,
         timeout: Duration::from_secs(60),
     };
     let identity = config::ClientIdentity {
@@ -193,7 +194,8 @@ fn open(receiver: &simulator::Devo, certs: &Certs, compression: config::Compress
         .split_once(':')
         .map(|(host, port)| (host.to_owned(), port.parse().expect("a port")))
         .expect("an address");
-    let trust = Trust::receiver(Some(&certs.ca()), None, Some(&identity)).expect("certificates");
+    let trust =
+        Trust::receiver(http.tls, Some(&certs.ca()), None, Some(&identity)).expect("certificates");
     Devo::new(devo::DevoOptions {
         network: Arc::new(Network::new(&http, |_| None).expect("no proxy")),
         trust,

@@ -73,6 +73,11 @@ pub(crate) fn check_delivers(env: &TestEnv) {
 
 #[test]
 fn client_keys_of_every_form_are_taken() {
+    check_forms(|_| {});
+}
+
+/// Keys of each form, with each version of TLS, in a world that was changed like this.
+pub(crate) fn check_forms(change: impl Fn(&mut TestEnv) + Sync) {
     let forms = |certs: &Certs| {
         [
             (certs.client_cert(), certs.client_key()),
@@ -86,6 +91,7 @@ fn client_keys_of_every_form_are_taken() {
     each(all.map(|case| (format!("{case:?}"), case)), |case| {
         let (versions, form) = case;
         let mut env = env(|_| speaking(versions));
+        change(&mut env);
         let (cert, key) = forms(&env.certs)[form].clone();
         set_client(&mut env, &Pair { cert, key });
         check_delivers(&env);
@@ -158,7 +164,7 @@ fn a_receiver_that_asks_for_no_certificate_needs_none() {
 }
 
 /// A name, the receiver, what is changed, the status, what the error says, and the hint.
-type Case = (
+pub(crate) type Case = (
     &'static str,
     fn(&Certs) -> Options,
     fn(&mut TestEnv),
@@ -193,7 +199,7 @@ fn as_nobody(env: &mut TestEnv) {
 const EXPIRED: &str = "set [devo] cert and key: this one has expired";
 const STRANGER: &str = "the server does not know who signed it";
 const NOBODY: &str = "set [devo] cert and key: the server requires a client certificate";
-const CASES: [Case; 10] = [
+pub(crate) const CASES: [Case; 10] = [
     (
         "the server's has expired",
         |certs| showing(certs.expired_server()),

@@ -19,6 +19,7 @@ mod isolation;
 mod key_files;
 mod manual;
 mod memory;
+mod native_tls;
 mod network;
 mod obfuscation;
 mod online;

@@ -20,11 +20,11 @@ fn fill(mut env: TestEnv) -> TestEnv {
 }
 
 /// TAP over TLS, its CA trusted.
-fn world_over_tls() -> TestEnv {
+pub(crate) fn world_over_tls() -> TestEnv {
     world_with(Tap::start_tls)
 }
 
-fn world_with(tap: impl FnOnce(&Certs) -> Tap) -> TestEnv {
+pub(crate) fn world_with(tap: impl FnOnce(&Certs) -> Tap) -> TestEnv {
     let dir = tempfile::tempdir().unwrap();
     let certs = dir.path().join("certs");
     std::fs::create_dir(&certs).unwrap();

@@ -16,7 +16,7 @@ const SERVICE: &str = "tap-messages-delivered";
 const MIB: usize = 1024 * 1024;
 
 /// Two hours of events: two windows of about 130 kB. Nothing is late.
-fn filled(options: Options, rng: &mut Rng) -> TestEnv {
+pub(crate) fn filled(options: Options, rng: &mut Rng) -> TestEnv {
     let mut env = TestEnv::with(options);
     env.fill(rng, 2, 60);
     env.tap.release_late();
@@ -30,7 +30,7 @@ fn flooded(rng: &mut Rng) -> TestEnv {
     env
 }
 
-fn speaking(rng: &mut Rng) -> Options {
+pub(crate) fn speaking(rng: &mut Rng) -> Options {
     Options {
         versions: *rng.pick(&[Versions::Tls12, Versions::Tls13]),
         tickets: rng.chance(50),
@@ -40,7 +40,7 @@ fn speaking(rng: &mut Rng) -> Options {
 }
 
 /// The next connections behave like these, those after them as they should.
-fn behave(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) {
+pub(crate) fn behave(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) {
     let mut rest: Vec<_> = behaviours.into_iter().collect();
     // what a failure shows
     println!("{}: {rest:?}", env.devo.address());
@@ -51,7 +51,7 @@ fn behave(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) {
 
 /// Runs again and again, as a timer does, until a run succeeds: nothing is lost, and no more comes
 /// again than what the last connections of failed runs had brought. Returns the statuses.
-fn check(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) -> Vec<i32> {
+pub(crate) fn check(env: &TestEnv, behaviours: impl IntoIterator<Item = Behaviour>) -> Vec<i32> {
     behave(env, behaviours);
     let (mut statuses, mut unconfirmed) = (Vec::new(), 0);
     while statuses.last() != Some(&0) {
@@ -215,7 +215,7 @@ fn a_receiver_of_any_moods_gets_everything() {
     });
 }
 
-fn mood(rng: &mut Rng) -> Behaviour {
+pub(crate) fn mood(rng: &mut Rng) -> Behaviour {
     let bytes = rng.below(140_000);
     let some = |rng: &mut Rng, most: u64| Wait::from_millis(rng.bits() % most);
     match rng.below(12) {

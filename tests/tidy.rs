@@ -43,7 +43,7 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 24] = [
+const CRATES: [(&str, &[&str]); 25] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
@@ -56,6 +56,7 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("hmac", &["digest"]),
     ("http", &["config"]),
     ("indicatif", &["output"]),
+    ("native_tls", &["net"]),
     ("percent_encoding", &["net"]),
     ("regex", &["transform"]),
     // what the system offers and std does not: each uses another part of it

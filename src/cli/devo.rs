@@ -37,7 +37,7 @@ pub(super) fn options(
     }
     Ok(DevoOptions {
         network: Arc::clone(network),
-        trust: Trust::receiver(to.chain.as_deref(), ca, to.identity.as_ref())?,
+        trust: Trust::receiver(to.tls, to.chain.as_deref(), ca, to.identity.as_ref())?,
         address: to.address.clone(),
         server_name: to.server_name.clone(),
         hostname: to.hostname.clone().unwrap_or_else(host_name),

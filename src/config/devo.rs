@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::effective::{ToToml, inline_table, quoted};
+use super::http::{TlsLibrary, tls_library};
 use super::secret_ref::secret;
 use super::table_reader::TableReader;
 use super::toml::{TableEntry, Value};
@@ -35,6 +36,8 @@ pub(crate) struct DevoConfig {
     pub(crate) identity: Option<ClientIdentity>,
     /// The name to verify.
     pub(crate) server_name: String,
+    /// What speaks TLS with it.
+    pub(crate) tls: TlsLibrary,
     /// The host in each record; absent: this machine's name.
     pub(crate) hostname: Option<String>,
     /// How records are compressed.
@@ -145,6 +148,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
     let own_name = address.as_ref().map(|address| address.host.clone());
     let own_name = own_name.unwrap_or_else(|| "collector-us.devo.io".to_owned());
     let server_name = table.text_or("server_name", own_name, server_name);
+    let tls = table.text_or("tls", TlsLibrary::Rustls, tls_library);
     let hostname = table.text("hostname", "mail-collector-1", hostname);
     let confirm = table.text_or("confirm", Confirmation::Close, confirmation);
     let compression = table.text_or("compression", Compression::None, compression);
@@ -168,6 +172,7 @@ pub(super) fn devo(mut table: TableReader) -> Option<DevoConfig> {
         chain,
         identity,
         server_name,
+        tls,
         hostname,
         compression,
         confirm,

@@ -28,7 +28,7 @@ pub use devo::{ClientIdentity, Compression, Confirmation};
 pub(crate) use devo::{DevoConfig, QueryConfig};
 pub(crate) use effective::ToToml;
 pub use effective::{EffectiveKey, EffectiveKeys, quoted};
-pub use http::HttpConfig;
+pub use http::{HttpConfig, TlsLibrary};
 pub(crate) use secret_ref::CommandLine;
 pub use secret_ref::{Plain, SecretRef};
 pub(crate) use sign_in::{IsolationConfig, PodConfig, SignIn, TapConfig};

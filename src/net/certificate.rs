@@ -14,6 +14,8 @@ use time::{Duration, OffsetDateTime};
 use super::tls::certificates;
 use crate::error::{Because, Exit, Failure, Result};
 pub(crate) use kind::Wanted;
+#[cfg(feature = "native-tls")]
+pub(super) use kind::pkcs8;
 pub(super) use kind::{FileKind, KeyForm, unusable};
 
 /// The time for which a certificate is valid.

@@ -32,6 +32,7 @@ use tls::Trust;
 pub struct Network {
     proxies: Proxies,
     ca: Option<std::path::PathBuf>,
+    tls: config::TlsLibrary,
     timeout: Duration,
     public: OnceLock<Trust>,
 }
@@ -46,6 +47,7 @@ impl Network {
         Ok(Network {
             proxies,
             ca: http.ca.clone(),
+            tls: http.tls,
             timeout: http.timeout,
             public: OnceLock::new(),
         })
@@ -63,7 +65,7 @@ impl Network {
     /// When they cannot be read.
     pub(crate) fn public_trust(&self) -> Result<&Trust> {
         if self.public.get().is_none() {
-            let trust = Trust::system(self.ca.as_deref())?;
+            let trust = Trust::system(self.tls, self.ca.as_deref())?;
             return Ok(self.public.get_or_init(|| trust));
         }
         self.public.get().ok_or_else(|| Failure::new("roots"))

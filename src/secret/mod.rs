@@ -71,6 +71,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Writes a certificate or a key as PEM.
+#[cfg(feature = "native-tls")]
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    // OpenSSL takes no longer lines than 64 characters
+    for line in der.chunks(48) {
+        text += &STANDARD.encode(line);
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
 /// Takes a line that was typed or piped for a secret.
 ///
 /// # Errors

@@ -14,23 +14,38 @@ use time::Duration;
 use crate::simulator::{Behaviour, Event, Options, Versions, sample, wait_until};
 use crate::test_env::{Run, Running, TestEnv, ago, array, each, hold};
 
-const ROWS: [(&str, &dyn Adapter); 7] = [
+const ROWS: &[(&str, &dyn Adapter)] = &[
     (
         "Devo over TLS 1.3",
-        &Devo(Versions::Tls13, Behaviour::Normal),
+        &Devo(Versions::Tls13, Behaviour::Normal, RUSTLS),
     ),
     (
         "Devo over TLS 1.2",
-        &Devo(Versions::Tls12, Behaviour::Normal),
+        &Devo(Versions::Tls12, Behaviour::Normal, RUSTLS),
     ),
     // as rsyslog with GnuTLS
     (
         "without close_notify",
-        &Devo(Versions::Both, Behaviour::NoGoodbye),
+        &Devo(Versions::Both, Behaviour::NoGoodbye, RUSTLS),
     ),
     (
         "never closing, acknowledged",
-        &Devo(Versions::Both, Behaviour::NeverClose),
+        &Devo(Versions::Both, Behaviour::NeverClose, RUSTLS),
+    ),
+    #[cfg(feature = "native-tls")]
+    (
+        "OpenSSL, TLS 1.3",
+        &Devo(Versions::Tls13, Behaviour::Normal, OPENSSL),
+    ),
+    #[cfg(feature = "native-tls")]
+    (
+        "OpenSSL, TLS 1.2, without close_notify",
+        &Devo(Versions::Tls12, Behaviour::NoGoodbye, OPENSSL),
+    ),
+    #[cfg(feature = "native-tls")]
+    (
+        "OpenSSL, never closing, acknowledged",
+        &Devo(Versions::Both, Behaviour::NeverClose, OPENSSL),
     ),
     ("Devo with gzip", &Packed),
     ("a pipe", &Pipe),
@@ -286,8 +301,13 @@ fn stopped_by_a_signal_or_killed_behind_a_commit_nothing_comes_again() {
     });
 }
 
-/// The receiver of the simulator: what it speaks, and how it behaves when all goes well.
-struct Devo(Versions, Behaviour);
+/// What speaks TLS in the program.
+const RUSTLS: &str = "rustls";
+#[cfg(feature = "native-tls")]
+const OPENSSL: &str = "native-tls";
+
+/// The receiver of the simulator: what it speaks, how it behaves when all goes well, and what speaks with it.
+struct Devo(Versions, Behaviour, &'static str);
 
 impl Devo {
     fn only_acknowledges(&self) -> bool {
@@ -306,7 +326,7 @@ impl Adapter for Devo {
             versions: self.0,
             ..Options::default()
         });
-        env.devo_table += "pulling_id = false\n";
+        env.devo_table += &format!("pulling_id = false\ntls = {:?}\n", self.2);
         if self.only_acknowledges() {
             env.devo_table += "confirm = \"acknowledged\"\n";
         }
@@ -366,7 +386,7 @@ impl Adapter for Devo {
 struct Packed;
 
 impl Packed {
-    const INSIDE: Devo = Devo(Versions::Both, Behaviour::Normal);
+    const INSIDE: Devo = Devo(Versions::Both, Behaviour::Normal, RUSTLS);
 }
 
 impl Adapter for Packed {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+#[cfg(feature = "native-tls")]
+use der::Encode;
 use der::asn1::AnyRef;
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
@@ -212,6 +214,33 @@ const CURVES: [(&[u8], &str); 5] = [
     ),
 ];
 
+/// A key that can be used, in the form of PKCS#8 (RFC 5958).
+#[cfg(feature = "native-tls")]
+pub(in crate::net) fn pkcs8(form: KeyForm, key: &[u8]) -> der::Result<Vec<u8>> {
+    const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+    let part = |tag, content: &[u8]| AnyRef::new(tag, content)?.to_der();
+    let id = |content| part(Tag::ObjectIdentifier, content);
+    let algorithm = match form {
+        KeyForm::Pkcs8 => return Ok(key.to_vec()),
+        KeyForm::Pkcs1 => [id(RSA)?, part(Tag::Null, &[])?],
+        KeyForm::Sec1 => {
+            let mut parts = inside(&mut SliceReader::new(key)?)?;
+            AnyRef::decode(&mut parts)?;
+            // the name of the curve may be left out, and there are two that can be used
+            let curve = match AnyRef::decode(&mut parts)?.value().len() {
+                32 => P256,
+                _ => P384,
+            };
+            [id(EC)?, id(curve)?]
+        }
+    };
+    let version = part(Tag::Integer, &[0])?;
+    let algorithm = part(Tag::Sequence, &algorithm.concat())?;
+    let key = part(Tag::OctetString, key)?;
+    part(Tag::Sequence, &[version, algorithm, key].concat())
+}
+
 /// The algorithm of a key; `None` if it is one that can be used.
 fn algorithm(form: KeyForm, key: &[u8]) -> der::Result<Option<String>> {
     let mut whole = SliceReader::new(key)?;
@@ -400,6 +429,33 @@ mod tests {
             let said = unusable(form, &key);
             assert!(said.contains(wanted), "{wanted}: {said}");
             assert!(!said.contains("secret"), "{said}");
+        }
+    }
+
+    #[cfg(feature = "native-tls")]
+    #[test]
+    fn a_key_of_any_form_becomes_pkcs8() {
+        let octets = |bytes: &[u8]| part(0x04, bytes);
+        let id = |content: &[u8]| part(0x06, content);
+        let sec1 = |length: usize| sequence(&[ONE, &octets(&vec![7; length])]);
+        let ec = |curve: &[u8], length: usize| {
+            sequence(&[
+                ZERO,
+                &sequence(&[&id(EC), &id(curve)]),
+                &octets(&sec1(length)),
+            ])
+        };
+        let p256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+        let rsa = sequence(&[ZERO, &part(0x02, &[1; 300]), ONE]);
+        let of_rsa = sequence(&[ZERO, &sequence(&[&id(RSA), &[5, 0]]), &octets(&rsa)]);
+        let table = [
+            (KeyForm::Pkcs8, ec(p256, 32), ec(p256, 32)),
+            (KeyForm::Sec1, sec1(32), ec(p256, 32)),
+            (KeyForm::Sec1, sec1(48), ec(&[0x2b, 0x81, 4, 0, 0x22], 48)),
+            (KeyForm::Pkcs1, rsa, of_rsa),
+        ];
+        for (form, key, wanted) in table {
+            assert_eq!(pkcs8(form, &key).unwrap(), wanted, "{form:?}");
         }
     }
 

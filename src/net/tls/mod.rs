@@ -1,25 +1,26 @@
 //! `tls` runs TLS over a connection: whom to trust, who we are, and what its errors mean.
 //!
-//! It always verifies the server. Only this folder names the crate `rustls`.
+//! It always verifies the server. `Session` is the protocol, which sees no socket: this module reads and
+//! writes the connection for it. So whichever library it comes from, the end of a connection and a reset
+//! are seen here. Only this folder names the crate `rustls`, and only `native` the crate `native_tls`.
 
+#[cfg(feature = "native-tls")]
+mod native;
 mod pem;
+mod refusal;
+mod session;
 mod trust;
 mod verifier;
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::sync::Arc;
+use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConnection};
-
 use super::{NetError, Tcp, is_wait};
-use crate::error::{Because, Exit, Failure, Result};
+use crate::error::{Exit, Failure, Result};
 use crate::pipeline::batch::BATCH;
-use trust::PeerHints;
+use session::Session;
 pub use trust::Trust;
 pub(super) use trust::certificates;
-use verifier::SelfSigned;
 
 /// TLS write buffer size, in bytes.
 const WRITE: usize = 256 * 1024;
@@ -29,9 +30,7 @@ const HEARD: usize = 16 * 1024;
 /// A TLS connection after its handshake.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    session: ClientConnection,
-    /// As in [`Trust`].
-    hints: &'static PeerHints,
+    session: Box<dyn Session>,
     /// The TCP connection below.
     pub(crate) tcp: Tcp,
     /// Whether the peer's close_notify was read; only its end of file may follow.
@@ -64,17 +63,8 @@ impl Tls {
         name: &str,
         limit: Duration,
     ) -> Result<Tls, NetError> {
-        let server = ServerName::try_from(name.to_owned())
-            .with_context(|| format!("verifying the name {name}"))
-            .exit(Exit::Config);
-        let session = server.and_then(|server| {
-            ClientConnection::new(Arc::clone(&trust.config), server).exit(Exit::Software)
-        });
-        let mut session = session.map_err(NetError::Lasting)?;
-        session.set_buffer_limit(Some(WRITE));
         let mut tls = Tls {
-            session,
-            hints: trust.hints,
+            session: trust.session(name)?,
             tcp,
             close_notify: false,
             heard: 0,
@@ -88,8 +78,8 @@ impl Tls {
             )
         })?;
         tls.tcp.end_exchange();
-        if let Some(version) = tls.session.protocol_version() {
-            log::debug!(target: BATCH, "{name} speaks {version:?}");
+        if let Some(version) = tls.session.version() {
+            log::debug!(target: BATCH, "{name} speaks {version}");
         }
         Ok(tls)
     }
@@ -120,7 +110,7 @@ impl Tls {
     /// When the peer does not take them or is gone, or the wait ends.
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<(), NetError> {
         for piece in bytes.chunks(WRITE) {
-            self.session.writer().write_all(piece)?;
+            self.session.write(piece)?;
             self.write_out()?;
         }
         Ok(())
@@ -162,7 +152,7 @@ impl Tls {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn send_close_notify(&mut self) -> Result<(), NetError> {
-        self.session.send_close_notify();
+        self.session.send_close_notify()?;
         self.write_out()
     }
 
@@ -206,27 +196,20 @@ impl Tls {
 
     /// Decrypts what was read, and drops its data.
     fn process(&mut self) -> Result<PeerEvent, NetError> {
-        let state = match self.session.process_new_packets() {
-            Ok(state) => state,
+        match self.session.process() {
+            Ok(closed) => {
+                self.close_notify = closed;
+                Ok(match closed {
+                    true => PeerEvent::CloseNotify,
+                    false => PeerEvent::Nothing,
+                })
+            }
             Err(error) => {
                 // our alert tells the peer the reason; it may no longer listen
                 let _ = self.session.write_tls(&mut self.tcp);
-                return Err(explain(error, self.hints));
-            }
-        };
-        if !self.session.is_handshaking() {
-            let mut waste = [0; 4096];
-            let mut left = state.plaintext_bytes_to_read();
-            while left > 0 {
-                left -= self.session.reader().read(&mut waste)?.min(left);
+                Err(error)
             }
         }
-        self.close_notify = state.peer_has_closed();
-        Ok(if self.close_notify {
-            PeerEvent::CloseNotify
-        } else {
-            PeerEvent::Nothing
-        })
     }
 }
 
@@ -234,100 +217,11 @@ impl Tls {
 impl Read for Tls {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.session.reader().read(buffer) {
+            match self.session.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return result,
             }
             self.session.read_tls(&mut self.tcp)?;
-            self.session
-                .process_new_packets()
-                .map_err(io::Error::other)?;
         }
     }
-}
-
-/// Adds status and hint to a TLS error.
-fn explain(error: rustls::Error, hints: &PeerHints) -> NetError {
-    use rustls::Error as E;
-    if let Some(kind) = SelfSigned::of(&error) {
-        let hint = match kind {
-            SelfSigned::Unknown => hints.self_signed,
-            SelfSigned::Authority => {
-                "ask the operator of the server for a certificate of a CA, or one that is made with \
-                 openssl req -x509 -addext basicConstraints=critical,CA:FALSE"
-            }
-        };
-        let failure = Failure::from(kind).with_exit(Exit::Unavailable);
-        return NetError::Lasting(failure.with_hint(hint));
-    }
-    let (exit, hint) = match &error {
-        E::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => (
-            Exit::Unavailable,
-            "ask the operator of the server to renew its certificate, which has expired; also \
-             check this machine's clock",
-        ),
-        E::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => (
-            Exit::Unavailable,
-            "check this machine's clock: the server's certificate is not valid yet",
-        ),
-        E::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => (Exit::Unavailable, hints.other_name),
-        E::InvalidCertificate(CertificateError::UnknownIssuer) => (
-            Exit::Unavailable,
-            "check [devo] chain or [http] ca: the server's certificate is signed by a CA that is \
-             not trusted here (a proxy that opens TLS has a CA of its own)",
-        ),
-        E::InvalidCertificate(_) => (
-            Exit::Unavailable,
-            "ask the operator of the server for a valid certificate",
-        ),
-        E::AlertReceived(AlertDescription::CertificateExpired) => (
-            Exit::NoPerm,
-            "download a new certificate and set [devo] cert and key: this one has expired",
-        ),
-        E::AlertReceived(AlertDescription::CertificateRevoked) => (
-            Exit::NoPerm,
-            "download a new certificate and set [devo] cert and key: this one was revoked",
-        ),
-        E::AlertReceived(AlertDescription::UnknownCA) => (
-            Exit::NoPerm,
-            "check that [devo] cert is of this domain and region: the server does not know who \
-             signed it",
-        ),
-        E::AlertReceived(AlertDescription::CertificateRequired) => (
-            Exit::NoPerm,
-            "set [devo] cert and key: the server requires a client certificate",
-        ),
-        E::AlertReceived(
-            AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError
-            | AlertDescription::NoCertificate,
-        ) => (
-            Exit::NoPerm,
-            "check [devo] cert and key: the server rejected the client certificate",
-        ),
-        E::AlertReceived(AlertDescription::HandshakeFailure) => (
-            Exit::NoPerm,
-            "set [devo] cert and key if the server requires a client certificate: it refused the \
-             handshake",
-        ),
-        E::InvalidMessage(_) => (
-            Exit::Unavailable,
-            "check address and port: the server does not speak TLS there",
-        ),
-        E::PeerIncompatible(_) | E::AlertReceived(AlertDescription::ProtocolVersion) => (
-            Exit::Unavailable,
-            "enable TLS 1.2 or 1.3 with common cipher suites on the server",
-        ),
-        _ => return NetError::Cut(error.into()),
-    };
-    NetError::Lasting(Failure::from(error).with_exit(exit).with_hint(hint))
 }

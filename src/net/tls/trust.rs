@@ -6,24 +6,37 @@ use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+#[cfg(feature = "native-tls")]
+use super::native::Connector;
 use super::pem::Contents;
+use super::refusal::{API, PeerHints, RECEIVER};
+use super::session::{Rustls, Session};
 use super::verifier::Verifier;
-use crate::config::ClientIdentity;
+use crate::config::{ClientIdentity, TlsLibrary};
 use crate::error::{Because, Exit, Failure, Result, fail};
 use crate::files;
+use crate::net::NetError;
 use crate::net::certificate::{FileKind, KeyForm, Wanted, order, unusable};
 use crate::secret;
 
 /// Whom to trust and our client certificate; shared by the connections of a run.
 #[derive(Debug, Clone)]
 pub struct Trust {
-    pub(super) config: Arc<ClientConfig>,
+    library: Library,
     /// What helps with the certificate of the peer.
-    pub(super) hints: &'static PeerHints,
+    hints: &'static PeerHints,
+}
+
+/// What a library makes of it.
+#[derive(Debug, Clone)]
+enum Library {
+    Rustls(Arc<ClientConfig>),
+    #[cfg(feature = "native-tls")]
+    Native(Connector),
 }
 
 impl Trust {
@@ -31,8 +44,8 @@ impl Trust {
     ///
     /// # Errors
     /// When there are none, or `extra` cannot be read.
-    pub(crate) fn system(extra: Option<&Path>) -> Result<Trust> {
-        Trust::of(system_roots(extra)?, None, &API)
+    pub(crate) fn system(library: TlsLibrary, extra: Option<&Path>) -> Result<Trust> {
+        Trust::of(library, Roots::system(extra), None, &API)
     }
 
     /// Trusts the roots in `chain`, or the system's and `extra`; adds our certificate with its key.
@@ -40,19 +53,52 @@ impl Trust {
     /// # Errors
     /// When a file cannot be read or has wrong content, or the key does not match.
     pub fn receiver(
+        library: TlsLibrary,
         chain: Option<&Path>,
         extra: Option<&Path>,
         identity: Option<&ClientIdentity>,
     ) -> Result<Trust> {
         let roots = match chain {
-            Some(chain) => {
-                let mut roots = RootCertStore::empty();
-                add_roots(&mut roots, chain)?;
-                roots
-            }
-            None => system_roots(extra)?,
+            Some(chain) => Roots::in_file(chain),
+            None => Roots::system(extra),
         };
-        Trust::of(roots, identity, &RECEIVER)
+        Trust::of(library, roots, identity, &RECEIVER)
+    }
+
+    fn of(
+        library: TlsLibrary,
+        roots: Roots,
+        identity: Option<&ClientIdentity>,
+        hints: &'static PeerHints,
+    ) -> Result<Trust> {
+        let library = match library {
+            TlsLibrary::Rustls => Library::Rustls(config(roots.store()?, identity)?),
+            #[cfg(feature = "native-tls")]
+            TlsLibrary::NativeTls => Library::Native(connector(roots, identity)?),
+        };
+        Ok(Trust { library, hints })
+    }
+
+    /// Begins a session with the server of this name.
+    ///
+    /// # Errors
+    /// When it cannot be the name of a server.
+    pub(super) fn session(&self, name: &str) -> Result<Box<dyn Session>, NetError> {
+        let hints = self.hints;
+        match &self.library {
+            Library::Rustls(config) => {
+                let server = ServerName::try_from(name.to_owned())
+                    .with_context(|| format!("verifying the name {name}"))
+                    .exit(Exit::Config);
+                let session = server.and_then(|server| {
+                    ClientConnection::new(Arc::clone(config), server).exit(Exit::Software)
+                });
+                let session = session.map_err(NetError::Lasting)?;
+                Ok(Box::new(Rustls::new(session, hints)))
+            }
+            #[cfg(feature = "native-tls")]
+            Library::Native(connector) => Ok(Box::new(connector.begin(name, hints)?)),
+        }
     }
 
     /// Tests whether a certificate and its key can be used, and tells which of those in the file is ours.
@@ -78,63 +124,51 @@ impl Trust {
     pub(crate) fn try_ca(path: &Path) -> Result<()> {
         add_roots(&mut RootCertStore::empty(), path)
     }
-
-    fn of(
-        roots: RootCertStore,
-        identity: Option<&ClientIdentity>,
-        hints: &'static PeerHints,
-    ) -> Result<Trust> {
-        let provider = Arc::new(ring::default_provider());
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
-        let verifier = verifier
-            .build()
-            .context("preparing TLS")
-            .exit(Exit::Software)?;
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder
-            .context("preparing TLS")
-            .exit(Exit::Software)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier(verifier)));
-        let config = match identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let (ours, _) = certified_key(identity)?;
-                let mut config =
-                    builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(ours)));
-                // some receivers on OpenSSL that ask for certificates, such as rsyslog's driver, break
-                // off a handshake that offers to resume a session
-                config.resumption = Resumption::disabled();
-                config
-            }
-        };
-        Ok(Trust {
-            config: Arc::new(config),
-            hints,
-        })
-    }
 }
 
-/// What helps with the certificate of a peer.
-#[derive(Debug)]
-pub(super) struct PeerHints {
-    /// It is for another name.
-    pub(super) other_name: &'static str,
-    /// It is self-signed.
-    pub(super) self_signed: &'static str,
+/// The configuration of rustls.
+fn config(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+    let verifier = verifier
+        .build()
+        .context("preparing TLS")
+        .exit(Exit::Software)?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder
+        .context("preparing TLS")
+        .exit(Exit::Software)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier(verifier)));
+    let Some(identity) = identity else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
+    let (ours, _) = certified_key(identity)?;
+    let mut config = builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(ours)));
+    // some receivers on OpenSSL that ask for certificates, such as rsyslog's driver, break
+    // off a handshake that offers to resume a session
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
-const RECEIVER: PeerHints = PeerHints {
-    other_name: "check [devo] address, or set [devo] server_name: the server's certificate is for another name",
-    self_signed: "if it is the right server, get its certificate from its operator and set [devo] chain to that",
-};
-const API: PeerHints = PeerHints {
-    other_name: "check base_url and url of the service: the server's certificate is for another name",
-    self_signed: "check base_url and url of the service; if it is the right server, get its certificate from \
-                  its operator and set [http] ca to that",
-};
+/// The same for OpenSSL, which reads its own roots.
+#[cfg(feature = "native-tls")]
+fn connector(roots: Roots, identity: Option<&ClientIdentity>) -> Result<Connector> {
+    let more = roots.file.map(|file| {
+        // the same files are taken, and named, as for rustls
+        Trust::try_ca(file)?;
+        certificates(file, Wanted::Authorities)
+    });
+    let ours = identity.map(|identity| -> Result<_> {
+        let (CertifiedKey { cert, .. }, _) = certified_key(identity)?;
+        let key = key_in(&identity.key)?;
+        Ok((cert, form(&key), key))
+    });
+    let more = more.transpose()?.unwrap_or_default();
+    Connector::new(roots.of_system, &more, ours.transpose()?)
+}
+
 const KEY_KINDS: &str = "make a key of another kind and a certificate for it: RSA of 2048, 3072 or 4096 bits, EC \
      on P-256 or P-384, or Ed25519";
 
@@ -172,18 +206,45 @@ impl Wanted {
     }
 }
 
-fn system_roots(extra: Option<&Path>) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    // skip roots that cannot be parsed: if one is needed, the handshake says so
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(extra) = extra {
-        add_roots(&mut roots, extra)?;
+/// Where the roots that are trusted stand.
+#[derive(Debug, Clone, Copy)]
+struct Roots<'a> {
+    /// Whether those of the system are among them.
+    of_system: bool,
+    file: Option<&'a Path>,
+}
+
+impl Roots<'_> {
+    fn system(extra: Option<&Path>) -> Roots<'_> {
+        Roots {
+            of_system: true,
+            file: extra,
+        }
     }
-    if roots.is_empty() {
-        return fail(Exit::Config, "this system has no root certificates")
-            .hint("install the package ca-certificates, or set [http] ca or [devo] chain");
+
+    fn in_file(file: &Path) -> Roots<'_> {
+        Roots {
+            of_system: false,
+            file: Some(file),
+        }
     }
-    Ok(roots)
+
+    /// Reads them for rustls.
+    fn store(self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        if self.of_system {
+            // skip roots that cannot be parsed: if one is needed, the handshake says so
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        if let Some(file) = self.file {
+            add_roots(&mut roots, file)?;
+        }
+        if roots.is_empty() {
+            return fail(Exit::Config, "this system has no root certificates")
+                .hint("install the package ca-certificates, or set [http] ca or [devo] chain");
+        }
+        Ok(roots)
+    }
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
@@ -236,8 +297,19 @@ fn certified_key(ClientIdentity { cert, key }: &ClientIdentity) -> Result<(Certi
     Ok((CertifiedKey::new(chain, private), order[0]))
 }
 
+/// A key that can be used.
 fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>> {
-    let what = || format!("reading the key {}", path.display());
+    let key = key_in(path)?;
+    ring::sign::any_supported_type(&key)
+        .map_err(|_| Failure::new(unusable(form(&key), key.secret_der())))
+        .with_context(|| reading_key(path))
+        .exit(Exit::Config)
+        .hint(KEY_KINDS)
+}
+
+/// The key in a file that only those may read who are trusted.
+fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    let what = || reading_key(path);
     let wanted = Wanted::Key;
     let file = files::open_regular(path)
         .with_context(what)
@@ -250,18 +322,21 @@ fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>> {
         .with_context(what)
         .exit(Exit::Config)
         .hint(wanted.hint())?;
-    let contents = Contents::of(&bytes);
-    let Some(key) = contents.keys.first() else {
-        return Err(wanted.missing(&contents, path)).with_context(what);
-    };
-    let form = match key {
+    let mut contents = Contents::of(&bytes);
+    match contents.keys.is_empty() {
+        true => Err(wanted.missing(&contents, path)).with_context(what),
+        false => Ok(contents.keys.swap_remove(0)),
+    }
+}
+
+fn reading_key(path: &Path) -> String {
+    format!("reading the key {}", path.display())
+}
+
+fn form(key: &PrivateKeyDer<'_>) -> KeyForm {
+    match key {
         PrivateKeyDer::Pkcs1(_) => KeyForm::Pkcs1,
         PrivateKeyDer::Sec1(_) => KeyForm::Sec1,
         _ => KeyForm::Pkcs8,
-    };
-    ring::sign::any_supported_type(key)
-        .map_err(|_| Failure::new(unusable(form, key.secret_der())))
-        .with_context(what)
-        .exit(Exit::Config)
-        .hint(KEY_KINDS)
+    }
 }

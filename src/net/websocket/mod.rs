@@ -335,7 +335,7 @@ mod tests {
     use std::thread::{self, JoinHandle};
 
     use super::*;
-    use crate::config::{HttpConfig, SecretRef, Url};
+    use crate::config::{HttpConfig, SecretRef, TlsLibrary, Url};
     use crate::net::Network;
     use crate::secret;
     use crate::shutdown::Shutdown;
@@ -395,6 +395,7 @@ mod tests {
         let http = HttpConfig {
             proxy: None,
             ca: None,
+            tls: TlsLibrary::Rustls,
             timeout: Duration::from_secs(60),
         };
         let network = Arc::new(Network::new(&http, |_| None).unwrap());
