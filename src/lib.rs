@@ -35,7 +35,7 @@
 //! - One place prints (`output`; events go out in `sink::stdout`); nothing but `main` ends the process.
 //! - An outside crate is named in one file or folder.
 //!
-//! `tests/tidy.rs` holds layers and invariants. ARCHITECTURE.md says why things are so.
+//! `tests/tidy.rs` holds layers and invariants. ARCHITECTURE.md and docs/design/ say why things are so.
 
 pub mod cli;
 pub mod clock;

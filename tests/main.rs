@@ -12,6 +12,7 @@ mod command;
 mod contract;
 mod deadlines;
 mod devo_sdk;
+mod documents;
 mod forensics;
 mod import;
 mod init;

@@ -3,7 +3,7 @@
 //! A delivery is a transaction: a connection whose end proves that the receiver's program has read
 //! every byte. The sink writes the records, sends close_notify, closes its half and waits for the
 //! receiver's end of file. If anything else happens, the whole transaction counts as unsent.
-//! ARCHITECTURE.md, "Confirmed delivery", says why each step is needed.
+//! docs/design/delivery.md says why each step is needed.
 
 mod confirmation;
 mod encoder;
