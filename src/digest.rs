@@ -2,7 +2,6 @@
 //! value to its pseudonym.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -214,11 +213,11 @@ const MAX_DEPTH: usize = 128;
 const MAX_SORTED: usize = 4 * 1024 * 1024;
 
 /// Keeps the spelling of numbers and strings: `1.0` and `1` are two values, as in the event.
-fn write_canonical(
+fn write_canonical<W: Write>(
     text: &str,
     unordered: &[&str],
     depth: usize,
-    out: &mut dyn Write,
+    out: &mut W,
 ) -> serde_json::Result<()> {
     if depth > MAX_DEPTH {
         return Err(serde::de::Error::custom("too deep"));
@@ -227,18 +226,18 @@ fn write_canonical(
         Some(b'{') => {
             let Members(members) = serde_json::from_str(text)?;
             put(out, b"{")?;
-            for (key, values) in members {
-                let is_unordered = unordered.contains(&key.as_ref());
-                for value in values.into_iter().map(RawValue::get) {
-                    serde_json::to_writer(&mut *out, &key)?;
-                    put(out, b":")?;
-                    if is_unordered && value.starts_with('[') && value.len() <= MAX_SORTED {
-                        write_sorted(value, unordered, depth, out)?;
-                    } else {
-                        write_canonical(value, unordered, depth + 1, out)?;
-                    }
-                    put(out, b",")?;
+            for (key, value) in members {
+                write_key(&key, out)?;
+                let value = value.get();
+                let is_sorted = value.starts_with('[')
+                    && value.len() <= MAX_SORTED
+                    && unordered.contains(&key.as_ref());
+                if is_sorted {
+                    write_sorted(value, unordered, depth, out)?;
+                } else {
+                    write_canonical(value, unordered, depth + 1, out)?;
                 }
+                put(out, b",")?;
             }
             put(out, b"}")
         }
@@ -251,19 +250,34 @@ fn write_canonical(
             }
             put(out, b"]")
         }
-        _ => put(
-            out,
-            serde_json::from_str::<&RawValue>(text)?.get().as_bytes(),
-        ),
+        _ if depth == 0 => {
+            let value: &RawValue = serde_json::from_str(text)?;
+            put(out, value.get().as_bytes())
+        }
+        // read with the object or array that holds it
+        _ => put(out, text.as_bytes()),
     }
 }
 
+fn write_key<W: Write>(key: &str, out: &mut W) -> serde_json::Result<()> {
+    if key
+        .bytes()
+        .any(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
+    {
+        serde_json::to_writer(&mut *out, key)?;
+        return put(out, b":");
+    }
+    put(out, b"\"")?;
+    put(out, key.as_bytes())?;
+    put(out, b"\":")
+}
+
 /// Writes an array with its elements sorted.
-fn write_sorted(
+fn write_sorted<W: Write>(
     text: &str,
     unordered: &[&str],
     depth: usize,
-    out: &mut dyn Write,
+    out: &mut W,
 ) -> serde_json::Result<()> {
     let Elements(elements) = serde_json::from_str(text)?;
     let canonical = |element: &RawValue| {
@@ -282,12 +296,12 @@ fn write_sorted(
     put(out, b"]")
 }
 
-fn put(out: &mut dyn Write, bytes: &[u8]) -> serde_json::Result<()> {
+fn put<W: Write>(out: &mut W, bytes: &[u8]) -> serde_json::Result<()> {
     out.write_all(bytes).map_err(serde_json::Error::io)
 }
 
 /// The members of an object, sorted by key. A repeated key keeps its values in order.
-struct Members<'a>(BTreeMap<Cow<'a, str>, Vec<&'a RawValue>>);
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -300,10 +314,11 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = BTreeMap::<_, Vec<_>>::new();
+                let mut members = Vec::new();
                 while let Some((MemberName(key), value)) = map.next_entry()? {
-                    members.entry(key).or_default().push(value);
+                    members.push((key, value));
                 }
+                members.sort_by(|(one, _): &(Cow<str>, _), (other, _)| one.cmp(other));
                 Ok(Members(members))
             }
         }
@@ -409,6 +424,17 @@ mod tests {
         );
         for (at, digest) in (0..).zip(equals) {
             assert_eq!(hex(&ordinal(canonical(b"{}", &[]), at)), digest, "{at}");
+        }
+    }
+
+    #[test]
+    fn keys_are_written_as_serde_json_writes_them() {
+        let ascii = (0..0x80).map(|code: u8| char::from(code).to_string());
+        for key in ascii.chain(["", "a\"b", "\u{e9}\u{2028}", "\u{1f600}\\"].map(str::to_owned)) {
+            let mut written = Vec::new();
+            write_key(&key, &mut written).unwrap();
+            let wanted = serde_json::to_string(&key).unwrap() + ":";
+            assert_eq!(String::from_utf8(written).unwrap(), wanted);
         }
     }
 
