@@ -47,6 +47,16 @@ impl BenchEnv {
     /// `proofpull run SERVICE`, from half an hour ago for TAP and from an hour ago for Isolation, with
     /// another state each time.
     pub(crate) fn proofpull(&self, service: &str, state: &str) -> Command {
+        self.proofpull_confirming(service, state, "close")
+    }
+
+    /// The same, with another value of `[devo] confirm`.
+    pub(crate) fn proofpull_confirming(
+        &self,
+        service: &str,
+        state: &str,
+        confirm: &str,
+    ) -> Command {
         let tables = match service.starts_with("isolation") {
             true => format!(
                 "[isolation]\napi_key = {API_KEY:?}\n[services.{service}]\nurl = {:?}\nstart_time = {:?}\n",
@@ -62,7 +72,8 @@ impl BenchEnv {
         };
         let config = self.dir.path().join("proofpull.toml");
         let text = format!(
-            "state_dir = {:?}\n[devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\n{tables}",
+            "state_dir = {:?}\n[devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\n\
+             confirm = {confirm:?}\n{tables}",
             self.dir.path().join(state),
             self.devo.address(),
             self.certs.ca(),
