@@ -1,12 +1,16 @@
-//! Receivers that others made: rsyslog with either of its TLS drivers, and syslog-ng.
+//! Receivers that others made: rsyslog with either of its TLS drivers, syslog-ng, and small ones on the TLS
+//! of OpenSSL, Node and Java.
 //!
-//! `.ci/run` unpacks them and names their folder in `PROOFPULL_RECEIVERS`; one that is missing is a
-//! failure then. Elsewhere those that the machine has are used, and what is missing is skipped.
+//! `.ci/run` unpacks the loggers and names their folder in `PROOFPULL_RECEIVERS`; one that is missing is a
+//! failure then, and so are OpenSSL and Node. Elsewhere those that the machine has are used, and what is
+//! missing is skipped.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration as Wait;
 
@@ -22,15 +26,49 @@ enum Kind {
     RsyslogOpenSsl,
     RsyslogGnuTls,
     SyslogNg,
+    /// `openssl s_server`.
+    OpenSsl,
+    Node,
+    Java,
 }
 
-const KINDS: [Kind; 3] = [Kind::RsyslogOpenSsl, Kind::RsyslogGnuTls, Kind::SyslogNg];
+const KINDS: [Kind; 6] = [
+    Kind::RsyslogOpenSsl,
+    Kind::RsyslogGnuTls,
+    Kind::SyslogNg,
+    Kind::OpenSsl,
+    Kind::Node,
+    Kind::Java,
+];
 
 impl Kind {
     fn program(self) -> &'static str {
         match self {
             Kind::SyslogNg => "usr/sbin/syslog-ng",
-            _ => "usr/sbin/rsyslogd",
+            Kind::RsyslogOpenSsl | Kind::RsyslogGnuTls => "usr/sbin/rsyslogd",
+            Kind::OpenSsl => "openssl",
+            Kind::Node => "node",
+            Kind::Java => "java",
+        }
+    }
+
+    /// For those that any folder of `PATH` may have: the words by which one says what it can do, and a
+    /// word that it must say.
+    fn on_the_path(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Kind::OpenSsl => Some(("version", "OpenSSL")),
+            Kind::Node => Some(("--version", "v")),
+            // what runs a source file
+            Kind::Java => Some(("--list-modules", "jdk.compiler")),
+            _ => None,
+        }
+    }
+
+    /// How often it is stopped in mid-stream: some take long to start.
+    fn restarts(self) -> usize {
+        match self {
+            Kind::Java => 3,
+            _ => 20,
         }
     }
 
@@ -39,14 +77,18 @@ impl Kind {
         match self {
             Kind::RsyslogOpenSsl => ("rsyslog", "lmnsd_ossl.so"),
             Kind::RsyslogGnuTls => ("rsyslog", "lmnsd_gtls.so"),
-            Kind::SyslogNg => ("syslog-ng", "libafsocket.so"),
+            _ => ("syslog-ng", "libafsocket.so"),
         }
     }
 
-    fn template(self) -> &'static str {
+    /// What it runs or reads, and the name of that file.
+    fn template(self) -> (&'static str, &'static str) {
         match self {
-            Kind::SyslogNg => include_str!("syslog-ng.conf"),
-            _ => include_str!("rsyslog.conf"),
+            Kind::SyslogNg => ("conf", include_str!("syslog-ng.conf")),
+            Kind::RsyslogOpenSsl | Kind::RsyslogGnuTls => ("conf", include_str!("rsyslog.conf")),
+            Kind::OpenSsl => ("none", ""),
+            Kind::Node => ("receiver.js", include_str!("receiver.js")),
+            Kind::Java => ("Receiver.java", include_str!("Receiver.java")),
         }
     }
 
@@ -59,6 +101,8 @@ impl Kind {
             }
             Kind::RsyslogGnuTls => format!("NORMAL:-VERS-ALL:+VERS-TLS{version}"),
             Kind::SyslogNg => format!("no-sslv2, no-sslv3, no-tlsv1, no-tlsv11, no-tlsv1{other}"),
+            Kind::OpenSsl => format!("-tls{}", version.replace('.', "_")),
+            Kind::Node | Kind::Java => version.to_owned(),
         }
     }
 }
@@ -75,6 +119,22 @@ impl Installed {
     /// `None`, and said, where it is not and need not be.
     fn find(kind: Kind) -> Option<Installed> {
         let unpacked = std::env::var_os("PROOFPULL_RECEIVERS").map(PathBuf::from);
+        if let Some((word, said)) = kind.on_the_path() {
+            let program = kind.program();
+            let answer = Command::new(program).arg(word).output();
+            let is_there =
+                answer.is_ok_and(|answer| String::from_utf8_lossy(&answer.stdout).contains(said));
+            if !is_there {
+                let why = format!("{program} {word} does not say {said}");
+                assert!(unpacked.is_none() || kind == Kind::Java, "{why}");
+                println!("skipped {kind:?}: {why}");
+            }
+            return is_there.then(|| Installed {
+                kind,
+                root: PathBuf::new(),
+                modules: PathBuf::new(),
+            });
+        }
         let root = unpacked.clone().unwrap_or_else(|| "/".into());
         let (folder, file) = kind.module();
         let libraries = root.join("usr/lib");
@@ -115,6 +175,8 @@ impl Installed {
 struct Receiver {
     installed: Installed,
     dir: PathBuf,
+    /// The setting for the version of TLS, and the files of our certificates.
+    words: [String; 4],
     port: u16,
     running: Option<Running>,
 }
@@ -127,13 +189,19 @@ impl Receiver {
         let mut receiver = Receiver {
             installed: installed.clone(),
             dir,
+            words: [
+                installed.kind.version(version),
+                env.certs.ca().display().to_string(),
+                env.certs.server_cert().display().to_string(),
+                env.certs.server_key().display().to_string(),
+            ],
             port: 0,
             running: None,
         };
         // another program may have taken the port since it was found free
         for _ in 0..20 {
             receiver.port = free_port(&mut Rng::new(seed()));
-            receiver.configure(version, env);
+            receiver.configure();
             if receiver.run() {
                 break;
             }
@@ -150,28 +218,29 @@ impl Receiver {
         receiver
     }
 
-    fn configure(&self, version: &str, env: &TestEnv) {
+    fn configure(&self) {
         let kind = self.installed.kind;
         let driver = if kind == Kind::RsyslogOpenSsl {
             "ossl"
         } else {
             "gtls"
         };
-        let path = |path: PathBuf| path.display().to_string();
+        let [version, ca, cert, key] = &self.words;
         let values = [
-            ("DIR", path(self.dir.clone())),
-            ("CA", path(env.certs.ca())),
-            ("CERT", path(env.certs.server_cert())),
-            ("KEY", path(env.certs.server_key())),
-            ("DRIVER", driver.to_owned()),
-            ("VERSION", kind.version(version)),
-            ("PORT", self.port.to_string()),
+            ("DIR", &self.dir.display().to_string()),
+            ("CA", ca),
+            ("CERT", cert),
+            ("KEY", key),
+            ("DRIVER", &driver.to_owned()),
+            ("VERSION", version),
+            ("PORT", &self.port.to_string()),
         ];
-        let mut text = kind.template().to_owned();
+        let (name, text) = kind.template();
+        let mut text = text.to_owned();
         for (name, value) in values {
-            text = text.replace(&format!("@{name}@"), &value);
+            text = text.replace(&format!("@{name}@"), value);
         }
-        std::fs::write(self.dir.join("conf"), text).unwrap();
+        std::fs::write(self.dir.join(name), text).unwrap();
     }
 
     /// Starts the program; whether it came to listen.
@@ -183,6 +252,11 @@ impl Receiver {
         } = &self.installed;
         let file = |name: &str| self.dir.join(name);
         let mut command = Command::new(root.join(kind.program()));
+        // s_server goes on only while its own input does
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         match kind {
             Kind::SyslogNg => {
                 let libraries = modules.parent().unwrap();
@@ -194,13 +268,34 @@ impl Receiver {
                 command.arg("--control").arg(file("control"));
                 command.arg("--pidfile").arg(file("pid"));
             }
-            _ => {
+            Kind::OpenSsl => {
+                let [version, ca, cert, key] = &self.words;
+                command.args(["s_server", "-quiet", "-verify_quiet", version]);
+                command.args(["-Verify", "1", "-verify_return_error", "-CAfile", ca]);
+                command.args(["-cert", cert, "-key", key]);
+                command.args(["-accept", &format!("127.0.0.1:{}", self.port)]);
+                let received = File::options()
+                    .append(true)
+                    .create(true)
+                    .open(file("received"));
+                command.stdout(received.unwrap());
+            }
+            Kind::Node | Kind::Java => {
+                let (name, _) = kind.template();
+                let [version, ca, cert, key] = &self.words;
+                command
+                    .arg(file(name))
+                    .arg(self.port.to_string())
+                    .arg(version);
+                command.arg(file("received")).args([ca, cert, key]);
+            }
+            Kind::RsyslogOpenSsl | Kind::RsyslogGnuTls => {
                 command.arg("-n").arg("-M").arg(modules);
                 command.arg("-f").arg(file("conf"));
                 command.arg("-i").arg(file("pid"));
             }
         }
-        let mut running = Running::start(&mut command);
+        let mut running = Running::of(command.spawn().unwrap());
         let mut over = false;
         let mut listens = || {
             over = running.is_over();
@@ -214,11 +309,20 @@ impl Receiver {
         !over
     }
 
-    /// Stops the program in good order, as a restart of its service does.
+    /// Stops the program as a restart of its service does: in good order, but for the small ones, which
+    /// die in the middle of it.
     fn stop(&mut self) {
         let running = self.running.take().expect("it runs");
         running.signal("TERM");
         running.wait();
+        // a small one stores bytes, and the next line must not begin behind one that was cut off
+        if self.installed.kind.on_the_path().is_some() && !self.stored().ends_with(b"\n") {
+            let mut file = File::options()
+                .append(true)
+                .open(self.dir.join("received"))
+                .unwrap();
+            file.write_all(b"\n").unwrap();
+        }
     }
 
     /// What it says of itself, for a failure.
@@ -308,19 +412,34 @@ fn installed() -> impl Iterator<Item = Installed> {
 
 #[test]
 fn real_receivers_get_every_event_once_and_byte_for_byte() {
-    let versions = ["1.2", "1.3"];
-    let ways = installed().flat_map(|found| versions.map(|version| (found.clone(), version)));
-    let named =
-        ways.map(|(found, version)| (format!("{:?} TLS {version}", found.kind), (found, version)));
-    each(named, |(installed, version)| {
+    let libraries = match cfg!(feature = "native-tls") {
+        true => &["rustls", "native-tls"][..],
+        false => &["rustls"],
+    };
+    let ways = libraries
+        .iter()
+        .flat_map(|library| ["1.2", "1.3"].map(|version| (*library, version)));
+    let ways = installed().flat_map(|found| {
+        let ways = ways.clone();
+        ways.map(move |(library, version)| (found.clone(), library, version))
+    });
+    let named = ways.map(|way| (format!("{:?} TLS {} by {}", way.0.kind, way.2, way.1), way));
+    each(named, |(installed, library, version)| {
         let mut env = TestEnv::new();
+        env.devo_table += &format!("tls = {library:?}\n");
         let events = fill(&mut env, 3);
         let mut receiver = Receiver::start(&installed, version, &mut env);
         let run = env.run(SERVICE, &["-vv"]);
         run.assert_status(0).assert_says("caught up");
         assert_eq!(run.count("delivered"), EVENTS as u64);
-        let spoken = format!("TLSv{}", version.replace('.', "_"));
-        run.assert_says(&spoken);
+        if library == "rustls" {
+            let spoken = format!("TLSv{}", version.replace('.', "_"));
+            run.assert_says(&spoken);
+        }
+        if installed.kind.on_the_path().is_some() {
+            let learnt = &env.state(SERVICE)["receiver"]["sends_close_notify"];
+            assert_eq!(learnt, true, "a close without close_notify");
+        }
         receiver.stop();
         let (counts, cut) = count(&receiver.stored(), &events);
         let wrong: Vec<_> = counts
@@ -339,7 +458,6 @@ fn real_receivers_get_every_event_once_and_byte_for_byte() {
 
 #[test]
 fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
-    const RESTARTS: usize = 20;
     const HOURS: i64 = 40;
     // each window ends with a border
     let most_unconfirmed = EVENTS / HOURS as usize + 1;
@@ -354,7 +472,7 @@ fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
         let stored = |receiver: &Receiver| count(&receiver.stored(), &events);
         let (mut before, mut failed) = (0, 0);
         let mut run = env.start(SERVICE, &[]);
-        for _ in 0..RESTARTS {
+        for _ in 0..installed.kind.restarts() {
             let size = receiver.size() + 1 + rng.bits() % 500_000;
             wait_until(|| receiver.size() >= size || run.is_over(), "some events");
             sleep(Wait::from_micros(rng.bits() % 30_000));
