@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use proofpull::clock::utc;
 use time::Duration;
 
-use crate::simulator::{Event, Fault, Framing, PRINCIPAL, Rng, SECRET, Style, sample};
+use crate::simulator::{Event, Fault, Framing, Line, PRINCIPAL, Rng, SECRET, Style, sample};
 use crate::test_env::{TestEnv, ago, array, each};
 
 const SERVICE: &str = "tap-messages-blocked";
@@ -347,6 +347,44 @@ fn an_element_that_is_no_object_is_quarantined_with_its_reason_and_the_others_ar
         // said once
         env.run(SERVICE, &[]).assert_status(0);
     }
+}
+
+#[test]
+fn every_object_in_the_shape_of_a_public_sample_is_delivered_once_and_byte_for_byte() {
+    const SHAPES: [&str; 12] = [
+        // without ids, with other ones, with numbers for texts
+        r#"{"messageID":"<serial.1@x>","threatsInfoMap":[]}"#,
+        r#"{"guid":"g","messageID":"<serial.2@x>","messagetime":"2025-01-14T08:12:05.000Z"}"#,
+        r#"{"GUID":null,"id":null,"messageID":"<serial.3@x>","recipient":null,"threatsInfoMap":null}"#,
+        r#"{"GUID":"g","id":4,"messageID":"<serial.4@x>","recipient":["a@x"],"threatsInfoMap":[]}"#,
+        r#"{"GUID":"g","id":"5","messageID":"<serial.5@x>","messageTime":1736842325000,"recipient":["a@x"],"threatsInfoMap":[]}"#,
+        // odd times and lists
+        r#"{"GUID":"g","id":"6","messageID":"<serial.6@x>","messageTime":"Tue, 14 Jan 2025 08:12:05 GMT","recipient":"a@x","threatsInfoMap":[]}"#,
+        r#"{"GUID":"g","id":"7","messageID":"<serial.7@x>","recipient":[],"threatsInfoMap":[null,{}]}"#,
+        r#"{"GUID":"g","id":"8","messageID":"<serial.8@x>","recipient":[{"address":"a@x"}],"threatsInfoMap":{}}"#,
+        // one message to two recipients
+        r#"{"GUID":"g","id":"9","messageID":"<serial.9@x>","recipient":["a@x"],"threatsInfoMap":[]}"#,
+        r#"{"GUID":"g","id":"9","messageID":"<serial.10@x>","recipient":["b@x"],"threatsInfoMap":[]}"#,
+        r#"{ "completelyRewritten" : "na", "impostorScore" : 0.0, "messageID" : "<serial.11@x>" }"#,
+        r#"{"id":"12","id":"13","messageID":"<serial.12@x>","subject":"\u00fc \ud83d\ude00 \/"}"#,
+    ];
+    let mut env = TestEnv::new();
+    env.devo_table += "pulling_id = false\n";
+    env.start_at(ago(120));
+    for shape in SHAPES {
+        env.tap.add(array(SERVICE), Event::new(ago(20), shape));
+    }
+    for delivered in [SHAPES.len(), 0] {
+        let run = env.run(SERVICE, &[]);
+        assert_eq!(run.assert_status(0).count("delivered"), delivered as u64);
+    }
+    let mut arrived: Vec<String> = (env.devo.lines().iter())
+        .map(|line| String::from_utf8(Line::of(line).json.to_owned()).unwrap())
+        .collect();
+    arrived.sort_unstable();
+    let mut wanted = SHAPES.to_vec();
+    wanted.sort_unstable();
+    assert_eq!(arrived, wanted);
 }
 
 #[test]

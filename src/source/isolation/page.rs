@@ -317,6 +317,50 @@ mod tests {
     }
 
     #[test]
+    fn visits_in_the_shapes_of_public_samples_are_all_that_they_say() {
+        const FIRST: &str = r#"{"userId":"u","userName":"a@x","url":"https://x","date":"2025-01-14T10:27:35.000+0000",
+            "zone":"EAST","classification":"USER","categories":["a"],"isiFrame":false}"#;
+        let identity = |text: &str| page(&[text]).next(&mut Vec::new()).unwrap().identity;
+        // what is written instead of what, and whether it is the same visit
+        let table = [
+            (
+                r#""userId":"u","userName":"a@x""#,
+                r#""userName":"a@x", "userId":"u""#,
+                true,
+            ),
+            (r#""url":"https://x""#, r#""url":"https:\/\/x""#, false),
+            ("false", r#""false""#, false),
+            (r#","isiFrame":false"#, "", false),
+            (
+                r#""isiFrame":false"#,
+                r#""isiFrame":false,"fileSize":null"#,
+                false,
+            ),
+            (r#""USER""#, r#""user""#, false),
+            (r#""categories""#, r#""Categories""#, false),
+            (r#"["a"]"#, r#""a""#, false),
+            (r#"["a"]"#, "null", false),
+            (r#""userName":"a@x""#, r#""userName":null"#, false),
+            (r#""userId":"u""#, r#""userId":7"#, false),
+            // the same instant: nothing says that the service spells it anew
+            (".000+0000", "Z", false),
+            (r#""2025-01-14T10:27:35.000+0000""#, "1736850455000", false),
+            (r#""date":"2025-01-14T10:27:35.000+0000","#, "", false),
+        ];
+        for (what, instead, is_same) in table {
+            assert!(FIRST.contains(what), "{what}");
+            let record = FIRST.replacen(what, instead, 1);
+            assert_eq!(identity(&record) == identity(FIRST), is_same, "{record}");
+            assert!(
+                page(&[&record])
+                    .next(&mut Vec::new())
+                    .unwrap()
+                    .is_readable()
+            );
+        }
+    }
+
+    #[test]
     fn the_digests_of_visits_stay_as_they_are() {
         // a changed digest means doubles for every user: a recipe that must change gets a new version
         // instead, under a kind of its own

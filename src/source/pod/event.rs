@@ -274,6 +274,82 @@ mod tests {
     }
 
     #[test]
+    fn events_in_the_shapes_of_public_samples_are_identified() {
+        let first = of(r#"{"guid":"a","ts":"2025-01-14T08:12:05Z"}"#);
+        // whether it is the same event, and whether its time is known
+        let table = [
+            (
+                r#"{"ts":"2025-01-14T08:12:05+0000","guid":"a","audit":{"action":"login"}}"#,
+                true,
+                true,
+            ),
+            (
+                r#"{"id":"a","ts":"2025-01-14T01:12:05-0700","sm":{"pri":168211}}"#,
+                true,
+                true,
+            ),
+            (
+                r#"{"id":"a","ts":"2025-01-14T01:12:05-07:00","sm":{"pri":"168211"},"tls":{}}"#,
+                true,
+                true,
+            ),
+            (
+                r#"{"guid":null,"id":"a","ts":"2025-01-14T08:12:05Z"}"#,
+                true,
+                true,
+            ),
+            (
+                r#"{"guid":"","id":"a","ts":"2025-01-14T08:12:05Z"}"#,
+                true,
+                true,
+            ),
+            // what a client adds, or another one takes away
+            (
+                r#"{"type":"message","guid":"a","ts":"2025-01-14T08:12:05Z","msgParts":null}"#,
+                true,
+                true,
+            ),
+            (
+                "{\n\t\"guid\": \"a\",\n\t\"ts\": \"2025-01-14T08:12:05Z\"\n}",
+                true,
+                true,
+            ),
+            (r#"{"guid":7,"ts":"2025-01-14T08:12:05Z"}"#, false, true),
+            (r#"{"id":{"a":1},"ts":"2025-01-14T08:12:05Z"}"#, false, true),
+            // times of other tools
+            (
+                r#"{"guid":"a","ts":"2025-01-14T08:12:05,000Z"}"#,
+                false,
+                false,
+            ),
+            (r#"{"guid":"a","ts":"2025-01-14t08:12:05z"}"#, false, false),
+            (
+                r#"{"guid":"a","ts":"Tue Jan 14 08:12:05 2025"}"#,
+                false,
+                false,
+            ),
+            (r#"{"guid":"a","ts":1736842325000}"#, false, false),
+            // without an id or a time it is all that it says
+            (
+                r#"{"filter":{"qid":"a"},"ts":"2025-01-14T08:12:05Z"}"#,
+                false,
+                true,
+            ),
+            (r#"{"GUID":"a","TS":"2025-01-14T08:12:05Z"}"#, false, false),
+            (r#"{"guid":"a"}"#, false, false),
+        ];
+        for (event, is_same, has_time) in table {
+            let found = of(event);
+            assert!(found.readable, "{event}");
+            assert_eq!(found.digest == first.digest, is_same, "{event}");
+            assert_eq!(found.time.is_some(), has_time, "{event}");
+        }
+        let number = of(r#"{"guid":7,"ts":"2025-01-14T08:12:05Z"}"#);
+        let text = of(r#"{"guid":"7","ts":"2025-01-14T08:12:05Z"}"#);
+        assert_eq!(number.digest, text.digest);
+    }
+
+    #[test]
     fn the_digests_of_events_stay_as_they_are() {
         // a changed digest means doubles for every user: a recipe that must change gets a new version
         // instead, under a kind of its own

@@ -339,6 +339,135 @@ mod tests {
         }
     }
 
+    /// What a record in the shape of another product's public sample is.
+    #[derive(Debug, PartialEq)]
+    enum Shape {
+        /// The event that the table begins with.
+        Same,
+        /// Another event, by its fields.
+        Other,
+        /// Identified by all that it says.
+        Whole,
+    }
+    use Shape::{Other, Same, Whole};
+
+    fn shape(kind: EventKind, first: &str, record: &str) -> (Shape, bool) {
+        let first = identify(kind, first.as_bytes()).identity;
+        let found = identify(kind, record.as_bytes());
+        assert!(found.readable, "{record}");
+        let has_time = !found.created().unwrap_or_default().is_empty();
+        let shape = match found.identity {
+            EventId::Content(_) => Whole,
+            identity if identity == first => Same,
+            _ => Other,
+        };
+        (shape, has_time)
+    }
+
+    #[test]
+    fn messages_in_the_shapes_of_public_samples_are_identified() {
+        const FIRST: &str = r#"{"GUID":"g","id":"i","recipient":["a@x"],"messageTime":"2025-01-14T08:12:05.000Z","threatsInfoMap":
+            [{"threatID":"t","threatStatus":"active","campaignID":null,"threatTime":"2025-01-14T08:16:41.000Z"}]}"#;
+        // what is written instead of what, the shape, and whether the time is known
+        let table = [
+            ("{", "{\n  ", Same, true),
+            // keys in another order, and keys that nobody documents
+            (
+                r#""id":"i","recipient":["a@x"]"#,
+                r#""recipient":["a@x"],"cluster":"c","id":"i""#,
+                Same,
+                true,
+            ),
+            (
+                r#""messageTime""#,
+                r#""QID":null,"xmailer":null,"messageParts":null,"messageTime""#,
+                Same,
+                true,
+            ),
+            (
+                r#""threatID""#,
+                r#""actors":[],"detectionType":null,"threatID""#,
+                Same,
+                true,
+            ),
+            (r#"["a@x"]"#, r#""a@x""#, Same, true),
+            (r#""campaignID":null"#, r#""campaignID":"""#, Same, true),
+            (r#""campaignID":null,"#, "", Same, true),
+            (r#"08:12:05.000Z""#, r#"08:12:05+0000""#, Same, true),
+            (
+                r#""messageTime":"2025-01-14T08:12:05.000Z""#,
+                r#""messageTime":null"#,
+                Same,
+                true,
+            ),
+            (r#"["a@x"]"#, r#"["a@x","b@x"]"#, Other, true),
+            (r#""active""#, r#""ACTIVE""#, Other, true),
+            (r#""active""#, r#""cleared""#, Other, true),
+            // the names of the document, which the service does not use
+            (r#""threatID""#, r#""threatId""#, Other, true),
+            (r#""id":"i","#, "", Whole, true),
+            (r#""id":"i""#, r#""id":"""#, Whole, true),
+            (r#""GUID":"g","#, "", Whole, true),
+            (r#""GUID""#, r#""guid""#, Whole, true),
+            (r#"["a@x"]"#, "null", Whole, true),
+            (r#"["a@x"]"#, "[]", Whole, true),
+            // a number, a list or an object where a text belongs
+            (r#""id":"i""#, r#""id":1736842325"#, Whole, false),
+            (
+                r#""2025-01-14T08:12:05.000Z""#,
+                "1736842325000",
+                Whole,
+                false,
+            ),
+            (r#"["a@x"]"#, r#"[{"address":"a@x"}]"#, Whole, false),
+            (r#"[{"threatID""#, r#"[null,{"threatID""#, Whole, false),
+            (r#""GUID":"g""#, r#""GUID":"g","GUID":"h""#, Whole, false),
+        ];
+        for (what, instead, expected, has_time) in table {
+            assert!(FIRST.contains(what), "{what}");
+            let record = FIRST.replacen(what, instead, 1);
+            let found = shape(EventKind::Message, FIRST, &record);
+            assert_eq!(found, (expected, has_time), "{record}");
+        }
+        for threats in ["null", "{}", "\"none\""] {
+            let start = FIRST.split_once("[{").unwrap().0;
+            let record = format!("{start}{threats}}}");
+            assert_eq!(
+                shape(EventKind::Message, FIRST, &record).0,
+                Whole,
+                "{record}"
+            );
+        }
+    }
+
+    #[test]
+    fn clicks_in_the_shapes_of_public_samples_are_identified() {
+        const FIRST: &str = r#"{"campaignId":null,"clickTime":"2025-01-14T09:41:18.000Z","GUID":"g","id":"i","recipient":"a@x",
+            "threatID":"t","threatStatus":"active","threatTime":"2025-01-14T08:15:02.000Z","threatURL":"https://x"}"#;
+        let table = [
+            (r#""recipient":"a@x""#, r#""recipient":["a@x"]"#, Same, true),
+            (r#""threatURL""#, r#""threatUrl""#, Same, true),
+            (r#""GUID":"g""#, r#""GUID":null"#, Same, true),
+            (r#""GUID":"g","#, "", Same, true),
+            (r#""campaignId":null"#, r#""campaignID":"c""#, Same, true),
+            (r#""threatID":"t""#, r#""threatID":7"#, Same, true),
+            (r#""clickTime":"2025-01-14T09:41:18.000Z","#, "", Same, true),
+            (r#""campaignId":null"#, r#""campaignId":"c""#, Other, true),
+            (r#""id":"i""#, r#""id":"j""#, Other, true),
+            (r#""id":"i","#, "", Whole, true),
+            (r#""id":"i""#, r#""ID":"i""#, Whole, true),
+            (r#""threatStatus":"active","#, "", Whole, true),
+            (r#""id":"i""#, r#""id":7"#, Whole, false),
+            (r#""2025-01-14T09:41:18.000Z""#, "1736847678", Whole, false),
+        ];
+        for (what, instead, expected, has_time) in table {
+            assert!(FIRST.contains(what), "{what}");
+            let record = FIRST.replacen(what, instead, 1);
+            let found = shape(EventKind::Click, FIRST, &record);
+            assert_eq!(found, (expected, has_time), "{record}");
+        }
+    }
+
     #[test]
     fn the_order_of_threats_does_not_matter() {
         let (one, other) = (r#"{"threatID":"a"}"#, r#"{"threatID":"b"}"#);
