@@ -79,6 +79,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_queries_counts_as_verify_does() {
+        let query = count_runs("mail.proofpoint.tapsiem_v2.messagesblocked", "rawMessage");
+        let query = query.strip_suffix(SIGNATURE).unwrap();
+        let page = include_str!("../../examples/monitoring/devo-queries.md");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<&str>>().join(" ");
+        assert!(words(page).contains(&words(query)), "{query}");
+    }
+
+    #[test]
     fn a_query_groups_by_the_id_in_the_event_as_it_was_sent() {
         assert_eq!(
             count_runs("my.app.x", "rawMessage"),

@@ -283,12 +283,8 @@ mod tests {
         runs
     }
 
-    #[test]
-    fn each_figure_is_said_once_with_its_help_and_its_type() {
-        let counters = Counters {
-            delivered: 7,
-            ..Counters::default()
-        };
+    /// A log stream with a gap, late events and open hours.
+    fn state() -> StateSummary {
         let gap = Gap {
             from: datetime!(2026-11-01 0:00 UTC),
             to: datetime!(2026-11-02 0:00 UTC),
@@ -300,7 +296,7 @@ mod tests {
             events: None,
             why: OpenReason::Growing,
         };
-        let state = StateSummary {
+        StateSummary {
             is_left: false,
             range: None,
             gaps: vec![gap],
@@ -319,12 +315,20 @@ mod tests {
                     since: None,
                 }),
             }),
+        }
+    }
+
+    #[test]
+    fn each_figure_is_said_once_with_its_help_and_its_type() {
+        let counters = Counters {
+            delivered: 7,
+            ..Counters::default()
         };
         let text = text(
             "a\"b\\",
             "tap-clicks-blocked",
             &runs(counters),
-            Some(&state),
+            Some(&state()),
         );
         let labels = r#"{name="a\"b\\",service="tap-clicks-blocked"}"#;
         for line in [
@@ -356,6 +360,55 @@ mod tests {
             names
         };
         assert_eq!(names("# HELP "), names("# TYPE "));
+    }
+
+    #[test]
+    fn the_dashboard_and_the_rules_name_what_there_is() {
+        let mut runs = runs(Counters::default());
+        runs.done = runs.last.as_ref().map(|last| last.ended);
+        let last = runs.last.as_mut().unwrap();
+        last.summary.insert("requests_left".to_owned(), json!(218));
+        let page = text("acme", "pod-message", &runs, Some(&state()));
+        let known = |metric: &str| page.contains(&format!("# TYPE {metric} "));
+        let labels = |list: &str| {
+            let labels = list.split(',').map(str::trim_start);
+            labels
+                .map(|label| label.trim_end_matches(|c: char| !c.is_ascii_lowercase()))
+                .map(|label| {
+                    label
+                        .split(['=', '!'])
+                        .next()
+                        .unwrap_or_default()
+                        .to_owned()
+                })
+                .collect::<Vec<String>>()
+        };
+        for file in [
+            include_str!("../../examples/monitoring/grafana-dashboard.json"),
+            include_str!("../../examples/monitoring/proofpull.rules.yml"),
+            include_str!("../../examples/monitoring/proofpull.rules.test.yml"),
+        ] {
+            let mut named = Vec::new();
+            for (at, _) in file.match_indices("proofpull_") {
+                let rest = &file[at..];
+                let ends = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+                let (metric, rest) = rest.split_at(ends.unwrap_or(rest.len()));
+                assert!(known(metric), "there is no {metric}");
+                let braces = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                named.extend(braces.iter().flat_map(|(inside, _)| labels(inside)));
+            }
+            for (before, after) in [("by (", ')'), ("$labels.", ' ')] {
+                let lists = file.split(before).skip(1);
+                named.extend(lists.flat_map(|rest| labels(rest.split(after).next().unwrap_or(""))));
+            }
+            assert!(named.len() > 10);
+            for label in named {
+                assert!(
+                    ["name", "service", "status"].contains(&&*label),
+                    "there is no {label}"
+                );
+            }
+        }
     }
 
     #[test]
