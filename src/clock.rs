@@ -58,3 +58,10 @@ pub fn utc(time: OffsetDateTime) -> String {
 pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
     time - Duration::nanoseconds(i64::from(time.nanosecond()))
 }
+
+/// How long `to` is after `from`; zero if it is before.
+#[must_use]
+pub(crate) fn seconds_between(from: OffsetDateTime, to: OffsetDateTime) -> std::time::Duration {
+    let seconds = u64::try_from((to - from).whole_seconds()).unwrap_or(0);
+    std::time::Duration::from_secs(seconds)
+}

@@ -1,4 +1,4 @@
-//! `human` writes durations and counts for people.
+//! `human` writes durations, counts and sizes for people.
 
 use std::time::Duration;
 
@@ -63,6 +63,16 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     }
 }
 
+/// A size in the largest decimal unit that leaves a whole number before the point: `600 bytes`, `5.7 MB`.
+#[must_use]
+pub(crate) fn bytes(number: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(size, _)| number >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", number as f64 / size as f64),
+        None => count(number, "byte"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +113,11 @@ mod tests {
             [count(0, "window"), count(1, "window")],
             ["0 windows", "1 window"]
         );
+    }
+
+    #[test]
+    fn sizes_are_said_in_one_unit() {
+        let said = [1, 999, 1000, 5_656_787, 40_000_000_000].map(bytes);
+        assert_eq!(said, ["1 byte", "999 bytes", "1.0 kB", "5.7 MB", "40.0 GB"]);
     }
 }

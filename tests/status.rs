@@ -38,11 +38,12 @@ fn a_service_that_never_ran_is_told_so() {
     let run = env.ask(&["status"]);
     run.assert_status(0);
     let said = run.answer();
-    assert_eq!(
-        said.lines()
-            .filter(|line| line.contains("never ran"))
-            .count(),
-        proofpull::service::SERVICES.len()
+    let all = proofpull::service::SERVICES.len();
+    let rows = said.lines().filter(|line| line.contains("  never ran  "));
+    assert_eq!(rows.count(), all);
+    assert!(
+        said.starts_with(&format!("{all} services: {all} never ran\n")),
+        "{said}"
     );
     assert_eq!(standing(&env, "devo")["position"], Value::Null);
     assert!(!env.state_dir().exists());
@@ -116,17 +117,16 @@ fn status_says_where_a_service_stands_after_each_run() {
     let run = env.ask(&["status", SERVICE]);
     run.assert_status(0);
     let said = run.answer();
-    for words in [
-        "77 noperm",
-        "the last run ended with 77 (noperm): ",
-        "2 of 220 used",
-        "s ago",
-    ] {
-        assert!(
-            said.contains(words) || words == "2 of 220 used" && said.contains("3 of 220 used"),
-            "{words}\n{said}"
-        );
-    }
+    let problem = format!("{SERVICE}: the last run ended with 77 (noperm): ");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "1 service: 1 with a problem");
+    assert!(lines[1].starts_with(&problem), "{said}");
+    assert!(lines[2].starts_with("hint: "), "{said}");
+    assert_eq!(lines[3], "");
+    assert!(lines[5].contains("  77 noperm  "), "{said}");
+    assert!(lines[5].contains("s ago  "), "{said}");
+    assert!(lines[5].contains("  10  "), "{said}");
+    assert!(lines[5].contains(" of 220"), "{said}");
 
     // a run before its state can be read, too
     fs::write(env.state_dir().join(format!("{SERVICE}.json")), "{").unwrap();
@@ -213,7 +213,10 @@ fn gaps_late_events_and_other_sinks_are_told() {
     let lateness = (position - latest).whole_seconds();
     assert_eq!(one["late_seconds_at_most"], lateness);
     let said = env.ask(&["status", SERVICE]).answer();
-    assert!(said.contains("  2 (up to 2"), "{said}");
+    assert!(
+        said.contains("2 late events in all runs, up to 2"),
+        "{said}"
+    );
 
     env.run(SERVICE, &["--stdout"]).assert_status(0);
     assert_eq!(standing(&env, "stdout")["runs"]["last"]["status"], 0);
@@ -467,7 +470,7 @@ fn a_quota_that_is_spent_is_told_with_the_time_of_the_next_request() {
     let said = env.ask(&["status", SERVICE]).answer();
     let words = format!("the quota is spent; the next request is free at {free}");
     assert!(
-        said.contains("1 of 1 used") && said.contains(&words),
+        said.contains("  0 of 1\n") && said.contains(&words),
         "{said}"
     );
 }
@@ -589,9 +592,8 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     );
     let said = ask(&hours.env, &[]).answer();
     let words = format!(
-        "pod-message: {} open archive hours, requested again by later runs; the first is {}: ",
-        told.len(),
-        told[0].0
+        "pod-message: {} open archive hours, requested again by later runs; the first began ",
+        told.len()
     );
     for words in [
         &*words,
@@ -616,14 +618,61 @@ fn open_hours_of_the_archive_and_the_live_stream_are_told() {
     judge(&hours.env, SERVICE);
 }
 
-/// What a run says to a terminal of its own.
-fn on_a_terminal(env: &TestEnv, more: &str) -> Option<String> {
+#[test]
+fn what_is_watched_ends_with_the_run() {
+    let env = env();
+    let config = env.write_config();
+    let held = hold(&env.tap, 0);
+    let running = env.start(SERVICE, &[]);
+    held.wait();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
+    command
+        .args(["status", SERVICE, "--watch", "--config"])
+        .arg(&config);
+    let watching = Running::start(&mut command);
+    drop(held);
+    running.wait().assert_status(0);
+    let watched = watching.wait();
+    watched.assert_status(0);
+    let said = watched.answer();
+    assert!(said.starts_with("1 service: 1 well"), "{said}");
+    assert_eq!(said.matches("SERVICE").count(), 1, "{said}");
+}
+
+#[test]
+fn colours_are_for_a_terminal_alone_and_not_with_no_color() {
+    let env = env();
+    env.tap.script(|_, _| Some(Fault::status(401, "no")));
+    env.run(SERVICE, &[]).assert_status(77);
+    let Some(said) = on_a_terminal(&env, &format!("status {SERVICE}")) else {
+        return;
+    };
+    let red = format!("\u{1b}[31m\u{1b}[1m{SERVICE}: the last run ended with 77");
+    assert!(said.contains(&red), "{said:?}");
+    for plain in [
+        on_a_terminal(&env, &format!("status {SERVICE} --json")).unwrap(),
+        env.ask(&["status", SERVICE]).answer(),
+    ] {
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+    }
+    let program = env!("CARGO_BIN_EXE_proofpull");
+    let line = format!("{program} status --config {}", env.write_config().display());
+    let mut script = Command::new("script");
+    let script = script.args(["-qec", &line, "/dev/null"]);
+    let output = script
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.stdout.contains(&0x1b), "{output:?}");
+    assert!(output.stdout.starts_with(b"14 services: "), "{output:?}");
+}
+
+/// What the program says to a terminal of its own.
+fn on_a_terminal(env: &TestEnv, words: &str) -> Option<String> {
     let config = env.write_config();
     let program = env!("CARGO_BIN_EXE_proofpull");
-    let line = format!(
-        "{program} run {SERVICE} --config {} {more}",
-        config.display()
-    );
+    let line = format!("{program} {words} --config {}", config.display());
     let mut script = Command::new("script");
     let script = script
         .args(["-qec", &line, "/dev/null"])
@@ -645,7 +694,8 @@ fn on_a_terminal(env: &TestEnv, more: &str) -> Option<String> {
 fn a_bar_is_shown_to_a_terminal_alone_and_never_with_q() {
     let bar = |text: &str| text.contains("tap-messages-blocked ") && text.contains('%');
     let env = env();
-    let Some(said) = on_a_terminal(&env, "") else {
+    let run = format!("run {SERVICE}");
+    let Some(said) = on_a_terminal(&env, &run) else {
         return;
     };
     assert!(bar(&said), "{said:?}");
@@ -656,7 +706,7 @@ fn a_bar_is_shown_to_a_terminal_alone_and_never_with_q() {
         .unwrap();
     assert!(!end.contains('%'), "{said:?}");
     for more in ["-q", "--log-format json"] {
-        let said = on_a_terminal(&self::env(), more).unwrap();
+        let said = on_a_terminal(&self::env(), &format!("{run} {more}")).unwrap();
         assert!(!said.contains('%'), "{said:?}");
     }
     let run = self::env().run(SERVICE, &[]);

@@ -462,25 +462,26 @@ impl Run {
         self
     }
 
-    /// The number before a word of the end line, such as `duplicates` or `requests`.
+    /// What the end line counts, by a word of it; it says nothing of what is zero.
     #[track_caller]
     pub(crate) fn count(&self, word: &str) -> u64 {
-        let singular = |word: &'_ str| word.trim_end_matches('s').to_owned();
-        let words: Vec<&str> = self
-            .stderr
-            .lines()
-            .rev()
-            .find(|line| line.contains(" s, @devo_pulling_id "))
-            .unwrap_or_default()
+        let said = match word {
+            "windows" => "window",
+            "requests" => "request",
+            "duplicates" => "duplicate",
+            "delivered" | "late" => word,
+            "unreadable" => "not",
+            _ => panic!("the end line has no {word}"),
+        };
+        let mut lines = self.stderr.lines().rev();
+        let end = lines.find(|line| line.contains(", @devo_pulling_id "));
+        let end = end.unwrap_or_else(|| panic!("no end line:\n{}", self.stderr));
+        let words: Vec<&str> = end
             .split(' ')
+            .map(|found| found.trim_end_matches([',', 's']))
             .collect();
-        let at = words
-            .iter()
-            .position(|found| singular(found.trim_end_matches(',')) == singular(word));
-        let number = at.and_then(|at| words[at - 1].parse().ok());
-        // the end line of a failed run says nothing of what is zero
-        let number = number.or(words.contains(&"failed:").then_some(0));
-        number.unwrap_or_else(|| panic!("no number of {word}:\n{}", self.stderr))
+        let at = words.iter().position(|found| *found == said);
+        at.map_or(0, |at| words[at - 1].parse().unwrap())
     }
 }
 

@@ -39,10 +39,11 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 25] = [
+const CRATES: [(&str, &[&str]); 26] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
+    ("console", &["output"]),
     ("crc32fast", &["state"]),
     ("der", &["net"]),
     ("env_logger", &["output"]),

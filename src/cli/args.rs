@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Report every error in the configuration; with --online, test the connections, too
     Check(CheckArgs),
-    /// Show position, lag, last run, gaps and quota of each service
+    /// Show what is wrong, and lag, last run, gaps and quota of each service
     Status(StatusArgs),
     /// Ask Devo whether every event that was delivered is in its table
     Verify(VerifyArgs),
@@ -141,6 +141,9 @@ pub(crate) struct StatusArgs {
     /// last run failed, 3 if that is unknown, else 0
     #[arg(long, value_name = "D", value_parser = parse_duration, conflicts_with = "json")]
     pub(crate) max_lag: Option<Duration>,
+    /// Show it anew every two seconds, for as long as a run is under way
+    #[arg(long, conflicts_with_all = ["json", "max_lag"])]
+    pub(crate) watch: bool,
 }
 
 #[derive(Debug, Args)]

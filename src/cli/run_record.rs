@@ -148,12 +148,14 @@ impl RunRecord {
         };
         let path = files.runs();
         let mut runs = self.runs.take().unwrap_or_else(|| runs_before(&path));
+        let failed = result.as_ref().err();
         let last = Last {
             started: files.since,
             ended: clock.now(),
             status: exit as u8,
             name: exit.name().to_owned(),
-            error: result.as_ref().err().map(ToString::to_string),
+            error: failed.map(ToString::to_string),
+            hint: failed.and_then(Failure::hint).map(str::to_owned),
             summary: self.summary.as_ref().map(object).unwrap_or_default(),
         };
         runs.has_state |= files.state.exists();

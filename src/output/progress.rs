@@ -1,13 +1,14 @@
 //! `progress` draws the progress bar on a terminal and keeps messages out of its way.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use time::OffsetDateTime;
 
 use super::Counters;
-use crate::clock::utc;
-use crate::human::count;
+use crate::clock::seconds_between;
+use crate::human::{age, count};
 
 /// The bar on the terminal; there is at most one.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -35,11 +36,11 @@ impl Progress {
         to: OffsetDateTime,
     ) -> Option<Progress> {
         let target = ProgressDrawTarget::stderr_with_hz(4);
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {msg}").ok()?;
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}%{msg}").ok()?;
         if target.is_hidden() {
             return None;
         }
-        let bar = ProgressBar::with_draw_target(Some(seconds_between(from, to)), target);
+        let bar = ProgressBar::with_draw_target(Some(seconds_between(from, to).as_secs()), target);
         let bar = BAR.get_or_init(|| bar.with_style(style).with_prefix(service.to_owned()));
         Some(Progress {
             bar: Some(bar),
@@ -59,14 +60,22 @@ impl Progress {
     /// Shows that everything before `until` is complete.
     pub(crate) fn show(&self, until: OffsetDateTime, counters: &Counters) {
         if let Some(bar) = self.bar {
-            bar.set_position(seconds_between(self.from, until));
-            bar.set_message(format!(
-                "{}, {}",
-                utc(until),
-                count(counters.received, "event")
-            ));
+            bar.set_position(seconds_between(self.from, until).as_secs());
+            let done = bar.position() as f64 / bar.length().unwrap_or(0) as f64;
+            bar.set_message(message(counters.received, bar.elapsed(), done));
         }
     }
+}
+
+/// What stands behind the bar of a run that has come so far, from 0 to 1, in this time.
+fn message(received: u64, took: Duration, done: f64) -> String {
+    let rate = received as f64 / took.as_secs_f64();
+    let rate = (rate.is_finite() && rate >= 1.0).then(|| format!(", {rate:.0}/s"));
+    // at the end there is only what comes in meanwhile
+    let left = (done > 0.0 && done < 1.0).then(|| took.mul_f64((1.0 - done) / done));
+    let left = left.map(|left| format!(", {} left", age(left)));
+    let said = [Some(format!(" {}", count(received, "event"))), rate, left];
+    said.into_iter().flatten().collect()
 }
 
 impl Drop for Progress {
@@ -77,6 +86,22 @@ impl Drop for Progress {
     }
 }
 
-fn seconds_between(from: OffsetDateTime, to: OffsetDateTime) -> u64 {
-    u64::try_from((to - from).whole_seconds()).unwrap_or(0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_says_events_rate_and_time_left() {
+        let ten = Duration::from_secs(10);
+        let table = [
+            (1, Duration::ZERO, 0.0, " 1 event"),
+            (0, ten, 0.5, " 0 events, 10s left"),
+            (5000, ten, 0.25, " 5000 events, 500/s, 30s left"),
+            (5000, ten, 1.0, " 5000 events, 500/s"),
+            (5000, ten, f64::NAN, " 5000 events, 500/s"),
+        ];
+        for (received, took, done, wanted) in table {
+            assert_eq!(message(received, took, done), wanted);
+        }
+    }
 }

@@ -273,6 +273,7 @@ mod tests {
             status: 74,
             name: "io".into(),
             error: Some("said \"no\"".into()),
+            hint: None,
             summary: json!({"peak_memory_bytes": 1048576, "confirmed_by": "acknowledged"})
                 .as_object()
                 .cloned()

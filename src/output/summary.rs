@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clock::utc;
 use crate::config::Confirmation;
-use crate::human::{age, count};
+use crate::human::{age, bytes, count};
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
 
@@ -76,7 +76,7 @@ pub struct Summary {
 /// The outcome of a run that ended with an error.
 pub(crate) const FAILED: &str = "failed";
 
-/// The end line. That of a failed run says nothing of what is zero.
+/// The end line for people: the outcome and what came of it first, and nothing of what is zero.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counters = &self.counters;
@@ -85,41 +85,35 @@ impl fmt::Display for Summary {
             by_recheck,
             ..
         } = counters.late;
+        let is = |number: u64, what: &str| (number > 0).then(|| format!("{number} {what}"));
+        let of = |number: u64, noun: &str| (number > 0).then(|| count(number, noun));
         let left = self.requests_left.map(|left| format!(" ({left} left)"));
-        let by_recheck = (by_recheck > 0).then(|| format!(" ({by_recheck} by the recheck)"));
+        let by_recheck = is(by_recheck, "by the recheck").map(|said| format!(" ({said})"));
         let [left, by_recheck] = [left, by_recheck].map(Option::unwrap_or_default);
-        let rate = match self.seconds > 0.0 {
-            true => counters.delivered as f64 / self.seconds,
-            false => 0.0,
-        };
-        let usual =
-            |number: u64, text: String| (self.outcome != FAILED || number > 0).then_some(text);
-        let rare = |number: u64, what: &str| (number > 0).then(|| format!("{number} {what}"));
-        let of = |number: u64, noun: &str| usual(number, count(number, noun));
-        let is = |number: u64, what: &str| usual(number, format!("{number} {what}"));
+        let is_new = counters.delivered + counters.filtered + counters.quarantined > 0;
+        let has_failed = self.outcome == FAILED;
+        let rate = (counters.delivered as f64 / self.seconds).round();
+        let behind = age(Duration::from_secs(self.behind_seconds));
         let rules = self.never_matched.join(", ");
         let parts = [
-            of(counters.windows, "window"),
-            of(counters.requests, "request").map(|requests| requests + &left),
-            is(counters.received, "received"),
-            of(counters.duplicates, "duplicate").map(|duplicates| duplicates + " dropped"),
-            rare(counters.unreadable, "not valid JSON"),
-            rare(counters.filtered, "filtered out"),
-            rare(counters.quarantined, "quarantined"),
-            rare(counters.replaced, "not UTF-8"),
-            is(late, "late").map(|late| late + &by_recheck),
+            (!is_new && !has_failed).then(|| "nothing new".to_owned()),
             is(counters.delivered, "delivered"),
+            is(late, "late").map(|late| late + &by_recheck),
+            of(counters.duplicates, "duplicate").map(|duplicates| duplicates + " dropped"),
+            is(counters.filtered, "filtered out"),
+            is(counters.quarantined, "quarantined"),
+            is(counters.unreadable, "not valid JSON"),
+            is(counters.replaced, "not UTF-8"),
+            of(self.gaps as u64, "gap"),
             (self.confirmed_by == Some(Confirmation::Acknowledged))
                 .then(|| "confirmed by acknowledgement alone".to_owned()),
-            of(counters.bytes, "byte"),
-            usual(counters.delivered, format!("{rate:.0} events/s")),
-            of(self.gaps as u64, "gap"),
-            Some(format!(
-                "{} behind",
-                age(Duration::from_secs(self.behind_seconds))
-            )),
-            (!rules.is_empty()).then(|| format!("never matched: {rules}")),
+            (self.behind_seconds > 0).then(|| format!("{behind} behind")),
+            of(counters.windows, "window"),
+            of(counters.requests, "request").map(|requests| requests + &left),
+            (counters.bytes > 0).then(|| bytes(counters.bytes)),
+            (rate.is_finite() && rate > 0.0).then(|| format!("{rate} events/s")),
             Some(format!("{:.1} s", self.seconds)),
+            (!rules.is_empty()).then(|| format!("never matched: {rules}")),
             Some(format!("@devo_pulling_id {}", self.pulling_id)),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
@@ -210,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_line_says_everything() {
+    fn the_end_line_says_what_there_is_the_outcome_first() {
         let counters = Counters {
             windows: 1,
             requests: 2,
@@ -245,8 +239,8 @@ mod tests {
         };
         assert_eq!(
             summary.to_string(),
-            "tap-clicks-blocked: caught up: 1 window, 2 requests (218 left), 9 received, 3 duplicates dropped, 4 late (1 by the recheck), 6 delivered, \
-             600 bytes, 3 events/s, 0 gaps, 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+            "tap-clicks-blocked: caught up: 6 delivered, 4 late (1 by the recheck), 3 duplicates dropped, 1m 5s behind, \
+             1 window, 2 requests (218 left), 600 bytes, 3 events/s, 2.0 s, @devo_pulling_id 17"
         );
         let weaker = Summary {
             confirmed_by: Some(Confirmation::Acknowledged),
@@ -254,7 +248,7 @@ mod tests {
         };
         let said = weaker.to_string();
         assert!(
-            said.contains(" 6 delivered, confirmed by acknowledgement alone, 600 bytes,"),
+            said.contains(" dropped, confirmed by acknowledgement alone, 1m 5s behind,"),
             "{said}"
         );
         let failed = Summary {
@@ -267,15 +261,34 @@ mod tests {
         };
         assert_eq!(
             failed.to_string(),
-            "tap-clicks-blocked: failed: 1 request (218 left), 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+            "tap-clicks-blocked: failed: 1m 5s behind, 1 request (218 left), 2.0 s, @devo_pulling_id 17"
         );
         let nothing = Summary {
             counters: Counters::default(),
+            behind_seconds: 0,
+            seconds: 0.0,
             ..failed
         };
         assert_eq!(
             nothing.to_string(),
-            "tap-clicks-blocked: failed: 1m 5s behind, 2.0 s, @devo_pulling_id 17"
+            "tap-clicks-blocked: failed: 0.0 s, @devo_pulling_id 17"
+        );
+        let known = Summary {
+            outcome: "caught up",
+            counters: Counters {
+                windows: 1,
+                received: 1,
+                duplicates: 1,
+                ..Counters::default()
+            },
+            gaps: 1,
+            never_matched: vec!["drop of a (1 event)".to_owned()],
+            ..nothing
+        };
+        assert_eq!(
+            known.to_string(),
+            "tap-clicks-blocked: caught up: nothing new, 1 duplicate dropped, 1 gap, 1 window, 0.0 s, \
+             never matched: drop of a (1 event), @devo_pulling_id 17"
         );
     }
 }

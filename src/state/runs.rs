@@ -127,6 +127,9 @@ pub(crate) struct Last {
     pub(crate) name: String,
     /// What went wrong, in one line, where something did.
     pub(crate) error: Option<String>,
+    /// What a person can do about it; earlier builds recorded none.
+    #[serde(default)]
+    pub(crate) hint: Option<String>,
     /// Its end line; nothing if it ended before it began to pull.
     pub(crate) summary: Map<String, Value>,
 }
@@ -237,6 +240,7 @@ mod tests {
             status: status as u8,
             name: status.name().to_owned(),
             error: None,
+            hint: None,
             summary: Map::new(),
         }
     }

@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::cli::consumer::Consumer;
 use crate::cli::ledger;
-use crate::clock::utc;
+use crate::clock::{seconds_between, utc};
 use crate::config::file::Config;
 use crate::error::{Exit, Failure, Result};
 use crate::files;
@@ -114,10 +114,10 @@ pub(super) struct QuotaLeft {
 
 #[derive(Debug, Serialize)]
 pub(super) struct LimitStatus {
-    of: &'static str,
+    pub(super) of: &'static str,
     pub(super) used: u32,
     pub(super) at_most: u32,
-    period_seconds: i64,
+    pub(super) period_seconds: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -225,7 +225,11 @@ fn running(holder: &str) -> RunningRun {
 }
 
 impl ServiceStatus {
-    fn new(service: &'static str, sink: &'static str, is_backfill: bool) -> ServiceStatus {
+    pub(super) fn new(
+        service: &'static str,
+        sink: &'static str,
+        is_backfill: bool,
+    ) -> ServiceStatus {
         ServiceStatus {
             service,
             sink,
@@ -297,9 +301,7 @@ impl ServiceStatus {
     }
 
     fn fill(&mut self, state: &StateSummary, now: OffsetDateTime) {
-        let behind = |time: OffsetDateTime, now: OffsetDateTime| {
-            u64::try_from((now - time).whole_seconds()).unwrap_or(0)
-        };
+        let behind = |time, now| seconds_between(time, now).as_secs();
         let end = state.range.as_ref().map_or(now, |range| range.to);
         self.position = Some(utc(state.checkpoint.until()));
         self.lag_seconds = Some(behind(state.checkpoint.until(), end));

@@ -4,19 +4,28 @@
 
 mod collect;
 mod nagios;
+mod problems;
 mod table;
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use time::OffsetDateTime;
 
 use super::nagios::{UNKNOWN, line};
 use super::select::selected;
 use super::{host_name, load, state_dir};
 use crate::cli::args::{Common, StatusArgs};
-use crate::clock::Clock;
-use crate::clock::utc;
+use crate::clock::{Clock, utc};
 use crate::config::file::Config;
 use crate::error::Result;
 use crate::output::{self, Report};
 use crate::service::{SERVICES, Service};
 use collect::{ServiceStatus, StatusReader};
+
+/// How often `--watch` looks.
+const OFTEN: Duration = Duration::from_secs(2);
 
 pub(super) fn status(
     args: &StatusArgs,
@@ -24,8 +33,7 @@ pub(super) fn status(
     report: &Report,
     clock: Clock,
 ) -> Result<u8> {
-    let now = clock.now();
-    let loaded = load(common, report, now);
+    let loaded = load(common, report, clock.now());
     let selected = loaded.and_then(|config| Ok((selected(&args.services, &config)?, config)));
     let (selected, config) = match (selected, args.max_lag) {
         (Ok(both), _) => both,
@@ -36,18 +44,28 @@ pub(super) fn status(
         }
     };
     let dir = state_dir(common, &config);
-    let reader = StatusReader {
-        config: &config,
-        dir: &dir,
-        now,
+    let look = |now| {
+        let (config, dir) = (&config, dir.as_path());
+        let reader = StatusReader { config, dir, now };
+        let all = services(&selected, config);
+        let standings = all.flat_map(|(service, is_wanted)| reader.standings(service, is_wanted));
+        standings.collect::<Vec<ServiceStatus>>()
     };
-    let standings: Vec<ServiceStatus> = services(&selected, &config)
-        .flat_map(|(service, is_wanted)| reader.standings(service, is_wanted))
-        .collect();
+    let mut now = clock.now();
+    let mut standings = look(now);
     if let Some(max_lag) = args.max_lag {
         let (code, text) = nagios::answer(&standings, max_lag);
         output::answer(&text)?;
         return Ok(code);
+    }
+    let is_live = args.watch && output::is_terminal();
+    while args.watch && standings.iter().any(|status| status.running.is_some()) {
+        if is_live {
+            output::show_anew(&for_people(&standings, now, &dir))?;
+        }
+        sleep(OFTEN);
+        now = clock.now();
+        standings = look(now);
     }
     if args.json {
         let name = config.name.clone().unwrap_or_else(host_name);
@@ -56,10 +74,21 @@ pub(super) fn status(
         });
         output::answer(&format!("{answer:#}\n"))?;
     } else {
-        output::answer(&table::text(&standings, now, &dir))?;
+        let show = if is_live {
+            output::show_anew
+        } else {
+            output::answer
+        };
+        show(&for_people(&standings, now, &dir))?;
     }
     let worst = standings.iter().filter_map(|status| status.error.as_ref());
     Ok(worst.map(|error| error.status).max().unwrap_or(0))
+}
+
+fn for_people(standings: &[ServiceStatus], now: OffsetDateTime, dir: &Path) -> String {
+    let lines = table::lines(standings, now, dir);
+    let painted = lines.iter().map(|(tone, line)| tone.paint(line) + "\n");
+    painted.collect()
 }
 
 /// The services to look at, and whether each is to be told of even if it never ran.
