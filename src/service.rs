@@ -20,6 +20,8 @@ pub struct Service {
     pub name: &'static str,
     /// What the Devo collectors call it, if they have it.
     pub devo: Option<&'static str>,
+    /// What it reads, in a few words.
+    pub(crate) reads: &'static str,
     /// The Devo tag when none is configured.
     pub tag: &'static str,
     /// How it is read.
@@ -47,6 +49,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-clicks-blocked",
         devo: Some("clicksBlocked"),
+        reads: "/v2/siem/clicks/blocked",
         tag: "mail.proofpoint.tapsiem_v2.clicksblocked",
         api: &EventApi {
             path: "/v2/siem/clicks/blocked",
@@ -58,6 +61,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-clicks-permitted",
         devo: Some("clicksPermitted"),
+        reads: "/v2/siem/clicks/permitted",
         tag: "mail.proofpoint.tapsiem_v2.clickspermitted",
         api: &EventApi {
             path: "/v2/siem/clicks/permitted",
@@ -69,6 +73,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-messages-blocked",
         devo: Some("messagesBlocked"),
+        reads: "/v2/siem/messages/blocked",
         tag: "mail.proofpoint.tapsiem_v2.messagesblocked",
         api: &EventApi {
             path: "/v2/siem/messages/blocked",
@@ -80,6 +85,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-messages-delivered",
         devo: Some("messagesDelivered"),
+        reads: "/v2/siem/messages/delivered",
         tag: "mail.proofpoint.tapsiem_v2.messagesdelivered",
         api: &EventApi {
             path: "/v2/siem/messages/delivered",
@@ -91,24 +97,28 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-threats",
         devo: Some("threats"),
+        reads: "/v2/threat/summary, by events",
         tag: "mail.proofpoint.tap_threats.events",
         api: &ThreatApi { pool: &OTHERS },
     },
     Service {
         name: "tap-campaigns",
         devo: Some("campaigns"),
+        reads: "/v2/campaign, as updated",
         tag: "my.app.proofpoint.tap_campaigns",
         api: &CampaignApi,
     },
     Service {
         name: "tap-forensics",
         devo: Some("forensics"),
+        reads: "/v2/forensics, by events",
         tag: "my.app.proofpoint.tap_forensics",
         api: &ForensicsApi { pool: &OTHERS },
     },
     Service {
         name: "tap-people-vap",
         devo: Some("people"),
+        reads: "/v2/people/vap, daily",
         tag: "my.app.proofpoint.tap_vap",
         api: &PeopleApi {
             path: "/v2/people/vap",
@@ -118,6 +128,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "tap-people-clickers",
         devo: Some("people"),
+        reads: "/v2/people/top-clickers, daily",
         tag: "my.app.proofpoint.tap_topclickers",
         api: &PeopleApi {
             path: "/v2/people/top-clickers",
@@ -127,6 +138,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "isolation-web",
         devo: Some("browser_and_email_isolation"),
+        reads: "usage of web and email links",
         tag: "tap.proofpoint.isolation.browser_and_email",
         api: &IsolationApi {
             url: "https://proofpointisolation.com/api/v2/reporting/usage-data",
@@ -135,6 +147,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "isolation-url",
         devo: Some("url_isolation"),
+        reads: "usage of URL isolation",
         tag: "tap.proofpoint.isolation.url_isolation",
         api: &IsolationApi {
             url: "https://urlisolation.com/api/v2/reporting/usage-data",
@@ -143,18 +156,21 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "pod-message",
         devo: Some("message"),
+        reads: "log stream, type=message",
         tag: "mail.proofpoint.pod.message",
         api: &PodApi { stream: "message" },
     },
     Service {
         name: "pod-maillog",
         devo: Some("maillog"),
+        reads: "log stream, type=maillog",
         tag: "mail.proofpoint.pod.maillog",
         api: &PodApi { stream: "maillog" },
     },
     Service {
         name: "pod-audit",
         devo: None,
+        reads: "log stream, type=audit",
         tag: "mail.proofpoint.pod.audit",
         api: &PodApi { stream: "audit" },
     },

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proofpull::clock::utc;
+use proofpull::service::SERVICES;
 use serde_json::Value;
 
 use crate::simulator::Fault;
@@ -117,6 +118,34 @@ fn help_and_version_go_to_standard_output() {
         );
         assert_eq!(run.stderr, "");
         assert!(!text.contains("--now"), "{text}");
+    }
+}
+
+#[test]
+fn the_services_are_listed_without_a_configuration() {
+    let run = program(&["services"]);
+    run.assert_status(0);
+    let said = run.answer();
+    assert!(said.starts_with("SERVICE "), "{said}");
+    assert!(
+        said.lines().all(|line| line.chars().count() <= 100),
+        "{said}"
+    );
+    let run = program(&["services", "--json"]);
+    let all = run.json()["services"].as_array().unwrap().clone();
+    assert_eq!(all.len(), SERVICES.len());
+    for (service, told) in SERVICES.iter().zip(all) {
+        let row = said.lines().find(|line| line.starts_with(service.name));
+        let reads = told["reads"].as_str().unwrap();
+        assert!(
+            row.unwrap().ends_with(&format!("  {}", service.tag)),
+            "{said}"
+        );
+        assert!(row.unwrap().contains(&format!("  {reads}  ")), "{said}");
+        assert_eq!(told["service"], service.name);
+        assert_eq!(told["tag"], service.tag);
+        assert_eq!(told["sign_in"], service.sign_in_table());
+        assert_eq!(told["devo_name"].as_str(), service.devo);
     }
 }
 

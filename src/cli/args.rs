@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::consumer::Consumer;
+use super::examples;
 use super::select::ServicePattern;
 use crate::config::values::parse_duration;
 use crate::output::Format;
@@ -34,18 +35,28 @@ const AFTER: &str = "Exit statuses: 0 ok, 2 usage, 3 gap, 65 data, 69 unavailabl
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Collect services once, one after the other: lock, read the state, pull, deliver, confirm, save, exit
+    #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Report every error in the configuration; with --online, test the connections, too
+    #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
     /// Show what is wrong, and lag, last run, gaps and quota of each service
+    #[command(after_help = examples::STATUS)]
     Status(StatusArgs),
     /// Ask Devo whether every event that was delivered is in its table
+    #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// List the services: what each reads, and its default Devo tag
+    #[command(after_help = examples::SERVICES)]
+    Services(ServicesArgs),
     /// Turn the configuration of a Devo collector for Proofpoint, and how far it came, into one of proofpull
+    #[command(after_help = examples::IMPORT)]
     Import(ImportArgs),
     /// Write a configuration and its folders, with secrets in files of their own; ask for what is not given
+    #[command(after_help = examples::INIT)]
     Init(InitArgs),
     /// Print the completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
 }
 
@@ -163,6 +174,13 @@ pub(crate) struct VerifyArgs {
     /// Act as a Nagios check: 2 if more than N events are missing, 1 if fewer are, 3 if that is unknown, else 0
     #[arg(long, value_name = "N", conflicts_with = "json")]
     pub(crate) max_missing: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServicesArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -301,6 +319,25 @@ impl TypedValueParser for ServiceWord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_of_each_command_has_examples_that_the_program_takes() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_help().to_string();
+            let name = format!("proofpull {}", command.get_name());
+            let examples = help.lines().filter(|line| line.starts_with("    "));
+            let examples = examples.filter_map(|line| line.find(&name).map(|at| &line[at..]));
+            let mut count = 0;
+            for example in examples {
+                let ends = example.find([')', '|', '>']).unwrap_or(example.len());
+                let words = example[..ends].split_whitespace();
+                let words = words.map(|word| word.trim_matches('\''));
+                assert!(Cli::try_parse_from(words).is_ok(), "{example}");
+                count += 1;
+            }
+            assert!(count >= 2, "{help}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound_and_names_every_service() {

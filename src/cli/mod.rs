@@ -6,6 +6,7 @@ mod check;
 mod consumer;
 mod devo;
 mod dry_run;
+mod examples;
 mod folders;
 mod host_name;
 mod import;
@@ -16,6 +17,7 @@ mod run;
 mod run_many;
 mod run_record;
 mod select;
+mod services;
 mod start;
 mod status;
 mod verify;
@@ -76,6 +78,7 @@ pub(crate) fn dispatch(cli: &Cli) -> u8 {
         Command::Check(args) => check::check(args, common, &report, clock).map(|exit| exit as u8),
         Command::Status(args) => status::status(args, common, &report, clock),
         Command::Verify(args) => verify::verify(args, common, &report, clock),
+        Command::Services(args) => services::services(args).map(|()| 0),
         Command::Import(args) => {
             import::import(args, common, &report, clock).map(|exit| exit as u8)
         }
