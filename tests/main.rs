@@ -41,6 +41,7 @@ mod recheck;
 mod record;
 mod redaction;
 mod report;
+mod schema;
 mod secrets;
 mod several;
 mod state;

@@ -1829,7 +1829,7 @@ principal = 'me'
 /// An example with the keys set that it shows as comments.
 fn with_all_keys(example: &str) -> String {
     let set = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
+        Some(rest) if !rest.is_empty() && !rest.starts_with([' ', ':']) => format!("{rest}\n"),
         _ => format!("{line}\n"),
     };
     example.lines().map(set).collect()

@@ -30,7 +30,7 @@ impl Api for ForensicsApi {
     ) -> Box<dyn ConfiguredApi> {
         let by = table.text_or("by", "campaign".to_owned(), |text| match text {
             "campaign" | "threat" => Ok(text.to_owned()),
-            _ => Err("must be campaign or threat"),
+            _ => Err("must be \"campaign\" or \"threat\""),
         });
         Box::new(ConfiguredLookups {
             kind: match by.as_str() {
