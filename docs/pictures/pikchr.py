@@ -5,9 +5,14 @@ import sys
 
 from pypikchr.util.pikchr import create_pikchr
 
+# so that a picture is about as wide as a page
+SCALE = 0.75
+
 svg = create_pikchr(sys.stdin.read(), "", 0, 0, 0)
-if "<svg" not in svg:
+box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+if not box:
     sys.exit(svg)
-# the sizes of letters that Pikchr counts with are those of these fonts
-svg = re.sub(r"<svg ", '<svg font-family="Helvetica, Arial, sans-serif" ', svg, count=1)
-sys.stdout.write(svg)
+width, height = (round(float(side) * SCALE) for side in box.groups())
+# the widths of letters that Pikchr counts with are those of these fonts
+font = 'font-family="Helvetica, Arial, sans-serif"'
+sys.stdout.write(re.sub(r'<svg (.*?) class="" ', rf'<svg \1 width="{width}" height="{height}" {font} ', svg, count=1))
