@@ -12,7 +12,10 @@ use divan::{Bencher, black_box};
 use proofpull::clock::Clock;
 use proofpull::config;
 use proofpull::json_stream::Splitter;
-use proofpull::net::{Network, tls::Trust};
+use proofpull::net::{
+    Network,
+    tls::{Roots, Trust},
+};
 use proofpull::pipeline::batch::{Batch, EventId, Record, RequestId};
 use proofpull::shutdown::Shutdown;
 use proofpull::sink::Sink;
@@ -194,8 +197,8 @@ fn open(receiver: &simulator::Devo, certs: &Certs, compression: config::Compress
         .split_once(':')
         .map(|(host, port)| (host.to_owned(), port.parse().expect("a port")))
         .expect("an address");
-    let trust =
-        Trust::receiver(http.tls, Some(&certs.ca()), None, Some(&identity)).expect("certificates");
+    let trust = Trust::receiver(http.tls, &Roots::in_file(&certs.ca()), Some(&identity))
+        .expect("certificates");
     Devo::new(devo::DevoOptions {
         network: Arc::new(Network::new(&http, |_| None).expect("no proxy")),
         trust,

@@ -54,6 +54,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("http", &["config"]),
     ("indicatif", &["output"]),
     ("native_tls", &["net"]),
+    ("openssl_probe", &["net"]),
     ("percent_encoding", &["net"]),
     ("regex", &["transform"]),
     // what the system offers and std does not: each uses another part of it

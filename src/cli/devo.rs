@@ -9,7 +9,7 @@ use crate::config::DevoConfig;
 use crate::config::file::Config;
 use crate::error::{Because, Exit, Failure, Result};
 use crate::net::Network;
-use crate::net::tls::Trust;
+use crate::net::tls::{Roots, Trust};
 use crate::shutdown::Shutdown;
 use crate::sink::devo::DevoOptions;
 
@@ -23,21 +23,21 @@ pub(super) fn receiver(config: &Config) -> Result<&DevoConfig> {
 
 /// A sink for the receiver, without what is a service's own: its tag, and what is known of the peer.
 pub(super) fn options(
-    config: &Config,
     to: &DevoConfig,
     network: &Arc<Network>,
     clock: Clock,
     shutdown: &Shutdown,
 ) -> Result<DevoOptions> {
-    let ca = config.http.ca.as_deref();
     if let Some(said) = respelt().filter(|_| to.hostname.is_none()) {
         // a command may deliver for several services
         static SAID: Once = Once::new();
         SAID.call_once(|| log::info!("{said}"));
     }
+    let chain = to.chain.as_deref().map(Roots::in_file);
+    let roots = chain.as_ref().unwrap_or(network.roots());
     Ok(DevoOptions {
         network: Arc::clone(network),
-        trust: Trust::receiver(to.tls, to.chain.as_deref(), ca, to.identity.as_ref())?,
+        trust: Trust::receiver(to.tls, roots, to.identity.as_ref())?,
         address: to.address.clone(),
         server_name: to.server_name.clone(),
         hostname: to.hostname.clone().unwrap_or_else(host_name),

@@ -69,6 +69,20 @@ pub(super) fn is_self_issued(certificate: &[u8]) -> bool {
     Parts::of(certificate).is_ok_and(|parts| parts.issuer == parts.subject)
 }
 
+/// Whether a certificate says that it is an authority's (RFC 5280, 4.2.1.9).
+pub(super) fn is_authority(certificate: &[u8]) -> bool {
+    const BASIC_CONSTRAINTS: &[u8] = &[0x06, 3, 0x55, 0x1d, 0x13];
+    const TRUE: &[u8] = &[1, 1, 0xff];
+    let mut places = certificate.windows(BASIC_CONSTRAINTS.len());
+    let Some(at) = places.position(|place| place == BASIC_CONSTRAINTS) else {
+        return false;
+    };
+    let rest = &certificate[at + BASIC_CONSTRAINTS.len()..];
+    // perhaps that it is critical; then the heads of a string and of a sequence, whose first member is left out if false
+    let rest = rest.strip_prefix(TRUE).unwrap_or(rest);
+    rest.get(4..).is_some_and(|first| first.starts_with(TRUE))
+}
+
 /// The first part of what is encoded in DER; all of it, if that is something else.
 pub(super) fn first_part(der: &[u8]) -> &[u8] {
     let part = SliceReader::new(der).and_then(|mut reader| reader.tlv_bytes());

@@ -25,13 +25,13 @@ pub(crate) use error::NetError;
 use proxy::Proxies;
 pub(crate) use stream::NetStream;
 pub(crate) use tcp::{Tcp, is_wait};
-use tls::Trust;
+use tls::{Roots, Trust};
 
 /// Makes all connections of a run.
 #[derive(Debug)]
 pub struct Network {
     proxies: Proxies,
-    ca: Option<std::path::PathBuf>,
+    roots: Roots,
     tls: config::TlsLibrary,
     timeout: Duration,
     public: OnceLock<Trust>,
@@ -46,7 +46,7 @@ impl Network {
         let proxies = Proxies::new(http.proxy.as_ref(), env)?;
         Ok(Network {
             proxies,
-            ca: http.ca.clone(),
+            roots: Roots::system(http.ca.as_deref()),
             tls: http.tls,
             timeout: http.timeout,
             public: OnceLock::new(),
@@ -59,13 +59,19 @@ impl Network {
         self.timeout
     }
 
-    /// The system's roots and the configured CA, read on first use.
+    /// The system's roots and the configured CA.
+    #[must_use]
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// Trust in them for APIs; they are read on first use.
     ///
     /// # Errors
     /// When they cannot be read.
     pub(crate) fn public_trust(&self) -> Result<&Trust> {
         if self.public.get().is_none() {
-            let trust = Trust::system(self.tls, self.ca.as_deref())?;
+            let trust = Trust::api(self.tls, &self.roots)?;
             return Ok(self.public.get_or_init(|| trust));
         }
         self.public.get().ok_or_else(|| Failure::new("roots"))

@@ -9,13 +9,13 @@ use super::{Finding, Level};
 use crate::cli::folders::{ExposedFolder, exposed_folders};
 use crate::cli::{LoadReport, network, refuse_exposed};
 use crate::clock::utc;
-use crate::config::SecretRef;
 use crate::config::file::Config;
+use crate::config::{SecretRef, TlsLibrary, Url};
 use crate::error::{Because, Exit, Failure};
 use crate::net::certificate::{Validity, Wanted, validities};
-use crate::net::tls::Trust;
+use crate::net::tls::{Trust, Unbundled, unbundled};
 use crate::service::Service;
-use crate::{files, secret};
+use crate::{files, human, secret};
 
 /// A certificate that ends earlier than this deserves a word.
 const SOON: Duration = Duration::days(30);
@@ -50,6 +50,7 @@ impl OfflineChecks<'_> {
         }
         self.at_secrets(findings);
         self.at_certificates(findings);
+        self.at_the_roots(findings);
         self.at_folders(findings);
         self.at_start_times(findings);
         if let Err(error) = network(self.config) {
@@ -177,6 +178,36 @@ impl OfflineChecks<'_> {
                 Ok(all) => findings.extend(self.at_theirs(key, &all)),
                 Err(error) => findings.push(self.error(key, &error)),
             }
+        }
+    }
+
+    /// The system's roots, where something is trusted by them: those that are not read.
+    fn at_the_roots(&self, findings: &mut Vec<Finding>) {
+        // OpenSSL reads its own
+        let by_us = |tls: TlsLibrary| tls == TlsLibrary::Rustls;
+        let devo = self.config.devo.as_ref();
+        let mut services = self.services.iter();
+        let is_used = devo.is_some_and(|devo| devo.chain.is_none() && by_us(devo.tls))
+            || by_us(self.config.http.tls)
+                && services.any(|service| {
+                    let endpoints = self.config.service(service).api.endpoints();
+                    endpoints.iter().any(Url::scheme_is_tls)
+                });
+        if !is_used {
+            return;
+        }
+        for Unbundled {
+            count,
+            folder,
+            bundle,
+        } in unbundled()
+        {
+            let count = human::count(count as u64, "CA certificate");
+            let (folder, bundle) = (folder.display(), bundle.display());
+            let said = format!("{count} in {folder} not trusted: missing in {bundle}");
+            let hint = "set [http] ca to a file of them if you need them, or add them to the bundle with \
+                 update-ca-certificates or update-ca-trust";
+            findings.push(self.warning("http.ca", &said, hint));
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) fn test(
         return Try::not_tried("devo", "the configuration has no table [devo]");
     };
     let transaction = |to: &DevoConfig, confirm| -> Result<(), SinkError> {
-        let options = devo::options(config, to, network, clock, shutdown);
+        let options = devo::options(to, network, clock, shutdown);
         let options = options.map_err(SinkError::Refused)?;
         let mut sink = Devo::new(DevoOptions { confirm, ..options });
         sink.send(&Batch::default())?;

@@ -278,7 +278,7 @@ impl RunParts<'_> {
         let sink = Devo::new(DevoOptions {
             tag: self.settings.tag.clone(),
             known: state.receiver().cloned(),
-            ..devo::options(self.config, to, &self.network, self.clock, &self.shutdown)?
+            ..devo::options(to, &self.network, self.clock, &self.shutdown)?
         });
         Ok((sink, transform.appending(self.members(to))))
     }

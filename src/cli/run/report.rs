@@ -36,7 +36,7 @@ impl RunParts<'_> {
         let whose = [("name", &*summary.name), ("service", summary.service)];
         let members = whose.into_iter().chain(self.members(to));
         let transform = Transform::following(Vec::new(), None).appending(members);
-        let options = devo::options(self.config, to, &self.network, self.clock, &self.shutdown);
+        let options = devo::options(to, &self.network, self.clock, &self.shutdown);
         let delivered = options.map_err(SinkError::Refused).and_then(|options| {
             let options = DevoOptions {
                 tag: tag.clone(),

@@ -8,6 +8,7 @@
 mod native;
 mod pem;
 mod refusal;
+mod roots;
 mod session;
 mod trust;
 mod verifier;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use super::{NetError, Tcp, is_wait};
 use crate::error::{Exit, Failure, Result};
 use crate::pipeline::batch::BATCH;
+pub use roots::Roots;
+pub(crate) use roots::{Unbundled, unbundled};
 use session::Session;
 pub use trust::Trust;
 pub(super) use trust::certificates;

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use super::native::Connector;
 use super::pem::Contents;
 use super::refusal::{API, PeerHints, RECEIVER};
+use super::roots::Roots;
 use super::session::{Rustls, Session};
 use super::verifier::Verifier;
 use crate::config::{ClientIdentity, TlsLibrary};
@@ -40,34 +41,29 @@ enum Library {
 }
 
 impl Trust {
-    /// Trusts the system's roots and those in `extra`.
+    /// Trusts an API by these roots.
     ///
     /// # Errors
-    /// When there are none, or `extra` cannot be read.
-    pub(crate) fn system(library: TlsLibrary, extra: Option<&Path>) -> Result<Trust> {
-        Trust::of(library, Roots::system(extra), None, &API)
+    /// When there are none, or their file cannot be read.
+    pub(crate) fn api(library: TlsLibrary, roots: &Roots) -> Result<Trust> {
+        Trust::of(library, roots, None, &API)
     }
 
-    /// Trusts the roots in `chain`, or the system's and `extra`; adds our certificate with its key.
+    /// Trusts a receiver by these roots; adds our certificate with its key.
     ///
     /// # Errors
     /// When a file cannot be read or has wrong content, or the key does not match.
     pub fn receiver(
         library: TlsLibrary,
-        chain: Option<&Path>,
-        extra: Option<&Path>,
+        roots: &Roots,
         identity: Option<&ClientIdentity>,
     ) -> Result<Trust> {
-        let roots = match chain {
-            Some(chain) => Roots::in_file(chain),
-            None => Roots::system(extra),
-        };
         Trust::of(library, roots, identity, &RECEIVER)
     }
 
     fn of(
         library: TlsLibrary,
-        roots: Roots,
+        roots: &Roots,
         identity: Option<&ClientIdentity>,
         hints: &'static PeerHints,
     ) -> Result<Trust> {
@@ -122,14 +118,17 @@ impl Trust {
     /// # Errors
     /// When the file cannot be read, or contains something else.
     pub(crate) fn try_ca(path: &Path) -> Result<()> {
-        add_roots(&mut RootCertStore::empty(), path)
+        Roots::in_file(path).store().map(drop)
     }
 }
 
 /// The configuration of rustls.
-fn config(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig>> {
+fn config(
+    roots: Arc<RootCertStore>,
+    identity: Option<&ClientIdentity>,
+) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
     let verifier = verifier
         .build()
         .context("preparing TLS")
@@ -154,8 +153,8 @@ fn config(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Arc
 
 /// The same for OpenSSL, which reads its own roots.
 #[cfg(feature = "native-tls")]
-fn connector(roots: Roots, identity: Option<&ClientIdentity>) -> Result<Connector> {
-    let more = roots.file.map(|file| {
+fn connector(roots: &Roots, identity: Option<&ClientIdentity>) -> Result<Connector> {
+    let more = roots.file().map(|file| {
         // the same files are taken, and named, as for rustls
         Trust::try_ca(file)?;
         certificates(file, Wanted::Authorities)
@@ -166,7 +165,7 @@ fn connector(roots: Roots, identity: Option<&ClientIdentity>) -> Result<Connecto
         Ok((cert, form(&key), key))
     });
     let more = more.transpose()?.unwrap_or_default();
-    Connector::new(roots.of_system, &more, ours.transpose()?)
+    Connector::new(roots.are_of_system(), &more, ours.transpose()?)
 }
 
 const KEY_KINDS: &str = "make a key of another kind and a certificate for it: RSA of 2048, 3072 or 4096 bits, EC \
@@ -174,7 +173,7 @@ const KEY_KINDS: &str = "make a key of another kind and a certificate for it: RS
 
 impl Wanted {
     /// What helps with any wrong file.
-    fn hint(self) -> &'static str {
+    pub(super) fn hint(self) -> &'static str {
         match self {
             Wanted::Certificate => {
                 "set [devo] cert to a PEM file: -----BEGIN CERTIFICATE-----, which the user running proofpull can read"
@@ -204,56 +203,6 @@ impl Wanted {
         let failure = Failure::new(said).with_exit(Exit::Config);
         failure.with_hint(remedy.unwrap_or_else(|| self.hint().to_owned()))
     }
-}
-
-/// Where the roots that are trusted stand.
-#[derive(Debug, Clone, Copy)]
-struct Roots<'a> {
-    /// Whether those of the system are among them.
-    of_system: bool,
-    file: Option<&'a Path>,
-}
-
-impl Roots<'_> {
-    fn system(extra: Option<&Path>) -> Roots<'_> {
-        Roots {
-            of_system: true,
-            file: extra,
-        }
-    }
-
-    fn in_file(file: &Path) -> Roots<'_> {
-        Roots {
-            of_system: false,
-            file: Some(file),
-        }
-    }
-
-    /// Reads them for rustls.
-    fn store(self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        if self.of_system {
-            // skip roots that cannot be parsed: if one is needed, the handshake says so
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        if let Some(file) = self.file {
-            add_roots(&mut roots, file)?;
-        }
-        if roots.is_empty() {
-            return fail(Exit::Config, "this system has no root certificates")
-                .hint("install the package ca-certificates, or set [http] ca or [devo] chain");
-        }
-        Ok(roots)
-    }
-}
-
-fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<()> {
-    let what = || format!("using the CA {}", path.display());
-    for certificate in certificates(path, Wanted::Authorities)? {
-        let added = roots.add(certificate).with_context(what);
-        added.exit(Exit::Config).hint(Wanted::Authorities.hint())?;
-    }
-    Ok(())
 }
 
 /// Reads certificates; at least one.
