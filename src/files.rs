@@ -196,6 +196,29 @@ pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
+    let (beside, file) = written_beside(path, write)?;
+    file.sync_all().on("syncing", &beside)?;
+    std::fs::rename(&beside, path).on("replacing", path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Replaces a file that is for people, atomically. After a loss of power it may be the old one, or damaged.
+///
+/// # Errors
+/// When it cannot be written or renamed; the old file is then unchanged.
+pub(crate) fn replace_unsynced(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let (beside, _) = written_beside(path, write)?;
+    std::fs::rename(&beside, path).on("replacing", path)
+}
+
+/// The file that is to take the place of the one at `path`, and where it is.
+fn written_beside(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(PathBuf, File)> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let beside = beside(path);
     let file = made_anew(&beside, dir).on("writing", path)?;
@@ -205,9 +228,7 @@ pub(crate) fn replace(
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error)
         .on("writing", path)?;
-    file.sync_all().on("syncing", &beside)?;
-    std::fs::rename(&beside, path).on("replacing", path)?;
-    sync_dir(dir)
+    Ok((beside, file))
 }
 
 /// A fixed name, so that the next run removes what a killed run left behind.

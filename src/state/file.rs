@@ -2,6 +2,7 @@
 //!
 //! The object's last member is a checksum of everything before it, so that no damage passes for data.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -59,14 +60,19 @@ pub(super) fn write(
     path: &Path,
     value: &impl Serialize,
 ) -> Result<(), StateError> {
-    let written = files::replace(path, |out| {
+    let write = |out: &mut dyn Write| {
         let text = match file {
             // written often or long, and not for people
             StateFile::Ledger | StateFile::Runs => serde_json::to_vec(value)?,
             _ => serde_json::to_vec_pretty(value)?,
         };
         out.write_all(&sealed(&text))
-    });
+    };
+    let written = match file {
+        // no run depends on it
+        StateFile::Runs => files::replace_unsynced(path, write),
+        _ => files::replace(path, write),
+    };
     written.map_err(StateError::Unwritable)
 }
 
