@@ -42,6 +42,21 @@ fn assert_nothing_asked(env: &TestEnv) {
 
 /// A damaged file is refused, nothing is asked for, and both files stay as they are.
 fn check_refused(extension: &str, name: &str, damage: impl Fn(&TestEnv, Vec<u8>) -> Vec<u8>) {
+    check_undelivered(extension, name, damage, assert_nothing_asked);
+}
+
+/// The same, where the damage is found when the first event comes.
+fn check_refused_at_an_event(name: &str, damage: impl Fn(&TestEnv, Vec<u8>) -> Vec<u8>) {
+    check_undelivered("seen", name, damage, |_| {});
+}
+
+/// A damaged file is refused, nothing is delivered, and both files stay as they are.
+fn check_undelivered(
+    extension: &str,
+    name: &str,
+    damage: impl Fn(&TestEnv, Vec<u8>) -> Vec<u8>,
+    look: impl Fn(&TestEnv),
+) {
     println!("{extension}: {name}");
     let env = known();
     let files = ["json", "seen"].map(|extension| file(&env, extension));
@@ -49,11 +64,12 @@ fn check_refused(extension: &str, name: &str, damage: impl Fn(&TestEnv, Vec<u8>)
     let at = usize::from(extension == "seen");
     fs::write(&files[at], damage(&env, whole[at].clone())).unwrap();
     let read = || files.clone().map(|path| fs::read(path).unwrap());
-    let damaged = read();
+    let (damaged, delivered) = (read(), env.devo.count());
 
     let path = files[at].display().to_string();
     env.run(SERVICE, &[]).assert_error(65, &[&path], "");
-    assert_nothing_asked(&env);
+    look(&env);
+    assert_eq!(env.devo.count(), delivered);
     assert_eq!(read(), damaged);
 
     for (path, bytes) in files.iter().zip(whole) {
@@ -276,11 +292,11 @@ fn identities_that_are_not_all_there_are_refused() {
     check_refused("seen", "foreign", |_, bytes| {
         bytes.iter().rev().copied().collect()
     });
-    check_refused("seen", "a flipped bit", |_, mut bytes| {
+    check_refused_at_an_event("a flipped bit", |_, mut bytes| {
         *bytes.last_mut().unwrap() ^= 1;
         bytes
     });
-    check_refused("seen", "of another service", |env, _| {
+    check_refused_at_an_event("of another service", |env, _| {
         env.run("tap-clicks-blocked", &[]).assert_status(0);
         env.tap.forget_requests();
         fs::read(env.state_dir().join("tap-clicks-blocked.seen")).unwrap_or_default()

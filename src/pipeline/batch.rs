@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::checkpoint::Commit;
+use crate::error::Result;
 
 /// Log target of messages per batch, shown only with `-vv`.
 pub(crate) const BATCH: &str = "batch";
@@ -38,6 +39,15 @@ impl EventId {
             EventId::Streamed { key, .. } => key,
         }
     }
+}
+
+/// What was delivered before.
+pub(crate) trait Delivered: std::fmt::Debug {
+    /// What is known of it; it is read when this is asked first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn known(&mut self) -> Result<&dyn DedupView>;
 }
 
 /// Tells a source which events were delivered.

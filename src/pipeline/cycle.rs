@@ -219,7 +219,7 @@ impl Cycle<'_> {
             let mut context = PollContext {
                 shutdown: self.shutdown,
                 now: self.clock.now(),
-                dedup: &self.state.dedup,
+                dedup: &mut self.state.dedup,
                 counters: self.counters,
                 quota: self.quota,
             };
@@ -242,7 +242,7 @@ impl Cycle<'_> {
         let limit = self.state.unconfirmed_limit();
         for (event, record) in batch.iter() {
             self.counters.received += 1;
-            if !self.state.dedup.insert(record.identity, batch.request) {
+            if !self.state.dedup.insert(record.identity, batch.request)? {
                 self.counters.duplicates += 1;
                 continue;
             }
@@ -281,7 +281,7 @@ impl Cycle<'_> {
         for digest in &batch.passed_over {
             self.state
                 .dedup
-                .insert(EventId::Key(*digest), batch.request);
+                .insert(EventId::Key(*digest), batch.request)?;
         }
         self.send(pending)?;
         self.progress

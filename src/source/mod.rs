@@ -15,7 +15,7 @@ mod wire_time;
 use time::{Duration, OffsetDateTime};
 
 use crate::output::Counters;
-use crate::pipeline::batch::{Batch, DedupView};
+use crate::pipeline::batch::{Batch, Delivered};
 use crate::quota::Quota;
 use crate::shutdown::Shutdown;
 pub(crate) use api::ConfiguredApi;
@@ -30,7 +30,7 @@ pub(crate) struct PollContext<'a> {
     /// The time.
     pub(crate) now: OffsetDateTime,
     /// What was delivered before.
-    pub(crate) dedup: &'a dyn DedupView,
+    pub(crate) dedup: &'a mut dyn Delivered,
     /// Counts what the run does.
     pub(crate) counters: &'a mut Counters,
     /// Books each request before it is made.

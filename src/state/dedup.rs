@@ -21,6 +21,8 @@ const SHOWN: u32 = 1 << 31;
 const FOLD_AT: usize = 32 * 1024;
 /// or one in so many of those that are sorted, since to fold moves them all.
 const FOLD_SHARE: usize = 64;
+/// A file with so many is never too large.
+pub(super) const FEW: u64 = 3000;
 
 /// The identities of what was delivered.
 #[derive(Debug)]
@@ -83,8 +85,14 @@ impl DedupIndex {
     /// Nothing known; the file at `path` begins anew at the next commit.
     #[must_use]
     pub fn empty(path: &Path) -> DedupIndex {
+        DedupIndex::of(SeenFile::empty(path))
+    }
+
+    /// Nothing known of what the file has.
+    #[must_use]
+    pub(super) fn of(file: SeenFile) -> DedupIndex {
         DedupIndex {
-            file: SeenFile::empty(path),
+            file,
             known: Vec::new(),
             recent: HashMap::default(),
             fresh: Vec::new(),
@@ -103,7 +111,17 @@ impl DedupIndex {
         extent: SavedIndex,
         oldest_hour: u32,
     ) -> Result<DedupIndex, StateError> {
-        let (file, mut known) = SeenFile::load(path, extent, |digest, hour| {
+        let mut index = DedupIndex::of(SeenFile::at(path, extent)?);
+        index.read(oldest_hour)?;
+        Ok(index)
+    }
+
+    /// Reads the identities of the file, those before `oldest_hour` left out.
+    ///
+    /// # Errors
+    /// As [`DedupIndex::load`].
+    pub(super) fn read(&mut self, oldest_hour: u32) -> Result<(), StateError> {
+        let mut known = self.file.read(|digest, hour| {
             let (met, content) = (0, 0);
             let mark = EntryMark { hour, met, content };
             mark.is_kept(oldest_hour)
@@ -111,11 +129,14 @@ impl DedupIndex {
         })?;
         known.sort_unstable_by_key(|entry| key(&entry.digest));
         known.dedup_by_key(|entry| entry.digest);
-        Ok(DedupIndex {
-            file,
-            known,
-            ..DedupIndex::empty(path)
-        })
+        self.known = known;
+        Ok(())
+    }
+
+    /// How much of the file counts.
+    #[must_use]
+    pub(super) fn extent(&self) -> SavedIndex {
+        self.file.extent()
     }
 
     /// Whether an event is new; it is known from then on.
@@ -183,10 +204,9 @@ impl DedupIndex {
     /// Whether most of the file is of no use any more, so that a new one should take its place.
     #[must_use]
     pub(crate) fn is_mostly_expired(&self) -> bool {
-        const SMALL: u64 = 3000;
         let in_file = self.file.extent().count;
         let all_is_committed = self.fresh.is_empty();
-        all_is_committed && in_file > SMALL && in_file > 2 * self.count() as u64
+        all_is_committed && in_file > FEW && in_file > 2 * self.count() as u64
     }
 
     /// Writes what is kept, from `oldest_hour` on, to a new file beside. It counts once the state

@@ -7,6 +7,7 @@
 pub mod dedup;
 mod error;
 mod file;
+mod identities;
 pub(crate) mod ledger;
 mod open;
 pub(crate) mod quarantine;

@@ -78,40 +78,56 @@ impl SeenFile {
         }
     }
 
-    /// Reads the file at `path`, and what `keep` makes of each record.
+    /// The file at `path`, of which as much counts as the state says. No record is read yet.
     ///
     /// # Errors
-    /// When it is damaged, missing, another than that of the state, or may not be read.
-    pub(super) fn load<T>(
-        path: &Path,
-        extent: SavedIndex,
-        keep: impl Fn(Digest, u32) -> Option<T>,
-    ) -> Result<(SeenFile, Vec<T>), StateError> {
+    /// When it is missing, too short, no file of identities, or may not be read.
+    pub(super) fn at(path: &Path, extent: SavedIndex) -> Result<SeenFile, StateError> {
         let file = SeenFile {
             path: path.to_owned(),
             extent,
         };
+        file.blocks(&beside(path))?;
+        Ok(file)
+    }
+
+    /// What `keep` makes of each record.
+    ///
+    /// # Errors
+    /// When the file is damaged, missing, another than that of the state, or may not be read.
+    pub(super) fn read<T>(
+        &self,
+        keep: impl Fn(Digest, u32) -> Option<T>,
+    ) -> Result<Vec<T>, StateError> {
         let mut kept = Vec::new();
+        let beside = beside(&self.path);
+        let Some(mut reader) = self.blocks(&beside)? else {
+            return Ok(kept);
+        };
+        // what is not filled takes no memory
+        kept.reserve_exact(usize::try_from(self.extent.count).unwrap_or_default());
+        while let Some(records) = reader.next()? {
+            let (records, _) = records.as_chunks();
+            kept.extend(records.iter().filter_map(|record: &SeenRecord| {
+                let (hour, digest) = record.split_first_chunk()?;
+                keep(digest.try_into().ok()?, u32::from_le_bytes(*hour))
+            }));
+        }
+        Ok(kept)
+    }
+
+    /// The blocks that count, in the file or in the new one beside it; `None` if there are none.
+    fn blocks<'a>(&'a self, beside: &'a Path) -> Result<Option<BlockReader<'a>>, StateError> {
         let is_empty = SavedIndex {
             beside: false,
-            ..extent
+            ..self.extent
         } == SavedIndex::NONE;
-        if !is_empty {
-            // a clean-up that was interrupted after the state had named its file
-            let beside = beside(path);
-            let is_there = extent.beside && beside.exists();
-            let mut reader = BlockReader::open(if is_there { &beside } else { path }, extent)?;
-            // what is not filled takes no memory
-            kept.reserve_exact(usize::try_from(extent.count).unwrap_or_default());
-            while let Some(records) = reader.next()? {
-                let (records, _) = records.as_chunks();
-                kept.extend(records.iter().filter_map(|record: &SeenRecord| {
-                    let (hour, digest) = record.split_first_chunk()?;
-                    keep(digest.try_into().ok()?, u32::from_le_bytes(*hour))
-                }));
-            }
+        if is_empty {
+            return Ok(None);
         }
-        Ok((file, kept))
+        // a clean-up that was interrupted after the state had named its file
+        let is_there = self.extent.beside && beside.exists();
+        BlockReader::open(if is_there { beside } else { &self.path }, self.extent).map(Some)
     }
 
     /// How much of it counts.
@@ -345,8 +361,7 @@ mod tests {
     }
 
     fn load(path: &Path, extent: SavedIndex) -> Result<Vec<SeenRecord>, StateError> {
-        let loaded = SeenFile::load(path, extent, |digest, hour| Some(record(digest, hour)));
-        loaded.map(|(_, records)| records)
+        SeenFile::at(path, extent)?.read(|digest, hour| Some(record(digest, hour)))
     }
 
     #[track_caller]
@@ -417,8 +432,7 @@ mod tests {
         }
         // and a torn end is overwritten
         std::fs::write(&file.path, &good[..good.len() - 5]).unwrap();
-        let loaded = SeenFile::load(&file.path, committed, |digest, _| Some(digest));
-        let (mut file, _) = loaded.unwrap();
+        let mut file = SeenFile::at(&file.path, committed).unwrap();
         file.append(&[numbered(10)]).unwrap();
         let last = load(&file.path, file.extent()).unwrap().pop();
         assert_eq!(last, Some(numbered(10)));

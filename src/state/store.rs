@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use time::{Duration, OffsetDateTime};
 
-use super::dedup::DedupIndex;
+use super::dedup::FEW;
 use super::error::{StateError, StateFile};
 use super::file;
+use super::identities::Identities;
 use super::open::{quarantine_path, seen_path};
 use super::quarantine::Quarantine;
 use super::saved::{Range, Receiver, SavedGap, SavedRuleStats, SavedState};
@@ -31,7 +32,7 @@ pub struct State {
     path: PathBuf,
     saved: SavedState,
     /// The identities of what was delivered.
-    pub(crate) dedup: DedupIndex,
+    pub(crate) dedup: Identities,
     /// What could not be delivered as the rules want it.
     pub(crate) quarantine: Quarantine,
     /// How each rule of the configuration has fitted so far.
@@ -75,7 +76,7 @@ impl State {
         Ok(State {
             path: path.to_owned(),
             saved,
-            dedup: DedupIndex::empty(&seen_path(path)),
+            dedup: Identities::none(&seen_path(path)),
             quarantine,
             rule_stats: Vec::new(),
             rules: Vec::new(),
@@ -84,13 +85,14 @@ impl State {
         })
     }
 
-    /// Reads the identities, those left out that no re-reading finds any more.
+    /// Takes on the identities, those left out that no re-reading finds any more. They are read when the first
+    /// event comes.
     ///
     /// # Errors
-    /// When their file is damaged, missing, or may not be read.
-    pub(super) fn load_identities(&mut self) -> Result<(), StateError> {
+    /// When their file is missing, too short, something else, or may not be read.
+    pub(super) fn find_identities(&mut self) -> Result<(), StateError> {
         let oldest = hour_after(self.oldest_needed());
-        self.dedup = DedupIndex::load(&seen_path(&self.path), self.saved.identities, oldest)?;
+        self.dedup = Identities::unread(&seen_path(&self.path), self.saved.identities, oldest)?;
         Ok(())
     }
 
@@ -296,10 +298,14 @@ impl State {
             gaps: said.collect(),
             quarantined: std::mem::take(&mut self.saved.quarantine.unreported),
         };
-        if self.dedup.is_mostly_expired() {
-            let oldest = self.oldest_needed();
+        let oldest = self.oldest_needed();
+        let is_clean_up_due = match self.dedup.are_read() {
+            true => self.dedup.read()?.is_mostly_expired(),
+            false => self.are_mostly_expired(oldest),
+        };
+        if is_clean_up_due {
             self.saved.identities_since = self.saved.identities_since.max(oldest);
-            self.saved.identities = self.dedup.write_new_file(hour_after(oldest))?;
+            self.saved.identities = self.dedup.read()?.write_new_file(hour_after(oldest))?;
             self.save()?;
             self.saved.identities = self.dedup.take_new_file()?;
             self.save()?;
@@ -309,6 +315,14 @@ impl State {
             self.save()?;
         }
         Ok(unreported)
+    }
+
+    /// Whether most identities, which this run has not read, are probably of no use: those that are not needed are of
+    /// a longer time than the others. To read them so rarely costs nothing.
+    fn are_mostly_expired(&self, oldest_needed: OffsetDateTime) -> bool {
+        let needed = self.saved.checkpoint.until() - oldest_needed;
+        let expired = oldest_needed - self.saved.identities_since;
+        self.dedup.in_file() > FEW && expired > needed
     }
 
     /// Renames what is of no use. The state itself comes last: until then it is of no use for the next run, too.
@@ -339,6 +353,10 @@ mod tests {
     const SERVICE: &str = "tap-clicks-blocked";
 
     fn open(path: &Path) -> Result<(State, StateOrigin), StateError> {
+        open_at(path, NOON)
+    }
+
+    fn open_at(path: &Path, now: OffsetDateTime) -> Result<(State, StateOrigin), StateError> {
         let start = StartPoint {
             configured: None,
             range: None,
@@ -349,7 +367,7 @@ mod tests {
             recheck: Duration::hours(12),
             memory: Duration::ZERO,
         };
-        State::open(path, SERVICE, &start, retention, NOON)
+        State::open(path, SERVICE, &start, retention, now)
     }
 
     /// A state in which all members are written, with two identities.
@@ -368,7 +386,12 @@ mod tests {
                 end_hour: hour_after(NOON),
                 pass: Pass::Recent,
             };
-            assert!(state.dedup.insert(EventId::Key([byte; 16]), request));
+            assert!(
+                state
+                    .dedup
+                    .insert(EventId::Key([byte; 16]), request)
+                    .unwrap()
+            );
         }
         state.quarantine.add(b"{", "it is cut off", NOON).unwrap();
         let commit = Commit {
@@ -386,6 +409,10 @@ mod tests {
         (dir, path)
     }
 
+    fn count(state: &mut State) -> usize {
+        state.dedup.read().unwrap().count()
+    }
+
     /// A change of this file needs another version of it.
     #[test]
     fn a_state_is_written_as_its_golden_file() {
@@ -395,9 +422,9 @@ mod tests {
         let identities = std::fs::read(seen_path(&path)).unwrap();
         let golden = include_str!("golden/seen.hex").split_whitespace();
         assert_eq!(hex(&identities), golden.collect::<String>());
-        let (state, origin) = open(&path).unwrap();
+        let (mut state, origin) = open(&path).unwrap();
         assert_eq!(origin, StateOrigin::Known);
-        assert_eq!((state.dedup.count(), state.saved.gaps.len()), (2, 1));
+        assert_eq!((count(&mut state), state.saved.gaps.len()), (2, 1));
     }
 
     #[test]
@@ -410,7 +437,8 @@ mod tests {
                     let mut bad = good.clone();
                     bad[at] ^= change;
                     std::fs::write(&file, &bad).unwrap();
-                    match open(&path) {
+                    let read = |(mut state, _): (State, _)| state.dedup.read().map(drop);
+                    match open(&path).and_then(read) {
                         Err(StateError::Damaged { path, .. }) => assert_eq!(path, file),
                         other => panic!("byte {at} of {}: {other:?}", file.display()),
                     }
@@ -431,16 +459,17 @@ mod tests {
             end_hour: hour_after(NOON),
             pass: Pass::Recent,
         };
-        state.dedup.insert(EventId::Key([3; 16]), request);
+        state.dedup.insert(EventId::Key([3; 16]), request).unwrap();
         state.commit(&Commit::default(), None).unwrap();
-        assert_eq!(open(&path).unwrap().0.dedup.count(), 3);
+        assert_eq!(count(&mut open(&path).unwrap().0), 3);
         // a crash between the two files, or an older backup of the state: its identities are all there
         std::fs::write(&path, &old).unwrap();
-        assert_eq!(open(&path).unwrap().0.dedup.count(), 2);
+        assert_eq!(count(&mut open(&path).unwrap().0), 2);
         // others are not
-        state.saved.identities = state.dedup.write_new_file(0).unwrap();
+        state.saved.identities = state.dedup.read().unwrap().write_new_file(0).unwrap();
         state.dedup.take_new_file().unwrap();
-        let error = open(&path).unwrap_err();
+        let error = open(&path).and_then(|(mut state, _)| state.dedup.read().map(drop));
+        let error = error.unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
     }
 
@@ -448,12 +477,12 @@ mod tests {
     fn a_clean_up_that_was_interrupted_is_finished_by_the_next_run() {
         let (_dir, path) = filled();
         let (mut state, _) = open(&path).unwrap();
-        state.saved.identities = state.dedup.write_new_file(0).unwrap();
+        state.saved.identities = state.dedup.read().unwrap().write_new_file(0).unwrap();
         state.save().unwrap();
         let next = path.with_extension("seen.next");
         for is_renamed in [false, true] {
             let (mut state, _) = open(&path).unwrap();
-            assert_eq!((state.dedup.count(), next.exists()), (2, !is_renamed));
+            assert_eq!((count(&mut state), next.exists()), (2, !is_renamed));
             match is_renamed {
                 // a crash behind the rename, before the state says so
                 false => drop(state.dedup.take_new_file().unwrap()),
@@ -461,5 +490,74 @@ mod tests {
             }
         }
         assert!(!open(&path).unwrap().0.saved.identities.beside);
+    }
+
+    #[test]
+    fn identities_are_read_when_the_first_event_comes_and_damage_is_found_before_it_counts() {
+        let (_dir, path) = filled();
+        let seen = seen_path(&path);
+        let sound = std::fs::read(&seen).unwrap();
+        let mut bad = sound.clone();
+        *bad.last_mut().unwrap() ^= 1;
+        std::fs::write(&seen, &bad).unwrap();
+        let (mut state, _) = open(&path).unwrap();
+        // a run that finds nothing
+        state.prove().unwrap();
+        state
+            .commit(&Commit::from(Checkpoint::windows_at(NOON)), None)
+            .unwrap();
+        state.finish().unwrap();
+        assert!(!state.dedup.are_read());
+        let (mut state, _) = open(&path).unwrap();
+        let inserted = state
+            .dedup
+            .insert(EventId::Key([9; 16]), RequestId::default());
+        assert!(
+            matches!(inserted, Err(StateError::Damaged { .. })),
+            "{inserted:?}"
+        );
+        assert!(!state.dedup.are_read());
+        std::fs::write(&seen, &sound).unwrap();
+        let known = state
+            .dedup
+            .insert(EventId::Key([1; 16]), RequestId::default());
+        assert!(!known.unwrap());
+    }
+
+    /// So many identities of hours that are not needed are cleaned up by a run without an event, once as much time has
+    /// passed as they are kept for.
+    #[test]
+    fn a_run_without_an_event_cleans_up_once_most_identities_are_expired() {
+        for (hours, kept) in [(13, true), (23, true), (25, false), (40, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(format!("{SERVICE}.json"));
+            let (mut state, _) = open(&path).unwrap();
+            state.prove().unwrap();
+            let end_hour = hour_after(NOON - Duration::DAY);
+            let request = RequestId {
+                number: 1,
+                end_hour,
+                ..RequestId::default()
+            };
+            for number in 0..2 * FEW {
+                let digest = digest_of(number);
+                assert!(state.dedup.insert(EventId::Key(digest), request).unwrap());
+            }
+            let start = Checkpoint::windows_at(NOON - Duration::DAY);
+            state.commit(&Commit::from(start), None).unwrap();
+            let (mut state, _) = open_at(&path, NOON + Duration::DAY).unwrap();
+            state.prove().unwrap();
+            let position = Checkpoint::windows_at(NOON - Duration::DAY + Duration::hours(hours));
+            state.commit(&Commit::from(position), None).unwrap();
+            state.finish().unwrap();
+            assert_eq!(state.dedup.in_file() > 0, kept, "{hours}");
+            assert_eq!(state.dedup.are_read(), !kept, "{hours}");
+        }
+    }
+
+    fn digest_of(number: u64) -> Digest {
+        let mut digest = [7; 16];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        digest
     }
 }

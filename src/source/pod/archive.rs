@@ -88,7 +88,7 @@ impl Pod {
         context: &mut PollContext,
     ) -> Result<Batch, FetchError> {
         if let Some(end) = hour.ended.take() {
-            return Ok(self.end_hour(&hour, end, context));
+            return self.end_hour(&hour, end, context);
         }
         let mut batch = Batch {
             request: hour.request,
@@ -120,13 +120,19 @@ impl Pod {
     }
 
     /// Handles the end of an answer.
-    fn end_hour(&mut self, hour: &Hour, end: HourEnd, context: &mut PollContext) -> Batch {
-        let answered = context.dedup.answer(hour.request.number);
+    fn end_hour(
+        &mut self,
+        hour: &Hour,
+        end: HourEnd,
+        context: &mut PollContext,
+    ) -> Result<Batch, FetchError> {
+        let known = context.dedup.known()?;
+        let answered = known.answer(hour.request.number);
+        let shown = known.shown(hour.request.end_hour);
         let (name, clocks) = (utc(hour.from), self.clocks(context));
         let mut events = Some(answered.events);
         let why = match end {
             HourEnd::Closed(ending) => {
-                let shown = context.dedup.shown(hour.request.end_hour);
                 let end = AnswerEnd::of(&ending);
                 let reading = self.plan.reading(hour.from, (answered, shown), end, clocks);
                 let verdict = archive_policy::verdict(&reading);
@@ -168,7 +174,7 @@ impl Pod {
             why.map_or(String::new(), |why| format!(": {}", why.in_words()))
         );
         let commit = self.plan.record_hour(hour.from, events, why, clocks);
-        Batch::from(commit)
+        Ok(Batch::from(commit))
     }
 }
 

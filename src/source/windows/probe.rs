@@ -7,7 +7,7 @@ use super::{WindowLimits, WindowPlan};
 use crate::error::{Exit, Result, fail};
 use crate::human::{age, count};
 use crate::output::Counters;
-use crate::pipeline::batch::{AnswerTotals, DedupView, Digest};
+use crate::pipeline::batch::{AnswerTotals, DedupView, Delivered, Digest};
 use crate::source::api::{ConfiguredApi, OpenContext, Probe, ProbeContext, Start};
 use crate::source::fetch_error::FetchError;
 use crate::source::{PollContext, Source};
@@ -80,7 +80,7 @@ fn read(
             shutdown: context.shutdown,
             now: context.clock.now(),
             counters,
-            dedup: &NothingKnown,
+            dedup: &mut NothingKnown,
             quota: context.quota,
         })?;
         match batch {
@@ -93,6 +93,12 @@ fn read(
 /// Knows nothing that was delivered.
 #[derive(Debug)]
 struct NothingKnown;
+
+impl Delivered for NothingKnown {
+    fn known(&mut self) -> Result<&dyn DedupView> {
+        Ok(self)
+    }
+}
 
 impl DedupView for NothingKnown {
     fn contains(&self, _: &Digest) -> bool {

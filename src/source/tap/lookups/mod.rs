@@ -128,7 +128,7 @@ impl Source for Lookups {
         match self.window.take() {
             Some(window) if window.phase != LookupPhase::Records => self.request(window, context),
             window => match self.siem.next(context)? {
-                Some(part) => Ok(Some(self.collect(window, part, context))),
+                Some(part) => self.collect(window, part, context).map(Some),
                 None => Ok(None),
             },
         }
@@ -177,7 +177,7 @@ impl Lookups {
         window: Option<LookupWindow>,
         part: Part,
         context: &mut PollContext<'_>,
-    ) -> Batch {
+    ) -> Result<Batch, FetchError> {
         // parts of another request do not count, as when this window could not be requested
         let is_same =
             |window: &LookupWindow| window.pending.request.number == part.pending.request.number;
@@ -186,11 +186,14 @@ impl Lookups {
             lookups: LookupQueue::default(),
             phase: LookupPhase::Records,
         });
-        let is_known =
-            |digest: &Digest| context.dedup.contains(digest) || self.done_with.contains(digest);
-        for record in each(&part.text, &part.ends) {
-            let added = window.lookups.add(self.kind.names, record, is_known);
-            context.counters.unreadable += u64::from(added.is_err());
+        if !part.ends.is_empty() {
+            let known = context.dedup.known()?;
+            let is_known =
+                |digest: &Digest| known.contains(digest) || self.done_with.contains(digest);
+            for record in each(&part.text, &part.ends) {
+                let added = window.lookups.add(self.kind.names, record, is_known);
+                context.counters.unreadable += u64::from(added.is_err());
+            }
         }
         let commit = match part.then {
             Then::GivenUp(commit) => Some(commit),
@@ -204,10 +207,10 @@ impl Lookups {
                 None
             }
         };
-        Batch {
+        Ok(Batch {
             commit,
             ..Batch::default()
-        }
+        })
     }
 
     /// Makes the next lookup of a window that was read, or ends the window.
