@@ -1,5 +1,10 @@
 //! Runs a program as a child against the simulator, and says what it took.
 
+#![allow(dead_code, reason = "each includer uses a part of it")]
+
+pub(crate) mod relay;
+
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -8,9 +13,29 @@ use time::OffsetDateTime;
 
 use super::simulator::{API_KEY, Certs, Devo, Isolation, Options, PRINCIPAL, SECRET, Style, Tap};
 
-/// A simulated Proofpoint whose answers are not compressed, a receiver that counts lines, and a
-/// configuration for the program.
+/// How answers come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Http,
+    /// With all of the system's roots, for the API and for the receiver.
+    Https,
+    /// The same, compressed.
+    HttpsGzip,
+}
+
+impl Way {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Way::Http => "HTTP",
+            Way::Https => "HTTPS",
+            Way::HttpsGzip => "HTTPS with gzip",
+        }
+    }
+}
+
+/// A simulated Proofpoint, a receiver that counts lines, and a configuration for the program.
 pub(crate) struct BenchEnv {
+    way: Way,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) certs: Certs,
     pub(crate) tap: Tap,
@@ -19,14 +44,22 @@ pub(crate) struct BenchEnv {
 }
 
 impl BenchEnv {
+    /// Over plain HTTP.
     pub(crate) fn new() -> BenchEnv {
+        BenchEnv::of(Way::Http)
+    }
+
+    pub(crate) fn of(way: Way) -> BenchEnv {
         let dir = tempfile::tempdir().expect("a folder");
         let certs = Certs::make(dir.path());
         let style = Style {
-            gzip: false,
+            gzip: way == Way::HttpsGzip,
             ..Style::default()
         };
-        let tap = Tap::start();
+        let tap = match way {
+            Way::Http => Tap::start(),
+            Way::Https | Way::HttpsGzip => Tap::start_tls(&certs),
+        };
         tap.set_style(style);
         let isolation = Isolation::start();
         isolation.set_style(style);
@@ -36,6 +69,7 @@ impl BenchEnv {
         };
         let devo = Devo::start(&certs, options);
         BenchEnv {
+            way,
             dir,
             certs,
             tap,
@@ -71,12 +105,15 @@ impl BenchEnv {
             ),
         };
         let config = self.dir.path().join("proofpull.toml");
+        let chain = match self.way {
+            Way::Http => format!("chain = {:?}\n", self.certs.ca()),
+            Way::Https | Way::HttpsGzip => String::new(),
+        };
         let text = format!(
-            "state_dir = {:?}\n[devo]\naddress = {:?}\nchain = {:?}\ncert = {:?}\nkey = {:?}\n\
+            "state_dir = {:?}\n[devo]\naddress = {:?}\n{chain}cert = {:?}\nkey = {:?}\n\
              confirm = {confirm:?}\n{tables}",
             self.dir.path().join(state),
             self.devo.address(),
-            self.certs.ca(),
             self.certs.client_cert(),
             self.certs.client_key(),
         );
@@ -85,7 +122,22 @@ impl BenchEnv {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proofpull"));
         command.args(["run", service, "--log-format", "json"]);
         command.arg("--config").arg(config);
+        if self.way != Way::Http {
+            command
+                .env("SSL_CERT_FILE", self.roots())
+                .env_remove("SSL_CERT_DIR");
+        }
         command
+    }
+
+    /// The system's roots, and the authority of the simulated servers.
+    fn roots(&self) -> std::path::PathBuf {
+        const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
+        let path = self.dir.path().join("roots.pem");
+        let texts = [Path::new(SYSTEM), &self.certs.ca()].map(std::fs::read);
+        let texts = texts.map(|text| text.expect("a bundle of roots, as Debian has it"));
+        std::fs::write(&path, texts.concat()).expect("the roots");
+        path
     }
 }
 
@@ -93,7 +145,7 @@ fn ago(minutes: u64) -> String {
     utc(OffsetDateTime::now_utc() - Duration::from_secs(60 * minutes))
 }
 
-fn make_private(path: &std::path::Path) {
+fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
 }

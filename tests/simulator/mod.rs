@@ -33,7 +33,7 @@ mod tap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use certs::{Certs, Curve, OtherCa, Pair, pem};
+pub use certs::{Certs, Curve, OtherCa, Pair, pem, server_config};
 pub use devo::{
     Behaviour, ConnectionReport, Devo, Ended, Line, Options, Versions, host_of, tag_of,
 };

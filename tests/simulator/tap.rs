@@ -151,6 +151,11 @@ impl Tap {
         self.store().flood = Some((events_per_answer, event_size));
     }
 
+    /// A flood has so many kinds of event, of different sizes, in turn; 1.
+    pub fn set_flood_kinds(&self, kinds: u64) {
+        self.store().flood_kinds = kinds;
+    }
+
     /// How many different events the flood has made.
     pub fn flooded(&self) -> u64 {
         self.store()
@@ -276,6 +281,8 @@ struct Store {
     without_reports: BTreeSet<String>,
     people: People,
     flood: Option<(u64, usize)>,
+    /// How many kinds of event it has.
+    flood_kinds: u64,
     /// For a path and an interval: the first serial number, and how many.
     flooded: HashMap<(String, String), (u64, u64)>,
 }
@@ -296,6 +303,7 @@ impl Default for Store {
             without_reports: BTreeSet::new(),
             people: People::default(),
             flood: None,
+            flood_kinds: 1,
             flooded: HashMap::new(),
         }
     }
@@ -561,14 +569,14 @@ impl Store {
         );
         let (first, events) = *self.flooded.entry(key).or_insert((made, events));
         let (head, tail) = frame(self.style, arrays, end_time);
-        let mut block = Block::new(start, size);
+        let mut block = Block::new(start, size, self.flood_kinds);
         Content::Stream(Box::new(move |wire| {
             wire.write_all(head.as_bytes())?;
             let mut next = first;
             while next < first + events {
-                let count = block.number(next, (first + events - next) as usize);
+                let (text, count) = block.numbered(next, (first + events - next) as usize);
                 let from = usize::from(next == first);
-                wire.write_all(&block.text[from..count * block.stride])?;
+                wire.write_all(&text[from..])?;
                 next += count as u64;
             }
             wire.write_all(tail.as_bytes())
@@ -675,52 +683,79 @@ fn frame(style: Style, arrays: &[&str], end_time: &str) -> (String, String) {
     )
 }
 
-/// Events of a flood: rendered once, then only numbered.
+/// Events of a flood, one after the other, each with a number of its own.
 struct Block {
+    /// Each event with the comma before it.
     text: Vec<u8>,
-    /// Bytes from one event to the next, with the comma before it.
-    stride: usize,
-    /// Where the number stands in an event, 12 digits each.
+    events: Vec<FloodEvent>,
+}
+
+/// Where an event of a flood stands.
+struct FloodEvent {
+    end: usize,
+    /// Where its number stands, 12 digits each.
     marks: [usize; 2],
 }
 
 impl Block {
-    fn new(created: OffsetDateTime, size: usize) -> Self {
+    /// Events that are sent at once.
+    const AT_ONCE: usize = 100;
+
+    /// So many kinds of event of about so many bytes.
+    fn new(created: OffsetDateTime, size: usize, kinds: u64) -> Self {
         const SERIAL: u64 = 999_999_999_999;
-        let recipient = "dana.reyes@examplecorp.example";
-        let body = message(&mut Rng::new(1), created, SERIAL, recipient);
-        let natural = str::from_utf8(body.text()).expect("a sample is UTF-8");
-        let mut text = format!(",{natural}");
-        if size > natural.len() {
-            let filling = "x".repeat(size - natural.len() + "null".len() - 2);
-            text = text.replace(r#""xmailer":null"#, &format!(r#""xmailer":"{filling}""#));
+        const FIRST: &str = r#""id":"xxxxxxxx-xxxx-4xxx-9xxx-"#;
+        let mut block = Self {
+            text: Vec::new(),
+            events: Vec::new(),
+        };
+        // as many as are sent at once, at least
+        for kind in (1..=kinds)
+            .cycle()
+            .take(kinds.max(Self::AT_ONCE as u64) as usize)
+        {
+            let mut rng = Rng::new(kind);
+            let body = message(&mut rng, created, SERIAL, "dana.reyes@examplecorp.example");
+            let mut text = str::from_utf8(body.text())
+                .expect("a sample is UTF-8")
+                .to_owned();
+            if size > text.len() {
+                let longer =
+                    (size - text.len()) * if kinds > 1 { 50 + rng.below(100) } else { 100 } / 100;
+                let filling = "x".repeat(longer + "null".len() - 2);
+                text = text.replace(r#""xmailer":null"#, &format!(r#""xmailer":"{filling}""#));
+            }
+            let id = text.find(&FIRST[..6]).expect("a sample has an id") + FIRST.len();
+            let serial = text.find(&SERIAL.to_string()).unwrap();
+            let start = block.text.len() + 1;
+            block.text.push(b',');
+            block.text.extend_from_slice(text.as_bytes());
+            block.events.push(FloodEvent {
+                end: block.text.len(),
+                marks: [start + id, start + serial],
+            });
         }
-        let id = r#""id":"xxxxxxxx-xxxx-4xxx-9xxx-"#;
-        let id = text.find(&id[..6]).expect("a sample has an id") + id.len();
-        let serial = text.find(&SERIAL.to_string()).unwrap();
-        let stride = text.len();
-        let text = text.repeat((256 * 1024 / stride).max(1)).into_bytes();
-        Self {
-            text,
-            stride,
-            marks: [id, serial],
-        }
+        block
     }
 
-    /// Numbers as many events as there are, at most `count`, and says how many.
-    fn number(&mut self, first: u64, count: usize) -> usize {
-        let count = count.min(self.text.len() / self.stride);
-        for (event, serial) in self.text.chunks_mut(self.stride).take(count).zip(first..) {
+    /// Some of so many events from this number on, with the comma before each; and how many.
+    fn numbered(&mut self, first: u64, count: usize) -> (&[u8], usize) {
+        let from = first as usize % self.events.len();
+        let to = self.events.len().min(from + count.min(Self::AT_ONCE));
+        for (event, serial) in self.events[from..to].iter().zip(first..) {
             let mut digits = [0; 12];
             let mut rest = serial;
             for digit in digits.iter_mut().rev() {
                 *digit = b'0' + (rest % 10) as u8;
                 rest /= 10;
             }
-            for mark in self.marks {
-                event[mark..mark + 12].copy_from_slice(&digits);
+            for mark in event.marks {
+                self.text[mark..mark + 12].copy_from_slice(&digits);
             }
         }
-        count
+        let start = from
+            .checked_sub(1)
+            .map_or(0, |before| self.events[before].end);
+        (&self.text[start..self.events[to - 1].end], to - from)
     }
 }
