@@ -31,7 +31,7 @@ const SOAKED: u64 = 1_000_000;
 const PROMISED: f64 = 15.0;
 /// Promised for a run, and for each identity.
 const MEMORY: u64 = 16 << 20;
-const AN_IDENTITY: u64 = 28;
+const AN_IDENTITY: u64 = 24;
 
 fn main() -> ExitCode {
     let parts: Vec<String> = std::env::args()
@@ -152,7 +152,7 @@ fn soak(ground: &Ground) -> bool {
         if let Some((count, memory)) = at {
             let rest = memory.saturating_sub(AN_IDENTITY * count);
             println!(
-                "  memory at {part:2} %                {memory} bytes, {rest} apart from 28 bytes an identity"
+                "  memory at {part:2} %                {memory} bytes, {rest} apart from 24 bytes an identity"
             );
         }
     }

@@ -1,6 +1,6 @@
 //! `DedupIndex` knows the identities of the events that were delivered already.
 //!
-//! In memory they take 28 bytes each: a sorted vector, and a small table of the newest that is
+//! In memory they take 24 bytes each: a sorted vector, and a small table of the newest that is
 //! folded into it from time to time. A commit writes only the new ones to their file.
 
 use std::cmp::Ordering;
@@ -34,7 +34,10 @@ pub struct DedupIndex {
     fresh: Vec<SeenRecord>,
     /// Of records that are equal in the window that is being read: the next ordinal.
     repeats: HashMap<Digest, u32, BuildHasherDefault<FirstBytes>>,
+    /// The number of the window that is being read,
     window: u32,
+    /// and its mark, from 1 to [`LAST_MET`], after which all marks are wiped.
+    met: u32,
     /// What the window that is being read has held.
     answered: AnswerTotals,
 }
@@ -45,15 +48,21 @@ struct IndexEntry {
     mark: EntryMark,
 }
 
+/// Packed: there are millions.
 #[derive(Debug, Clone, Copy)]
 struct EntryMark {
-    /// The end of the window in which it was first found, in hours since 1970, and [`SHOWN`].
-    hour: u32,
-    /// The number of the window of this run in which it was met last.
-    met: u32,
+    /// From the lowest bit: the end of the window in which it was first found, in hours since 1970,
+    /// whether it was [`SHOWN`], and the mark of the window in which it was met last.
+    hour_and_met: u32,
     /// The start of the digest of its content, when it was met first in that window.
     content: u32,
 }
+
+/// Until 2089.
+const HOUR_BITS: u32 = 20;
+const LAST_HOUR: u32 = (1 << HOUR_BITS) - 1;
+const SHOWN_BIT: u32 = 1 << HOUR_BITS;
+const LAST_MET: u32 = u32::MAX >> (HOUR_BITS + 1);
 
 /// When an identity was met last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +107,7 @@ impl DedupIndex {
             fresh: Vec::new(),
             repeats: HashMap::default(),
             window: 0,
+            met: 1,
             answered: AnswerTotals::default(),
         }
     }
@@ -122,8 +132,7 @@ impl DedupIndex {
     /// As [`DedupIndex::load`].
     pub(super) fn read(&mut self, oldest_hour: u32) -> Result<(), StateError> {
         let mut known = self.file.read(|digest, hour| {
-            let (met, content) = (0, 0);
-            let mark = EntryMark { hour, met, content };
+            let mark = EntryMark::new(hour, 0, 0);
             mark.is_kept(oldest_hour)
                 .then_some(IndexEntry { digest, mark })
         })?;
@@ -146,6 +155,10 @@ impl DedupIndex {
     pub fn insert(&mut self, identity: EventId, request: RequestId) -> bool {
         if self.window != request.number {
             self.window = request.number;
+            self.met += 1;
+            if self.met > LAST_MET {
+                self.wipe_met();
+            }
             self.repeats.clear();
             self.answered = AnswerTotals::default();
         }
@@ -219,7 +232,7 @@ impl DedupIndex {
         self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
         let known = self.known.iter();
         self.file
-            .write_new_file(known.map(|entry| record(entry.digest, entry.mark.hour)))?;
+            .write_new_file(known.map(|entry| record(entry.digest, entry.mark.hour())))?;
         Ok(self.file.extent())
     }
 
@@ -238,22 +251,19 @@ impl DedupIndex {
             None => match self.recent.entry(digest) {
                 MapEntry::Occupied(entry) => Some(entry.into_mut()),
                 MapEntry::Vacant(entry) => {
-                    entry.insert(EntryMark {
-                        hour: request.end_hour,
-                        met: request.number,
-                        content,
-                    });
+                    entry.insert(EntryMark::new(request.end_hour, self.met, content));
                     None
                 }
             },
         };
         if let Some(mark) = mark {
-            if mark.met == request.number {
+            if mark.met() == self.met {
                 return LastMet::InThisWindow(mark.content);
             }
-            (mark.met, mark.content) = (request.number, content);
+            let hour = mark.hour();
+            *mark = EntryMark::new(hour, self.met, content);
             self.answered.events += 1;
-            self.answered.shown += u64::from(mark.hour == request.end_hour | SHOWN);
+            self.answered.shown += u64::from(hour == request.end_hour | SHOWN);
             return LastMet::Earlier;
         }
         self.answered.events += 1;
@@ -263,6 +273,15 @@ impl DedupIndex {
             self.fold();
         }
         LastMet::New
+    }
+
+    /// Begins the marks of windows anew.
+    fn wipe_met(&mut self) {
+        let known = self.known.iter_mut().map(|entry| &mut entry.mark);
+        for mark in known.chain(self.recent.values_mut()) {
+            *mark = EntryMark::new(mark.hour(), 0, mark.content);
+        }
+        self.met = 1;
     }
 
     /// Merges the newest into the sorted ones, from the end, in place: no second vector.
@@ -289,8 +308,32 @@ impl DedupIndex {
 }
 
 impl EntryMark {
+    /// With the hour as in a record of the file.
+    fn new(hour: u32, met: u32, content: u32) -> EntryMark {
+        let shown = if hour & SHOWN == 0 { 0 } else { SHOWN_BIT };
+        let hour = (hour & !SHOWN).min(LAST_HOUR);
+        EntryMark {
+            hour_and_met: hour | shown | met << (HOUR_BITS + 1),
+            content,
+        }
+    }
+
+    /// As in a record of the file.
+    fn hour(self) -> u32 {
+        let shown = if self.hour_and_met & SHOWN_BIT == 0 {
+            0
+        } else {
+            SHOWN
+        };
+        self.hour_and_met & LAST_HOUR | shown
+    }
+
+    fn met(self) -> u32 {
+        self.hour_and_met >> (HOUR_BITS + 1)
+    }
+
     fn is_kept(self, oldest_hour: u32) -> bool {
-        self.hour & !SHOWN >= oldest_hour
+        self.hour() & !SHOWN >= oldest_hour
     }
 }
 
@@ -300,8 +343,8 @@ impl DedupView for DedupIndex {
     }
 
     fn shown(&self, hour: u32) -> u64 {
-        let known = self.known.iter().map(|entry| entry.mark.hour);
-        let recent = self.recent.values().map(|mark| mark.hour);
+        let known = self.known.iter().map(|entry| entry.mark.hour());
+        let recent = self.recent.values().map(|mark| mark.hour());
         known
             .chain(recent)
             .filter(|there| *there == hour | SHOWN)
@@ -405,6 +448,32 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_keeps_what_it_is_made_of() {
+        for hour in [0, 1, 500_000, LAST_HOUR, 500_000 | SHOWN, LAST_HOUR | SHOWN] {
+            for met in [0, 1, LAST_MET] {
+                let mark = EntryMark::new(hour, met, 7);
+                assert_eq!((mark.hour(), mark.met(), mark.content), (hour, met, 7));
+            }
+        }
+        // a clock of the next century
+        assert_eq!(EntryMark::new(LAST_HOUR + 1, 3, 0).hour(), LAST_HOUR);
+    }
+
+    #[test]
+    fn an_event_is_met_in_one_window_only_however_many_there_are() {
+        let (_dir, path) = path();
+        let mut dedup = DedupIndex::empty(&path);
+        for number in 1..2 * LAST_MET + 10 {
+            let request = RequestId { number, ..WINDOW };
+            // two alike in each window, of which the first window had one
+            assert_eq!(dedup.insert(canonical(1), request), number == 1, "{number}");
+            if number > 1 {
+                assert_eq!(dedup.insert(canonical(1), request), number == 2, "{number}");
+            }
+        }
+    }
+
+    #[test]
     fn identities_are_found_however_they_are_spread() {
         let spread = |n: u32| digest(n);
         let alike = |n: u32| {
@@ -424,11 +493,7 @@ mod tests {
         {
             let entry = |n| IndexEntry {
                 digest: make(n),
-                mark: EntryMark {
-                    hour: 0,
-                    met: 0,
-                    content: 0,
-                },
+                mark: EntryMark::new(0, 0, 0),
             };
             let mut known: Vec<IndexEntry> = (0..count).map(entry).collect();
             known.sort_unstable_by_key(|entry| entry.digest);
@@ -455,11 +520,7 @@ mod tests {
     fn a_digest_is_found_among_any_others() {
         let number = |n: u128| IndexEntry {
             digest: n.to_be_bytes(),
-            mark: EntryMark {
-                hour: 1,
-                met: 0,
-                content: 0,
-            },
+            mark: EntryMark::new(1, 0, 0),
         };
         // evenly spread, all at one end, and none
         let spread: Vec<u128> = (1..5000).map(|n| n * (u128::MAX / 5001)).collect();
