@@ -39,7 +39,7 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Outside crates, and the file or folder that names each.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 27] = [
     ("base64", &["secret"]),
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
