@@ -130,6 +130,44 @@ fn the_chain_is_all_that_is_trusted_or_else_the_roots_of_the_system() {
 }
 
 #[test]
+fn a_self_signed_server_is_trusted_once_it_is_the_chain() {
+    if !is_built_in() {
+        return;
+    }
+    for is_authority in [true, false] {
+        let mut env = env(|certs| showing(certs.self_signed_server(is_authority)));
+        by_openssl(&mut env);
+        let run = env.run("tap-clicks-blocked", &[]);
+        let hint = "get its certificate from its operator and set [devo] chain to that";
+        run.assert_error(69, &["certificate verify failed"], hint);
+        let server = env.certs.self_signed().cert;
+        set(&mut env, "chain", server);
+        check_delivers(&env);
+    }
+}
+
+#[test]
+fn the_security_level_of_openssl_is_obeyed() {
+    const POLICY: &str = "openssl_conf = start\n[start]\nssl_conf = tls\n[tls]\nsystem_default = policy\n\
+                          [policy]\nCipherString = DEFAULT@SECLEVEL=5\n";
+    if !is_built_in() {
+        return;
+    }
+    let mut env = env(usual);
+    by_openssl(&mut env);
+    let policy = env.dir.path().join("openssl.cnf");
+    std::fs::write(&policy, POLICY).unwrap();
+    let policy = policy.to_str().unwrap().to_owned();
+    env.env.insert("OPENSSL_CONF".into(), policy);
+    let run = env.run("tap-clicks-blocked", &[]);
+    run.assert_error(
+        78,
+        &["preparing OpenSSL"],
+        "policy of this machine's OpenSSL",
+    );
+}
+
+#[test]
 fn a_reset_before_the_goodbye_is_no_confirmation_and_nothing_is_lost() {
     if !is_built_in() {
         return;
