@@ -138,7 +138,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "isolation-web",
         devo: Some("browser_and_email_isolation"),
-        reads: "usage of web and email links",
+        reads: "usage data, browser and email",
         tag: "tap.proofpoint.isolation.browser_and_email",
         api: &IsolationApi {
             url: "https://proofpointisolation.com/api/v2/reporting/usage-data",
@@ -147,7 +147,7 @@ pub static SERVICES: &[Service] = &[
     Service {
         name: "isolation-url",
         devo: Some("url_isolation"),
-        reads: "usage of URL isolation",
+        reads: "usage data, URL isolation",
         tag: "tap.proofpoint.isolation.url_isolation",
         api: &IsolationApi {
             url: "https://urlisolation.com/api/v2/reporting/usage-data",

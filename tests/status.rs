@@ -705,6 +705,11 @@ fn a_bar_is_shown_to_a_terminal_alone_and_never_with_q() {
         .find(|line| line.contains("caught up"))
         .unwrap();
     assert!(!end.contains('%'), "{said:?}");
+    // the next service has one, too
+    let both = format!("{run} tap-clicks-blocked");
+    let both = on_a_terminal(&self::env(), &both).unwrap();
+    let of_the_next = |line: &str| line.contains("tap-clicks-blocked ") && line.contains("% ");
+    assert!(both.split('\r').any(of_the_next), "{both:?}");
     for more in ["-q", "--log-format json"] {
         let said = on_a_terminal(&self::env(), &format!("{run} {more}")).unwrap();
         assert!(!said.contains('%'), "{said:?}");

@@ -40,8 +40,14 @@ impl Progress {
         if target.is_hidden() {
             return None;
         }
-        let bar = ProgressBar::with_draw_target(Some(seconds_between(from, to).as_secs()), target);
-        let bar = BAR.get_or_init(|| bar.with_style(style).with_prefix(service.to_owned()));
+        let length = seconds_between(from, to).as_secs();
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        let bar = BAR.get_or_init(|| bar.with_style(style));
+        // it may have shown another service
+        bar.reset();
+        bar.set_length(length);
+        bar.set_prefix(service.to_owned());
+        bar.set_message("");
         Some(Progress {
             bar: Some(bar),
             from,
@@ -73,6 +79,7 @@ fn message(received: u64, took: Duration, done: f64) -> String {
     let rate = (rate.is_finite() && rate >= 1.0).then(|| format!(", {rate:.0}/s"));
     // at the end there is only what comes in meanwhile
     let left = (done > 0.0 && done < 1.0).then(|| took.mul_f64((1.0 - done) / done));
+    let left = left.filter(|left| left.as_secs() > 0);
     let left = left.map(|left| format!(", {} left", age(left)));
     let said = [Some(format!(" {}", count(received, "event"))), rate, left];
     said.into_iter().flatten().collect()
@@ -97,6 +104,7 @@ mod tests {
             (1, Duration::ZERO, 0.0, " 1 event"),
             (0, ten, 0.5, " 0 events, 10s left"),
             (5000, ten, 0.25, " 5000 events, 500/s, 30s left"),
+            (5000, ten, 0.99, " 5000 events, 500/s"),
             (5000, ten, 1.0, " 5000 events, 500/s"),
             (5000, ten, f64::NAN, " 5000 events, 500/s"),
         ];
