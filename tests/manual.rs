@@ -170,7 +170,14 @@ fn the_shells_complete_commands_options_and_services() {
         let run = Running::start(command.args(["completions", shell]).env_clear()).wait();
         run.assert_status(0);
         let script = run.answer();
-        for word in ["status", "check", "max-lag", "wait-lock"] {
+        for word in [
+            "status",
+            "check",
+            "services",
+            "max-lag",
+            "wait-lock",
+            "watch",
+        ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
         for service in SERVICES {
@@ -189,6 +196,8 @@ fn bash_completes_a_word_as_it_is_begun() {
     let program = env!("CARGO_BIN_EXE_proofpull");
     for (words, completed) in [
         ("sta", "status"),
+        ("ser", "services"),
+        ("status --w", "--watch"),
         ("run tap-clicks-b", "tap-clicks-blocked"),
         ("run pod-audit tap-clicks-b", "tap-clicks-blocked"),
         ("status --max", "--max-lag"),
