@@ -104,16 +104,26 @@ impl BenchEnv {
                 ago(30)
             ),
         };
+        let tables = format!("confirm = {confirm:?}\n{tables}");
+        self.command(service, state, &self.devo.address(), &tables)
+    }
+
+    /// The same with another address of the receiver, and with other tables behind `[devo]`.
+    pub(crate) fn command(
+        &self,
+        service: &str,
+        state: &str,
+        receiver: &str,
+        tables: &str,
+    ) -> Command {
         let config = self.dir.path().join("proofpull.toml");
         let chain = match self.way {
             Way::Http => format!("chain = {:?}\n", self.certs.ca()),
             Way::Https | Way::HttpsGzip => String::new(),
         };
         let text = format!(
-            "state_dir = {:?}\n[devo]\naddress = {:?}\n{chain}cert = {:?}\nkey = {:?}\n\
-             confirm = {confirm:?}\n{tables}",
+            "state_dir = {:?}\n[devo]\naddress = {receiver:?}\n{chain}cert = {:?}\nkey = {:?}\n{tables}",
             self.dir.path().join(state),
-            self.devo.address(),
             self.certs.client_cert(),
             self.certs.client_key(),
         );
