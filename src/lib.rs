@@ -5,9 +5,9 @@
 //! opens its [`source`]. `proofpull run SERVICE...` takes a service's lock, loads its state, asks the
 //! source for batches, hands each event to the [`sink`], confirms, makes the batch's position durable,
 //! and goes on until the source has nothing more or a limit is reached; then comes the next service.
-//! Nothing runs in the
-//! background: no async, no thread that outlives a call, but for a connection that the system has not
-//! made by the end of the run. The program may be killed at any instruction;
+//! There is no async. A thread does nothing but make one connection or one request, and touches no state;
+//! one that is not answered by the end of the run is left behind. The program may be killed at any
+//! instruction;
 //! the next run goes on without a hole and with at most one unconfirmed commit repeated.
 //!
 //! Errors by which the program decides are types of their own. Each becomes an [`error::Failure`],

@@ -51,11 +51,11 @@ pub(crate) trait Quota: fmt::Debug {
     /// Counts what follows in another pool of the account; `None`: in that of the service again.
     fn use_pool(&mut self, pool: Option<&'static Pool>);
 
-    /// Gives back the last booking: the request was never sent, since no connection was made.
+    /// Gives back what was booked at this time: the request was never sent, since no connection was made.
     ///
     /// # Errors
     /// When that cannot be stored.
-    fn give_back(&mut self) -> Result<()>;
+    fn give_back(&mut self, booked: OffsetDateTime) -> Result<()>;
 
     /// Holds back all requests for this long, at most a day, after the service answered 429.
     /// Returns the end of the wait.

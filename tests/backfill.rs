@@ -131,12 +131,14 @@ fn check_stopped(more: &[&str], stop: impl Fn(&crate::test_env::Running), status
     env.tap
         .script(move |_, number| (number >= 2).then_some(Fault::Stall { wait }));
     let run = env.start(SERVICE, &words);
-    wait_until(|| env.tap.requests().len() == 3, "the third request");
+    wait_until(|| env.tap.requests().len() >= 3, "the third request");
+    let until = env.tap.requests()[0].interval().unwrap().0 + Duration::hours(2);
+    let name = format!("{SERVICE}.backfill");
+    let is_committed = || env.position(&name) == utc(until);
+    wait_until(is_committed, "a commit while the third answer is awaited");
     stop(&run);
     let run = run.wait();
     assert_eq!(run.status, status, "{}", run.stderr);
-    let until = asked(&env).0 + Duration::hours(2);
-    let name = format!("{SERVICE}.backfill");
     assert_eq!(env.position(&name), utc(until));
 
     env.tap.no_script();

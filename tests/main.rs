@@ -3,6 +3,7 @@
 mod simulator;
 mod test_env;
 
+mod ahead;
 mod answers;
 mod backfill;
 mod campaigns;

@@ -204,6 +204,7 @@ fn broken_at_any_step_nothing_is_lost_and_only_the_unknown_is_sent_again() {
     check_each(&reads, || {
         let mut env = TestEnv::new();
         env.fill(&mut Rng::new(seed), 2, 40);
+        env.most_unconfirmed = Some(TRANSACTION);
         env.tap.release_late();
         env.tap.set_style(Style {
             gzip: false,
@@ -233,6 +234,7 @@ fn the_archive_of_pod_broken_at_any_step_loses_nothing_and_only_the_unknown_is_s
     ];
     check_each(&reads, || {
         let mut hours = Hours::new();
+        hours.env.most_unconfirmed = Some(TRANSACTION);
         let large = format!(
             r#"{{"guid":"serial.9001","ts":"2026-11-20T06:30:00Z","x":"{}"}}"#,
             "y".repeat(LARGE)
@@ -276,6 +278,8 @@ fn the_live_stream_broken_at_any_step_is_made_whole_by_the_archive_and_only_the_
     });
 }
 
+/// Less than there is to read.
+const TRANSACTION: u64 = 100_000;
 /// More bytes than a batch has.
 const LARGE: usize = 4 * 1024 * 1024;
 const TOO_LARGE: &str = "max_frame_bytes = 1000000\n";

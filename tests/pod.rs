@@ -762,15 +762,17 @@ fn a_live_connection_that_drops_is_made_again_within_the_run_and_each_end_is_tol
 
 #[test]
 fn hours_of_the_archive_leave_half_of_the_time_to_the_live_stream() {
+    const PER_HOUR: u64 = 100;
     let mut hours = Hours::empty();
-    // many more than can be read in four seconds
+    // many more than can be delivered in four seconds
     let from = NOW.truncate_to_hour() - Duration::days(28);
     hours.next = hours
         .env
         .pod
-        .fill(STREAM, (from, from + Duration::days(27)), 2, 1);
+        .fill(STREAM, (from, from + Duration::days(27)), PER_HOUR, 1);
     hours.env.stream_table = format!("start_time = {:?}\nidle_exit = \"1s\"\n", utc(from));
     hours.happen(NOW, 20);
+    hours.env.devo.behave(|_| slow(100_000, Wait::ZERO));
     let run = hours.start(NOW, &["--max-duration", "8s"]).wait();
     run.assert_status(0);
     let asked = hours.env.pod.asked();
@@ -778,7 +780,7 @@ fn hours_of_the_archive_leave_half_of_the_time_to_the_live_stream() {
     assert_eq!(read, asked.len() - 1, "the live stream comes last");
     assert_eq!(asked[read].hours, None);
     assert!((1..27 * 24).contains(&read), "{read}");
-    assert_eq!(run.count("delivered"), 2 * read as u64 + 20);
+    assert_eq!(run.count("delivered"), PER_HOUR * read as u64 + 20);
     // and the next goes on where it stopped
     let run = hours.start(NOW, &[]);
     let asked = || hours.env.pod.asked().get(read + 1).cloned();

@@ -15,17 +15,19 @@ use crate::test_env::{TestEnv, ago, array, each, play, seed};
 const SERVICE: &str = "tap-messages-delivered";
 const MIB: usize = 1024 * 1024;
 
-/// Two hours of events: two windows of about 130 kB. Nothing is late.
+/// Two hours of events: two windows, and two transactions, of about 130 kB. Nothing is late.
 pub(crate) fn filled(options: Options, rng: &mut Rng) -> TestEnv {
     let mut env = TestEnv::with(options);
     env.fill(rng, 2, 60);
     env.tap.release_late();
+    env.most_unconfirmed = Some(130_000);
     env
 }
 
 /// Answers of four thousand events, 8 MB: more than what two kernels hold between the programs.
 fn flooded(rng: &mut Rng) -> TestEnv {
-    let env = filled(speaking(rng), rng);
+    let mut env = filled(speaking(rng), rng);
+    env.most_unconfirmed = None;
     env.tap.set_flood(4000, 2000);
     env
 }
@@ -426,6 +428,7 @@ fn a_receiver_that_refuses_our_certificate_by_an_alert_is_status_77() {
 #[test]
 fn after_a_failed_confirmation_less_may_be_unconfirmed_for_some_runs() {
     let mut env = filled(Options::default(), &mut Rng::new(seed()));
+    env.most_unconfirmed = None;
     env.http_table = "timeout = \"3s\"\n".into();
     let limit = || env.state(SERVICE)["unconfirmed_limit"].as_u64().unwrap() / 1024 / 1024;
     for (good, left) in [(false, 32), (false, 16), (true, 32), (true, 64), (true, 64)] {

@@ -45,6 +45,8 @@ pub(crate) struct TestEnv {
     pub(crate) stream_table: String,
     /// The environment of the program, besides `PATH`.
     pub(crate) env: BTreeMap<String, String>,
+    /// The most bytes of a transaction, about, where few events shall make several.
+    pub(crate) most_unconfirmed: Option<u64>,
 }
 
 impl TestEnv {
@@ -93,6 +95,7 @@ impl TestEnv {
             service_table: String::new(),
             stream_table: String::new(),
             env: BTreeMap::new(),
+            most_unconfirmed: None,
             dir,
             certs,
             tap,
@@ -174,6 +177,8 @@ impl TestEnv {
         command
             .args(["run", service, "--config"])
             .arg(self.write_config());
+        let most = self.most_unconfirmed.map(|most| most.to_string());
+        command.args(most.iter().flat_map(|most| ["--most-unconfirmed", most]));
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

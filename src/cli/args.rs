@@ -121,6 +121,9 @@ pub(crate) struct RunArgs {
     /// Forget how the receiver ends connections; use it once after a load balancer was replaced
     #[arg(long, conflicts_with = "stdout")]
     pub(crate) forget_receiver: bool,
+    /// Have at most so many bytes unconfirmed, for tests
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub(crate) most_unconfirmed: Option<u64>,
 }
 
 #[derive(Debug, Default, Args)]

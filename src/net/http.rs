@@ -1,33 +1,31 @@
 //! `http` makes HTTP requests over our own connections.
 //!
-//! Only this file names the crate `ureq`. An answer is read as it arrives; a moment without bytes
-//! returns control to the reader. The timeout limits the head of an answer and then silence, never the
+//! Only `net` names the crate `ureq`. Each request has a connection of its own, which the next one goes on to
+//! use. An answer is read as it arrives; a moment without bytes returns control to the reader. The timeout limits the head of an answer and then silence, never the
 //! whole answer: a big one may take long.
 
+mod connection;
+
 use std::fmt;
-use std::io::{ErrorKind, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use ureq::RequestBuilder;
-use ureq::config::Config;
-use ureq::http::{self, Uri};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::http;
 
-use crate::config::{Address, Url};
-use crate::error::Result;
+use crate::config::Url;
+use crate::error::{Exit, Failure, Result};
 use crate::net::body::Body;
 use crate::net::text::http_date;
 use crate::net::tls::Trust;
-use crate::net::{NetError, NetStream, Network, is_wait};
+use crate::net::{NetError, Network};
 use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
+use connection::{Dialer, Interruption, Unresolved, Waits};
 
 /// Read buffer size, in bytes.
 const READ: usize = 128 * 1024;
@@ -39,39 +37,59 @@ const START: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 type Response = http::Response<ureq::Body>;
+/// Makes a request by an agent.
+type SendFn<'a> = &'a dyn Fn(&ureq::Agent) -> Result<Response, ureq::Error>;
 
-/// Makes requests to one server.
-#[derive(Debug)]
+/// Makes requests to one server, several at a time if need be. Clones share the connections.
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
+    network: Arc<Network>,
+    trust: Option<Trust>,
+    shutdown: Shutdown,
+    /// Those that no request uses.
+    idle: Arc<Mutex<Vec<Lane>>>,
+}
+
+/// Makes one request at a time, over a connection that it keeps.
+#[derive(Debug, Clone)]
+struct Lane {
     agent: ureq::Agent,
     waits: Arc<Waits>,
 }
 
-/// What ends a wait; shared with the connections.
+/// A lane in use; dropped, it is idle again.
 #[derive(Debug)]
-struct Waits {
-    network: Arc<Network>,
-    trust: Option<Trust>,
-    shutdown: Shutdown,
-    /// Whether a moment of silence returns to the reader: the head of an answer is read in one go.
-    in_body: AtomicBool,
-    /// Whether a connection was made for the request.
-    connected: AtomicBool,
-    /// Whether the request went over a connection kept from the last one, and no byte came back.
-    kept_unanswered: AtomicBool,
-    /// Whether the next request needs a connection of its own.
-    fresh: AtomicBool,
-    /// Why a connection gave control back. The crate's own errors do not tell.
-    interruption: Mutex<Option<Interruption>>,
+struct Lease {
+    lane: Lane,
+    idle: Arc<Mutex<Vec<Lane>>>,
 }
 
-/// Why a connection gave control back without bytes.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(self.lane.clone());
+    }
+}
+
+/// A request that a thread of its own makes.
 #[derive(Debug)]
-enum Interruption {
-    /// Nothing came for a moment.
-    Waiting,
-    /// It failed.
-    Failed(NetError),
+pub(crate) struct Underway(mpsc::Receiver<Result<Answer, RequestError>>);
+
+impl Underway {
+    /// The head of the answer; `None` if it has not come after this time.
+    pub(crate) fn wait(&self, time: Duration) -> Option<Result<Answer, RequestError>> {
+        match self.0.recv_timeout(time) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                let failure = Failure::new("the thread of a request panicked");
+                Some(Err(RequestError {
+                    error: NetError::Lasting(failure.with_exit(Exit::Software)),
+                    was_sent: true,
+                }))
+            }
+        }
+    }
 }
 
 /// An answer whose head has arrived.
@@ -80,12 +98,15 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The server's time.
     pub(crate) date: Option<OffsetDateTime>,
+    /// How long after the request it came.
+    pub(crate) took: Duration,
     /// `Retry-After`, as written.
     pub(crate) retry_after: Option<String>,
     body: Body,
     /// The first bytes of the body.
     start: Vec<u8>,
-    waits: Arc<Waits>,
+    /// Dropped behind the body, which gives back the connection.
+    lease: Lease,
 }
 
 impl fmt::Debug for Answer {
@@ -125,10 +146,145 @@ impl Client {
         } else {
             None
         };
-        let waits = Arc::new(Waits {
+        Ok(Client {
             network,
             trust,
             shutdown: shutdown.clone(),
+            idle: Arc::default(),
+        })
+    }
+
+    /// Requests `url` with these parameters; never shows the value of `authorization`.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub(crate) fn get(
+        &self,
+        url: &Url,
+        query: &[(&str, &str)],
+        authorization: &Secret,
+    ) -> Result<Answer, RequestError> {
+        self.ask_twice(url, authorization, &|agent| {
+            let request = agent.get(url.to_string());
+            let request = request.query_pairs(query.iter().copied());
+            signed(request, authorization).call()
+        })
+    }
+
+    /// The same, while the caller does something else.
+    pub(crate) fn begin_get(
+        &self,
+        url: &Url,
+        query: &[(&str, &str)],
+        authorization: &Arc<Secret>,
+    ) -> Underway {
+        let (client, url, authorization) = (self.clone(), url.clone(), Arc::clone(authorization));
+        let owned = query.iter();
+        let owned = owned.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let owned: Vec<(String, String)> = owned.collect();
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let of_thread = sender.clone();
+        let request = move || {
+            let pairs = owned.iter();
+            let pairs = pairs.map(|(key, value)| (key.as_str(), value.as_str()));
+            let query: Vec<(&str, &str)> = pairs.collect();
+            // nobody may wait for it any more
+            drop(of_thread.send(client.get(&url, &query, &authorization)));
+        };
+        let thread = thread::Builder::new().name("request".to_owned());
+        if let Err(error) = thread.spawn(request) {
+            let error = NetError::from(error).context("starting a thread");
+            let was_sent = false;
+            drop(sender.send(Err(RequestError { error, was_sent })));
+        }
+        Underway(receiver)
+    }
+
+    /// Posts a JSON text that changes nothing, such as a query; never shows the value of `authorization`.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub(crate) fn post(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        json: &str,
+        authorization: &Secret,
+    ) -> Result<Answer, RequestError> {
+        self.ask_twice(url, authorization, &|agent| {
+            let request = agent.post(url.to_string());
+            let request = request.header("Content-Type", "application/json");
+            let request = headers.iter().fold(request, |request, (name, value)| {
+                request.header(*name, *value)
+            });
+            signed(request, authorization).send(json)
+        })
+    }
+
+    /// A server may close a kept connection just when it is used again. Then the request is made
+    /// once more at once, over a new one.
+    fn ask_twice(
+        &self,
+        url: &Url,
+        authorization: &Secret,
+        send: SendFn<'_>,
+    ) -> Result<Answer, RequestError> {
+        let lease = self.lease();
+        let lane = &lease.lane;
+        let started = Instant::now();
+        let response = match lane.ask(url, send) {
+            Err(RequestError {
+                error: NetError::Cut(_),
+                ..
+            }) if lane.waits.kept_unanswered.load(Relaxed) => {
+                log::debug!("the server closed a kept connection: requesting over a new one");
+                lane.waits.fresh.store(true, Relaxed);
+                lane.ask(url, send)
+            }
+            response => response,
+        }?;
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let encoding = header("content-encoding").unwrap_or_default();
+        let encoding = secret::excerpt(encoding, &[authorization]);
+        let status = response.status().as_u16();
+        // 421: the server answers requests for this name over other connections only
+        lane.waits.fresh.store(status == 421, Relaxed);
+        Ok(Answer {
+            status,
+            date: header("date").and_then(http_date),
+            took: started.elapsed(),
+            retry_after: header("retry-after").map(str::to_owned),
+            body: Body::of(&encoding, response.into_body().into_reader()),
+            start: Vec::new(),
+            lease,
+        })
+    }
+
+    /// A lane that nobody uses, or a new one.
+    fn lease(&self) -> Lease {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        Lease {
+            lane: idle.unwrap_or_else(|| Lane::new(self)),
+            idle: Arc::clone(&self.idle),
+        }
+    }
+}
+
+impl Lane {
+    fn new(client: &Client) -> Lane {
+        let waits = Arc::new(Waits {
+            network: Arc::clone(&client.network),
+            trust: client.trust.clone(),
+            shutdown: client.shutdown.clone(),
             in_body: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             kept_unanswered: AtomicBool::new(false),
@@ -145,81 +301,16 @@ impl Client {
             .input_buffer_size(READ)
             .build();
         let agent = ureq::Agent::with_parts(config, Dialer(Arc::clone(&waits)), Unresolved);
-        Ok(Client { agent, waits })
+        Lane { agent, waits }
     }
 
-    /// Requests `url` with these parameters; never shows the value of `authorization`.
-    ///
-    /// # Errors
-    /// When no answer came.
-    pub(crate) fn get(
-        &self,
-        url: &Url,
-        query: &[(&str, &str)],
-        authorization: &Secret,
-    ) -> Result<Answer, RequestError> {
-        self.ask_twice(url, authorization, &|| {
-            let request = self.agent.get(url.to_string());
-            let request = request.query_pairs(query.iter().copied());
-            signed(request, authorization).call()
-        })
-    }
-
-    /// Posts a JSON text that changes nothing, such as a query; never shows the value of `authorization`.
-    ///
-    /// # Errors
-    /// When no answer came.
-    pub(crate) fn post(
-        &self,
-        url: &Url,
-        headers: &[(&str, &str)],
-        json: &str,
-        authorization: &Secret,
-    ) -> Result<Answer, RequestError> {
-        self.ask_twice(url, authorization, &|| {
-            let request = self.agent.post(url.to_string());
-            let request = request.header("Content-Type", "application/json");
-            let request = headers.iter().fold(request, |request, (name, value)| {
-                request.header(*name, *value)
-            });
-            signed(request, authorization).send(json)
-        })
-    }
-
-    /// A server may close a kept connection just when it is used again. Then the request is made
-    /// once more at once, over a new one.
-    fn ask_twice(
-        &self,
-        url: &Url,
-        authorization: &Secret,
-        send: &dyn Fn() -> Result<Response, ureq::Error>,
-    ) -> Result<Answer, RequestError> {
-        match self.ask(url, authorization, send) {
-            Err(RequestError {
-                error: NetError::Cut(_),
-                ..
-            }) if self.waits.kept_unanswered.load(Relaxed) => {
-                log::debug!("the server closed a kept connection: requesting over a new one");
-                self.waits.fresh.store(true, Relaxed);
-                self.ask(url, authorization, send)
-            }
-            answer => answer,
-        }
-    }
-
-    fn ask(
-        &self,
-        url: &Url,
-        authorization: &Secret,
-        send: &dyn Fn() -> Result<Response, ureq::Error>,
-    ) -> Result<Answer, RequestError> {
+    fn ask(&self, url: &Url, send: SendFn<'_>) -> Result<Response, RequestError> {
         self.waits.in_body.store(false, Relaxed);
         // a connection that is kept from the last request calls for no new one
         self.waits.connected.store(true, Relaxed);
         self.waits.kept_unanswered.store(true, Relaxed);
         self.waits.take();
-        let response = send();
-        let response = response.map_err(|error| RequestError {
+        let response = send(&self.agent).map_err(|error| RequestError {
             error: match self.waits.take() {
                 Some(Interruption::Failed(error)) => error.explained(),
                 Some(Interruption::Waiting) | None => NetError::Cut(error.into()).explained(),
@@ -228,25 +319,7 @@ impl Client {
             was_sent: self.waits.connected.load(Relaxed),
         })?;
         self.waits.in_body.store(true, Relaxed);
-        let header = |name: &str| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        let encoding = header("content-encoding").unwrap_or_default();
-        let encoding = secret::excerpt(encoding, &[authorization]);
-        let status = response.status().as_u16();
-        // 421: the server answers requests for this name over other connections only
-        self.waits.fresh.store(status == 421, Relaxed);
-        Ok(Answer {
-            status,
-            date: header("date").and_then(http_date),
-            retry_after: header("retry-after").map(str::to_owned),
-            body: Body::of(&encoding, response.into_body().into_reader()),
-            start: Vec::new(),
-            waits: Arc::clone(&self.waits),
-        })
+        Ok(response)
     }
 }
 
@@ -267,13 +340,13 @@ impl Answer {
             Ok(0) => Ok(Bytes::End),
             Ok(count) => {
                 // an interruption before these bytes must not explain a later error
-                self.waits.take();
+                self.lease.lane.waits.take();
                 let wanted = START.saturating_sub(self.start.len());
                 self.start.extend_from_slice(&buffer[..count.min(wanted)]);
                 Ok(Bytes::Some(count))
             }
             Err(error) => {
-                let error = match self.waits.take() {
+                let error = match self.lease.lane.waits.take() {
                     Some(Interruption::Waiting) => return Ok(Bytes::Waiting),
                     Some(Interruption::Failed(error)) => error,
                     None => NetError::Cut(error.into()),
@@ -294,142 +367,5 @@ impl Answer {
             }
         }
         String::from_utf8_lossy(&self.start).into_owned()
-    }
-}
-
-#[derive(Debug)]
-struct Dialer(Arc<Waits>);
-
-impl Connector for Dialer {
-    type Out = Connection;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        _: Option<()>,
-    ) -> Result<Option<Connection>, ureq::Error> {
-        let uri = details.uri;
-        let scheme = uri.scheme_str().unwrap_or("https");
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = uri
-            .port_u16()
-            .unwrap_or(if scheme == "http" { 80 } else { 443 });
-        self.0.kept_unanswered.store(false, Relaxed);
-        let stream = self.0.open(
-            scheme,
-            &Address {
-                host: host.to_owned(),
-                port,
-            },
-        );
-        let stream = stream.map_err(|error| {
-            self.0.connected.store(false, Relaxed);
-            self.0.fail(error)
-        })?;
-        self.0.connected.store(true, Relaxed);
-        self.0.fresh.store(false, Relaxed);
-        Ok(Some(Connection {
-            stream,
-            buffers: LazyBuffers::new(
-                details.config.input_buffer_size(),
-                details.config.output_buffer_size(),
-            ),
-            waits: Arc::clone(&self.0),
-        }))
-    }
-}
-
-impl Waits {
-    fn open(&self, scheme: &str, to: &Address) -> Result<NetStream, NetError> {
-        let tcp = self.network.dial(to, scheme, &self.shutdown)?;
-        let limit = self.network.timeout();
-        NetStream::secure(tcp, self.trust.as_ref(), to, limit).map_err(NetError::unreached)
-    }
-
-    /// Keeps why the crate is given an error.
-    fn interrupt(&self, why: Interruption) -> ureq::Error {
-        let interruption = self.interruption.lock();
-        *interruption.unwrap_or_else(PoisonError::into_inner) = Some(why);
-        ureq::Error::Io(ErrorKind::WouldBlock.into())
-    }
-
-    fn fail(&self, error: NetError) -> ureq::Error {
-        self.interrupt(Interruption::Failed(error))
-    }
-
-    /// Why the crate was last given an error.
-    fn take(&self) -> Option<Interruption> {
-        let interruption = self.interruption.lock();
-        interruption.unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: NetStream,
-    buffers: LazyBuffers,
-    waits: Arc<Waits>,
-}
-
-impl Transport for Connection {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let bytes = &self.buffers.output()[..amount];
-        // the head of an answer must be complete in time, the body may take long
-        let limit = self.waits.network.timeout();
-        self.stream.tcp().begin_exchange(limit);
-        let written = self.stream.write_all(bytes);
-        written.map_err(|error| self.waits.fail(error))
-    }
-
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        let in_body = self.waits.in_body.load(Relaxed);
-        if in_body {
-            self.stream.tcp().end_exchange();
-        }
-        loop {
-            let free = self.buffers.input_append_buf();
-            match self.stream.read(free) {
-                Ok(count) => {
-                    if count > 0 {
-                        self.waits.kept_unanswered.store(false, Relaxed);
-                    }
-                    self.buffers.input_appended(count);
-                    return Ok(count > 0);
-                }
-                Err(error) if is_wait(&error) && in_body => {
-                    return Err(self.waits.interrupt(Interruption::Waiting));
-                }
-                Err(error) if is_wait(&error) => {}
-                Err(error) => return Err(self.waits.fail(error.into())),
-            }
-        }
-    }
-
-    fn is_open(&mut self) -> bool {
-        // an unexpected TLS record may be a ticket or a close_notify: a new connection is safer
-        !self.waits.fresh.load(Relaxed) && self.stream.tcp().is_quiet()
-    }
-
-    fn is_tls(&self) -> bool {
-        matches!(self.stream, NetStream::Tls(_))
-    }
-}
-
-/// Resolves nothing: names are resolved when connecting, perhaps by the proxy.
-#[derive(Debug)]
-struct Unresolved;
-
-impl Resolver for Unresolved {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        Ok(self.empty())
     }
 }

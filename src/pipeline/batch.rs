@@ -97,14 +97,24 @@ pub struct Batch {
     pub(crate) request: RequestId,
     /// Events that cannot be had; they count as known from now on.
     pub(crate) passed_over: Vec<Digest>,
+    /// Whether a batch without events is no sign of a wait.
+    pub(crate) goes_on: bool,
     /// Whether the events can never be requested again; then they are kept until they are
     /// confirmed.
     pub(crate) once: bool,
-    /// The commit after this batch, if everything so far is to be confirmed.
+    /// What may become durable once this batch, and everything before it, is confirmed.
     pub(crate) commit: Option<Commit>,
 }
 
 impl Batch {
+    /// A batch without events, from a source that goes on at once.
+    pub(crate) fn going_on() -> Batch {
+        Batch {
+            goes_on: true,
+            ..Batch::default()
+        }
+    }
+
     /// Each record with its bytes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
         let mut start = 0;

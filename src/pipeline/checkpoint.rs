@@ -7,21 +7,32 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock::utc;
 
-/// What becomes durable after a batch, together with the identities. By default the checkpoint
-/// stays.
+/// What becomes durable once everything before it is confirmed, together with the identities. By default
+/// the checkpoint stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Commit {
     /// The checkpoint for the next run; `None` keeps the old one.
     pub(crate) checkpoint: Option<Checkpoint>,
     /// The range that is given up with it.
     pub(crate) gap: Option<Gap>,
+    /// Whether it waits for no others: the source is about to wait, or to read what it cannot read again.
+    pub(crate) at_once: bool,
 }
 
 impl Commit {
     /// Whether it only commits identities.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Commit::default()
+        self.checkpoint.is_none() && self.gap.is_none()
+    }
+
+    /// The same, without a wait for others.
+    #[must_use]
+    pub(crate) fn at_once(self) -> Commit {
+        Commit {
+            at_once: true,
+            ..self
+        }
     }
 }
 
@@ -29,7 +40,7 @@ impl From<Checkpoint> for Commit {
     fn from(checkpoint: Checkpoint) -> Commit {
         Commit {
             checkpoint: Some(checkpoint),
-            gap: None,
+            ..Commit::default()
         }
     }
 }

@@ -2,7 +2,8 @@
 //! confirmed.
 //!
 //! The order of commitment lives here: prove both ends, read, drop duplicates, transform, send,
-//! confirm, commit. The cycle names no service and opens nothing.
+//! confirm, commit. Windows are gathered: one confirmation may commit many. The cycle names no service and
+//! opens nothing.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::source::{PollContext, Source};
 use crate::state::{State, StateError};
 use crate::transform::{Outcome, Transform};
 
-/// Longest time that an event stays unconfirmed, if the receiver confirms at once.
+/// Longest time that an event stays unconfirmed, if the source returns and the receiver confirms at once.
 const OLDEST: Duration = Duration::from_secs(5);
 
 /// Memory kept for the next batch, in bytes.
@@ -69,16 +70,29 @@ pub(crate) struct Cycle<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// Events that were sent and are not confirmed yet.
+/// Events that were sent and are not confirmed yet, and what becomes durable with them.
 #[derive(Debug, Default)]
 struct Pending {
     events: u64,
     bytes: u64,
+    /// Since when there is anything.
     since: Option<Instant>,
+    /// Of the windows that were read to their end, in order.
+    commits: Vec<Commit>,
     /// Whether they are kept until they are confirmed, since they cannot be requested again.
     once: bool,
     /// The batch to send; its memory is reused.
     out: Batch,
+}
+
+impl Pending {
+    /// Takes on what becomes durable with what was sent before it.
+    fn gather(&mut self, commit: Option<&Commit>) {
+        if let Some(commit) = commit.filter(|commit| !commit.is_empty()) {
+            self.commits.push(commit.clone());
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
 }
 
 /// What ends a pull early.
@@ -225,9 +239,9 @@ impl Cycle<'_> {
             };
             match self.source.next(&mut context) {
                 Ok(Some(batch)) => self.pass_on(&batch, &mut pending)?,
-                Ok(None) => return self.commit(&mut pending, &Commit::default()),
+                Ok(None) => return self.commit(&mut pending),
                 Err(error) => {
-                    self.commit(&mut pending, &Commit::default())?;
+                    self.commit(&mut pending)?;
                     return Err(error.into());
                 }
             }
@@ -236,7 +250,7 @@ impl Cycle<'_> {
 
     fn pass_on(&mut self, batch: &Batch, pending: &mut Pending) -> Result<(), PullError> {
         if pending.once != batch.once {
-            self.commit(pending, &Commit::default())?;
+            self.commit(pending)?;
             pending.once = batch.once;
         }
         let limit = self.state.unconfirmed_limit();
@@ -275,7 +289,7 @@ impl Cycle<'_> {
             pending.out.records.push(Record { end, ..*record });
             if pending.bytes + u64::from(end) >= limit {
                 self.send(pending)?;
-                self.commit(pending, &Commit::default())?;
+                self.commit(pending)?;
             }
         }
         for digest in &batch.passed_over {
@@ -286,12 +300,16 @@ impl Cycle<'_> {
         self.send(pending)?;
         self.progress
             .show(self.state.checkpoint().until(), self.counters);
-        let old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
-        match &batch.commit {
-            Some(commit) => self.commit(pending, commit),
+        let is_old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
+        let is_due = match &batch.commit {
+            Some(commit) => commit.at_once || batch.once,
             // a source hands over an empty batch before it waits
-            None if old || batch.records.is_empty() => self.commit(pending, &Commit::default()),
-            None => Ok(()),
+            None => batch.records.is_empty() && !batch.goes_on,
+        };
+        pending.gather(batch.commit.as_ref());
+        match is_old || is_due {
+            true => self.commit(pending),
+            false => Ok(()),
         }
     }
 
@@ -319,8 +337,11 @@ impl Cycle<'_> {
     }
 
     /// Confirms everything so far, then makes the identities durable, then the position.
-    fn commit(&mut self, pending: &mut Pending, commit: &Commit) -> Result<(), PullError> {
-        if pending.since.take().is_some() {
+    fn commit(&mut self, pending: &mut Pending) -> Result<(), PullError> {
+        if pending.since.take().is_none() {
+            return Ok(());
+        }
+        if pending.events > 0 {
             let started = Instant::now();
             let confirmed = match pending.once {
                 true => self.send_until_confirmed(&mut pending.out),
@@ -330,10 +351,9 @@ impl Cycle<'_> {
                 return self.unconfirmed(error);
             }
             log::debug!(target: BATCH, "confirmed in {} ms", started.elapsed().as_millis());
-        } else if commit.is_empty() {
-            return Ok(());
         }
-        self.state.commit(commit, self.sink.receiver())?;
+        self.state.commit(&pending.commits, self.sink.receiver())?;
+        pending.commits.clear();
         self.counters.delivered += std::mem::take(&mut pending.events);
         self.counters.bytes += std::mem::take(&mut pending.bytes);
         Ok(())

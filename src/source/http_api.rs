@@ -14,14 +14,14 @@ use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::json_stream::{Broken, Splitter};
 use crate::net::NetError;
-use crate::net::http::{Answer, Bytes, Client, RequestError};
+use crate::net::http::{Answer, Bytes, Client, RequestError, Underway};
 use crate::output::Counters;
 use crate::secret::{self, Secret};
 use crate::shutdown::Shutdown;
 
 /// Read buffer size, in bytes.
 pub(super) const READ: usize = 128 * 1024;
-/// Longest time before a read returns what has come.
+/// Longest wait for the head of an answer, and time before a read returns what has come.
 pub(super) const PATIENCE: Wait = Wait::from_secs(2);
 /// Most records before a read returns them, however small they are.
 const RECORDS: usize = 16 * 1024;
@@ -143,7 +143,7 @@ pub(super) struct HttpApi {
     client: Client,
     /// The address of the events.
     pub(super) url: Url,
-    authorization: Secret,
+    authorization: Arc<Secret>,
     /// What errors must not show.
     secret: Secret,
     pub(super) words: &'static ErrorHints,
@@ -163,7 +163,7 @@ impl HttpApi {
         Ok(HttpApi {
             client: Client::new(Arc::clone(context.network), &url, context.shutdown)?,
             url,
-            authorization,
+            authorization: Arc::new(authorization),
             secret,
             words,
         })
@@ -178,22 +178,24 @@ impl HttpApi {
         query: &[(&str, &str)],
         counters: &mut Counters,
     ) -> Result<Answer, RequestError> {
-        self.get_from(&self.url, query, counters)
+        counters.requests += 1;
+        let answer = self.client.get(&self.url, query, &self.authorization);
+        answer.inspect_err(|error| counters.requests -= u64::from(!error.was_sent))
     }
 
-    /// Makes a request to another address of the same server.
-    ///
-    /// # Errors
-    /// As [`HttpApi::get`].
-    pub(super) fn get_from(
+    /// Begins a request to an address of the server; [`Asked::wait`] for its answer.
+    pub(super) fn begin(
         &self,
         url: &Url,
         query: &[(&str, &str)],
-        counters: &mut Counters,
-    ) -> Result<Answer, RequestError> {
-        counters.requests += 1;
-        let answer = self.client.get(url, query, &self.authorization);
-        answer.inspect_err(|error| counters.requests -= u64::from(!error.was_sent))
+        context: &mut PollContext<'_>,
+    ) -> Asked {
+        context.counters.requests += 1;
+        Asked {
+            underway: self.client.begin_get(url, query, &self.authorization),
+            at: context.now,
+            begun: Instant::now(),
+        }
     }
 
     /// The start of an answer, for an error message.
@@ -285,6 +287,37 @@ fn kind_of(status: u16) -> FetchErrorKind {
         408 | 421 | 425 | 503 => FetchErrorKind::Transient,
         500.. => FetchErrorKind::ServerFailed,
         _ => FetchErrorKind::Lasting,
+    }
+}
+
+/// A request that is being made.
+#[derive(Debug)]
+pub(super) struct Asked {
+    underway: Underway,
+    /// When it was begun, and booked.
+    pub(super) at: OffsetDateTime,
+    begun: Instant,
+}
+
+impl Asked {
+    /// What came of it; `None` if that takes longer than this.
+    pub(super) fn wait(
+        &self,
+        time: Wait,
+        counters: &mut Counters,
+    ) -> Option<Result<Answer, RequestError>> {
+        let answer = self.underway.wait(time)?;
+        Some(answer.inspect_err(|error| counters.requests -= u64::from(!error.was_sent)))
+    }
+
+    /// How long it has taken so far.
+    pub(super) fn elapsed(&self) -> Wait {
+        self.begun.elapsed()
+    }
+
+    /// Our time when the head of this answer came.
+    pub(super) fn heard(&self, answer: &Answer) -> OffsetDateTime {
+        self.at + answer.took
     }
 }
 

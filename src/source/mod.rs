@@ -39,8 +39,8 @@ pub(crate) struct PollContext<'a> {
 
 /// Reads events.
 pub(crate) trait Source {
-    /// Returns some events within 5 s, or after an empty batch; an empty batch if there are none
-    /// yet; `None` when nothing is left to read now, or the run is to stop.
+    /// Returns within 5 s, or after an empty batch: some events; an empty batch if there are none yet, upon
+    /// which everything so far is confirmed; `None` when nothing is left to read now, or the run is to stop.
     ///
     /// # Errors
     /// When reading on is useless in this run. What was returned before stays good.

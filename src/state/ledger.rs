@@ -31,8 +31,6 @@ pub(crate) struct LedgerFile {
     /// By what requests are booked now: in another pool, perhaps.
     current: QuotaPolicy,
     shutdown: Shutdown,
-    /// The request that was booked last.
-    last: Option<OffsetDateTime>,
     /// How many are left in each pool that was used.
     left: BTreeMap<&'static str, u32>,
 }
@@ -63,7 +61,6 @@ impl LedgerFile {
             current: policy.clone(),
             policy,
             shutdown: shutdown.clone(),
-            last: None,
             left: BTreeMap::new(),
         }
     }
@@ -193,7 +190,6 @@ impl LedgerFile {
             let failure = Failure::from(exceeded).with_exit(exit);
             return Err(QuotaError::Exceeded(failure.with_hint(hint)));
         }
-        self.last = Some(now);
         Ok(())
     }
 }
@@ -214,14 +210,11 @@ impl Quota for LedgerFile {
         };
     }
 
-    fn give_back(&mut self) -> error::Result<()> {
-        let Some(at) = self.last.take() else {
-            return Ok(());
-        };
+    fn give_back(&mut self, booked: OffsetDateTime) -> error::Result<()> {
         if let Some(left) = self.left.get_mut(self.current.pool.name) {
             *left += 1;
         }
-        Ok(self.change(|book| book.give_back(&self.current, at))?)
+        Ok(self.change(|book| book.give_back(&self.current, booked))?)
     }
 
     fn hold(&mut self, now: OffsetDateTime, wait: time::Duration) -> error::Result<OffsetDateTime> {

@@ -342,7 +342,7 @@ mod tests {
         state.dedup.insert(EventId::Key([1; 16]), request).unwrap();
         state.quarantine.add(b"{", "it is cut off", NOON).unwrap();
         let position = Checkpoint::windows_at(NOON - Duration::HOUR);
-        state.commit(&Commit::from(position), None).unwrap();
+        state.commit(&[Commit::from(position)], None).unwrap();
         folder.record_runs(true);
         folder
     }

@@ -205,6 +205,11 @@ impl State {
         self.saved.unconfirmed_limit
     }
 
+    /// At most so many bytes may be unconfirmed from now on.
+    pub(crate) fn limit_unconfirmed(&mut self, bytes: u64) {
+        self.saved.unconfirmed_limit = self.saved.unconfirmed_limit.min(bytes);
+    }
+
     /// What the receiver is like is not known any more.
     pub(crate) fn forget_receiver(&mut self) {
         self.saved.receiver = None;
@@ -230,13 +235,13 @@ impl State {
     }
 
     /// What was delivered becomes durable, and what was quarantined: that and the identities first,
-    /// the position second.
+    /// the position second. Of several commits, the newest says how far the source has come.
     ///
     /// # Errors
     /// When either cannot be written; the run before still counts then.
     pub(crate) fn commit(
         &mut self,
-        commit: &Commit,
+        commits: &[Commit],
         receiver: Option<Receiver>,
     ) -> Result<(), StateError> {
         let unreported = self.saved.quarantine.unreported;
@@ -250,21 +255,26 @@ impl State {
             matched: fit.matched,
         });
         self.saved.rules = rule_stats.collect();
-        if let Some(checkpoint) = &commit.checkpoint {
-            self.saved.checkpoint.clone_from(checkpoint);
-            let until = checkpoint.until();
-            if until > self.saved.identities_since {
-                self.saved.begun = None;
+        for Commit {
+            checkpoint, gap, ..
+        } in commits
+        {
+            if let Some(checkpoint) = checkpoint {
+                self.saved.checkpoint.clone_from(checkpoint);
+                let until = checkpoint.until();
+                if until > self.saved.identities_since {
+                    self.saved.begun = None;
+                }
+                // a start that was counted from a clock of ours that was ahead
+                self.saved.identities_since = self.saved.identities_since.min(until);
             }
-            // a start that was counted from a clock of ours that was ahead
-            self.saved.identities_since = self.saved.identities_since.min(until);
-        }
-        if let Some(Gap { from, to }) = commit.gap {
-            self.saved.gaps.push(SavedGap {
-                from,
-                to,
-                said: false,
-            });
+            if let Some(Gap { from, to }) = *gap {
+                self.saved.gaps.push(SavedGap {
+                    from,
+                    to,
+                    said: false,
+                });
+            }
         }
         if receiver.is_some() {
             self.saved.receiver = receiver;
@@ -400,12 +410,13 @@ mod tests {
                 from: NOON - Duration::DAY,
                 to: NOON - Duration::HOUR,
             }),
+            at_once: false,
         };
         let receiver = Receiver {
             address: "collector.example:443".into(),
             sends_close_notify: true,
         };
-        state.commit(&commit, Some(receiver)).unwrap();
+        state.commit(&[commit], Some(receiver)).unwrap();
         (dir, path)
     }
 
@@ -460,7 +471,7 @@ mod tests {
             pass: Pass::Recent,
         };
         state.dedup.insert(EventId::Key([3; 16]), request).unwrap();
-        state.commit(&Commit::default(), None).unwrap();
+        state.commit(&[], None).unwrap();
         assert_eq!(count(&mut open(&path).unwrap().0), 3);
         // a crash between the two files, or an older backup of the state: its identities are all there
         std::fs::write(&path, &old).unwrap();
@@ -504,7 +515,7 @@ mod tests {
         // a run that finds nothing
         state.prove().unwrap();
         state
-            .commit(&Commit::from(Checkpoint::windows_at(NOON)), None)
+            .commit(&[Commit::from(Checkpoint::windows_at(NOON))], None)
             .unwrap();
         state.finish().unwrap();
         assert!(!state.dedup.are_read());
@@ -544,11 +555,11 @@ mod tests {
                 assert!(state.dedup.insert(EventId::Key(digest), request).unwrap());
             }
             let start = Checkpoint::windows_at(NOON - Duration::DAY);
-            state.commit(&Commit::from(start), None).unwrap();
+            state.commit(&[Commit::from(start)], None).unwrap();
             let (mut state, _) = open_at(&path, NOON + Duration::DAY).unwrap();
             state.prove().unwrap();
             let position = Checkpoint::windows_at(NOON - Duration::DAY + Duration::hours(hours));
-            state.commit(&Commit::from(position), None).unwrap();
+            state.commit(&[Commit::from(position)], None).unwrap();
             state.finish().unwrap();
             assert_eq!(state.dedup.in_file() > 0, kept, "{hours}");
             assert_eq!(state.dedup.are_read(), !kept, "{hours}");

@@ -37,6 +37,7 @@ fn whatever_goes_wrong_nothing_is_lost_and_every_run_ends_in_its_time() {
         |mut subject, seed| {
             let mut rng = Rng::new(*seed);
             let mut unconfirmed = 0;
+            subject.env.most_unconfirmed = rng.chance(50).then_some(20_000);
             for _ in 0..2 + rng.below(3) {
                 unconfirmed += disturbed_run(&subject, &mut rng);
                 if rng.chance(30) {

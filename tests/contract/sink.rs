@@ -53,9 +53,9 @@ const ROWS: &[(&str, &dyn Adapter)] = &[
 ];
 
 const SERVICE: &str = "tap-messages-delivered";
-/// Events of a window, which is a transaction.
+/// Events of a window.
 const WINDOW: usize = 100;
-/// About so many bytes they are: more than three pipes hold.
+/// About so many bytes they are, and a transaction: more than three pipes hold.
 const WINDOW_BYTES: usize = 215_000;
 /// A run that is to end may take this long, whatever the receiver does.
 const END: Wait = Wait::from_secs(15);
@@ -118,6 +118,7 @@ impl Subject {
 
     /// Three windows of events.
     fn fill(&mut self) {
+        self.env.most_unconfirmed = Some(WINDOW_BYTES as u64);
         let start = ago(170);
         self.env.start_at(start);
         for window in 0..3 {
@@ -159,6 +160,15 @@ impl Subject {
         self.run().assert_status(0);
         assert_eq!(self.repeated(), unconfirmed, "came again");
         assert_eq!(self.run().assert_status(0).count("delivered"), 0);
+    }
+
+    /// Whether a run has committed events.
+    fn has_committed(&self) -> bool {
+        let names = [SERVICE.to_owned(), format!("{SERVICE}.stdout")];
+        names.iter().any(|name| {
+            let file = self.env.state_dir().join(format!("{name}.json"));
+            file.exists() && self.env.state(name)["identities"]["length"] != 0
+        })
     }
 
     /// The file into which, or beside which, events go.
@@ -281,9 +291,13 @@ fn stopped_by_a_signal_or_killed_behind_a_commit_nothing_comes_again() {
     let signals = ["TERM", "INT", "KILL"].map(|signal| (signal.to_owned(), signal));
     check(signals, |mut subject, signal| {
         subject.fill();
+        subject.env.most_unconfirmed = None;
         let held = hold(&subject.env.tap, 1);
         let run = subject.adapter.start(&subject);
         held.wait();
+        if signal == "KILL" {
+            wait_until(|| subject.has_committed(), "a commit in the wait");
+        }
         run.signal(signal);
         let signalled = Instant::now();
         let run = subject.wait(run);

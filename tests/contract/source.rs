@@ -633,7 +633,10 @@ fn killed_at_any_step_it_loses_nothing_and_repeats_one_commit_at_most() {
         }
         subject.env.http_table = "timeout = \"120s\"\n".into();
         subject.env.devo.behave(step.receiver);
+        // one event is a transaction
+        subject.env.most_unconfirmed = (step.commits > 1).then_some(1);
         let mut run = subject.start(&[]);
+        subject.env.most_unconfirmed = None;
         run.until(|| (step.when)(&subject));
         assert!(!run.is_over(), "the step was not reached");
         let unconfirmed = subject.env.kill(run);
@@ -651,6 +654,7 @@ fn killed_at_any_moment_it_loses_nothing_and_repeats_one_commit_at_most() {
         |mut subject, seed| {
             let rng = &mut Rng::new(*seed);
             let mut unconfirmed = 0;
+            subject.env.most_unconfirmed = rng.chance(50).then_some(20_000);
             for _ in 0..1 + rng.below(3) {
                 let mut run = subject.start(&[]);
                 let (count, asked) = (subject.env.devo.count(), subject.asked().len());

@@ -459,7 +459,6 @@ fn real_receivers_get_every_event_once_and_byte_for_byte() {
 #[test]
 fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
     const HOURS: i64 = 40;
-    // each window ends with a border
     let most_unconfirmed = EVENTS / HOURS as usize + 1;
     let seed = seed();
     let named = installed().map(|found| (format!("{:?}", found.kind), found));
@@ -468,6 +467,8 @@ fn a_real_receiver_restarted_in_mid_stream_misses_nothing() {
         let mut env = TestEnv::new();
         let version = *rng.pick(&["1.2", "1.3"]);
         let events = fill(&mut env, HOURS);
+        // no more events than a window has
+        env.most_unconfirmed = Some(250_000);
         let mut receiver = Receiver::start(&installed, version, &mut env);
         let stored = |receiver: &Receiver| count(&receiver.stored(), &events);
         let (mut before, mut failed) = (0, 0);

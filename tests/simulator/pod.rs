@@ -547,14 +547,23 @@ impl Shared {
         }
         let shaken = wire::shake_hands(&mut wire, &request, &date);
         let talked = shaken.and_then(|()| self.talk(wire, &asked, trouble));
-        let mut store = lock(&self.store);
-        let linger = store.linger;
-        let held = match talked {
-            Ok(Over::InGoodOrder) => Held::Until(Instant::now()),
-            Ok(Over::Cut) | Err(_) => Held::Until(Instant::now() + linger),
-        };
-        store.sessions.insert(asked.stream, held);
+        match talked {
+            // the next one may be there already
+            Ok(Over::Told) => {}
+            Ok(Over::InGoodOrder) => self.free_session(&asked.stream, true),
+            Ok(Over::Cut) | Err(_) => self.free_session(&asked.stream, false),
+        }
         talked.map(drop)
+    }
+
+    fn free_session(&self, stream: &str, in_good_order: bool) {
+        let mut store = lock(&self.store);
+        let linger = match in_good_order {
+            true => Wait::ZERO,
+            false => store.linger,
+        };
+        let held = Held::Until(Instant::now() + linger);
+        store.sessions.insert(stream.to_owned(), held);
     }
 
     fn take_session(&self, stream: &str) -> bool {
@@ -589,7 +598,8 @@ impl Shared {
                     if let Some((count, how)) = &mut end {
                         *count -= piece.len();
                         if *count == 0 {
-                            return cut(frames, *how, rest.first());
+                            self.free_session(&asked.stream, false);
+                            return Ok(told(cut(frames, *how, rest.first())));
                         }
                     }
                     if let From::Close | From::End = frames.hear(Wait::ZERO)? {
@@ -597,10 +607,11 @@ impl Shared {
                     }
                 }
                 // an end that lies behind the last event comes instead of the good one
-                match end {
-                    Some((_, how)) => cut(frames, how, None),
-                    None => frames.close(1000, "").map(|()| Over::InGoodOrder),
-                }
+                self.free_session(&asked.stream, end.is_none());
+                Ok(told(match end {
+                    Some((_, how)) => cut(frames, how, None).map(drop),
+                    None => frames.close(1000, ""),
+                }))
             }
             None => self.live(frames, &asked.stream, end),
         }
@@ -654,6 +665,13 @@ impl Shared {
 enum Over {
     InGoodOrder,
     Cut,
+    /// Either, and its session was free before the client learned of it.
+    Told,
+}
+
+/// Whatever came of the end, the session is free.
+fn told<T>(_: io::Result<T>) -> Over {
+    Over::Told
 }
 
 fn cut(frames: Frames, how: Ends, next: Option<&Text>) -> io::Result<Over> {

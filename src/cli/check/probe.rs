@@ -250,9 +250,11 @@ impl Quota for ProbeQuota {
         }
     }
 
-    fn give_back(&mut self) -> Result<()> {
+    fn give_back(&mut self, booked: OffsetDateTime) -> Result<()> {
         *self.count() = self.count().saturating_sub(1);
-        self.ledger.as_mut().map_or(Ok(()), Quota::give_back)
+        self.ledger
+            .as_mut()
+            .map_or(Ok(()), |ledger| ledger.give_back(booked))
     }
 
     fn hold(&mut self, now: OffsetDateTime, wait: Duration) -> Result<OffsetDateTime> {

@@ -199,6 +199,9 @@ impl RunParts<'_> {
         if args.forget_receiver {
             state.forget_receiver();
         }
+        if let Some(bytes) = args.most_unconfirmed {
+            state.limit_unconfirmed(bytes);
+        }
         let untried = state.rule_stats.iter().map(|fit| fit.tried == 0).collect();
         let mut source = self.source(&state)?;
         let (mut sink, transform): (Box<dyn Sink>, Transform) = match args.stdout {

@@ -11,6 +11,8 @@ use crate::net::tls::{PeerEvent, Tls};
 
 /// A peer that closes early does so within this time after its kernel received our last byte.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Longest time between two looks at what its kernel has received; a look takes microseconds.
+const LONGEST_PAUSE: Duration = Duration::from_millis(8);
 /// Most peers close within this time after our close_notify. Our half stays open until then: some
 /// proxies and balancers, as tinyproxy, end both halves when one is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -79,6 +81,8 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
         std::thread::sleep(BEHIND);
         tls.tcp.pending_error()?;
     }
+    // a peer whose kernel had our close_notify when it ended has no reason left for a reset
+    let was_heard = peer.has_ended && watch.view().is_some_and(View::is_acknowledged);
     tls.tcp
         .shutdown_write()
         .map_err(during("closing our half of the connection"))?;
@@ -92,7 +96,7 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
     }
     tls.tcp.pending_error()?;
     // until all is acknowledged, a reset that answers our last bytes may still arrive
-    while watch.view().is_some_and(|view| !view.is_acknowledged()) {
+    while !was_heard && watch.view().is_some_and(|view| !view.is_acknowledged()) {
         tls.tcp.pause(Duration::from_millis(1))?;
     }
     tls.tcp.pending_error()?;
@@ -140,7 +144,7 @@ fn settle(tls: &mut Tls, watch: &Watch) -> Result<(), NetError> {
     while left.shrink(tls) > 0 {
         expect_open(tls.listen()?)?;
         tls.tcp.pause(pause)?;
-        pause = (pause * 2).min(MOMENT);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     std::thread::sleep(SETTLE);
     Ok(())

@@ -8,22 +8,23 @@
 pub(crate) mod api;
 mod job;
 mod page;
+mod request;
 
 use std::time::{Duration as Wait, Instant};
 
 use time::{Duration, OffsetDateTime};
 
 use super::fetch_error::{FetchError, FetchErrorKind};
-use super::http_api::{ErrorHints, HttpApi, Reading};
+use super::http_api::{Asked, ErrorHints, HttpApi, Reading};
 use super::windows::{BACKOFF, PollStep as Turned, WindowPoller, WindowRequest};
 use super::{PollContext, Source};
 use crate::clock::utc;
 use crate::error::{Exit, Failure};
-use crate::json_stream::Splitter;
 use crate::net::http::Answer;
 use crate::pipeline::batch::{Batch, Record, RequestId};
 use job::{AfterAnswer, JobAnswer, JobData, JobError, JobProgress};
 use page::{Page, PageEnd};
+use request::Heard;
 
 /// Records per page; the API accepts no more.
 const PAGE_SIZE: &str = "10000";
@@ -93,6 +94,8 @@ enum JobStep {
     Confirm(Wait),
     Wait(Wait),
     Ask,
+    /// Waits for the answer to a request.
+    Hear(Asked),
     Read(Box<Reading>),
     End,
     /// The window was chosen by a wrong clock, and the server has told its time.
@@ -129,7 +132,10 @@ impl Source for Isolation {
                 batch.commit = Some(self.windows.complete(job.step, job.server, context));
             }
             JobStep::Replan => {}
-            _ => self.job = Some(job),
+            _ => {
+                batch.goes_on = matches!(job.next, JobStep::Read(_));
+                self.job = Some(job);
+            }
         }
         Ok(Some(batch))
     }
@@ -152,9 +158,17 @@ impl Isolation {
                 job.next = JobStep::Ask;
                 return Ok(());
             }
-            JobStep::Ask => match self.ask(job, context) {
-                Ok(Some(reading)) => Box::new(reading),
-                Ok(None) => {
+            JobStep::Ask => {
+                job.next = JobStep::Hear(self.ask(job, context));
+                return self.step(job, context);
+            }
+            JobStep::Hear(asked) => match self.hear(job, asked, context) {
+                Ok(Heard::Answer(reading)) => reading,
+                Ok(Heard::Nothing(asked)) => {
+                    job.next = JobStep::Hear(asked);
+                    return Ok(());
+                }
+                Ok(Heard::OtherWindow) => {
                     job.next = JobStep::Replan;
                     return Ok(());
                 }
@@ -176,61 +190,16 @@ impl Isolation {
                 job.next = JobStep::Read(reading);
                 Ok(())
             }
-            Ok(true) => self.judge(job, *reading, Ok(())),
+            Ok(true) => self.judge(job, *reading, Ok(()), context),
             // a job that was accepted need not say more yet
             Err(error)
                 if error.kind == FetchErrorKind::NoRecords
                     || error.kind == FetchErrorKind::Lasting
                         && reading.answer.status == ACCEPTED =>
             {
-                self.judge(job, *reading, Err(error))
+                self.judge(job, *reading, Err(error), context)
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// Requests the job, its state or its next page: always for the same window. `None` if another
-    /// window is to be requested instead.
-    fn ask(
-        &mut self,
-        job: &mut Job,
-        context: &mut PollContext<'_>,
-    ) -> Result<Option<Reading>, FetchError> {
-        let [from, to] = [job.step.window.from, job.step.window.to].map(as_asked);
-        let mut query = vec![
-            ("from", from.as_str()),
-            ("to", to.as_str()),
-            ("pageSize", PAGE_SIZE),
-        ];
-        query.extend(job.progress.query());
-        let started = Instant::now();
-        let answer = self.api.get(&query, context.counters);
-        let mut answer = answer?;
-        if let Some(date) = answer.date {
-            self.windows
-                .compare_clocks(date, context.now + started.elapsed());
-            job.server.get_or_insert(date);
-        }
-        match answer.status {
-            200 | ACCEPTED => {
-                let splitter = Splitter::keeping(DATA, MEMBERS);
-                Ok(Some(Reading::new(answer, splitter)))
-            }
-            400 if !job.progress.has_id()
-                && answer.date.is_some()
-                && self.windows.replan(job.step, answer.date, None) =>
-            {
-                Ok(None)
-            }
-            // one of several servers may not know the job yet, or any more
-            404 if job.progress.has_id() => {
-                let error = self.api.refusal(&mut answer, context).transient();
-                Err(error.with_hint(
-                    "wait until the service recovers; the API does not know its own job, and the \
-                     next run requests a new one",
-                ))
-            }
-            _ => Err(self.api.refusal(&mut answer, context)),
         }
     }
 
@@ -240,6 +209,7 @@ impl Isolation {
         job: &mut Job,
         mut reading: Reading,
         data: Result<(), FetchError>,
+        context: &mut PollContext<'_>,
     ) -> Result<(), FetchError> {
         let (text, ends) = reading.take();
         job.page.add(text, &ends);
@@ -265,6 +235,11 @@ impl Isolation {
                 job.page = Page::default();
                 job.next = JobStep::Confirm(wait);
                 return Ok(());
+            }
+            // it is on its way while this one is sorted and delivered
+            Ok(AfterAnswer::NextPage(Wait::ZERO)) => {
+                drop(reading);
+                JobStep::Hear(self.ask(job, context))
             }
             Ok(AfterAnswer::NextPage(wait)) => JobStep::Confirm(wait),
             Ok(AfterAnswer::LastPage) => JobStep::End,
@@ -386,25 +361,8 @@ impl Job {
     }
 }
 
-/// A time in the spelling of Proofpoint's own tools: UTC, without saying so.
-fn as_asked(time: OffsetDateTime) -> String {
-    utc(time).replace('Z', ".000")
-}
-
 /// The error of a job that only a smaller one can avoid.
 fn too_slow(said: &str, hint: &str) -> FetchError {
     let failure = Failure::new(said).with_exit(Exit::Unavailable);
     FetchError::new(FetchErrorKind::TooSlow, failure.with_hint(hint))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use time::macros::datetime;
-
-    #[test]
-    fn times_are_asked_for_as_proofpoints_own_tools_do() {
-        let time = datetime!(2025-01-14 02:00:00 +2);
-        assert_eq!(as_asked(time), "2025-01-14T00:00:00.000");
-    }
 }

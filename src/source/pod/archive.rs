@@ -79,7 +79,7 @@ impl Pod {
             socket,
             ended: None,
         });
-        Ok(Batch::default())
+        Ok(Batch::going_on())
     }
 
     pub(super) fn read_hour(
@@ -115,6 +115,7 @@ impl Pod {
                 Some(HourEnd::TooLong)
             }
         };
+        batch.goes_on = hour.ended.is_some();
         self.reading = PodReading::Hour(hour);
         Ok(batch)
     }
@@ -173,8 +174,15 @@ impl Pod {
             answered.new,
             why.map_or(String::new(), |why| format!(": {}", why.in_words()))
         );
+        self.is_unconfirmed = true;
         let commit = self.plan.record_hour(hour.from, events, why, clocks);
-        Ok(Batch::from(commit))
+        // it is confirmed in the time that it got, and before a wait
+        Ok(
+            match self.extension.is_some() || self.session.is_to_wait() {
+                true => commit.at_once().into(),
+                false => commit.into(),
+            },
+        )
     }
 }
 

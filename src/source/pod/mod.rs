@@ -46,6 +46,8 @@ pub(crate) struct Pod {
     failed: Option<Failure>,
     /// Time beyond that of the run, for an hour that did not fit into the last one.
     extension: Option<Extension>,
+    /// Whether an hour was read whose events may not be confirmed yet.
+    is_unconfirmed: bool,
 }
 
 /// What is being read.
@@ -93,6 +95,7 @@ impl Pod {
             reading: PodReading::Nothing,
             failed: None,
             extension: None,
+            is_unconfirmed: false,
         }
     }
 
@@ -106,6 +109,10 @@ impl Pod {
         match self.plan.next(&self.moment(context)) {
             PodPhase::GiveUp(gap) => Ok(Some(Batch::from(self.plan.commit(Some(gap))))),
             PodPhase::Archive(hour) => self.open_hour(hour, context).map(Some),
+            // the stream waits for nobody once it is open
+            PodPhase::Live if std::mem::take(&mut self.is_unconfirmed) => {
+                Ok(Some(Batch::default()))
+            }
             PodPhase::Live => self.open_live(context).map(Some),
             PodPhase::End => {
                 self.session.check_that_it_was_ours(context.shutdown)?;

@@ -358,14 +358,14 @@ impl PodPlan {
         if let Some(live) = &mut self.position.live {
             live.since = since.or(Some(clocks.later()));
         }
-        self.commit(gap)
+        self.commit(gap).at_once()
     }
 
     /// What the live stream brought up to now is in the batch that is handed over next, or was before.
     #[must_use]
     pub(super) fn record_live(&mut self, clocks: ClockReading, open: bool) -> Commit {
         self.note_live(clocks, open);
-        self.commit(None)
+        self.commit(None).at_once()
     }
 
     fn note_live(&mut self, clocks: ClockReading, open: bool) {
@@ -403,6 +403,7 @@ impl PodPlan {
         Commit {
             checkpoint: Some(Checkpoint::Stream(self.position.clone())),
             gap,
+            at_once: false,
         }
     }
 }

@@ -240,6 +240,11 @@ impl Session {
         self.refused = None;
     }
 
+    /// Whether another attempt is scheduled.
+    pub(super) fn is_to_wait(&self) -> bool {
+        self.wait_until.is_some()
+    }
+
     /// Waits for a while; returns whether more of the wait is left, also when the run is to stop.
     pub(super) fn must_wait(&mut self, shutdown: &Shutdown) -> bool {
         let Some(until) = self.wait_until else {

@@ -127,7 +127,7 @@ impl ConfiguredApi for ConfiguredEvents {
             .address(self.windows.url.as_ref(), self.api.path)?;
         let api = self.account.open(context, address, &hints::WORDS)?;
         Ok(Box::new(Tap {
-            siem: Siem::new(context, api, self.api.listing(), query),
+            siem: Siem::new(context, api, self.api.listing(), query).asking_ahead(),
             kind: self.api.identity,
         }))
     }

@@ -3,19 +3,18 @@
 //! <https://help.proofpoint.com/Threat_Insight_Dashboard/API_Documentation/SIEM_API>).
 
 use std::fmt;
-use std::time::Instant;
+use std::time::Duration as Wait;
 
 use time::{Duration, OffsetDateTime};
 
 use super::hints;
 use crate::json_stream::Splitter;
-use crate::net::http::RequestError;
 use crate::pipeline::batch::RequestId;
 use crate::pipeline::checkpoint::Commit;
 use crate::source::PollContext;
 use crate::source::api::OpenContext;
 use crate::source::fetch_error::FetchError;
-use crate::source::http_api::{HttpApi, Reading};
+use crate::source::http_api::{Asked, HttpApi, PATIENCE, Reading};
 use crate::source::windows::WindowLimits;
 use crate::source::windows::{PollStep, WindowPoller, WindowRequest};
 
@@ -29,6 +28,8 @@ pub(super) const LIMITS: WindowLimits = WindowLimits {
     margin: Duration::seconds(60),
     grain: Duration::seconds(1),
 };
+/// A server that answers within this time is near: there is no need to ask it for more meanwhile.
+const NEAR: Wait = Wait::from_millis(30);
 /// Size at which records are returned, about, in bytes.
 const PART: usize = 512 * 1024;
 
@@ -73,9 +74,24 @@ pub(super) struct Siem {
     /// The query besides the interval and the page.
     query: Vec<(&'static str, String)>,
     pub(super) windows: WindowPoller,
+    /// The window whose answer has not begun to come.
+    asked: Option<AskedWindow>,
+    /// The window after it, if it was requested before its turn.
+    ahead: Option<AskedWindow>,
+    /// Whether windows are requested before their turn.
+    asks_ahead: bool,
+    /// Whether the last answer was so small that the next one need not wait for it to be read.
+    is_small: bool,
     open: Option<OpenWindow>,
     /// The window whose next page is requested.
     next_page: Option<PendingWindow>,
+}
+
+/// A window that was requested.
+#[derive(Debug)]
+struct AskedWindow {
+    pending: PendingWindow,
+    request: Asked,
 }
 
 /// A window whose answer is being read.
@@ -83,8 +99,9 @@ pub(super) struct Siem {
 struct OpenWindow {
     pending: PendingWindow,
     reading: Reading,
-    /// Records of this answer so far.
+    /// Records of this answer so far, and their bytes.
     records: usize,
+    bytes: usize,
 }
 
 /// The request to which records belong.
@@ -132,8 +149,20 @@ impl Siem {
             listing,
             query,
             windows: WindowPoller::new(listing.limits, context),
+            asked: None,
+            ahead: None,
+            asks_ahead: false,
+            is_small: false,
             open: None,
             next_page: None,
+        }
+    }
+
+    /// The same, where each answer but the first is on its way before its turn: one at most.
+    pub(super) fn asking_ahead(self) -> Siem {
+        Siem {
+            asks_ahead: true,
+            ..self
         }
     }
 
@@ -148,66 +177,100 @@ impl Siem {
         if let Some(open) = self.open.take() {
             return Ok(Some(self.read_on(open, context)));
         }
-        let mut pending = match self.next_page.take() {
-            Some(pending) => {
+        let asked = match (self.asked.take(), self.next_page.take()) {
+            (Some(asked), _) => asked,
+            (None, Some(pending)) => {
                 let booked = context.quota.book(context.now);
                 booked.map_err(|error| FetchError::from(error).context(pending))?;
                 log::debug!("{pending}");
-                pending
+                self.ask(pending, context)
             }
-            None => match self.windows.next(context)? {
+            (None, None) => match self.windows.next(context)? {
                 None => return Ok(None),
                 Some(PollStep::GiveUp(step, commit)) => {
                     return Ok(Some(Part::given_up(step, commit)));
                 }
-                Some(PollStep::Ask(step)) => {
-                    PendingWindow::new(step, self.windows.ask(step, context)?)
-                }
+                Some(PollStep::Ask(step)) => match self.ahead.take() {
+                    Some(ahead) if ahead.pending.step == step => ahead,
+                    _ => {
+                        let request = self.windows.ask(step, context)?;
+                        self.ask(PendingWindow::new(step, request), context)
+                    }
+                },
             },
         };
-        let part = match self.ask(&mut pending, context) {
-            Ok(reading) => {
-                let open = OpenWindow {
-                    pending,
-                    reading,
-                    records: 0,
-                };
-                match open.reading.answer.status {
-                    200 => self.read_on(open, context),
-                    _ => self.refused(open, context),
-                }
-            }
-            Err(error) => {
-                if !error.was_sent {
-                    context.quota.give_back()?;
-                }
-                let error = FetchError::from(error);
-                let error = error.context(format_args!("[PullError 301] pulling {}", pending.step));
-                self.without_records(pending, error)
-            }
-        };
-        Ok(Some(part))
+        self.hear(asked, context).map(Some)
     }
 
-    fn ask(
-        &mut self,
-        pending: &mut PendingWindow,
-        context: &mut PollContext<'_>,
-    ) -> Result<Reading, RequestError> {
+    /// Requests the window after this one, if that can be told by now.
+    fn ask_ahead(&mut self, step: WindowRequest, context: &mut PollContext<'_>) {
+        if !self.asks_ahead || self.ahead.is_some() {
+            return;
+        }
+        if let Some((step, request)) = self.windows.ask_ahead(step, context) {
+            self.ahead = Some(self.ask(PendingWindow::new(step, request), context));
+        }
+    }
+
+    /// Makes a request that is booked.
+    fn ask(&self, pending: PendingWindow, context: &mut PollContext<'_>) -> AskedWindow {
         let interval = pending.step.window.to_string();
         let page = self.listing.page.map(|_| pending.page.to_string());
         let own = self.query.iter();
         let mut query: Vec<_> = own.map(|(key, value)| (*key, value.as_str())).collect();
         query.push(("interval", &interval));
         query.extend(page.as_deref().map(|page| ("page", page)));
-        let started = Instant::now();
-        let answer = self.api.get(&query, context.counters)?;
+        AskedWindow {
+            pending,
+            request: self.api.begin(&self.api.url, &query, context),
+        }
+    }
+
+    /// Waits for an answer, for a moment at most, and begins to read it.
+    fn hear(
+        &mut self,
+        asked: AskedWindow,
+        context: &mut PollContext<'_>,
+    ) -> Result<Part, FetchError> {
+        let mut pending = asked.pending;
+        let near = NEAR.saturating_sub(asked.request.elapsed());
+        let mut answer = asked.request.wait(near, context.counters);
+        if answer.is_none() {
+            if self.is_small {
+                self.ask_ahead(pending.step, context);
+            }
+            answer = asked.request.wait(PATIENCE, context.counters);
+        }
+        let answer = match answer {
+            None => {
+                self.asked = Some(asked);
+                return Ok(Part::empty(pending));
+            }
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => {
+                if !error.was_sent {
+                    context.quota.give_back(asked.request.at)?;
+                }
+                let error = FetchError::from(error);
+                let error = error.context(format_args!("[PullError 301] pulling {}", pending.step));
+                return Ok(self.without_records(pending, error));
+            }
+        };
         if let Some(date) = answer.date {
-            self.windows
-                .compare_clocks(date, context.now + started.elapsed());
+            let heard = asked.request.heard(&answer);
+            self.windows.compare_clocks(date, heard);
         }
         pending.server = pending.server.or(answer.date);
-        Ok(Reading::new(answer, Splitter::new(self.listing.arrays)))
+        let open = OpenWindow {
+            pending,
+            reading: Reading::new(answer, Splitter::new(self.listing.arrays)),
+            records: 0,
+            bytes: 0,
+        };
+        Ok(match open.reading.answer.status {
+            200 => self.read_on(open, context),
+            _ => self.refused(open, context),
+        })
     }
 
     /// Handles an answer with a status other than 200.
@@ -245,11 +308,12 @@ impl Siem {
     }
 
     /// Reads on in an answer: some records, or the end of the window.
-    fn read_on(&mut self, mut open: OpenWindow, context: &PollContext<'_>) -> Part {
+    fn read_on(&mut self, mut open: OpenWindow, context: &mut PollContext<'_>) -> Part {
         let pending = open.pending;
         let read = self.api.read_on(&mut open.reading, PART, context.shutdown);
         let (text, ends) = open.reading.take();
         open.records += ends.len();
+        open.bytes += text.len();
         let is_full = self.listing.page.is_some_and(|page| open.records >= page);
         let then = match read {
             Ok(true) if is_full => {
@@ -259,7 +323,11 @@ impl Siem {
                 });
                 Then::More
             }
-            Ok(true) => Then::Whole,
+            Ok(true) => {
+                self.is_small = open.bytes < PART;
+                self.ask_ahead(pending.step, context);
+                Then::Whole
+            }
             Ok(false) => {
                 self.open = Some(open);
                 Then::More

@@ -139,6 +139,17 @@ impl WindowPlan {
         Ok(step.map(|(window, pass)| WindowRequest { window, pass }))
     }
 
+    /// The window that follows a recent one, once that is complete. `None` where its answer may change that:
+    /// as long as the server has not told its time, and where windows are reduced.
+    pub(crate) fn after(&self, step: WindowRequest) -> Option<WindowRequest> {
+        let is_usual = !self.is_blind && self.length == self.limits.longest;
+        let target = self
+            .target
+            .filter(|_| is_usual && step.pass == Pass::Recent)?;
+        let window = self.next_recent(step.window.to, target)?;
+        Some(WindowRequest { window, ..step })
+    }
+
     fn next_recent(&self, from: OffsetDateTime, target: OffsetDateTime) -> Option<Window> {
         let last = || {
             let end = self.end.filter(|end| *end == target);
@@ -389,6 +400,33 @@ mod tests {
         let second = steps.iter().filter(|step| step.pass == Pass::Recheck);
         let second = second.count();
         (steps.len() - second, second)
+    }
+
+    #[test]
+    fn the_window_after_one_is_told_before_it_is_complete_unless_its_answer_may_change_it() {
+        let unheard = ClockReading {
+            ours: NOON,
+            server: None,
+        };
+        let heard = ClockReading::of_both(NOON);
+        let mut plan = WindowPlan::new(LIMITS, &fresh(3));
+        let first = plan.next(unheard).unwrap().unwrap();
+        assert_eq!(plan.after(first), None, "the server has not told its time");
+        let _ = plan.complete(first, Some(NOON), heard);
+        let second = plan.next(heard).unwrap().unwrap();
+        let told = plan.after(second);
+        let _ = plan.complete(second, Some(NOON), heard);
+        let third = plan.next(heard).unwrap();
+        assert!(told.is_some() && told == third, "{told:?} {third:?}");
+        assert_eq!(plan.after(third.unwrap()), None, "it is the last one");
+        plan.halve(second, Growth::Later);
+        let reduced = plan.next(heard).unwrap().unwrap();
+        assert_eq!(plan.after(reduced), None, "windows may grow again");
+        let recheck = WindowRequest {
+            pass: Pass::Recheck,
+            ..first
+        };
+        assert_eq!(plan.after(recheck), None);
     }
 
     #[test]

@@ -155,6 +155,22 @@ impl WindowPoller {
         })
     }
 
+    /// Books and numbers the window after this one, if it can be told by now, and all goes well.
+    pub(in crate::source) fn ask_ahead(
+        &mut self,
+        step: WindowRequest,
+        context: &mut PollContext<'_>,
+    ) -> Option<(WindowRequest, RequestId)> {
+        let is_in_trouble = self.failed.is_some() || self.failures.in_a_row() > 0;
+        if is_in_trouble || context.shutdown.reason().is_some() {
+            return None;
+        }
+        let next = self.plan.after(step)?;
+        // whatever forbids it is told when it is its turn
+        let request = self.ask(next, context).ok()?;
+        Some((next, request))
+    }
+
     /// Notes the server's time, which it told when it was `ours` here.
     pub(in crate::source) fn compare_clocks(
         &mut self,
@@ -253,11 +269,12 @@ impl WindowPoller {
         let then = self.failures.add(error.kind, length, shortest);
         self.failed = Some((error, then));
         match then {
-            NextAttempt::Repeat | NextAttempt::End => return Commit::default(),
+            NextAttempt::Repeat | NextAttempt::End => return Commit::default().at_once(),
             NextAttempt::Halve | NextAttempt::EndWithLess => self.plan.halve(step, Growth::Later),
             NextAttempt::EndWithLessOnce => self.plan.halve(step, Growth::AtOnce),
         }
-        self.plan.checkpoint().into()
+        // a wait may follow
+        Commit::from(self.plan.checkpoint()).at_once()
     }
 
     /// Waits before another attempt, if one follows the failure of the last window.

@@ -2,22 +2,22 @@
 //!
 //! It reads every window of a list for what its records name. Each name is looked up once; the answer is
 //! the event. The position stays until all of a window were looked up: the next run reads the window
-//! again, and looks up what is not known. `queue` holds what a window names; `policy` decides what follows
+//! again, and looks up what is not known. Several are looked up at once, and delivered in order. `queue` holds what a window names; `policy` decides what follows
 //! when a lookup fails. A [`LookupKind`] says what is listed, what it names, and where that is looked up.
 
 mod answer;
 pub(super) mod api;
 mod policy;
 mod queue;
+mod request;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use time::Duration;
 
 use super::siem::{Listing, Part, PendingWindow, Siem, Then};
 use crate::config::Url;
-use crate::net::text::path_segment;
 use crate::pipeline::batch::{Batch, Digest, EventId, Record};
 use crate::quota::Pool;
 use crate::source::fetch_error::FetchError;
@@ -27,9 +27,15 @@ use crate::source::{PollContext, Source};
 pub(super) use answer::has_id;
 use policy::{AfterFailure, AfterWindow, IncompleteWindow, LookupFailures};
 use queue::{Lookup, LookupQueue, OddNames};
+use request::AskedLookup;
 
 /// How long what was delivered is not looked up again.
 const MEMORY: Duration = Duration::days(30);
+
+/// Most lookups that are made at once, while all goes well.
+const AT_ONCE: u32 = 6;
+/// The same where they are counted: a run that is stopped wastes those that are on their way.
+const COUNTED_AT_ONCE: u32 = 2;
 
 /// What is listed, what it names, and where that is looked up.
 #[derive(Debug)]
@@ -102,6 +108,8 @@ struct Lookups {
 struct LookupWindow {
     pending: PendingWindow,
     lookups: LookupQueue,
+    /// Those that are being made, in order.
+    asked: VecDeque<AskedLookup>,
     phase: LookupPhase,
 }
 
@@ -184,6 +192,7 @@ impl Lookups {
         let mut window = window.filter(is_same).unwrap_or_else(|| LookupWindow {
             pending: part.pending,
             lookups: LookupQueue::default(),
+            asked: VecDeque::new(),
             phase: LookupPhase::Records,
         });
         if !part.ends.is_empty() {
@@ -209,40 +218,52 @@ impl Lookups {
         };
         Ok(Batch {
             commit,
-            ..Batch::default()
+            ..Batch::going_on()
         })
     }
 
-    /// Makes the next lookup of a window that was read, or ends the window.
+    /// Makes the next lookups of a window that was read, or ends the window.
     fn request(
         &mut self,
         mut window: LookupWindow,
         context: &mut PollContext<'_>,
     ) -> Result<Option<Batch>, FetchError> {
-        let mut is_repeat = window.phase == LookupPhase::Retry;
-        if is_repeat {
+        if window.phase == LookupPhase::Retry {
             let wait = BACKOFF.wait(self.failures.in_a_row(), context.now);
             context.shutdown.sleep(wait);
             window.phase = LookupPhase::Lookups;
         }
         let started = Instant::now();
-        while let Some(lookup) = window.lookups.next() {
+        while !window.is_looked_up() {
             if context.shutdown.reason().is_some() {
                 return Ok(None);
             }
-            if self.left == 0 {
+            if let Some((lookup, error)) = self.ask_more(&mut window, context) {
+                self.fail(&mut window, lookup, error)?;
+                self.window = Some(window);
+                return Ok(Some(Batch::default()));
+            }
+            let Some(asked) = window.asked.pop_front() else {
                 self.is_limited = true;
                 return self.deferred_for.take().map_or(Ok(None), Err);
+            };
+            let answer = self.in_pool(context, |lookups, context| lookups.hear(&asked, context));
+            let AskedLookup {
+                lookup, is_stale, ..
+            } = match answer {
+                None => {
+                    window.asked.push_front(asked);
+                    self.window = Some(window);
+                    return Ok(Some(Batch::default()));
+                }
+                Some(_) => asked,
+            };
+            if !is_stale && matches!(answer, Some(Ok(_))) {
+                self.failures.reset();
             }
-            if let Some(pool) = self.kind.pool {
-                context.quota.use_pool(Some(pool));
-            }
-            let answer = self.look_up(&lookup, std::mem::take(&mut is_repeat), context);
-            context.quota.use_pool(None);
             match answer {
-                Ok(Some(text)) => {
+                Some(Ok(Some(text))) => {
                     self.left -= 1;
-                    self.failures.reset();
                     let record = Record {
                         end: u32::try_from(text.len()).unwrap_or(u32::MAX),
                         identity: EventId::Key(lookup.digest),
@@ -257,15 +278,20 @@ impl Lookups {
                     self.window = Some(window);
                     return Ok(batch);
                 }
-                Ok(None) => {
-                    self.failures.reset();
+                Some(Ok(None)) => {
                     self.done_with.insert(lookup.digest);
                     if started.elapsed() < PATIENCE {
                         continue;
                     }
                 }
-                Err(error) if error.is_stop() => return Ok(None),
-                Err(error) => self.fail(&mut window, lookup, error)?,
+                Some(Err(error)) if error.is_stop() => return Ok(None),
+                Some(Err(error)) if is_stale && error.is_retryable() => {
+                    log::debug!("{error}; requesting it again");
+                    window.lookups.repeat(lookup);
+                    continue;
+                }
+                Some(Err(error)) => self.fail(&mut window, lookup, error)?,
+                None => {}
             }
             // what came before is confirmed before a wait
             self.window = Some(window);
@@ -279,6 +305,40 @@ impl Lookups {
                 self.end(&window.pending, context)
             }
         }))
+    }
+
+    /// Begins lookups, as many as may be made at once: one in trouble. Returns the one that could not be begun,
+    /// if nothing is left to wait for.
+    fn ask_more(
+        &mut self,
+        window: &mut LookupWindow,
+        context: &mut PollContext<'_>,
+    ) -> Option<(Lookup, FetchError)> {
+        let most = match (self.failures.in_a_row(), self.kind.pool) {
+            (0, None) => AT_ONCE,
+            (0, Some(_)) => COUNTED_AT_ONCE,
+            _ => 1,
+        };
+        let most = most.min(self.left) as usize;
+        while window.asked.len() < most
+            && let Some(lookup) = window.lookups.next()
+        {
+            match self.in_pool(context, |lookups, context| lookups.begin(&lookup, context)) {
+                Ok((request, shown)) => window.asked.push_back(AskedLookup {
+                    lookup,
+                    request,
+                    shown,
+                    is_stale: false,
+                }),
+                Err(error) if window.asked.is_empty() => return Some((lookup, error)),
+                // it is told once those before it are answered
+                Err(_) => {
+                    window.lookups.put_back(lookup);
+                    break;
+                }
+            }
+        }
+        None
     }
 
     /// A lookup failed.
@@ -296,13 +356,18 @@ impl Lookups {
             AfterFailure::Retry => {
                 log::debug!("{error}; retrying");
                 self.siem.windows.repeats.note(&error);
-                window.lookups.put_back(lookup);
+                window.lookups.repeat(lookup);
+                window
+                    .asked
+                    .iter_mut()
+                    .for_each(|asked| asked.is_stale = true);
                 window.phase = LookupPhase::Retry;
             }
             AfterFailure::Defer => self.defer(&lookup, error),
             AfterFailure::DeferTheRest => {
                 self.defer(&lookup, error);
                 window.lookups.clear();
+                window.asked.clear();
             }
         }
         Ok(())
@@ -351,59 +416,11 @@ impl Lookups {
             ..Batch::default()
         }
     }
+}
 
-    /// Looks up what has this id; `None` when there is no answer.
-    fn look_up(
-        &self,
-        Lookup { id, .. }: &Lookup,
-        is_repeat: bool,
-        context: &mut PollContext<'_>,
-    ) -> Result<Option<Vec<u8>>, FetchError> {
-        let api = &self.siem.api;
-        let below = self.answers.join(&format!("/{}", path_segment(id)));
-        let query = self.kind.key.map(|key| (key, id.as_str()));
-        let (url, shown) = match query {
-            None => (&below, below.to_string()),
-            Some((key, _)) => {
-                let shown = format!("{}?{key}={}", self.answers, path_segment(id));
-                (&self.answers, shown)
-            }
-        };
-        log::debug!("requesting {shown}");
-        let what = || format!("[PullError 301] pulling {shown}");
-        if self.kind.pool.is_some() {
-            let booked = match is_repeat {
-                true => context.quota.book_repeat(context.now),
-                false => context.quota.book(context.now),
-            };
-            booked.map_err(|error| FetchError::from(error).context(what()))?;
-        }
-        let answer = api.get_from(url, query.as_slice(), context.counters);
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                if !error.was_sent && self.kind.pool.is_some() {
-                    context.quota.give_back()?;
-                }
-                return Err(FetchError::from(error).context(what()));
-            }
-        };
-        match answer.status {
-            200 => {
-                let body =
-                    answer::read(&self.siem.api, &mut answer).and_then(|body| {
-                        match (self.kind.is_answer)(&body, id) {
-                            true => Ok(Some(body)),
-                            false => Err(api.unexpected(&mut answer, self.kind.lacks)),
-                        }
-                    });
-                body.map_err(|error| error.context(what()))
-            }
-            404 => Ok(None),
-            _ => {
-                let error = api.refusal(&mut answer, context);
-                Err(error.context(format_args!("requesting {shown}")))
-            }
-        }
+impl LookupWindow {
+    /// Whether everything that it names was looked up.
+    fn is_looked_up(&self) -> bool {
+        self.lookups.is_empty() && self.asked.is_empty()
     }
 }

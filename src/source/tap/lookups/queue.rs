@@ -19,6 +19,8 @@ pub(super) struct Lookup {
     pub(super) id: String,
     /// What its answer is recognised by.
     pub(super) digest: Digest,
+    /// Whether a request for it failed.
+    pub(super) is_repeat: bool,
 }
 
 /// What a window names, in the order in which it names it.
@@ -68,8 +70,11 @@ impl LookupQueue {
             return;
         }
         self.met.insert(digest);
-        let id = id.to_owned();
-        self.waiting.push_back(Lookup { id, digest });
+        self.waiting.push_back(Lookup {
+            id: id.to_owned(),
+            digest,
+            is_repeat: false,
+        });
     }
 
     /// Takes the next one.
@@ -77,9 +82,22 @@ impl LookupQueue {
         self.waiting.pop_front()
     }
 
-    /// Puts one back, to be the next again.
+    /// Puts one back whose request was not made, to be the next again.
     pub(super) fn put_back(&mut self, lookup: Lookup) {
         self.waiting.push_front(lookup);
+    }
+
+    /// Puts one back whose request failed, to be the next again.
+    pub(super) fn repeat(&mut self, lookup: Lookup) {
+        self.put_back(Lookup {
+            is_repeat: true,
+            ..lookup
+        });
+    }
+
+    /// Whether nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Drops the rest, and whatever could not be held.

@@ -10,7 +10,6 @@ mod page;
 mod person;
 
 use std::mem;
-use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
 
@@ -209,19 +208,17 @@ impl People {
         let [days, size, page] =
             [self.days, self.pages.size, report.pages.next].map(|number| number.to_string());
         let query = [("window", &*days), ("size", &*size), ("page", &*page)];
-        let started = Instant::now();
         let answer = match self.api.get(&query, context.counters) {
             Ok(answer) => answer,
             Err(error) => {
                 if !error.was_sent {
-                    context.quota.give_back()?;
+                    context.quota.give_back(context.now)?;
                 }
                 return Err(error.into());
             }
         };
         if let Some(date) = answer.date {
-            self.windows
-                .compare_clocks(date, context.now + started.elapsed());
+            self.windows.compare_clocks(date, context.now + answer.took);
             report.server.get_or_insert(date);
         }
         Ok(Reading::new(answer, Splitter::keeping(&["users"], MEMBERS)))
