@@ -12,6 +12,7 @@ mod check;
 mod command;
 mod contract;
 mod deadlines;
+mod derived;
 mod devo_sdk;
 mod documents;
 mod forensics;

@@ -8,7 +8,10 @@ use proofpull::service::SERVICES;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use crate::derived;
+
 const FILE: &str = "examples/proofpull.schema.json";
+const CHART: &str = "packaging/helm/proofpull/values.schema.json";
 
 const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
 
@@ -357,15 +360,7 @@ fn schema() -> Value {
 
 #[test]
 fn the_schema_is_what_the_reader_takes() {
-    let made = format!("{:#}\n", schema());
-    if std::env::var_os("PROOFPULL_WRITE_SCHEMA").is_some() {
-        std::fs::write(FILE, &made).unwrap();
-    }
-    let shipped = std::fs::read_to_string(FILE).unwrap_or_default();
-    assert!(
-        made == shipped,
-        "write {FILE} anew: PROOFPULL_WRITE_SCHEMA=1 cargo test --test end_to_end schema"
-    );
+    derived::assert_written(FILE, &format!("{:#}\n", schema()));
     for example in ["tap", "pod", "isolation"] {
         let text = std::fs::read_to_string(format!("examples/{example}.toml")).unwrap();
         assert!(
@@ -375,10 +370,28 @@ fn the_schema_is_what_the_reader_takes() {
     }
 }
 
+/// The services of the Helm chart have the same keys, and a service without any may be null.
+#[test]
+fn the_services_of_the_chart_are_those_of_the_schema() {
+    let ours = schema();
+    let mut chart: Value =
+        serde_json::from_str(&std::fs::read_to_string(CHART).unwrap()).unwrap();
+    let mut services = ours["properties"]["services"].clone();
+    for service in services["properties"].as_object_mut().unwrap().values_mut() {
+        service["type"] = json!(["object", "null"]);
+    }
+    chart["definitions"]["config"]["properties"]["services"] = services;
+    let definitions = chart["definitions"].as_object_mut().unwrap();
+    for (name, ours) in ours["definitions"].as_object().unwrap() {
+        definitions.insert(name.clone(), ours.clone());
+    }
+    derived::assert_written(CHART, &format!("{chart:#}\n"));
+}
+
 /// What the values of the Helm chart may have that becomes a configuration.
 #[test]
 fn the_chart_has_the_same_keys() {
-    let chart = std::fs::read_to_string("packaging/helm/proofpull/values.schema.json").unwrap();
+    let chart = std::fs::read_to_string(CHART).unwrap();
     let chart: Value = serde_json::from_str(&chart).unwrap();
     let ours = schema();
     let mut ours_at_the_top = ours.clone();

@@ -143,11 +143,7 @@ A tenant, as JSON: the defaults with its own values, and
 {{- end }}
 {{- end }}
 
-{{- $known := dict
-      "tap" (list "tap-clicks-blocked" "tap-clicks-permitted" "tap-messages-blocked" "tap-messages-delivered" "tap-threats"
-        "tap-campaigns" "tap-forensics" "tap-people-vap" "tap-people-clickers")
-      "pod" (list "pod-message" "pod-maillog" "pod-audit")
-      "isolation" (list "isolation-web" "isolation-url") }}
+{{- $known := $root.Files.Get "files/services.json" | fromJson }}
 {{- $services := $config.services | default dict }}
 {{- $jobs := dict }}
 {{- range $api, $all := $known }}
