@@ -41,7 +41,10 @@ fn systemd_links_each_service_to_the_credentials_of_its_api() {
 fn the_helm_chart_lists_the_services_of_each_api() {
     let mut services = BTreeMap::<&str, Vec<&str>>::new();
     for service in SERVICES {
-        services.entry(api_of(service.name)).or_default().push(service.name);
+        services
+            .entry(api_of(service.name))
+            .or_default()
+            .push(service.name);
     }
     let text = serde_json::to_string_pretty(&services).unwrap() + "\n";
     assert_written("packaging/helm/proofpull/files/services.json", &text);

@@ -374,8 +374,7 @@ fn the_schema_is_what_the_reader_takes() {
 #[test]
 fn the_services_of_the_chart_are_those_of_the_schema() {
     let ours = schema();
-    let mut chart: Value =
-        serde_json::from_str(&std::fs::read_to_string(CHART).unwrap()).unwrap();
+    let mut chart: Value = serde_json::from_str(&std::fs::read_to_string(CHART).unwrap()).unwrap();
     let mut services = ours["properties"]["services"].clone();
     for service in services["properties"].as_object_mut().unwrap().values_mut() {
         service["type"] = json!(["object", "null"]);
