@@ -1,6 +1,6 @@
 //! `tls` runs TLS over a connection: whom to trust, who we are, and what its errors mean.
 //!
-//! It always verifies the server. `Session` is the protocol, which sees no socket: this module reads and
+//! It always verifies the server. `TlsSession` is the protocol, which sees no socket: this module reads and
 //! writes the connection for it. So whichever library it comes from, the end of a connection and a reset
 //! are seen here. Only this folder names the crate `rustls`, and only `native` the crate `native_tls`.
 
@@ -21,7 +21,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::pipeline::batch::BATCH;
 pub use roots::Roots;
 pub(crate) use roots::{Unbundled, unbundled};
-use session::Session;
+use session::TlsSession;
 pub use trust::Trust;
 pub(super) use trust::certificates;
 
@@ -33,7 +33,7 @@ const HEARD: usize = 16 * 1024;
 /// A TLS connection after its handshake.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    session: Box<dyn Session>,
+    session: Box<dyn TlsSession>,
     /// The TCP connection below.
     pub(crate) tcp: Tcp,
     /// Whether the peer's close_notify was read; only its end of file may follow.

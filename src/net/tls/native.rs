@@ -16,7 +16,7 @@ use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::refusal::{self, PeerHints};
-use super::session::Session;
+use super::session::TlsSession;
 use crate::error::{Because, Exit, Failure, Result};
 use crate::net::NetError;
 use crate::net::certificate::{KeyForm, pkcs8};
@@ -118,7 +118,7 @@ impl Native {
     }
 }
 
-impl Session for Native {
+impl TlsSession for Native {
     fn is_handshaking(&self) -> bool {
         self.stream.is_none()
     }

@@ -1,4 +1,4 @@
-//! `Session` is the protocol of one connection without the connection: encrypted bytes in and out.
+//! `TlsSession` is the protocol of one connection without the connection: encrypted bytes in and out.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use crate::error::{Exit, Failure};
 use crate::net::NetError;
 
 /// A TLS session of a client.
-pub(super) trait Session: fmt::Debug + Send + Sync {
+pub(super) trait TlsSession: fmt::Debug + Send + Sync {
     /// Whether the handshake is not complete.
     fn is_handshaking(&self) -> bool;
 
@@ -73,7 +73,7 @@ impl Rustls {
     }
 }
 
-impl Session for Rustls {
+impl TlsSession for Rustls {
     fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }

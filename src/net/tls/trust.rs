@@ -15,7 +15,7 @@ use super::native::Connector;
 use super::pem::Contents;
 use super::refusal::{API, PeerHints, RECEIVER};
 use super::roots::Roots;
-use super::session::{Rustls, Session};
+use super::session::{Rustls, TlsSession};
 use super::verifier::Verifier;
 use crate::config::{ClientIdentity, TlsLibrary};
 use crate::error::{Because, Exit, Failure, Result, fail};
@@ -79,7 +79,7 @@ impl Trust {
     ///
     /// # Errors
     /// When it cannot be the name of a server.
-    pub(super) fn session(&self, name: &str) -> Result<Box<dyn Session>, NetError> {
+    pub(super) fn session(&self, name: &str) -> Result<Box<dyn TlsSession>, NetError> {
         let hints = self.hints;
         match &self.library {
             Library::Rustls(config) => {
