@@ -280,9 +280,16 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be written or synced.
-pub(crate) fn write_at_end(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
-    let mut end = AppendFile::open(path, offset)?;
-    end.write(bytes)?;
+pub(crate) fn write_at_end(
+    path: &Path,
+    offset: u64,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let end = AppendFile::open(path, offset)?;
+    let mut out = std::io::BufWriter::with_capacity(64 * 1024, &end.file);
+    write(&mut out).on("writing", path)?;
+    out.flush().on("writing", path)?;
+    drop(out);
     end.sync()
 }
 
@@ -570,8 +577,8 @@ mod tests {
     fn writing_at_the_end_cuts_off_what_was_beyond_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seen");
-        write_at_end(&path, 0, b"good torn").unwrap();
-        write_at_end(&path, 5, b"new").unwrap();
+        write_at_end(&path, 0, |out| out.write_all(b"good torn")).unwrap();
+        write_at_end(&path, 5, |out| out.write_all(b"new")).unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"good new");
     }
 }

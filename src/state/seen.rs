@@ -143,10 +143,9 @@ impl SeenFile {
     pub(super) fn append(&mut self, records: &[SeenRecord]) -> Result<(), StateError> {
         self.take_new_file()?;
         let mut extent = self.extent;
-        let mut bytes = Vec::with_capacity(HEADER + size_of_val(records));
-        let written = write_blocks(&mut bytes, &mut extent, records.iter().copied())
-            .map_err(|error| FileError::new("writing", &self.path, error))
-            .and_then(|()| files::write_at_end(&self.path, self.extent.length, &bytes));
+        let written = files::write_at_end(&self.path, extent.length, |out| {
+            write_blocks(out, &mut extent, records.iter().copied())
+        });
         written.map_err(StateError::Unwritable)?;
         self.extent = extent;
         Ok(())
