@@ -82,7 +82,7 @@ fn answers() -> bool {
             size / time
         );
     }
-    println!("promised over plain HTTP: 2.9 times the relay");
+    println!("goal over plain HTTP: 2.9 times the relay");
     println!(
         "promised memory ({} MiB and {AN_IDENTITY} bytes an identity) and number: {}\n",
         MEMORY >> 20,
