@@ -442,6 +442,7 @@ pub(crate) fn try_dir(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::Shutdown;
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {

@@ -449,7 +449,11 @@ impl Session {
             Behaviour::Slow { read, .. } => *read,
             _ => usize::MAX,
         };
-        let cut_off = self.read_until(limit)?;
+        let mut cut_off = self.read_until(limit)?;
+        // under load a thread may wait longer than a client does for an early end
+        if cut_off && matches!(behaviour, Behaviour::CloseAfterAndDrain(_)) {
+            cut_off = !self.has_said_goodbye()?;
+        }
         match *behaviour {
             Behaviour::ResetAfter(_) if cut_off => self.reset(),
             Behaviour::StopThenReset { wait, .. } if cut_off => {
@@ -530,25 +534,9 @@ impl Session {
                 let Ok(chunk @ [_, ..]) = reader.fill_buf() else {
                     break;
                 };
-                let chunk = &chunk[..chunk.len().min(limit - self.read)];
-                let taken = chunk.len();
-                if let Some(report) = lock(&self.shared.received).report(self.number) {
-                    report.bytes += taken;
-                }
-                if self.read == 0 && chunk[0] == GZIP {
-                    self.unpacking = Some(MultiGzDecoder::new(Vec::new()));
-                }
-                match &mut self.unpacking {
-                    None => self.shared.receive(self.number, &mut self.rest, chunk),
-                    Some(decoder) => {
-                        decoder.write_all(chunk)?;
-                        decoder.flush()?;
-                        let lines = std::mem::take(decoder.get_mut());
-                        self.shared.receive(self.number, &mut self.rest, &lines);
-                    }
-                }
-                reader.consume(taken);
-                self.read += taken;
+                let chunk = chunk[..chunk.len().min(limit - self.read)].to_vec();
+                reader.consume(chunk.len());
+                self.take(&chunk)?;
             }
             if self.read >= limit {
                 return Ok(true);
@@ -567,6 +555,55 @@ impl Session {
                 return Ok(false);
             }
         }
+    }
+
+    /// The application reads these bytes.
+    fn take(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if let Some(report) = lock(&self.shared.received).report(self.number) {
+            report.bytes += chunk.len();
+        }
+        if self.read == 0 && chunk.first() == Some(&GZIP) {
+            self.unpacking = Some(MultiGzDecoder::new(Vec::new()));
+        }
+        self.read += chunk.len();
+        match &mut self.unpacking {
+            None => self.shared.receive(self.number, &mut self.rest, chunk),
+            Some(decoder) => {
+                decoder.write_all(chunk)?;
+                decoder.flush()?;
+                let lines = std::mem::take(decoder.get_mut());
+                self.shared.receive(self.number, &mut self.rest, &lines);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client has said goodbye by now. Then what came before it is read; else that is thrown away.
+    fn has_said_goodbye(&mut self) -> io::Result<bool> {
+        let mut unread = Vec::new();
+        self.tcp.get_ref().set_nonblocking(true)?;
+        let heard = loop {
+            let state = self.tls.process_new_packets().map_err(io::Error::other)?;
+            match self.tls.reader().read_to_end(&mut unread) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => break Err(error),
+                _ if state.peer_has_closed() => break Ok(true),
+                _ => {}
+            }
+            match self.tls.read_tls(&mut self.tcp) {
+                Ok(0) => break Ok(false),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(false),
+                Err(error) => break Err(error),
+            }
+        };
+        self.tcp.get_ref().set_nonblocking(false)?;
+        if heard? {
+            self.take(&unread)?;
+            self.report(|report| report.goodbye_received = true);
+            self.ended(Ended::Goodbye);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// One read from the wire, 0 at its end, and what TLS answers to it. After an error of TLS the
