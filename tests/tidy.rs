@@ -44,7 +44,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "lib", "output"]),
     ("clap_complete", &["cli"]),
     ("console", &["output"]),
-    ("crc32fast", &["state"]),
+    ("crc32fast", &["digest", "state"]),
     ("der", &["net"]),
     ("env_logger", &["output"]),
     ("flate2", &["net", "sink"]),

@@ -22,8 +22,8 @@ pub enum EventId {
     Streamed {
         /// The digest of the naming fields.
         key: Digest,
-        /// The digest of all of it.
-        content: Digest,
+        /// The checksum of all of it: it only tells apart what has one name.
+        content: u32,
         /// Whether it was shown as an event of the requested hour: an answer without it is
         /// incomplete.
         is_shown: bool,

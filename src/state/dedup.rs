@@ -54,7 +54,7 @@ struct EntryMark {
     /// From the lowest bit: the end of the window in which it was first found, in hours since 1970,
     /// whether it was [`SHOWN`], and the mark of the window in which it was met last.
     hour_and_met: u32,
-    /// The start of the digest of its content, when it was met first in that window.
+    /// The checksum of its content, when it was met first in that window.
     content: u32,
 }
 
@@ -169,12 +169,11 @@ impl DedupIndex {
                 content,
                 is_shown,
             } => {
-                let start = u32::from_le_bytes(content.first_chunk().copied().unwrap_or_default());
                 let mut shown = request;
                 shown.end_hour |= if is_shown { SHOWN } else { 0 };
-                return match self.meet(key, shown, start) {
+                return match self.meet(key, shown, content) {
                     // which of the two comes first may change, so an answer without it may be complete
-                    LastMet::InThisWindow(first) if first != start => {
+                    LastMet::InThisWindow(first) if first != content => {
                         self.meet(digest::twin(key, content), request, 0) == LastMet::New
                     }
                     met => met == LastMet::New,
@@ -432,7 +431,7 @@ mod tests {
     fn streamed(n: u32, content: u32) -> EventId {
         EventId::Streamed {
             key: digest(n),
-            content: digest(content),
+            content,
             is_shown: true,
         }
     }

@@ -20,8 +20,8 @@ use crate::source::wire_time;
 pub(crate) struct PodEvent {
     /// The digest of what names it; of all of it if nothing does.
     pub(crate) digest: Digest,
-    /// The digest of all of it.
-    content: Digest,
+    /// The checksum of all of it, if something names it.
+    content: u32,
     /// Its time, if it can be read.
     pub(crate) time: Option<OffsetDateTime>,
     /// Whether it is JSON, apart from raw control characters, which are escaped on the way out.
@@ -63,7 +63,7 @@ pub(crate) fn identify(event: &[u8]) -> PodEvent {
     let digest = digest::canonical(event, &[]);
     let unreadable = PodEvent {
         digest,
-        content: digest,
+        content: 0,
         time: None,
         readable: false,
         utf8,
@@ -173,12 +173,10 @@ fn read(text: &str, event: &[u8]) -> Option<PodEvent> {
                 Some(time) => hasher.part(&time.unix_timestamp_nanos().to_le_bytes()),
                 None => hasher.part(ts.as_bytes()),
             }
-            (hasher.finish(), content(event))
+            // one store repeats an event with the same bytes
+            (hasher.finish(), digest::checksum(event))
         }
-        _ => {
-            let digest = digest::canonical(event, &[]);
-            (digest, digest)
-        }
+        _ => (digest::canonical(event, &[]), 0),
     };
     Some(PodEvent {
         digest,
@@ -187,13 +185,6 @@ fn read(text: &str, event: &[u8]) -> Option<PodEvent> {
         readable: true,
         utf8: true,
     })
-}
-
-/// One store repeats an event with the same bytes.
-fn content(event: &[u8]) -> Digest {
-    let mut hasher = Hasher::of("pod content");
-    hasher.part(event);
-    hasher.finish()
 }
 
 /// The text of a value, unless it is empty or null; a value that is not a string keeps its
