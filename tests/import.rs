@@ -286,7 +286,15 @@ fn files_are_for_their_owner_alone_and_none_is_replaced() {
     assert_eq!(files(&old.new_dir()).len(), 1);
     fs::remove_dir_all(old.new_dir()).unwrap();
 
-    old.import(&[]).assert_status(0);
+    let credentials = old.new_dir().join("credentials");
+    fs::create_dir_all(&credentials).unwrap();
+    for folder in [&credentials, &old.new_dir()] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let run = old.import(&[]);
+    run.assert_status(0);
+    let wanted = format!("\nchmod -R go= {}\n", credentials.display());
+    assert!(run.answer().contains(&wanted), "{}", run.answer());
     let written = [
         "certs/chain.crt",
         "certs/domain.crt",

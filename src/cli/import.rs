@@ -125,12 +125,20 @@ fn contents(plan: &Plan, into: &Path) -> String {
 
 /// The commands that come next.
 fn next(plan: &Plan, into: &Path, config: &Path) -> String {
+    let credentials = into.join("credentials");
     let (into, config) = (into.display(), config.display());
     let mut text = format!(
         "\nNext, for units of systemd that read {config}, once the collector is stopped:\n\
          chown -R root:proofpull {into}\n\
-         chmod -R u=rwX,g=rX,o= {into}\n\
-         sudo -u proofpull proofpull check --online --config {config}\n"
+         chmod -R u=rwX,g=rX,o= {into}\n"
+    );
+    // those that systemd hands out are for root alone
+    if credentials.is_dir() {
+        let _ = writeln!(text, "chmod -R go= {}", credentials.display());
+    }
+    let _ = writeln!(
+        text,
+        "sudo -u proofpull proofpull check --online --config {config}"
     );
     let has_timers = plan
         .files
