@@ -5,7 +5,7 @@ use std::time::{Duration as Wait, Instant};
 
 use proofpull::clock::utc;
 use serde_json::Value;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use crate::simulator::{Event, Fault, Rng, wait_until};
 use crate::test_env::{TestEnv, ago, seed};
@@ -21,6 +21,13 @@ fn filled(hours: i64) -> TestEnv {
     env.fill(&mut Rng::new(seed()), hours, 3);
     env.tap.release_late();
     env
+}
+
+/// The windows that were requested, in order.
+fn windows(env: &TestEnv) -> Vec<(OffsetDateTime, OffsetDateTime)> {
+    let requests = env.tap.requests();
+    let windows = requests.iter().map(|one| one.interval().unwrap());
+    windows.collect()
 }
 
 #[test]
@@ -50,12 +57,7 @@ fn one_window_is_requested_before_its_turn_and_no_other() {
         || env.tap.requests().len() == 3,
         "a window and the next one",
     );
-    let windows: Vec<_> = env
-        .tap
-        .requests()
-        .iter()
-        .map(|one| one.interval().unwrap())
-        .collect();
+    let windows = windows(&env);
     assert_eq!((windows[0].1, windows[1].1), (windows[1].0, windows[2].0));
     let first = utc(windows[0].1);
     wait_until(|| env.position(SERVICE) == first, "a commit in the wait");
@@ -77,12 +79,7 @@ fn a_window_that_fails_costs_the_one_that_was_requested_meanwhile_and_loses_noth
         .script(|_, number| (number == 1).then_some(Fault::Stall { wait: NEVER }));
     let run = env.run(SERVICE, &[]);
     run.assert_status(0);
-    let windows: Vec<_> = env
-        .tap
-        .requests()
-        .iter()
-        .map(|one| one.interval().unwrap())
-        .collect();
+    let windows = windows(&env);
     // the first, the one that fails, the one ahead, and the one that failed again
     assert_eq!(windows[3], windows[1], "{windows:?}");
     assert_eq!(windows[2].0, windows[1].1, "{windows:?}");

@@ -1,8 +1,8 @@
 //! `http` makes HTTP requests over our own connections.
 //!
-//! Only `net` names the crate `ureq`. Each request has a connection of its own, which the next one goes on to
-//! use. An answer is read as it arrives; a moment without bytes returns control to the reader. The timeout limits the head of an answer and then silence, never the
-//! whole answer: a big one may take long.
+//! Only `net` names the crate `ureq`. A request takes a connection that no other one uses, or opens one.
+//! An answer is read as it arrives; a moment without bytes returns control to the reader. The timeout
+//! limits the head of an answer and then silence, never the whole answer: a big one may take long.
 
 mod connection;
 

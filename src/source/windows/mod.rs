@@ -1,8 +1,8 @@
 //! `windows` reads a service window by window.
 //!
 //! `limits` says which windows a service accepts, `plan` which ones a run requests, `recheck` which
-//! ones it reads once more, `clock` whose time decides. `poller` makes the requests,
-//! `failures` decides what follows a window that fails. `settings` are the keys of such services; `probe` tests the sign-in.
+//! ones it reads once more, `clock` whose time decides. `poller` makes the requests, `failures` decides
+//! what follows a window that fails. `settings` are the keys of such services; `probe` tests the sign-in.
 
 pub(super) mod clock;
 mod failures;

@@ -2,8 +2,10 @@
 //!
 //! It reads every window of a list for what its records name. Each name is looked up once; the answer is
 //! the event. The position stays until all of a window were looked up: the next run reads the window
-//! again, and looks up what is not known. Several are looked up at once, and delivered in order. `queue` holds what a window names; `policy` decides what follows
-//! when a lookup fails. A [`LookupKind`] says what is listed, what it names, and where that is looked up.
+//! again, and looks up what is not known. Several are looked up at once, and delivered in order.
+//!
+//! `queue` holds what a window names, `request` makes lookups, and `policy` decides what follows when one
+//! fails. A [`LookupKind`] says what is listed, what it names, and where that is looked up.
 
 mod answer;
 pub(super) mod api;

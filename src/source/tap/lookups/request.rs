@@ -34,7 +34,7 @@ impl Lookups {
         done
     }
 
-    /// Books and begins the look-up of what has this id. Returns what is shown of it.
+    /// Books and begins the lookup of what has this id. Returns what is shown of it.
     pub(super) fn begin(
         &self,
         Lookup { id, is_repeat, .. }: &Lookup,

@@ -139,14 +139,14 @@ mod tests {
 
     /// What an event names: the ids, their digests, and what is odd.
     #[derive(Default)]
-    struct Found {
+    struct NamedThreats {
         ids: Vec<String>,
         digests: Vec<Digest>,
         odd: Vec<&'static str>,
     }
 
-    fn named(event: &[u8]) -> Found {
-        let mut found = Found::default();
+    fn named(event: &[u8]) -> NamedThreats {
+        let mut found = NamedThreats::default();
         let read = names(event, &mut |named| match named {
             Named::Id("", _) => {}
             Named::Id(id, digest) => {
