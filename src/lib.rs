@@ -59,6 +59,7 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod transform;
+pub mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
