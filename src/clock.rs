@@ -1,9 +1,86 @@
 //! `Clock` reads the wall clock, and nothing else does; everything below `cli` gets the time as a
-//! value.
+//! value. Waits are measured by [`Instant`], and pass in [`sleep`].
 
-use std::time::Instant;
+use std::ops::{Add, Sub};
+use std::sync::LazyLock;
+use std::time::{self as system, Duration as Wait};
 
 use time::{Duration, OffsetDateTime};
+
+use crate::world;
+
+/// A point in time that no setting of the wall clock moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(system::Instant);
+
+impl Instant {
+    /// Now.
+    #[must_use]
+    pub(crate) fn now() -> Instant {
+        /// Where simulated worlds begin.
+        static BEGIN: LazyLock<system::Instant> = LazyLock::new(system::Instant::now);
+        Instant(match world::simulated() {
+            None => system::Instant::now(),
+            Some(world) => *BEGIN + world.elapsed(),
+        })
+    }
+
+    /// How long ago it was.
+    #[must_use]
+    pub(crate) fn elapsed(self) -> Wait {
+        Instant::now().saturating_duration_since(self)
+    }
+
+    /// So much later; `None` if no clock can show that.
+    #[must_use]
+    pub(crate) fn checked_add(self, time: Wait) -> Option<Instant> {
+        self.0.checked_add(time).map(Instant)
+    }
+
+    /// How long it is after `earlier`; `None` if it is before.
+    #[must_use]
+    pub(crate) fn checked_duration_since(self, earlier: Instant) -> Option<Wait> {
+        self.0.checked_duration_since(earlier.0)
+    }
+
+    /// How long it is after `earlier`; zero if it is before.
+    #[must_use]
+    pub(crate) fn saturating_duration_since(self, earlier: Instant) -> Wait {
+        self.0.saturating_duration_since(earlier.0)
+    }
+}
+
+impl Add<Wait> for Instant {
+    type Output = Instant;
+
+    fn add(self, time: Wait) -> Instant {
+        Instant(self.0 + time)
+    }
+}
+
+impl Sub<Wait> for Instant {
+    type Output = Instant;
+
+    fn sub(self, time: Wait) -> Instant {
+        Instant(self.0 - time)
+    }
+}
+
+impl Sub for Instant {
+    type Output = Wait;
+
+    fn sub(self, earlier: Instant) -> Wait {
+        self.0 - earlier.0
+    }
+}
+
+/// Lets this time pass.
+pub(crate) fn sleep(time: Wait) {
+    match world::simulated() {
+        None => std::thread::sleep(time),
+        Some(world) => world.sleep(time),
+    }
+}
 
 /// Tells the time: that of the machine, or one set for a test that runs on from there.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +107,7 @@ impl Clock {
     #[must_use]
     pub(crate) fn now(&self) -> OffsetDateTime {
         match self.set {
-            None => OffsetDateTime::now_utc(),
+            None => world::simulated().map_or_else(OffsetDateTime::now_utc, |world| world.utc()),
             Some((time, since)) => {
                 time + Duration::try_from(since.elapsed()).unwrap_or(Duration::ZERO)
             }
@@ -61,7 +138,7 @@ pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
 
 /// How long `to` is after `from`; zero if it is before.
 #[must_use]
-pub(crate) fn seconds_between(from: OffsetDateTime, to: OffsetDateTime) -> std::time::Duration {
+pub(crate) fn seconds_between(from: OffsetDateTime, to: OffsetDateTime) -> Wait {
     let seconds = u64::try_from((to - from).whole_seconds()).unwrap_or(0);
-    std::time::Duration::from_secs(seconds)
+    Wait::from_secs(seconds)
 }

@@ -6,16 +6,16 @@
 //! no link is followed, and no file is given away that was not created here.
 
 mod create;
+mod disk;
 mod lock;
 
 pub(crate) use create::{Owner, create, create_dir, is_root};
+pub(crate) use disk::{File, open_regular};
 pub(crate) use lock::{Lock, Taken, holder, lock};
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::OpenOptions;
 use std::io::{Error, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
-};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,11 +70,7 @@ impl<T> While<T> for std::io::Result<T> {
 /// # Errors
 /// When it cannot be created.
 pub(crate) fn make_dir(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .on("making", dir)
+    disk::make_dir(dir).on("making", dir)
 }
 
 /// Largest file that is read as a whole, in bytes.
@@ -85,7 +81,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 /// # Errors
 /// When it exists and cannot be read, is not a regular file, or is larger than 64 MiB.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match open_regular(path).and_then(|file| read_limited(file, LARGEST)) {
+    match File::open(path).and_then(|file| read_limited(file, LARGEST)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).on("reading", path),
@@ -102,22 +98,6 @@ fn read_limited(file: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Opens a regular file for reading. To open a pipe may wait for ever, and to open a device may do anything.
-///
-/// # Errors
-/// When it cannot be opened, or is something else, which the error names.
-pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
-    refuse_others(&std::fs::metadata(path)?)?;
-    // whatever has the name by now does not block either
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    refuse_others(&file.metadata()?)?;
-    Ok(file)
-}
-
 /// How long a pipe may stay silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -125,11 +105,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When it cannot be read, is larger than 64 MiB, or nothing comes from a pipe for a minute.
-pub(crate) fn read_named(path: &Path) -> std::io::Result<(File, Vec<u8>)> {
+pub(crate) fn read_named(path: &Path) -> std::io::Result<(std::fs::File, Vec<u8>)> {
     read_named_within(path, SILENCE)
 }
 
-fn read_named_within(path: &Path, silence: Duration) -> std::io::Result<(File, Vec<u8>)> {
+fn read_named_within(path: &Path, silence: Duration) -> std::io::Result<(std::fs::File, Vec<u8>)> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new()
         .read(true)
@@ -147,7 +127,7 @@ fn read_named_within(path: &Path, silence: Duration) -> std::io::Result<(File, V
 
 /// Waits for a while where nothing has come yet.
 struct PatientReader<'a> {
-    file: &'a File,
+    file: &'a std::fs::File,
     silence: Duration,
     is_ready: bool,
 }
@@ -174,20 +154,6 @@ impl Read for PatientReader<'_> {
     }
 }
 
-/// Refuses what is not a regular file, by name.
-fn refuse_others(about: &Metadata) -> std::io::Result<()> {
-    let kind = about.file_type();
-    let name = match kind {
-        _ if kind.is_file() => return Ok(()),
-        _ if kind.is_dir() => "a folder",
-        _ if kind.is_symlink() => "a symbolic link",
-        _ if kind.is_fifo() => "a named pipe",
-        _ if kind.is_socket() => "a socket",
-        _ => "a device",
-    };
-    Err(Error::other(format!("it is {name}, not a regular file")))
-}
-
 /// Replaces a file atomically, even if power fails.
 ///
 /// # Errors
@@ -198,7 +164,7 @@ pub(crate) fn replace(
 ) -> Result<()> {
     let (beside, file) = written_beside(path, write)?;
     file.sync_all().on("syncing", &beside)?;
-    std::fs::rename(&beside, path).on("replacing", path)?;
+    disk::rename(&beside, path).on("replacing", path)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
@@ -211,7 +177,7 @@ pub(crate) fn replace_unsynced(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let (beside, _) = written_beside(path, write)?;
-    std::fs::rename(&beside, path).on("replacing", path)
+    disk::rename(&beside, path).on("replacing", path)
 }
 
 /// The file that is to take the place of the one at `path`, and where it is.
@@ -221,7 +187,7 @@ fn written_beside(
 ) -> Result<(PathBuf, File)> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let beside = beside(path);
-    let file = made_anew(&beside, dir).on("writing", path)?;
+    let file = File::made_anew(&beside, dir).on("writing", path)?;
     let mut out = std::io::BufWriter::with_capacity(64 * 1024, file);
     write(&mut out).on("writing", path)?;
     let file = out
@@ -247,10 +213,10 @@ pub(crate) fn publish(path: &Path, text: &str) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let beside = beside(path);
     let write = || {
-        let mut file = made_anew(&beside, dir)?;
+        let mut file = File::made_anew(&beside, dir)?;
         file.write_all(text.as_bytes())?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        std::fs::rename(&beside, path)
+        file.show_to_all()?;
+        disk::rename(&beside, path)
     };
     write().on("writing", path)
 }
@@ -260,7 +226,7 @@ pub(crate) fn publish(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// When it cannot be renamed, or the directory cannot be synced.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).on("replacing", to)?;
+    disk::rename(from, to).on("replacing", to)?;
     sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
 
@@ -269,7 +235,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// When it exists and cannot be removed.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
+    match disk::remove(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error).on("removing", path),
         _ => Ok(()),
     }
@@ -285,8 +251,8 @@ pub(crate) fn write_at_end(
     offset: u64,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let end = AppendFile::open(path, offset)?;
-    let mut out = std::io::BufWriter::with_capacity(64 * 1024, &end.file);
+    let mut end = AppendFile::open(path, offset)?;
+    let mut out = std::io::BufWriter::with_capacity(64 * 1024, &mut end.file);
     write(&mut out).on("writing", path)?;
     out.flush().on("writing", path)?;
     drop(out);
@@ -307,12 +273,12 @@ impl AppendFile {
     /// When it cannot be opened or cut off, or is shorter than `offset`.
     pub(crate) fn open(path: &Path, offset: u64) -> Result<AppendFile> {
         let dir = path.parent().unwrap_or(Path::new("."));
-        let mut file = own_file(&mut OpenOptions::new(), path, dir).on("opening", path)?;
+        let mut file = File::own(path, dir).on("opening", path)?;
         let mut cut = || {
-            if file.metadata()?.len() < offset {
+            if file.length()? < offset {
                 return Err(Error::other("it is shorter than before"));
             }
-            file.set_len(offset)?;
+            file.set_length(offset)?;
             file.seek(std::io::SeekFrom::Start(offset))
         };
         cut().on("writing", path)?;
@@ -342,8 +308,7 @@ impl AppendFile {
 /// # Errors
 /// When the length cannot be read, or it is not a regular file.
 pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
-    let about = std::fs::metadata(path);
-    match about.and_then(|about| refuse_others(&about).map(|()| about.len())) {
+    match disk::length(path) {
         Ok(length) => Ok(Some(length)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).on("looking at", path),
@@ -355,7 +320,7 @@ pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
 /// # Errors
 /// When it exists and cannot be read.
 pub(crate) fn lines(path: &Path) -> Result<u64> {
-    let mut file = match open_regular(path) {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).on("reading", path),
@@ -369,64 +334,8 @@ pub(crate) fn lines(path: &Path) -> Result<u64> {
     }
 }
 
-/// Creates a file in place of anything with this name.
-fn made_anew(path: &Path, dir: &Path) -> std::io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => make(&mut OpenOptions::new(), path, dir),
-    }
-}
-
-/// Opens one of our files for writing, or creates it.
-fn own_file(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
-    let file = loop {
-        match make(options, path, dir) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => return made,
-        }
-        let about = std::fs::symlink_metadata(path);
-        let opened = about.and_then(|about| {
-            refuse_others(&about)?;
-            options.create_new(false).open(path)
-        });
-        match opened {
-            // removed in the meantime
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            opened => break opened?,
-        }
-    };
-    let about = file.metadata()?;
-    refuse_others(&about)?;
-    // a hard link may lead to any file, unless the folder's owner owns that file anyway
-    if about.nlink() > 1 && about.uid() != std::fs::metadata(dir)?.uid() {
-        return Err(Error::other("it is a hard link to another file"));
-    }
-    Ok(file)
-}
-
-/// Creates a file that does not exist, for the owner of its folder.
-fn make(options: &mut OpenOptions, path: &Path, dir: &Path) -> std::io::Result<File> {
-    // NONBLOCK keeps a named pipe from blocking the open; it does not affect regular files
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = flags.bits().cast_signed();
-    let options = options.write(true).create_new(true).mode(0o600);
-    let file = options.custom_flags(flags).open(path)?;
-    give_to_the_owner_of(dir, &file)?;
-    Ok(file)
-}
-
-/// Gives what root created to the owner of its folder.
-fn give_to_the_owner_of(dir: &Path, created: &File) -> std::io::Result<()> {
-    let (ours, folder) = (created.metadata()?, std::fs::metadata(dir)?);
-    match ours.uid() == 0 && folder.uid() != 0 {
-        true => fchown(created, Some(folder.uid()), Some(folder.gid())),
-        false => Ok(()),
-    }
-}
-
 fn sync_dir(dir: &Path) -> Result<()> {
-    let sync = || File::open(dir)?.sync_all();
-    sync().on("syncing", dir)
+    disk::sync_dir(dir).on("syncing", dir)
 }
 
 /// Tests whether files can be created in a folder, by creating and removing one.
@@ -435,7 +344,7 @@ fn sync_dir(dir: &Path) -> Result<()> {
 /// When none can be created.
 pub(crate) fn try_dir(dir: &Path) -> Result<()> {
     let path = dir.join(format!(".proofpull-check-{}", std::process::id()));
-    made_anew(&path, dir).on("creating a file in", dir)?;
+    File::made_anew(&path, dir).on("creating a file in", dir)?;
     remove(&path)
 }
 
@@ -443,6 +352,7 @@ pub(crate) fn try_dir(dir: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::shutdown::Shutdown;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {

@@ -18,7 +18,7 @@
 //! A module uses lower layers, and its own layer only where the list has the other one before it.
 //!
 //! ```text
-//! 0  error  clock  human  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
+//! 0  world  error  clock  human  shutdown  quota  pipeline::checkpoint  pipeline::batch  digest  json_stream  transform  config
 //! 1  files  new_files  secret  net  net::http  net::websocket
 //! 2  output  state  sink  output::prometheus  devo_query
 //! 3  source  service  config::file
@@ -32,6 +32,7 @@
 //! - The cycle names no service and opens nothing.
 //! - Layer 0 does no IO (`shutdown` registers for signals); the wall clock is read in `clock` alone and
 //!   handed down as a value.
+//! - `clock`, `files` and `net` alone ask for the [`world`]: a simulation has its own.
 //! - One place prints (`output`; events go out in `sink::stdout`); nothing but `main` ends the process.
 //! - An outside crate is named in one file or folder.
 //!

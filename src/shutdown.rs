@@ -2,9 +2,10 @@
 //!
 //! It is checked between batches and in every wait on a connection.
 
+use crate::clock::{Instant, sleep};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time to finish what was begun, such as a confirmation, once the run is to end.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -123,6 +124,11 @@ impl Shutdown {
         Shutdown::default()
     }
 
+    /// Raises the flag, as a signal does.
+    pub fn raise(&self) {
+        self.signal.raised.store(true, Ordering::Relaxed);
+    }
+
     /// Why to stop now, if the flag is raised.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<ShutdownReason> {
@@ -145,7 +151,7 @@ impl Shutdown {
         let until = Instant::now() + time;
         while self.reason().is_none() {
             match until.checked_duration_since(Instant::now()) {
-                Some(left) if !left.is_zero() => std::thread::sleep(left.min(STEP)),
+                Some(left) if !left.is_zero() => sleep(left.min(STEP)),
                 _ => break,
             }
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The layers, from the lowest; within one, a module may use those before it.
 const LAYERS: [&[&str]; 6] = [
     &[
+        "world",
         "error",
         "clock",
         "human",

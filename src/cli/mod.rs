@@ -18,6 +18,7 @@ mod run_many;
 mod run_record;
 mod select;
 mod services;
+mod simulated;
 mod start;
 mod status;
 mod verify;
@@ -44,6 +45,7 @@ use crate::shutdown::Shutdown;
 use crate::state::ledger::LedgerFile;
 use args::{Cli, Command, Common};
 use host_name::host_name;
+pub use simulated::{SimulatedEnd, SimulatedRun};
 
 /// Runs the command and says what went wrong, if anything did; what the program ends with.
 pub(crate) fn dispatch(cli: &Cli) -> u8 {

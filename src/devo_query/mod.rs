@@ -8,13 +8,14 @@ mod linq;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use self::answer::{QueryError, counts, refusal};
 pub(crate) use self::linq::table_of;
 use self::linq::{AnswerMode, Request, count_runs};
+use crate::clock::Instant;
 use crate::config::{QueryConfig, Url};
 use crate::error::{Because, Exit, Failure, Result};
 use crate::net::http::{Answer, Bytes, Client};

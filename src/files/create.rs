@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::{Result, While, give_to_the_owner_of, make, remove, sync_dir};
+use super::disk::{give_to_the_owner_of, make};
+use super::{Result, While, remove, sync_dir};
 
 /// Whether root runs the program.
 #[must_use]

@@ -1,11 +1,11 @@
 //! `lock` locks a file while a process uses what it stands for.
 
-use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Result, While, open_regular, own_file};
+use super::{File, Result, While};
+use crate::clock::Instant;
 use crate::shutdown::Shutdown;
 
 /// A lock, held until it is dropped or the process ends.
@@ -37,21 +37,18 @@ pub(crate) fn lock(
     shutdown: &Shutdown,
 ) -> Result<Taken> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = own_file(OpenOptions::new().read(true), path, dir).on("locking", path)?;
+    let mut file = File::own(path, dir).on("locking", path)?;
     // `holder` takes the lock for an instant to look at it: outlast that
     // a wait that no clock can count to has no end
-    let until = std::time::Instant::now().checked_add(wait.max(INSTANT));
+    let until = Instant::now().checked_add(wait.max(INSTANT));
     // some locks are held for a moment, others for a whole run
     let mut step = Duration::from_millis(2);
     loop {
-        // by full path: the standard library has methods with these names
-        match fs2::FileExt::try_lock_exclusive(&file) {
-            Ok(()) => break,
-            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
-            Err(error) => return Err(error).on("locking", path),
+        if file.try_lock().on("locking", path)? {
+            break;
         }
         let left = until.map_or(Duration::MAX, |until| {
-            until.saturating_duration_since(std::time::Instant::now())
+            until.saturating_duration_since(Instant::now())
         });
         if left.is_zero() || shutdown.reason().is_some() {
             let mut held_by = String::new();
@@ -62,7 +59,7 @@ pub(crate) fn lock(
         step = (step * 2).min(Duration::from_millis(200));
     }
     let mut write = || {
-        file.set_len(0)?;
+        file.set_length(0)?;
         file.write_all(holder.as_bytes())
     };
     write().on("locking", path)?;
@@ -77,16 +74,14 @@ const INSTANT: Duration = Duration::from_millis(200);
 /// # Errors
 /// When the file exists and cannot be read or locked.
 pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
-    let mut file = match open_regular(path) {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).on("looking at", path),
     };
     // shared, so that two readers do not see each other; dropping the file releases it
-    match fs2::FileExt::try_lock_shared(&file) {
-        Ok(()) => return Ok(None),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
-        Err(error) => return Err(error).on("looking at", path),
+    if file.try_lock_shared().on("looking at", path)? {
+        return Ok(None);
     }
     let mut held_by = String::new();
     file.read_to_string(&mut held_by).on("looking at", path)?;

@@ -5,18 +5,20 @@
 //! check.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{self, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::NetError;
-use super::tcp_state::Watch;
+use super::socket::{Socket, Watch};
+use crate::clock::{Instant, sleep};
 use crate::config::Address;
 use crate::error::{Exit, Failure};
 use crate::shutdown::Shutdown;
+use crate::world;
 
 /// How often a blocked call returns to check whether it may go on.
 const STEP: Duration = Duration::from_millis(100);
@@ -26,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(15);
 /// A TCP connection whose blocked reads and writes return after [`STEP`] with `WouldBlock`.
 #[derive(Debug)]
 pub(crate) struct Tcp {
-    stream: TcpStream,
+    socket: Socket,
     /// Whether an end of file may come from a proxy.
     pub(crate) through_proxy: bool,
     shutdown: Shutdown,
@@ -59,9 +61,36 @@ impl Tcp {
         timeout: Duration,
         shutdown: &Shutdown,
     ) -> Result<Tcp, NetError> {
+        let socket = match world::simulated() {
+            None => {
+                let stream = Tcp::dial(to, timeout, shutdown)?;
+                Socket::of(stream.map_err(|error| error.explain(to))?, STEP)?
+            }
+            Some(world) => {
+                let socket = world.connect(&to.host, to.port, timeout.min(CONNECT));
+                let refused = |error| ConnectError::Refused(to.to_string(), error).explain(to);
+                Socket::simulated(socket.map_err(refused)?, STEP)
+            }
+        };
+        Ok(Tcp {
+            socket,
+            through_proxy: false,
+            shutdown: shutdown.clone(),
+            silence: timeout,
+            waited: Duration::ZERO,
+            until: None,
+        })
+    }
+
+    /// Tries the addresses in turn.
+    fn dial(
+        to: &Address,
+        timeout: Duration,
+        shutdown: &Shutdown,
+    ) -> Result<Result<TcpStream, ConnectError>, NetError> {
         let name = (to.host.clone(), to.port);
         let stopped = shutdown.clone();
-        let stream = on_a_thread(shutdown, move || {
+        on_a_thread(shutdown, move || {
             let addresses = name.to_socket_addrs().map_err(ConnectError::Unresolved)?;
             let mut error = ConnectError::NoAddress;
             for address in addresses {
@@ -74,18 +103,6 @@ impl Tcp {
                 }
             }
             Err(error)
-        })?;
-        let stream = stream.map_err(|error| error.explain(to))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(STEP))?;
-        stream.set_write_timeout(Some(STEP))?;
-        Ok(Tcp {
-            stream,
-            through_proxy: false,
-            shutdown: shutdown.clone(),
-            silence: timeout,
-            waited: Duration::ZERO,
-            until: None,
         })
     }
 
@@ -100,7 +117,7 @@ impl Tcp {
     /// When the wait ends, as for a read.
     pub(crate) fn pause(&mut self, time: Duration) -> io::Result<()> {
         let paused = self.call(|_| {
-            thread::sleep(time);
+            sleep(time);
             Err(ErrorKind::WouldBlock.into())
         });
         match paused {
@@ -131,7 +148,7 @@ impl Tcp {
     /// When the system refuses.
     pub(crate) fn wait_longer(&mut self, step: Duration, silence: Duration) -> io::Result<()> {
         self.silence = silence;
-        self.stream.set_read_timeout(Some(step))
+        self.socket.set_step(step)
     }
 
     /// Whether a call may go on.
@@ -155,13 +172,10 @@ impl Tcp {
     }
 
     /// Makes a call that may block.
-    fn call(
-        &mut self,
-        call: impl FnOnce(&mut TcpStream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    fn call(&mut self, call: impl FnOnce(&mut Socket) -> io::Result<usize>) -> io::Result<usize> {
         self.check()?;
         let started = Instant::now();
-        let result = call(&mut self.stream);
+        let result = call(&mut self.socket);
         match &result {
             Ok(_) => self.waited = Duration::ZERO,
             Err(error) if is_wait(error) => {
@@ -179,20 +193,17 @@ impl Tcp {
     /// As a read.
     pub(super) fn read_now(
         &mut self,
-        read: impl FnOnce(&mut TcpStream) -> io::Result<usize>,
+        read: impl FnOnce(&mut Socket) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.check()?;
-        self.stream.set_nonblocking(true)?;
-        let result = read(&mut self.stream);
-        self.stream.set_nonblocking(false)?;
-        result
+        self.socket.now(read)
     }
 
     /// Whether the peer has neither closed nor sent anything; does not wait.
     #[must_use]
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        let peeked = self.read_now(|stream| stream.peek(&mut byte));
+        let peeked = self.read_now(|socket| socket.peek(&mut byte));
         matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
@@ -201,7 +212,7 @@ impl Tcp {
     /// # Errors
     /// When the connection is gone.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        self.stream.shutdown(net::Shutdown::Write)
+        self.socket.shutdown_write()
     }
 
     /// Checks for a pending error on the socket, such as a reset.
@@ -209,7 +220,7 @@ impl Tcp {
     /// # Errors
     /// That error.
     pub(crate) fn pending_error(&self) -> io::Result<()> {
-        self.stream.take_error()?.map_or(Ok(()), Err)
+        self.socket.pending_error()
     }
 
     /// A watch on the connection in the kernel, which also works once the peer is gone.
@@ -217,10 +228,7 @@ impl Tcp {
     /// # Errors
     /// When the connection is gone.
     pub(crate) fn watch(&self) -> io::Result<Watch> {
-        Ok(Watch::new(
-            self.stream.local_addr()?,
-            self.stream.peer_addr()?,
-        ))
+        self.socket.watch()
     }
 
     /// Writes all bytes.
@@ -241,17 +249,17 @@ impl Tcp {
 
 impl Read for Tcp {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.call(|stream| stream.read(buffer))
+        self.call(|socket| socket.read(buffer))
     }
 }
 
 impl Write for Tcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.call(|stream| stream.write(bytes))
+        self.call(|socket| socket.write(bytes))
     }
 
     fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.call(|stream| stream.write_vectored(bytes))
+        self.call(|socket| socket.write_vectored(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

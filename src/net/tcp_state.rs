@@ -18,6 +18,15 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Only how much is not acknowledged is known.
+    #[must_use]
+    pub(super) fn of(unacknowledged: u64) -> View {
+        View {
+            unacknowledged,
+            fin_acknowledged: false,
+        }
+    }
+
     fn new(state: u8, unacknowledged: u64) -> View {
         const FIN_WAIT2: u8 = 5;
         const TIME_WAIT: u8 = 6;
@@ -35,7 +44,7 @@ impl View {
 
 /// Watches one connection, also after its peer is gone.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct KernelWatch {
     local: SocketAddr,
     peer: SocketAddr,
     /// A netlink socket, if the kernel knew the connection at first. Otherwise "not there" could
@@ -43,12 +52,12 @@ pub(crate) struct Watch {
     diag: Option<OwnedFd>,
 }
 
-impl Watch {
+impl KernelWatch {
     /// Watches an open connection, given its ends.
     #[must_use]
-    pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> Watch {
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> KernelWatch {
         let diag = diag::open().filter(|socket| diag::ask(socket, local, peer).is_some());
-        Watch { local, peer, diag }
+        KernelWatch { local, peer, diag }
     }
 
     /// `None` if the kernel does not tell, or no longer knows the connection.
@@ -198,11 +207,11 @@ mod tests {
             };
             let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (peer, _) = listener.accept().unwrap();
-            let asked = Watch::new(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let asked = KernelWatch::new(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
             assert!(asked.diag.is_some() || cfg!(not(target_os = "linux")));
             let diag = None;
             let (local, far) = (asked.local, asked.peer);
-            let read = Watch {
+            let read = KernelWatch {
                 local,
                 peer: far,
                 diag,
@@ -221,8 +230,8 @@ mod tests {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (peer, _) = listener.accept().unwrap();
             let (local, far) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
-            let asked = Watch::new(local, far);
-            let read = Watch {
+            let asked = KernelWatch::new(local, far);
+            let read = KernelWatch {
                 local,
                 peer: far,
                 diag: None,
@@ -240,7 +249,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (peer, _) = listener.accept().unwrap();
-        let watch = Watch::new(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let watch = KernelWatch::new(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
         drop(peer);
         drop(stream);
         while watch.view().is_some() {}

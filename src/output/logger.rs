@@ -82,6 +82,17 @@ impl Report {
         Ok(report)
     }
 
+    /// Prints nothing at all.
+    #[must_use]
+    pub(crate) fn silent(clock: Clock) -> Report {
+        Report {
+            format: Format::Text,
+            level: LevelFilter::Off,
+            journal: false,
+            clock,
+        }
+    }
+
     /// Whether only warnings and errors are wanted.
     #[must_use]
     pub(crate) fn is_quiet(&self) -> bool {
@@ -142,6 +153,7 @@ impl Report {
     /// Prints an error on one line, and its hint on another.
     pub(crate) fn error(&self, failure: &Failure) {
         match self.format {
+            _ if self.level == LevelFilter::Off => {}
             Format::Text => {
                 let prefix = self.priority(Level::Error);
                 let line = failure.to_string();

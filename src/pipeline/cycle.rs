@@ -5,9 +5,9 @@
 //! confirm, commit. Windows are gathered: one confirmation may commit many. The cycle names no service and
 //! opens nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::error::{Exit, Failure, Result};
 use crate::human::count;
 use crate::output::{Counters, Progress};

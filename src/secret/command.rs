@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{MAX_SECRET, Secret, clean};
+use crate::clock::Instant;
 use crate::config::CommandLine;
 use crate::error::{Because, Exit, Result, fail};
 use crate::shutdown;

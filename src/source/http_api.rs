@@ -1,7 +1,7 @@
 //! `HttpApi` makes requests to one HTTP API, reads answers as they arrive, and explains refusals.
 
 use std::sync::Arc;
-use std::time::{Duration as Wait, Instant};
+use std::time::Duration as Wait;
 
 use time::{Duration, OffsetDateTime};
 
@@ -9,7 +9,7 @@ use super::PollContext;
 use super::api::OpenContext;
 use super::fetch_error::{FetchError, FetchErrorKind};
 use super::retry::retry_after;
-use crate::clock::utc;
+use crate::clock::{Instant, utc};
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::json_stream::{Broken, Splitter};

@@ -4,13 +4,12 @@
 //! A checksum covers its block and the checksum before it. The state names the last one, so that a file that was
 //! exchanged is found out like one that was damaged. What lies beyond the length in the state was not committed.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::{StateError, StateFile};
-use crate::files::{self, FileError};
+use crate::files::{self, File, FileError};
 use crate::pipeline::batch::Digest;
 
 /// How a file begins.
@@ -240,7 +239,7 @@ struct BlockReader<'a> {
 
 impl BlockReader<'_> {
     fn open(path: &Path, extent: SavedIndex) -> Result<BlockReader<'_>, StateError> {
-        let file = files::open_regular(path).map_err(|error| match error.kind() {
+        let file = File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => StateError::Missing {
                 file: StateFile::Identities,
                 path: path.to_owned(),
@@ -248,8 +247,7 @@ impl BlockReader<'_> {
             },
             _ => unreadable(path, error),
         })?;
-        let there = file.metadata().map_err(|error| unreadable(path, error))?;
-        let there = there.len();
+        let there = file.length().map_err(|error| unreadable(path, error))?;
         let mut reader = BlockReader {
             path,
             file: BufReader::with_capacity(64 * 1024, file),

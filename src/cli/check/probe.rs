@@ -4,7 +4,6 @@
 //! Nothing is reported as ok unless it was tested.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
 
@@ -14,7 +13,7 @@ use super::trial::{Try, Verdict};
 use crate::cli::args::Common;
 use crate::cli::run::refuse_beyond_loopback;
 use crate::cli::{ledger, network};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::Url;
 use crate::error::{Because, Exit, Result};
 use crate::files;

@@ -1,11 +1,10 @@
 //! `receiver` tests whether Devo takes events, and what confirms a delivery to it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::trial::Try;
 use crate::cli::devo;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::file::Config;
 use crate::config::{Confirmation, DevoConfig};
 use crate::error::{Failure, Result};

@@ -1,9 +1,8 @@
 //! `Try` is something that was tried over the network, and what became of it.
 
-use std::time::Instant;
-
 use serde::{Serialize, Serializer};
 
+use crate::clock::Instant;
 use crate::error::{Exit, Result};
 use crate::output;
 

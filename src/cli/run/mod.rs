@@ -4,7 +4,7 @@ mod end;
 mod report;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::dry_run::dry_run;
 use super::paths::{RunPaths, ledger, lock};
@@ -12,7 +12,7 @@ use super::run_record::{RunRecord, TracedRun};
 use super::start::{open_state, start};
 use super::{devo, network, state_dir};
 use crate::cli::args::{Common, RunArgs};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::file::{Config, ServiceConfig};
 use crate::config::{DevoConfig, Url};
 use crate::digest::Pseudonyms;

@@ -4,6 +4,7 @@
 //! writes the connection for it. So whichever library it comes from, the end of a connection and a reset
 //! are seen here. Only this folder names the crate `rustls`, and only `native` the crate `native_tls`.
 
+mod clear;
 #[cfg(feature = "native-tls")]
 mod native;
 mod pem;

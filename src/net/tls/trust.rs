@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use super::clear::Clear;
 #[cfg(feature = "native-tls")]
 use super::native::Connector;
 use super::pem::Contents;
@@ -23,6 +24,7 @@ use crate::files;
 use crate::net::NetError;
 use crate::net::certificate::{FileKind, KeyForm, Wanted, order, unusable};
 use crate::secret;
+use crate::world::simulated;
 
 /// Whom to trust and our client certificate; shared by the connections of a run.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ enum Library {
     Rustls(Arc<ClientConfig>),
     #[cfg(feature = "native-tls")]
     Native(Connector),
+    /// In a simulation.
+    Clear,
 }
 
 impl Trust {
@@ -68,6 +72,7 @@ impl Trust {
         hints: &'static PeerHints,
     ) -> Result<Trust> {
         let library = match library {
+            _ if simulated().is_some() => Library::Clear,
             TlsLibrary::Rustls => Library::Rustls(config(roots.store()?, identity)?),
             #[cfg(feature = "native-tls")]
             TlsLibrary::NativeTls => Library::Native(connector(roots, identity)?),
@@ -94,6 +99,7 @@ impl Trust {
             }
             #[cfg(feature = "native-tls")]
             Library::Native(connector) => Ok(Box::new(connector.begin(name, hints)?)),
+            Library::Clear => Ok(Box::new(Clear::new())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tungstenite::Error;
@@ -12,6 +12,7 @@ use tungstenite::handshake::machine::{HandshakeMachine, RoundResult, StageResult
 
 use super::WebSocket;
 use super::wire::Wire;
+use crate::clock::Instant;
 use crate::config::Url;
 use crate::error::{Because, Exit, Failure, Result};
 use crate::net::text::{http_date, query_value};

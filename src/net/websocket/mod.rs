@@ -8,7 +8,7 @@ mod handshake;
 mod wire;
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tungstenite::Error;
@@ -18,6 +18,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameSocket};
 
+use crate::clock::Instant;
 use crate::net::is_wait;
 use crate::pipeline::batch::{LARGE, make_room};
 pub(crate) use handshake::{HandshakeOutcome, HandshakeRequest};

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::error::Failure;
 use crate::net::{NetStream, is_wait};
 use crate::shutdown::Shutdown;

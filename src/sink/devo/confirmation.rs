@@ -1,12 +1,14 @@
 //! `confirmation` ends a transaction so that its end shows that the receiver has the events.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::expect_open;
+use crate::clock::{Instant, sleep};
 use crate::config::Confirmation;
 use crate::error::{Exit, Failure, Result};
 use crate::net::NetError;
-use crate::net::tcp_state::{View, Watch};
+use crate::net::Watch;
+use crate::net::tcp_state::View;
 use crate::net::tls::{PeerEvent, Tls};
 
 /// A peer that closes early does so within this time after its kernel received our last byte.
@@ -78,7 +80,7 @@ pub(super) fn end(mut tls: Tls, expected: &Expectation) -> Result<Ending, NetErr
         peer.read_event(&mut tls).map_err(unclosed)?;
     }
     if peer.has_ended {
-        std::thread::sleep(BEHIND);
+        sleep(BEHIND);
         tls.tcp.pending_error()?;
     }
     // a peer whose kernel had our close_notify when it ended has no reason left for a reset
@@ -146,7 +148,7 @@ fn settle(tls: &mut Tls, watch: &Watch) -> Result<(), NetError> {
         tls.tcp.pause(pause)?;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    std::thread::sleep(SETTLE);
+    sleep(SETTLE);
     Ok(())
 }
 

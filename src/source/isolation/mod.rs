@@ -10,7 +10,7 @@ mod job;
 mod page;
 mod request;
 
-use std::time::{Duration as Wait, Instant};
+use std::time::Duration as Wait;
 
 use time::{Duration, OffsetDateTime};
 
@@ -18,7 +18,7 @@ use super::fetch_error::{FetchError, FetchErrorKind};
 use super::http_api::{Asked, ErrorHints, HttpApi, Reading};
 use super::windows::{BACKOFF, PollStep as Turned, WindowPoller, WindowRequest};
 use super::{PollContext, Source};
-use crate::clock::utc;
+use crate::clock::{Instant, utc};
 use crate::error::{Exit, Failure};
 use crate::net::http::Answer;
 use crate::pipeline::batch::{Batch, Record, RequestId};

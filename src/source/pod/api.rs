@@ -1,7 +1,7 @@
 //! `PodApi` configures a type of the PoD log stream: its keys, sign-in, session and probe.
 
 use std::fmt;
-use std::time::{Duration as Wait, Instant};
+use std::time::Duration as Wait;
 
 use time::{Duration, OffsetDateTime};
 
@@ -10,7 +10,7 @@ use super::archive;
 use super::archive_policy::HOUR;
 use super::plan::PodPlan;
 use super::session::Session;
-use crate::clock::whole_seconds;
+use crate::clock::{Instant, whole_seconds};
 use crate::config::service_keys::{DAY, MINUTE, WEEK, duration, number, web_socket_address};
 use crate::config::{PodConfig, SignIn, TableReader, ToToml, Url, quoted};
 use crate::digest::{Hasher, hex};

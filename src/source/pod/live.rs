@@ -2,13 +2,14 @@
 //!
 //! It never repeats what it has sent: the cycle keeps each batch until it is confirmed.
 
-use std::time::{Duration as Wait, Instant};
+use std::time::Duration as Wait;
 
 use super::api::Mode;
 use super::archive::hour_end;
 use super::live_policy::{LiveStatus, LiveStep, next_step};
 use super::session::{ReadLimits, ReadOutcome, read_batch};
 use super::{Pod, PodReading};
+use crate::clock::Instant;
 use crate::net::websocket::WebSocket;
 use crate::pipeline::batch::{Batch, EventId, Pass, RequestId};
 use crate::source::PollContext;

@@ -17,14 +17,12 @@ mod live_policy;
 mod plan;
 mod session;
 
-use std::time::Instant;
-
 use time::Duration;
 
 use super::fetch_error::FetchError;
 use super::windows::clock::{ClockReading, undecided};
 use super::{PollContext, Source};
-use crate::clock::utc;
+use crate::clock::{Instant, utc};
 use crate::error::Failure;
 use crate::human::count;
 use crate::pipeline::batch::Batch;

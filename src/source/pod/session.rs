@@ -2,12 +2,13 @@
 //! reads messages into batches.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use super::event::{PodEvent, identify, split};
 use super::hints::HINTS;
+use crate::clock::Instant;
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
@@ -272,7 +273,7 @@ impl Session {
 
 /// Whether sessions were requested in vain for too long, from a first time that is noted in `vain`.
 fn is_too_long(vain: &mut Option<Instant>, now: Instant) -> bool {
-    now.duration_since(*vain.get_or_insert(now)) >= UNLIMITED
+    now.saturating_duration_since(*vain.get_or_insert(now)) >= UNLIMITED
 }
 
 /// Reads messages into a batch, each an event, until it is large or old enough.

@@ -14,11 +14,11 @@ mod queue;
 mod request;
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Instant;
 
 use time::Duration;
 
 use super::siem::{Listing, Part, PendingWindow, Siem, Then};
+use crate::clock::Instant;
 use crate::config::Url;
 use crate::pipeline::batch::{Batch, Digest, EventId, Record};
 use crate::quota::Pool;
