@@ -226,6 +226,29 @@ fn the_wall_clock_is_read_in_one_place() {
     }
 }
 
+/// Otherwise a simulation would wait for the clock of the machine. What waits for a person or a command is
+/// never simulated.
+#[test]
+fn waits_are_measured_by_one_clock_and_the_world_is_asked_for_in_three_modules() {
+    let asks = ["world", "clock", "files", "net"];
+    for source in sources() {
+        let place = source.path.display();
+        let lines = source.code.lines();
+        let instants = lines.filter(|line| line.contains("std::time") && line.contains("Instant"));
+        assert_eq!(instants.count(), 0, "{place} has an Instant of its own");
+        let sleeps = source.code.contains("thread::sleep");
+        let may = source.module == "clock"
+            || source.path == Path::new("secret/command.rs")
+            || source.path == Path::new("cli/status/mod.rs");
+        assert!(!sleeps || may, "{place} sleeps");
+        let asked = source.code.contains("simulated()");
+        let may = asks.iter().any(|module| {
+            source.module == *module || source.module.starts_with(&format!("{module}::"))
+        });
+        assert!(!asked || may, "{place} asks for the world");
+    }
+}
+
 #[test]
 fn a_source_sees_no_state_no_sink_and_no_lock() {
     for source in sources().iter().filter(|source| source.module == "source") {
