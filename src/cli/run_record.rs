@@ -14,7 +14,7 @@ use crate::clock::utc;
 use crate::config::Confirmation;
 use crate::config::file::Config;
 use crate::error::{Exit, Failure, Result, fail, of_panic};
-use crate::files::Lock;
+use crate::files::{self, Lock};
 use crate::output::prometheus;
 use crate::output::{Counters, Summary};
 use crate::state::State;
@@ -62,6 +62,10 @@ struct RunFiles {
 impl RunFiles {
     fn runs(&self) -> PathBuf {
         self.state.with_extension("runs.json")
+    }
+
+    fn has_state(&self) -> bool {
+        files::length(&self.state).is_ok_and(|length| length.is_some())
     }
 }
 
@@ -121,7 +125,7 @@ impl RunRecord {
         self.lock = Some(lock);
         let Some(files) = &self.files else { return };
         let mut runs = runs_before(&files.runs());
-        runs.has_state |= files.state.exists();
+        runs.has_state |= files.has_state();
         let killed = runs.begin(Begun {
             pid: std::process::id(),
             since: files.since,
@@ -158,7 +162,7 @@ impl RunRecord {
             hint: failed.and_then(Failure::hint).map(str::to_owned),
             summary: self.summary.as_ref().map(object).unwrap_or_default(),
         };
-        runs.has_state |= files.state.exists();
+        runs.has_state |= files.has_state();
         if let Some(TracedRun { tag, pulling_id }) = &self.traced
             && self.counters.delivered > 0
         {

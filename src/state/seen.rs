@@ -125,7 +125,7 @@ impl SeenFile {
             return Ok(None);
         }
         // a clean-up that was interrupted after the state had named its file
-        let is_there = self.extent.beside && beside.exists();
+        let is_there = self.extent.beside && is_there(beside)?;
         BlockReader::open(if is_there { beside } else { &self.path }, self.extent).map(Some)
     }
 
@@ -178,7 +178,7 @@ impl SeenFile {
     pub(super) fn take_new_file(&mut self) -> Result<(), StateError> {
         let beside = beside(&self.path);
         // after a crash it may have taken its place already
-        if self.extent.beside && beside.exists() {
+        if self.extent.beside && is_there(&beside)? {
             files::rename(&beside, &self.path).map_err(StateError::Unwritable)?;
         }
         self.extent.beside = false;
@@ -188,6 +188,12 @@ impl SeenFile {
 
 fn beside(path: &Path) -> PathBuf {
     path.with_extension("seen.next")
+}
+
+fn is_there(path: &Path) -> Result<bool, StateError> {
+    let length = files::length(path);
+    let length = length.map_err(|error| StateError::Unreadable(StateFile::Identities, error));
+    length.map(|length| length.is_some())
 }
 
 /// Writes records behind what counts, in blocks, and lets them count.
