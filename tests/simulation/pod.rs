@@ -132,7 +132,8 @@ struct Store {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     Open,
-    Until(OffsetDateTime),
+    /// It has ended at the first time, and blocks the type up to the second.
+    Lingering(OffsetDateTime, OffsetDateTime),
 }
 
 impl Pod {
@@ -143,7 +144,7 @@ impl Pod {
             options,
             rng,
             logs,
-            held: [Held::Until(OffsetDateTime::UNIX_EPOCH); 3],
+            held: [Held::Lingering(OffsetDateTime::UNIX_EPOCH, OffsetDateTime::UNIX_EPOCH); 3],
             troubles: BTreeMap::new(),
             sessions: 0,
             refused: 0,
@@ -251,13 +252,16 @@ impl Store {
         if hours.is_some_and(|(since, _)| since < now - self.options.keep) {
             return Err((400, "sinceTime is too far in the past"));
         }
-        match self.held[stream as usize] {
-            Held::Until(time) if time <= now => Ok((stream, hours)),
-            Held::Until(_) | Held::Open => {
-                self.refused += 1;
-                Err((409, HELD))
-            }
+        let is_free = match self.held[stream as usize] {
+            // also when the clock was set back meanwhile
+            Held::Lingering(from, to) => !(from..to).contains(&now),
+            Held::Open => false,
+        };
+        if is_free {
+            return Ok((stream, hours));
         }
+        self.refused += 1;
+        Err((409, HELD))
     }
 
     /// The session of a type has ended, in good order or not.
@@ -268,7 +272,7 @@ impl Store {
         } else {
             Duration::ZERO
         };
-        self.held[stream as usize] = Held::Until(now + linger);
+        self.held[stream as usize] = Held::Lingering(now, now + linger);
     }
 }
 
