@@ -515,6 +515,23 @@ mod tests {
     }
 
     #[test]
+    fn requests_in_another_pool_count_there_alone() {
+        static LOOKUPS: Pool = Pool {
+            name: "lookups",
+            limits: &[Limit::a_day(2)],
+        };
+        let own = policy("a", &[(1, Duration::DAY)], 0);
+        let lookups = own.in_pool(&LOOKUPS);
+        let mut book = Ledger::default();
+        let booked = [&lookups, &lookups, &lookups, &own, &own]
+            .map(|policy| book.book(policy, NOON).is_ok());
+        assert_eq!(booked, [true, true, false, true, false]);
+        let usage = book.usage(&lookups, NOON);
+        let used: Vec<(&str, u32)> = usage.iter().map(|usage| (usage.of, usage.used)).collect();
+        assert_eq!(used, [("lookups", 2)]);
+    }
+
+    #[test]
     fn what_others_booked_is_kept_for_as_long_as_their_limits_may_ask_for() {
         let (week, none) = (policy("a", &[(1, Duration::WEEK)], 0), policy("b", &[], 0));
         let mut book = Ledger::default();

@@ -391,6 +391,391 @@ impl Cycle<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
+
+    use crate::config::Confirmation;
+    use crate::net::NetError;
+    use crate::pipeline::checkpoint::{Checkpoint, Retention};
+    use crate::quota::{Pool, QuotaError};
+    use crate::state::{Receiver, StartPoint};
+    use time::macros::datetime;
+    use time::{Duration as Span, OffsetDateTime};
+
+    const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+    const START: OffsetDateTime = datetime!(2026-11-23 12:00 UTC);
+
+    /// What a source says.
+    type Answer = std::result::Result<Option<Batch>, FetchError>;
+
+    /// Both ends of a cycle, and what they see.
+    #[derive(Default)]
+    struct Ends {
+        answers: VecDeque<Answer>,
+        limit: Option<&'static str>,
+        /// Windows that the source counts before it says the first answer.
+        windows: u64,
+        sink: FakeSink,
+    }
+
+    #[derive(Default)]
+    struct FakeSink {
+        /// The call that fails, from 0, and how.
+        failure: Option<(usize, fn() -> SinkError)>,
+        calls: Vec<String>,
+        open: Vec<u8>,
+        /// What was confirmed: a byte for each event.
+        delivered: Vec<u8>,
+    }
+
+    struct FakeSource<'a>(&'a mut VecDeque<Answer>, Option<&'static str>, u64);
+
+    impl Source for FakeSource<'_> {
+        fn next(&mut self, context: &mut PollContext<'_>) -> Answer {
+            context.counters.windows = self.2;
+            self.0.pop_front().unwrap_or(Ok(None))
+        }
+
+        fn limit(&self) -> Option<&'static str> {
+            self.1
+        }
+
+        fn ahead(&self) -> Option<Span> {
+            None
+        }
+    }
+
+    impl FakeSink {
+        fn call(&mut self, call: String) -> std::result::Result<(), SinkError> {
+            self.calls.push(call);
+            match self.failure {
+                Some((number, error)) if number + 1 == self.calls.len() => {
+                    self.open.clear();
+                    Err(error())
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+
+    impl Sink for FakeSink {
+        fn send(&mut self, batch: &Batch) -> std::result::Result<(), SinkError> {
+            self.call(format!("send {}", batch.records.len()))?;
+            let events = batch.iter().map(|(event, _)| event[1]);
+            self.open.extend(events);
+            Ok(())
+        }
+
+        fn confirm(&mut self) -> std::result::Result<(), SinkError> {
+            self.call("confirm".to_owned())?;
+            self.delivered.append(&mut self.open);
+            Ok(())
+        }
+
+        fn confirmed_by(&self) -> Option<Confirmation> {
+            None
+        }
+
+        fn receiver(&self) -> Option<Receiver> {
+            None
+        }
+    }
+
+    #[derive(Debug)]
+    struct NoQuota;
+
+    impl Quota for NoQuota {
+        fn book(&mut self, _: OffsetDateTime) -> std::result::Result<(), QuotaError> {
+            Ok(())
+        }
+
+        fn use_pool(&mut self, _: Option<&'static Pool>) {}
+
+        fn give_back(&mut self, _: OffsetDateTime) -> Result<()> {
+            Ok(())
+        }
+
+        fn hold(&mut self, now: OffsetDateTime, _: Span) -> Result<OffsetDateTime> {
+            Ok(now)
+        }
+    }
+
+    /// A state in a folder of its own.
+    struct Saved(tempfile::TempDir);
+
+    impl Saved {
+        fn new() -> Saved {
+            Saved(tempfile::tempdir().unwrap())
+        }
+
+        fn open(&self) -> State {
+            let start = StartPoint {
+                configured: None,
+                range: None,
+                checkpoint: Checkpoint::windows_at(START),
+            };
+            let retention = Retention {
+                look_back: Span::HOUR,
+                recheck: Span::hours(12),
+                memory: Span::ZERO,
+            };
+            let path = self.0.path().join("tap-clicks-blocked.json");
+            State::open(&path, "tap-clicks-blocked", &start, retention, NOON)
+                .unwrap()
+                .0
+        }
+
+        /// How many hours it has come.
+        fn hours(&self) -> i64 {
+            (self.open().checkpoint().until() - START).whole_hours()
+        }
+
+        /// Runs a cycle, and returns how it ended and what it counted.
+        fn run(&self, ends: &mut Ends, shutdown: &Shutdown) -> (Result<CycleEnd>, Counters) {
+            let mut counters = Counters::default();
+            let mut state = self.open();
+            let end = Cycle {
+                source: &mut FakeSource(&mut ends.answers, ends.limit, ends.windows),
+                sink: &mut ends.sink,
+                transform: &Transform::default(),
+                state: &mut state,
+                clock: Clock::set_to(NOON),
+                shutdown,
+                counters: &mut counters,
+                quota: &mut NoQuota,
+                progress: &Progress::hidden(),
+            }
+            .run();
+            (end, counters)
+        }
+    }
+
+    /// Events, one for each letter: `{a}`.
+    fn events(letters: &str) -> Batch {
+        let mut batch = Batch::going_on();
+        // so that they are remembered
+        batch.request.end_hour = (NOON.unix_timestamp() / 3600) as u32;
+        for letter in letters.bytes() {
+            batch.text.extend([b'{', letter, b'}']);
+            let end = batch.text.len() as u32;
+            let identity = EventId::Key([letter; 16]);
+            batch.records.push(Record {
+                end,
+                identity,
+                late: None,
+            });
+        }
+        batch
+    }
+
+    /// The same, which end a window so many hours behind the start.
+    fn window(letters: &str, hours: i64) -> Batch {
+        let until = START + Span::hours(hours);
+        Batch {
+            commit: Some(Checkpoint::windows_at(until).into()),
+            ..events(letters)
+        }
+    }
+
+    fn at_once(batch: Batch) -> Batch {
+        Batch {
+            commit: batch.commit.map(Commit::at_once),
+            ..batch
+        }
+    }
+
+    fn once(batch: Batch) -> Batch {
+        Batch {
+            once: true,
+            ..batch
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_confirmed_before_it_is_committed_and_as_often_as_the_source_wants() {
+        let table = [
+            (vec![], "", 0),
+            (vec![window("ab", 1)], "send 2, confirm", 1),
+            // an answer without events needs no confirmation
+            (vec![at_once(window("", 1))], "", 1),
+            (
+                vec![window("ab", 1), window("c", 2)],
+                "send 2, send 1, confirm",
+                2,
+            ),
+            (
+                vec![at_once(window("ab", 1)), window("c", 2)],
+                "send 2, confirm, send 1, confirm",
+                2,
+            ),
+            // a source is about to wait, or is not
+            (
+                vec![events("ab"), Batch::default(), window("c", 1)],
+                "send 2, confirm, send 1, confirm",
+                1,
+            ),
+            (
+                vec![events("ab"), Batch::going_on(), window("c", 1)],
+                "send 2, send 1, confirm",
+                1,
+            ),
+            (
+                vec![
+                    Batch {
+                        goes_on: false,
+                        ..events("ab")
+                    },
+                    window("c", 1),
+                ],
+                "send 2, send 1, confirm",
+                1,
+            ),
+            // what cannot be requested again is on its own
+            (
+                vec![window("ab", 1), once(window("c", 2)), window("d", 3)],
+                "send 2, confirm, send 1, confirm, send 1, confirm",
+                3,
+            ),
+            // what is known is not sent
+            (vec![window("ab", 1), window("ba", 2)], "send 2, confirm", 2),
+        ];
+        for (batches, wanted, hours) in table {
+            let (saved, mut ends) = (Saved::new(), Ends::default());
+            ends.answers = batches.into_iter().map(|batch| Ok(Some(batch))).collect();
+            let (end, counters) = saved.run(&mut ends, &Shutdown::default());
+            assert!(matches!(end, Ok(CycleEnd::CaughtUp)), "{end:?}");
+            let (proof, calls) = ends.sink.calls.split_at(2);
+            assert_eq!(proof, ["send 0", "confirm"]);
+            assert_eq!(calls.join(", "), wanted);
+            assert_eq!(saved.hours(), hours, "{wanted}");
+            let delivered = ends.sink.delivered.len() as u64;
+            assert_eq!(counters.delivered, delivered);
+            assert_eq!(counters.received, delivered + counters.duplicates);
+            assert_eq!(counters.bytes, 3 * delivered);
+        }
+    }
+
+    #[test]
+    fn much_is_confirmed_in_parts() {
+        let (saved, mut ends) = (Saved::new(), Ends::default());
+        let mut state = saved.open();
+        // two events are less than that, three are as much
+        state.limit_unconfirmed(9);
+        state.prove().unwrap();
+        ends.answers = [Ok(Some(window("abcdefgh", 1)))].into();
+        let (end, _) = saved.run(&mut ends, &Shutdown::default());
+        assert!(end.is_ok(), "{end:?}");
+        let calls = ends.sink.calls[2..].join(", ");
+        assert_eq!(calls, "send 3, confirm, send 3, confirm, send 2, confirm");
+        assert_eq!(ends.sink.delivered, b"abcdefgh");
+    }
+
+    #[test]
+    fn nothing_is_lost_and_one_commit_at_most_is_repeated_whatever_call_fails() {
+        let errors: [fn() -> SinkError; 3] = [
+            || SinkError::Broken(Failure::new("it broke")),
+            || SinkError::Unconfirmed(Failure::new("it said nothing")),
+            || SinkError::Closed,
+        ];
+        let answers = || {
+            let batches = [
+                at_once(window("ab", 1)),
+                window("c", 2),
+                window("de", 3),
+                once(window("f", 4)),
+                window("g", 5),
+            ];
+            batches.map(|batch| Ok(Some(batch))).into()
+        };
+        let mut failed = 0;
+        for (error, number) in errors
+            .into_iter()
+            .flat_map(|error| (0..13).map(move |n| (error, n)))
+        {
+            let saved = Saved::new();
+            let mut ends = Ends {
+                answers: answers(),
+                ..Ends::default()
+            };
+            ends.sink.failure = Some((number, error));
+            let (end, counters) = saved.run(&mut ends, &Shutdown::default());
+            failed += usize::from(!matches!(end, Ok(CycleEnd::CaughtUp)));
+            let delivered = ends.sink.delivered;
+            assert_eq!(counters.delivered, delivered.len() as u64);
+            // so much was confirmed up to the end of each hour
+            let confirmed = [0, 2, 3, 5, 6, 7][saved.hours() as usize];
+            assert_eq!(delivered.len(), confirmed, "{number}");
+
+            let mut ends = Ends {
+                answers: answers(),
+                ..Ends::default()
+            };
+            let (end, _) = saved.run(&mut ends, &Shutdown::default());
+            assert!(end.is_ok(), "{end:?}");
+            let all = [delivered, ends.sink.delivered].concat();
+            assert_eq!(all, b"abcdefg", "call {number} failed");
+        }
+        assert!(failed > 20, "{failed}");
+    }
+
+    #[test]
+    fn a_cycle_ends_as_its_ends_do() {
+        let check = |answers: Vec<Answer>, sink, windows, is_over: bool, wanted: &str| {
+            let mut ends = Ends {
+                answers: answers.into(),
+                windows,
+                limit: (windows == 9).then_some("at its limit"),
+                ..Ends::default()
+            };
+            ends.sink.failure = sink;
+            let limit = is_over.then_some(Duration::ZERO);
+            let shutdown = Shutdown::default().after(limit);
+            let said = match Saved::new().run(&mut ends, &shutdown).0 {
+                Ok(CycleEnd::QuotaExceeded(failure)) => format!("quota: {failure}"),
+                Ok(CycleEnd::Broken(failure)) => format!("broken: {failure}"),
+                Ok(end) => format!("{end:?}"),
+                Err(failure) => format!("{}: {failure}", failure.exit() as u8),
+            };
+            assert_eq!(said, wanted);
+        };
+        let stopped = || Err(QuotaError::Stopped.into());
+        let spent = || Err(QuotaError::Exceeded(Failure::new("spent")).into());
+        let refused = || {
+            let failure = Failure::new("refused").with_exit(Exit::NoPerm);
+            Err(NetError::Lasting(failure).into())
+        };
+        let read = || Ok(Some(events("ab")));
+        let waited: fn() -> SinkError =
+            || SinkError::Stopped(Failure::new("it did not confirm").with_exit(Exit::Unavailable));
+        let broke: fn() -> SinkError =
+            || SinkError::Broken(Failure::new("it broke").with_exit(Exit::Unavailable));
+
+        check(vec![], None, 0, false, "CaughtUp");
+        check(vec![], None, 9, false, "Limit(\"at its limit\")");
+        check(vec![spent()], None, 0, false, "quota: spent");
+        check(vec![refused()], None, 0, false, "77: refused");
+        check(vec![], Some((0, || SinkError::Closed)), 0, false, "Closed");
+        check(vec![], Some((0, broke)), 0, false, "69: it broke");
+        check(vec![read()], Some((2, broke)), 0, false, "broken: it broke");
+
+        // its time is over, and something got through, or nothing did
+        check(vec![], None, 1, true, "Stopped(Deadline)");
+        check(vec![read()], None, 0, true, "Stopped(Deadline)");
+        check(vec![read(), stopped()], None, 0, true, "Stopped(Deadline)");
+        let nothing = "69: stopped at max_duration: no answer was complete by then";
+        check(vec![], None, 0, true, nothing);
+        let unread = NetError::stopped();
+        let unread = format!("69: stopped at max_duration: {}", Failure::from(unread));
+        check(vec![stopped()], None, 0, true, &unread);
+        let unconfirmed = "69: stopped at max_duration: it did not confirm";
+        check(vec![], Some((1, waited)), 0, true, unconfirmed);
+        check(vec![read()], Some((2, waited)), 1, true, unconfirmed);
+        let delivered = at_once(window("ab", 1));
+        let then = vec![Ok(Some(delivered)), Ok(Some(events("c")))];
+        check(then, Some((4, waited)), 0, true, "Stopped(Deadline)");
+        // a failure is none the less one
+        check(vec![refused()], None, 1, true, "77: refused");
+        check(vec![read()], Some((2, broke)), 1, true, "69: it broke");
+    }
 
     #[test]
     fn a_run_whose_time_was_over_before_anything_got_through_has_failed() {

@@ -430,6 +430,59 @@ mod tests {
     }
 
     #[test]
+    fn a_position_that_may_be_too_old_is_asked_for_once_before_the_server_has_told_its_time() {
+        let unheard = ClockReading {
+            ours: NOON,
+            server: None,
+        };
+        let oldest = LIMITS.oldest(NOON);
+        for (until, is_too_old) in [(oldest - Duration::SECOND, true), (oldest, false)] {
+            let start = Start {
+                checkpoint: Checkpoint::windows_at(until),
+                since: until,
+                ..fresh(0)
+            };
+            let mut plan = WindowPlan::new(LIMITS, &start);
+            let first = plan.next(unheard).unwrap().unwrap();
+            assert_eq!(first.window.from, oldest);
+            let second = plan.next(unheard);
+            assert_eq!(second.is_err(), is_too_old, "{until}: {second:?}");
+        }
+    }
+
+    #[test]
+    fn a_recheck_that_may_be_too_old_waits_until_both_clocks_agree() {
+        let behind = NOON - Duration::hours(2);
+        let oldest = LIMITS.oldest(behind);
+        for (from, waits) in [(oldest - Duration::SECOND, true), (oldest, false)] {
+            let checkpoint = WindowsCheckpoint {
+                until: NOON - Duration::MINUTE,
+                narrow: None,
+                recheck: Some(Recheck::beginning_at(from)),
+                stalled: None,
+            };
+            let start = Start {
+                checkpoint: Checkpoint::Windows(checkpoint),
+                since: from,
+                look_back: Duration::ZERO,
+                ..fresh(0)
+            };
+            let first = |clocks| {
+                let step = WindowPlan::new(LIMITS, &start).next(clocks).unwrap();
+                step.map(|step| (step.pass, step.window.from))
+            };
+            let apart = first(ClockReading {
+                ours: NOON,
+                server: Some(behind),
+            });
+            let wanted = (!waits).then_some((Pass::Recheck, from));
+            assert_eq!(apart, wanted, "{from}");
+            let agreed = first(ClockReading::of_both(NOON));
+            assert_eq!(agreed, Some((Pass::Recheck, LIMITS.oldest(NOON))));
+        }
+    }
+
+    #[test]
     fn a_first_run_reads_what_is_old_once() {
         let mut start = fresh(160);
         assert_eq!(count(&run(&mut start, 0)), (160, 0));
