@@ -52,7 +52,7 @@ pub mod net;
 pub(crate) mod new_files;
 pub mod output;
 pub mod pipeline;
-pub(crate) mod quota;
+pub mod quota;
 pub(crate) mod secret;
 pub mod service;
 pub mod shutdown;

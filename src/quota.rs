@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use crate::error::Result;
 use crate::human;
 use exceeded::BlockedBy;
-pub(crate) use exceeded::{QuotaError, QuotaExceeded};
+pub use exceeded::{QuotaError, QuotaExceeded};
 
 /// Requests that a backfill leaves to the timer's runs: a day of rechecks, or four hours of runs
 /// every ten minutes. Of a small limit it leaves half.
@@ -31,7 +31,7 @@ const REPEATS: u32 = 4;
 const BLAMED: u32 = 8;
 
 /// Asks for leave to make a request. A request counts once it is booked, made or not.
-pub(crate) trait Quota: fmt::Debug {
+pub trait Quota: fmt::Debug {
     /// Books one request, durably. Call it right before each request.
     ///
     /// # Errors
@@ -67,17 +67,17 @@ pub(crate) trait Quota: fmt::Debug {
 
 /// At most this many requests in any period of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub struct Limit {
     /// Number of requests, from 1.
-    pub(crate) at_most: u32,
-    /// Length of the period in whole seconds, at most [`LONGEST`].
-    pub(crate) period: Duration,
+    pub at_most: u32,
+    /// Length of the period in whole seconds, at most 30 days.
+    pub period: Duration,
 }
 
 impl Limit {
     /// `at_most` requests a day.
     #[must_use]
-    pub(crate) const fn a_day(at_most: u32) -> Limit {
+    pub const fn a_day(at_most: u32) -> Limit {
         Limit {
             at_most,
             period: Duration::DAY,
@@ -121,26 +121,26 @@ impl fmt::Display for Limit {
 
 /// A quota that several services of an account share.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Pool {
+pub struct Pool {
     /// Its name, also in the ledger.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The limits of the API.
-    pub(crate) limits: &'static [Limit],
+    pub limits: &'static [Limit],
 }
 
 /// The limits by which a run books its requests.
 #[derive(Debug, Clone)]
-pub(crate) struct QuotaPolicy {
+pub struct QuotaPolicy {
     /// The service that makes the requests.
-    pub(crate) service: &'static str,
+    pub service: &'static str,
     /// The pool in which they count.
-    pub(crate) pool: &'static Pool,
+    pub pool: &'static Pool,
     /// The service's own limits, besides those of the pool.
-    pub(crate) own: Vec<Limit>,
+    pub own: Vec<Limit>,
     /// The pool in which other requests of the service count, if there is one.
-    pub(crate) lookups: Option<&'static Pool>,
+    pub lookups: Option<&'static Pool>,
     /// Requests of each limit that are left for others.
-    pub(crate) held_back: u32,
+    pub held_back: u32,
 }
 
 impl QuotaPolicy {
@@ -178,19 +178,19 @@ struct Entries {
 
 /// How much of a limit is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// Who the limit is for: the name of the pool or of the service.
-    pub(crate) of: &'static str,
+    pub of: &'static str,
     /// The limit.
-    pub(crate) limit: Limit,
+    pub limit: Limit,
     /// How many requests still count.
-    pub(crate) used: u32,
+    pub used: u32,
 }
 
 impl Usage {
     /// How many requests may still be made now.
     #[must_use]
-    pub(crate) fn left(&self) -> u32 {
+    pub fn left(&self) -> u32 {
         self.limit.at_most.saturating_sub(self.used)
     }
 }

@@ -1,27 +1,20 @@
 //! A file of identities of any bytes, beside a state that says anything of it: loaded or refused, and
-//! what was loaded goes on. One that was written well and then changed is refused.
+//! what was loaded goes on. One that was written well and then changed is refused. One of any records in
+//! blocks of any size, with their checksums, has these identities.
 
 #![no_main]
 
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+mod saved;
+
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use proofpull::error::{Exit, Failure};
 use proofpull::pipeline::batch::{EventId, Pass, RequestId};
 use proofpull::state::SavedIndex;
 use proofpull::state::dedup::DedupIndex;
-use tempfile::TempDir;
-
-static DIR: LazyLock<TempDir> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    tempfile::tempdir_in(if memory.is_dir() {
-        memory
-    } else {
-        std::env::temp_dir()
-    })
-    .unwrap()
-});
+use saved::DIR;
 
 fuzz_target!(|input: (u64, u64, u32, bool, u32, &[u8])| {
     let (length, count, checksum, beside, oldest_hour, bytes) = input;
@@ -53,6 +46,8 @@ fuzz_target!(|input: (u64, u64, u32, bool, u32, &[u8])| {
         Ok(mut dedup) => drop(go_on(&path, &mut dedup, &[7; 16])),
     }
 
+    of_records(&path, bytes, length, oldest_hour);
+
     // each piece is an identity, each second one with a commit of its own
     std::fs::remove_file(&path).unwrap();
     let mut dedup = DedupIndex::empty(&path);
@@ -72,14 +67,64 @@ fuzz_target!(|input: (u64, u64, u32, bool, u32, &[u8])| {
 
 fn go_on(path: &Path, dedup: &mut DedupIndex, digest: &[u8]) -> SavedIndex {
     let count = dedup.count();
+    let fresh = insert(dedup, digest);
+    let extent = dedup.commit().unwrap();
+    let again = DedupIndex::load(path, extent, 0).unwrap();
+    assert!(again.count() >= count + usize::from(fresh));
+    extent
+}
+
+/// Any records, in blocks of so many as the bits of `sizes` say.
+fn of_records(path: &Path, bytes: &[u8], mut sizes: u64, oldest_hour: u32) {
+    /// Hours are kept up to this one.
+    const LAST_HOUR: u32 = (1 << 20) - 1;
+    let (mut records, _) = bytes.as_chunks::<20>();
+    let kept = records.iter().filter_map(|record| {
+        let (hour, digest) = record.split_first_chunk()?;
+        let hour = u32::from_le_bytes(*hour) & u32::MAX >> 1;
+        (hour.min(LAST_HOUR) >= oldest_hour).then_some(digest)
+    });
+    let kept: BTreeSet<&[u8]> = kept.collect();
+
+    let mut file = b"proofpull seen v2  \n".to_vec();
+    let (mut count, mut checksum) = (0, 0);
+    while !records.is_empty() {
+        let size = records.len().min(sizes as usize % 16 + 1);
+        sizes = sizes.rotate_right(4);
+        let (block, rest) = records.split_at(size);
+        let header = (size as u32).to_le_bytes();
+        let mut hasher = crc32fast::Hasher::new();
+        [
+            &u32::to_le_bytes(checksum)[..],
+            &header,
+            block.as_flattened(),
+        ]
+        .iter()
+        .for_each(|part| hasher.update(part));
+        checksum = hasher.finalize();
+        file.extend([&header[..], &checksum.to_le_bytes(), block.as_flattened()].concat());
+        (records, count) = (rest, count + size as u64);
+    }
+    std::fs::write(path, &file).unwrap();
+    let extent = SavedIndex {
+        beside: false,
+        length: file.len() as u64,
+        count,
+        checksum,
+    };
+    let mut dedup = DedupIndex::load(path, extent, oldest_hour).unwrap();
+    assert_eq!(dedup.count(), kept.len());
+    for digest in kept {
+        assert!(!insert(&mut dedup, digest), "{digest:?} is known");
+    }
+    assert_eq!(dedup.commit().unwrap(), extent);
+}
+
+fn insert(dedup: &mut DedupIndex, digest: &[u8]) -> bool {
     let request = RequestId {
         number: 1,
         end_hour: u32::MAX >> 1,
         pass: Pass::Recent,
     };
-    let fresh = dedup.insert(EventId::Key(digest.try_into().unwrap()), request);
-    let extent = dedup.commit().unwrap();
-    let again = DedupIndex::load(path, extent, 0).unwrap();
-    assert!(again.count() >= count + usize::from(fresh));
-    extent
+    dedup.insert(EventId::Key(digest.try_into().unwrap()), request)
 }

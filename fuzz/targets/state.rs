@@ -3,27 +3,16 @@
 
 #![no_main]
 
-use std::path::PathBuf;
-use std::sync::LazyLock;
+mod saved;
 
 use libfuzzer_sys::fuzz_target;
 use proofpull::error::Exit;
 use proofpull::pipeline::checkpoint::Checkpoint;
 use proofpull::pipeline::checkpoint::Retention;
 use proofpull::state::{StartPoint, State};
-use tempfile::TempDir;
+use saved::{DIR, sealed};
 use time::Duration;
 use time::macros::datetime;
-
-static DIR: LazyLock<TempDir> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    tempfile::tempdir_in(if memory.is_dir() {
-        memory
-    } else {
-        std::env::temp_dir()
-    })
-    .unwrap()
-});
 
 fuzz_target!(|bytes: &[u8]| {
     let path = DIR.path().join("tap-clicks-blocked.json");
@@ -57,13 +46,3 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
-
-fn sealed(bytes: &[u8]) -> Vec<u8> {
-    let Some(members) = bytes.trim_ascii_end().strip_suffix(b"}") else {
-        return bytes.to_vec();
-    };
-    let members = members.trim_ascii_end();
-    let digits = format!("{:08x}", crc32fast::hash(members));
-    let seal = b",\n  \"checksum\": \"crc32:";
-    [members, seal, digits.as_bytes(), b"\"\n}\n"].concat()
-}

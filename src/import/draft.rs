@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use super::node::{Node, NodeValue, Scalar, fault};
 use crate::config::{ConfigError, quoted};
 
-/// A file that is to be written, with its path in the new folder.
-pub(crate) struct PlannedFile {
-    pub(crate) path: PathBuf,
-    pub(crate) content: PlannedContent,
+/// A file that is to be written into the new folder.
+pub struct PlannedFile {
+    /// Where it is, below that folder.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: PlannedContent,
 }
 
 /// What a planned file holds. It cannot be printed: it may be a secret.
-pub(crate) enum PlannedContent {
+pub enum PlannedContent {
+    /// What anybody may read.
     Text(String),
+    /// A secret.
     Secret(String),
     /// The first of these files that is there.
     CopyOf(Vec<PathBuf>),
@@ -21,13 +25,13 @@ pub(crate) enum PlannedContent {
 
 /// One of their settings, and what became of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SettingRow {
+pub struct SettingRow {
     /// Its place in their file, with dots.
-    pub(crate) theirs: String,
+    pub theirs: String,
     /// Our key with its table, or what else does it now; empty where there is nothing.
-    pub(crate) ours: String,
+    pub ours: String,
     /// The value as it takes effect, or why there is none.
-    pub(crate) value: String,
+    pub value: String,
 }
 
 /// A line of the new configuration, and the line of theirs that it comes from.

@@ -32,9 +32,9 @@ use crate::config::{ConfigError, quoted};
 use crate::human;
 use crate::service::Service;
 use draft::Draft;
-pub(crate) use draft::{PlannedContent, PlannedFile, SettingRow};
+pub use draft::{PlannedContent, PlannedFile, SettingRow};
 use node::fault;
-pub(crate) use position::CollectorFile;
+pub use position::CollectorFile;
 use position::StateFinding;
 use services::TakenService;
 pub(crate) use write::write;
@@ -46,35 +46,38 @@ pub(crate) const OVERLAP: Duration = Duration::hours(2);
 
 /// What a plan is made of.
 #[derive(Debug)]
-pub(crate) struct Given<'a> {
+pub struct Given<'a> {
     /// Their configuration.
-    pub(crate) text: &'a str,
+    pub text: &'a str,
     /// The folder of their file, from which their certificates are found.
-    pub(crate) base: &'a Path,
+    pub base: &'a Path,
     /// The folder of the new configuration.
-    pub(crate) into: &'a Path,
+    pub into: &'a Path,
     /// The files of their state, if it is to be read.
-    pub(crate) state: Option<&'a [CollectorFile]>,
-    pub(crate) now: OffsetDateTime,
+    pub state: Option<&'a [CollectorFile]>,
+    /// The time now.
+    pub now: OffsetDateTime,
 }
 
 /// What is to be written, and what is to be said.
-pub(crate) struct Plan {
+pub struct Plan {
     /// In the order in which they are written; the configuration is the last.
-    pub(crate) files: Vec<PlannedFile>,
-    pub(crate) rows: Vec<SettingRow>,
+    pub files: Vec<PlannedFile>,
+    /// What became of each of their settings.
+    pub rows: Vec<SettingRow>,
     /// What was found in the state, and what may come twice.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
     /// What somebody should look at.
-    pub(crate) warnings: Vec<String>,
-    pub(crate) services: Vec<&'static Service>,
+    pub warnings: Vec<String>,
+    /// The services that are taken over.
+    pub services: Vec<&'static Service>,
 }
 
 /// Makes a plan.
 ///
 /// # Errors
 /// Everything that is wrong, with the lines of their file; never empty.
-pub(crate) fn plan(given: &Given) -> Result<Plan, Vec<ConfigError>> {
+pub fn plan(given: &Given) -> Result<Plan, Vec<ConfigError>> {
     let root = node::parse(given.text).map_err(|fault| vec![fault])?;
     let mut draft = Draft::default();
     for name in ["globals", "global_overrides"] {

@@ -94,13 +94,15 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     let mut open: Vec<OpenNode> = Vec::new();
     let mut root: Option<Node> = None;
     let mut count = 0;
+    // what ends with the text may be told on a line behind it
+    let last = lines(text);
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let line = error.marker().line();
+            let line = error.marker().line().min(last);
             let hint = "compare the line and the one before with the examples of the collector";
             fault(line, "this is neither YAML nor JSON", hint)
         })?;
-        let line = span.start.line();
+        let line = span.start.line().min(last);
         let value = match event {
             Event::Scalar(text, style, ..) => scalar(&text, style),
             Event::SequenceStart(..) => NodeValue::List(Vec::new()),
@@ -139,6 +141,12 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
         line: 1,
         value: NodeValue::Empty,
     }))
+}
+
+/// How many lines a text has, by the breaks of YAML.
+fn lines(text: &str) -> usize {
+    let text = text.trim_end().replace("\r\n", "\n");
+    text.split(['\n', '\r']).count()
 }
 
 fn scalar(text: &str, style: ScalarStyle) -> NodeValue {
@@ -251,8 +259,11 @@ mod tests {
             ("a: &x [1]\nb: *x\n", "2: an alias (*NAME) is not taken"),
             ("a: 1\n---\nb: 2\n", "2: a second document begins"),
             ("? [a]\n: 1\n", "1: a key is no text"),
+            ("a:\n  b:\n?\n", "3: a key is no text"),
             ("a: \"s3cret\nb: 1\n", "1: this is neither YAML nor JSON"),
-            ("a: [1, 2\n", "2: this is neither YAML nor JSON"),
+            ("a: [1, 2\n", "1: this is neither YAML nor JSON"),
+            ("a: 1\nb", "2: this is neither YAML nor JSON"),
+            ("a: 1\r\nb: 2\rc", "3: this is neither YAML nor JSON"),
             (
                 &deep,
                 "1: this is more than any configuration of a collector holds",
@@ -265,10 +276,13 @@ mod tests {
         ] {
             let said = said(text);
             assert!(!said.contains("s3cret"));
-            let (line, _) = wanted.split_once(':').unwrap();
+            let (line, _) = said.split_once(':').unwrap();
             // the crate tells where an unclosed text begins or ends
             match wanted.ends_with("JSON") {
-                true => assert!(said.ends_with("this is neither YAML nor JSON"), "{said}"),
+                true => {
+                    assert!(said.ends_with("this is neither YAML nor JSON"), "{said}");
+                    assert!(line.parse::<usize>().unwrap() <= lines(text), "{said}");
+                }
                 false => assert_eq!(said, wanted, "line {line}"),
             }
         }

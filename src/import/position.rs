@@ -14,11 +14,11 @@ const MAX_DEPTH: usize = 4;
 
 /// A file of the state folder.
 #[derive(Debug)]
-pub(crate) struct CollectorFile {
+pub struct CollectorFile {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// What it holds, or why it could not be read.
-    pub(crate) bytes: Result<Vec<u8>, String>,
+    pub bytes: Result<Vec<u8>, String>,
 }
 
 /// What a file of the state says.
@@ -65,7 +65,7 @@ pub(super) fn find(file: &CollectorFile, now: OffsetDateTime) -> StateFinding {
         let count = messages
             .iter()
             .map(|id| number_of_messages(&pickle, pickle.get(*id)));
-        return match count.sum() {
+        return match count.fold(0, u64::saturating_add) {
             0 => StateFinding::Nothing,
             count => StateFinding::Undelivered(count),
         };
@@ -264,6 +264,10 @@ mod tests {
             (
                 b"(dVmessages\n(l(dVnumber_of_messages\nI7\nsaNas.",
                 "8 undelivered",
+            ),
+            (
+                b"(dVmessages\n(l(dVnumber_of_messages\nI9223372036854775807\nsaNaNa(dVnumber_of_messages\nI9223372036854775807\nsas.",
+                "18446744073709551615 undelivered",
             ),
             // a map that holds itself
             (

@@ -11,7 +11,7 @@ use crate::human;
 
 /// Why no request may be made, and when the next one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QuotaExceeded {
+pub struct QuotaExceeded {
     pub(super) reason: BlockedBy,
     /// In seconds since 1970.
     pub(super) free: i64,
@@ -126,7 +126,7 @@ impl std::error::Error for QuotaExceeded {}
 
 /// Why a request was not booked.
 #[derive(Debug)]
-pub(crate) enum QuotaError {
+pub enum QuotaError {
     /// The run is to end.
     Stopped,
     /// No request may be made now.

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The ledger of an account, as one run uses it.
 #[derive(Debug)]
-pub(crate) struct LedgerFile {
+pub struct LedgerFile {
     path: PathBuf,
     policy: QuotaPolicy,
     /// By what requests are booked now: in another pool, perhaps.
@@ -47,12 +47,7 @@ impl LedgerFile {
     /// The ledger of `account` in `dir`; nothing is read yet. The account's name does not show in
     /// that of the file. `shutdown` ends the wait for the lock.
     #[must_use]
-    pub(crate) fn of(
-        account: &str,
-        dir: &Path,
-        policy: QuotaPolicy,
-        shutdown: &Shutdown,
-    ) -> LedgerFile {
+    pub fn of(account: &str, dir: &Path, policy: QuotaPolicy, shutdown: &Shutdown) -> LedgerFile {
         let mut hasher = Hasher::of("account");
         hasher.part(account.as_bytes());
         let digest = u64::from_le_bytes(hasher.finish().first_chunk().copied().unwrap_or_default());
@@ -84,7 +79,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// When the ledger cannot be read, or is newer than this program.
-    pub(crate) fn foresee(
+    pub fn foresee(
         &self,
         now: OffsetDateTime,
         count: usize,

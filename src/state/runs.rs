@@ -27,7 +27,7 @@ pub(crate) const MAX_DELIVERIES: usize = 5000;
 
 /// The runs of a service up to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Runs {
+pub struct Runs {
     version: u32,
     /// Whether one of them had a state when it began or ended: from then on, it must be there.
     pub(crate) has_state: bool,
@@ -45,28 +45,28 @@ pub(crate) struct Runs {
     pub(crate) totals: BTreeMap<String, u64>,
     /// What the newest of them delivered to Devo, the oldest first; version 2 had none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) deliveries: Vec<TagDeliveries>,
+    pub deliveries: Vec<TagDeliveries>,
 }
 
 /// What runs delivered under one tag, until it was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TagDeliveries {
+pub struct TagDeliveries {
     /// The Devo tag.
-    pub(crate) tag: String,
+    pub tag: String,
     /// Each run that delivered something, the oldest first.
-    pub(crate) runs: VecDeque<Delivery>,
+    pub runs: VecDeque<Delivery>,
 }
 
 /// What one run delivered to Devo. In the file it is `[pulling id, milliseconds, events]`, since there are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64, u64)", into = "(u64, u64, u64)")]
-pub(crate) struct Delivery {
+pub struct Delivery {
     /// The `@devo_pulling_id` of its events: when it began, in milliseconds since 1970.
-    pub(crate) pulling_id: u64,
+    pub pulling_id: u64,
     /// How long it took from then on.
-    pub(crate) millis: u64,
+    pub millis: u64,
     /// How many events were confirmed.
-    pub(crate) events: u64,
+    pub events: u64,
 }
 
 impl From<(u64, u64, u64)> for Delivery {
@@ -88,14 +88,14 @@ impl From<Delivery> for (u64, u64, u64) {
 impl Delivery {
     /// When the run began.
     #[must_use]
-    pub(crate) fn started(&self) -> OffsetDateTime {
+    pub fn started(&self) -> OffsetDateTime {
         let nanos = i128::from(self.pulling_id) * 1_000_000;
         OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// When it ended.
     #[must_use]
-    pub(crate) fn ended(&self) -> OffsetDateTime {
+    pub fn ended(&self) -> OffsetDateTime {
         let millis = i64::try_from(self.millis).unwrap_or(i64::MAX);
         self.started()
             .saturating_add(Duration::milliseconds(millis))
@@ -104,12 +104,12 @@ impl Delivery {
 
 /// A run that has begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Begun {
+pub struct Begun {
     /// Its process.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// When it began.
     #[serde(with = "time::serde::rfc3339")]
-    pub(crate) since: OffsetDateTime,
+    pub since: OffsetDateTime,
 }
 
 /// A run that is over.
@@ -146,7 +146,7 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be read or understood.
-    pub(crate) fn load(path: &Path) -> Result<Option<Runs>, StateError> {
+    pub fn load(path: &Path) -> Result<Option<Runs>, StateError> {
         let read: Option<Runs> = file::read(StateFile::Runs, path)?;
         Ok(read.map(|runs| Runs {
             version: StateFile::Runs.version(),
@@ -171,12 +171,18 @@ impl Runs {
 
     /// A run begins; returns the one before, if that never came to its end. Whoever says so holds the
     /// lock, so that no other is under way.
-    pub(crate) fn begin(&mut self, run: Begun) -> Option<Begun> {
+    pub fn begin(&mut self, run: Begun) -> Option<Begun> {
         let killed = self.begun.replace(run);
         if killed.is_some() {
-            *self.ended.entry(KILLED.to_owned()).or_default() += 1;
+            self.count_end(KILLED);
         }
         killed
+    }
+
+    /// Counts a run that ended so.
+    fn count_end(&mut self, name: &str) {
+        let ended = self.ended.entry(name.to_owned()).or_default();
+        *ended = ended.saturating_add(1);
     }
 
     /// The run that had begun is over; `counted` is what it counted.
@@ -187,7 +193,7 @@ impl Runs {
         if is_done {
             self.done = Some(last.ended);
         }
-        *self.ended.entry(last.name.clone()).or_default() += 1;
+        self.count_end(&last.name);
         for (name, count) in counted {
             let count = count.as_u64().unwrap_or(0);
             let total: &mut u64 = self.totals.entry(name.clone()).or_default();
@@ -201,7 +207,7 @@ impl Runs {
     }
 
     /// Adds what a run delivered under a tag, and forgets the oldest where there are too many.
-    pub(crate) fn add_delivery(&mut self, tag: &str, delivery: Delivery) {
+    pub fn add_delivery(&mut self, tag: &str, delivery: Delivery) {
         if self.deliveries.last().is_none_or(|last| last.tag != tag) {
             self.deliveries.push(TagDeliveries {
                 tag: tag.to_owned(),
@@ -222,7 +228,7 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn save(&self, path: &Path) -> Result<(), StateError> {
+    pub fn save(&self, path: &Path) -> Result<(), StateError> {
         file::write(StateFile::Runs, path, self)
     }
 }
@@ -359,9 +365,17 @@ mod tests {
         assert_eq!(runs.begin(begun(1)), None);
         assert_eq!(runs.begin(begun(2)), Some(begun(1)));
         assert_eq!(runs.begin(begun(3)), Some(begun(2)));
-        runs.end(run(Exit::Ok, datetime!(2026-11-24 11:00 UTC)), &Map::new());
+        let over = datetime!(2026-11-24 11:00 UTC);
+        runs.end(run(Exit::Ok, over), &Map::new());
         assert_eq!(runs.begin(begun(4)), None);
         let ended: Vec<(&str, u64)> = runs.ended.iter().map(|(name, n)| (&**name, *n)).collect();
         assert_eq!(ended, [(KILLED, 2), ("ok", 1)]);
+        // a file may say anything
+        for count in runs.ended.values_mut() {
+            *count = u64::MAX;
+        }
+        runs.begin(begun(5));
+        runs.end(run(Exit::Ok, over), &Map::new());
+        assert!(runs.ended.values().all(|count| *count == u64::MAX));
     }
 }

@@ -11,13 +11,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// Size from which bytes are written to the connection.
-const PIECE: usize = 256 * 1024;
+pub const PIECE: usize = 256 * 1024;
 /// Size at which a member ends, in bytes before compression: the one that Devo's collectors use.
-const MEMBER: usize = 50 * 1024;
+pub const MEMBER: usize = 50 * 1024;
 
 /// Lines on their way to the receiver.
 #[derive(Debug)]
-pub(super) enum Encoder {
+pub enum Encoder {
     /// As they are.
     Plain(Vec<u8>),
     /// As gzip members: the one that is being filled, and how many bytes have gone into it.
@@ -25,11 +25,15 @@ pub(super) enum Encoder {
 }
 
 impl Encoder {
-    pub(super) fn plain() -> Encoder {
+    /// Lines as they are.
+    #[must_use]
+    pub fn plain() -> Encoder {
         Encoder::Plain(Vec::with_capacity(PIECE + PIECE / 4))
     }
 
-    pub(super) fn gzip() -> Encoder {
+    /// Lines as gzip members.
+    #[must_use]
+    pub fn gzip() -> Encoder {
         let packed = Vec::with_capacity(PIECE + PIECE / 4);
         Encoder::Gzip(GzEncoder::new(packed, Compression::default()), 0)
     }
@@ -38,7 +42,7 @@ impl Encoder {
     ///
     /// # Errors
     /// Those of `write`.
-    pub(super) fn add<E: From<io::Error>>(
+    pub fn add<E: From<io::Error>>(
         &mut self,
         head: &[u8],
         event: &[u8],
@@ -86,7 +90,7 @@ impl Encoder {
     ///
     /// # Errors
     /// Those of `write`.
-    pub(super) fn flush<E: From<io::Error>>(
+    pub fn flush<E: From<io::Error>>(
         &mut self,
         mut write: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -103,7 +107,7 @@ impl Encoder {
     }
 
     /// Forgets what has gathered.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         *self = match self {
             Encoder::Plain(lines) => {
                 lines.clear();

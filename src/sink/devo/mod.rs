@@ -6,7 +6,7 @@
 //! docs/design/delivery.md says why each step is needed.
 
 mod confirmation;
-mod encoder;
+pub mod encoder;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
