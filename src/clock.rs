@@ -1,5 +1,5 @@
 //! `Clock` reads the wall clock, and nothing else does; everything below `cli` gets the time as a
-//! value. Waits are measured by [`Instant`], and pass in [`sleep`].
+//! value. Waits are measured by `Instant`, and pass in `sleep`.
 
 use std::ops::{Add, Sub};
 use std::sync::LazyLock;
