@@ -104,7 +104,7 @@ pub trait WorldFile: Read + Write + Seek + Debug + Send + Sync {
     ///
     /// # Errors
     /// Those of the disk.
-    fn try_lock(&self) -> Result<bool>;
+    fn try_lock(&mut self) -> Result<bool>;
 }
 
 /// A TCP connection of a [`World`].

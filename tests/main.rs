@@ -1,5 +1,6 @@
 //! End-to-end tests: the real program against the simulator.
 
+mod simulation;
 mod simulator;
 mod test_env;
 

@@ -17,8 +17,8 @@ use crate::error::{Exit, Failure, Result, fail, of_panic};
 use crate::files::{self, Lock};
 use crate::output::prometheus;
 use crate::output::{Counters, Summary};
-use crate::state::State;
 use crate::state::runs::{Begun, Delivery, Last, Runs};
+use crate::state::{State, StateError};
 
 /// What is known of a run by now.
 #[derive(Debug, Default)]
@@ -124,7 +124,10 @@ impl RunRecord {
     pub(super) fn hold(&mut self, lock: Lock) {
         self.lock = Some(lock);
         let Some(files) = &self.files else { return };
-        let mut runs = runs_before(&files.runs());
+        // one that cannot be read now may be whole
+        let Some(mut runs) = runs_before(&files.runs()) else {
+            return;
+        };
         runs.has_state |= files.has_state();
         let killed = runs.begin(Begun {
             pid: std::process::id(),
@@ -151,7 +154,8 @@ impl RunRecord {
             return;
         };
         let path = files.runs();
-        let mut runs = self.runs.take().unwrap_or_else(|| runs_before(&path));
+        let runs = self.runs.take().or_else(|| runs_before(&path));
+        let Some(mut runs) = runs else { return };
         let failed = result.as_ref().err();
         let last = Last {
             started: files.since,
@@ -194,21 +198,23 @@ impl RunRecord {
     }
 }
 
-/// The runs of the file, or none.
-fn runs_before(path: &Path) -> Runs {
-    match Runs::load(path) {
-        Ok(runs) => runs.unwrap_or_else(Runs::none),
-        Err(error) => {
-            log::warn!(
-                "{}; the totals of all runs start again at 0",
-                Failure::from(error)
-            );
-            // it may have been: a missing state must not pass for a first run
-            let mut runs = Runs::none();
-            runs.has_state = true;
-            runs
-        }
+/// The runs of the file, none if it is damaged; `None` if it cannot be read.
+fn runs_before(path: &Path) -> Option<Runs> {
+    let error = match Runs::load(path) {
+        Ok(runs) => return Some(runs.unwrap_or_else(Runs::none)),
+        Err(error) => error,
+    };
+    let is_unreadable = matches!(error, StateError::Unreadable(..));
+    let error = Failure::from(error);
+    if is_unreadable {
+        log::warn!("{error}; this run is not recorded");
+        return None;
     }
+    log::warn!("{error}; the totals of all runs start again at 0");
+    // it may have been: a missing state must not pass for a first run
+    let mut runs = Runs::none();
+    runs.has_state = true;
+    Some(runs)
 }
 
 fn object(of: &impl serde::Serialize) -> Map<String, Value> {

@@ -118,7 +118,7 @@ impl File {
     ///
     /// # Errors
     /// When it cannot be locked at all.
-    pub(super) fn try_lock(&self) -> io::Result<bool> {
+    pub(super) fn try_lock(&mut self) -> io::Result<bool> {
         // by full path: the standard library has methods with these names
         match self {
             File::System(file) => is_locked(fs2::FileExt::try_lock_exclusive(file)),
@@ -130,7 +130,7 @@ impl File {
     ///
     /// # Errors
     /// When it cannot be locked at all.
-    pub(super) fn try_lock_shared(&self) -> io::Result<bool> {
+    pub(super) fn try_lock_shared(&mut self) -> io::Result<bool> {
         match self {
             File::System(file) => is_locked(fs2::FileExt::try_lock_shared(file)),
             File::Simulated(file) => file.try_lock(),

@@ -51,7 +51,7 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// Puts a file in the place of the existing one, all or nothing.
+/// Puts a file in the place of the existing one, all or nothing, durably.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -60,20 +60,34 @@ pub(super) fn write(
     path: &Path,
     value: &impl Serialize,
 ) -> Result<(), StateError> {
-    let write = |out: &mut dyn Write| {
-        let text = match file {
-            // written often or long, and not for people
-            StateFile::Ledger | StateFile::Runs => serde_json::to_vec(value)?,
-            _ => serde_json::to_vec_pretty(value)?,
-        };
-        out.write_all(&sealed(&text))
-    };
-    let written = match file {
-        // no run depends on it
-        StateFile::Runs => files::replace_unsynced(path, write),
-        _ => files::replace(path, write),
-    };
+    let written = files::replace(path, |out| write_sealed(file, value, out));
     written.map_err(StateError::Unwritable)
+}
+
+/// The same, where no run depends on the file: after a loss of power it may be the old one, or damaged.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_unsynced(
+    file: StateFile,
+    path: &Path,
+    value: &impl Serialize,
+) -> Result<(), StateError> {
+    let written = files::replace_unsynced(path, |out| write_sealed(file, value, out));
+    written.map_err(StateError::Unwritable)
+}
+
+fn write_sealed(
+    file: StateFile,
+    value: &impl Serialize,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let text = match file {
+        // written often or long, and not for people
+        StateFile::Ledger | StateFile::Runs => serde_json::to_vec(value)?,
+        _ => serde_json::to_vec_pretty(value)?,
+    };
+    out.write_all(&sealed(&text))
 }
 
 /// Adds the checksum to an object that has members.

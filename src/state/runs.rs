@@ -229,7 +229,11 @@ impl Runs {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), StateError> {
-        file::write(StateFile::Runs, path, self)
+        match self.has_state {
+            true => file::write_unsynced(StateFile::Runs, path, self),
+            // as long as there is no state, a damaged record would pass for the trace of one
+            false => file::write(StateFile::Runs, path, self),
+        }
     }
 }
 

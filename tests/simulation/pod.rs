@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use super::api::{Api, Reply, Request, Step, Stream};
 use super::event::{instant, is_signed, refusal};
 use super::rng::Rng;
-pub use log::{Log, LogEvent, Mode};
+pub use log::{Log, Mode};
 use log::{hour, start};
 
 /// The body of a 409.
