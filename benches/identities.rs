@@ -5,22 +5,19 @@
 //! `cargo bench --bench identities` prints what was measured beside what is promised, and fails
 //! where memory or the file is over the promise. Time is printed and judged by whoever reads it.
 
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use proofpull::output::peak_memory;
-use proofpull::pipeline::batch::{DedupView, EventId, RequestId};
-use proofpull::state::SavedIndex;
+use proofpull::pipeline::batch::DedupView;
 use proofpull::state::dedup::DedupIndex;
-use time::OffsetDateTime;
 
 #[path = "measure/mod.rs"]
 mod measure;
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;
 
-use measure::{BenchEnv, Way};
+use measure::{BenchEnv, Way, known};
 
 const KNOWN: u64 = 5_000_000;
 const AN_HOUR: u64 = 1_000_000;
@@ -38,22 +35,13 @@ const IDLE_CPU: Duration = Duration::from_millis(6);
 const IDLE_MEMORY: u64 = 9 << 20;
 
 fn main() -> ExitCode {
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("x.seen");
-    if let Some(path) = std::env::var_os("PROOFPULL_MAKE") {
-        let number = |name| {
-            std::env::var(name)
-                .ok()
-                .and_then(|text| text.parse::<u64>().ok())
-        };
-        let count = number("PROOFPULL_COUNT").expect("how many");
-        let hour = number("PROOFPULL_HOUR").expect("an hour");
-        let extent = make(path.as_ref(), count, hour as u32);
-        println!("{}", serde_json::to_string(&extent).expect("JSON"));
+    if known::is_maker() {
         return ExitCode::SUCCESS;
     }
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.seen");
     let is_idle_small = idle();
-    let extent = made_elsewhere(&path, KNOWN, 7);
+    let extent = known::made_elsewhere(&path, KNOWN, 7);
     let started = Instant::now();
     let mut dedup = DedupIndex::load(&path, extent, 0).expect("a good file");
     let load = started.elapsed();
@@ -67,7 +55,7 @@ fn main() -> ExitCode {
     for checkpoint in 0..CHECKPOINTS {
         let share = AN_HOUR / CHECKPOINTS;
         for number in 0..share {
-            insert(&mut dedup, KNOWN + checkpoint * share + number, 7);
+            known::insert(&mut dedup, KNOWN + checkpoint * share + number, 7);
         }
         let begun = Instant::now();
         dedup.commit().expect("there is room");
@@ -112,14 +100,12 @@ fn idle() -> bool {
          CPU time, {} MiB",
         IDLE_MEMORY >> 20
     );
-    for known in [0, 1_000_000, 5_000_000] {
-        let state = format!("idle{known}");
+    for count in [0, 1_000_000, 5_000_000] {
+        let state = format!("idle{count}");
         // the first run makes the state
         measure::run(&mut env.proofpull(SERVICE, &state));
         let path = env.dir.path().join(&state).join(format!("{SERVICE}.json"));
-        let hour = OffsetDateTime::now_utc().unix_timestamp() / 3600;
-        let extent = made_elsewhere(&path.with_extension("seen"), known, hour as u64);
-        let before = with_identities(&path, extent);
+        let before = known::know(&path, count);
         let (mut cpu, mut wall, mut peak) = (Duration::ZERO, Duration::ZERO, 0);
         for _ in 0..IDLE_RUNS {
             std::fs::write(&path, &before).expect("the state");
@@ -133,7 +119,7 @@ fn idle() -> bool {
             );
         }
         println!(
-            "{known:>9} known             {:.1?} of CPU time, wall {:.1?}, peak {:.1} MiB",
+            "{count:>9} known             {:.1?} of CPU time, wall {:.1?}, peak {:.1} MiB",
             cpu / IDLE_RUNS,
             wall / IDLE_RUNS,
             peak as f64 / f64::from(1 << 20)
@@ -142,56 +128,4 @@ fn idle() -> bool {
     }
     println!();
     is_small
-}
-
-/// The state at `path` from half an hour ago, with these identities.
-fn with_identities(path: &Path, extent: SavedIndex) -> Vec<u8> {
-    let text = std::fs::read_to_string(path).expect("the state");
-    let (text, _) = text.split_once(",\n  \"checksum\"").expect("a checksum");
-    let mut state: serde_json::Value = serde_json::from_str(&format!("{text}}}")).expect("JSON");
-    state["identities"] = serde_json::to_value(extent).expect("JSON");
-    let since = state["identities_since"].clone();
-    state["checkpoint"]["until"] = since;
-    let text = serde_json::to_string(&state).expect("JSON");
-    let members = text.strip_suffix('}').expect("an object");
-    let sum = crc32fast::hash(members.as_bytes());
-    format!("{members},\n  \"checksum\": \"crc32:{sum:08x}\"\n}}\n").into_bytes()
-}
-
-/// Makes a file of identities by a child: what that takes must not count as memory of what reads the file.
-fn made_elsewhere(path: &Path, count: u64, hour: u64) -> SavedIndex {
-    let made = Command::new(std::env::current_exe().expect("this program"))
-        .env("PROOFPULL_MAKE", path)
-        .env("PROOFPULL_COUNT", count.to_string())
-        .env("PROOFPULL_HOUR", hour.to_string())
-        .output()
-        .expect("it runs");
-    serde_json::from_slice(&made.stdout).expect("the file was made")
-}
-
-fn make(path: &Path, count: u64, hour: u32) -> SavedIndex {
-    let mut dedup = DedupIndex::empty(path);
-    for number in 0..count {
-        insert(&mut dedup, number, hour);
-        if number % 100_000 == 0 {
-            dedup.commit().expect("there is room");
-        }
-    }
-    dedup.commit().expect("there is room")
-}
-
-/// The number, spread over all digests as a hash is.
-fn insert(dedup: &mut DedupIndex, number: u64, end_hour: u32) {
-    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let mut digest = [0; 16];
-    digest[..8].copy_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    digest[8..].copy_from_slice(&number.to_le_bytes());
-    let request = RequestId {
-        number: 1,
-        end_hour,
-        ..RequestId::default()
-    };
-    assert!(dedup.insert(EventId::Key(digest), request), "each is new");
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each includer uses a part of it")]
 
+pub(crate) mod known;
 pub(crate) mod relay;
 
 use std::path::Path;
@@ -91,21 +92,35 @@ impl BenchEnv {
         state: &str,
         confirm: &str,
     ) -> Command {
-        let tables = match service.starts_with("isolation") {
+        let minutes = match service.starts_with("isolation") {
+            true => 60,
+            false => 30,
+        };
+        let tables = self.tables(service, minutes);
+        let tables = format!("confirm = {confirm:?}\n{tables}");
+        self.command(service, state, &self.devo.address(), &tables)
+    }
+
+    /// `proofpull run SERVICE`, from so many minutes ago.
+    pub(crate) fn proofpull_since(&self, service: &str, state: &str, minutes: u64) -> Command {
+        let tables = self.tables(service, minutes);
+        self.command(service, state, &self.devo.address(), &tables)
+    }
+
+    /// The tables of a service of TAP or Isolation that starts so many minutes ago.
+    fn tables(&self, service: &str, minutes: u64) -> String {
+        let start = ago(minutes);
+        match service.starts_with("isolation") {
             true => format!(
-                "[isolation]\napi_key = {API_KEY:?}\n[services.{service}]\nurl = {:?}\nstart_time = {:?}\n",
+                "[isolation]\napi_key = {API_KEY:?}\n[services.{service}]\nurl = {:?}\nstart_time = {start:?}\n",
                 self.isolation.url(),
-                ago(60)
             ),
             false => format!(
                 "[tap]\nbase_url = {:?}\nprincipal = {PRINCIPAL:?}\nsecret = {SECRET:?}\n\
-                 [services.{service}]\nstart_time = {:?}\n",
+                 [services.{service}]\nstart_time = {start:?}\n",
                 self.tap.url(),
-                ago(30)
             ),
-        };
-        let tables = format!("confirm = {confirm:?}\n{tables}");
-        self.command(service, state, &self.devo.address(), &tables)
+        }
     }
 
     /// The same with another address of the receiver, and with other tables behind `[devo]`.
