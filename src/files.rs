@@ -264,6 +264,8 @@ pub(crate) fn write_at_end(
 pub(crate) struct AppendFile {
     file: File,
     path: PathBuf,
+    /// Whether none of it counted, so that it may have no durable name yet.
+    is_new: bool,
 }
 
 impl AppendFile {
@@ -283,7 +285,11 @@ impl AppendFile {
         };
         cut().on("writing", path)?;
         let path = path.to_owned();
-        Ok(AppendFile { file, path })
+        Ok(AppendFile {
+            file,
+            path,
+            is_new: offset == 0,
+        })
     }
 
     /// Writes at the end.
@@ -299,7 +305,11 @@ impl AppendFile {
     /// # Errors
     /// When it cannot be synced.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync_data().on("syncing", &self.path)
+        self.file.sync_data().on("syncing", &self.path)?;
+        match self.is_new {
+            true => sync_dir(self.path.parent().unwrap_or(Path::new("."))),
+            false => Ok(()),
+        }
     }
 }
 

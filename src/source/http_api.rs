@@ -21,6 +21,8 @@ use crate::shutdown::Shutdown;
 
 /// Read buffer size, in bytes.
 pub(super) const READ: usize = 128 * 1024;
+/// The same for the first read, as long as the answer may be small.
+const FIRST_READ: usize = 8 * 1024;
 /// Longest wait for the head of an answer, and time before a read returns what has come.
 pub(super) const PATIENCE: Wait = Wait::from_secs(2);
 /// Most records before a read returns them, however small they are.
@@ -254,7 +256,8 @@ impl HttpApi {
             ends,
         } = reading;
         text.reserve((enough + READ).saturating_sub(text.len()));
-        let mut buffer = vec![0; READ];
+        // most answers are small, and zeros for a large one take longer than to read them
+        let mut buffer = vec![0; FIRST_READ];
         let started = Instant::now();
         loop {
             let has_enough = text.len() >= enough && !ends.is_empty() || ends.len() >= RECORDS;
@@ -265,7 +268,13 @@ impl HttpApi {
                 return Err(NetError::stopped().into());
             }
             let read = match answer.read(&mut buffer)? {
-                Bytes::Some(count) => splitter.feed(&buffer[..count], text, ends).map(|()| false),
+                Bytes::Some(count) => {
+                    let fed = splitter.feed(&buffer[..count], text, ends);
+                    if count == FIRST_READ {
+                        buffer.resize(READ, 0);
+                    }
+                    fed.map(|()| false)
+                }
                 Bytes::Waiting => Ok(false),
                 Bytes::End => splitter.finish().map(|()| true),
             };

@@ -26,6 +26,8 @@ pub enum Violation {
     WentBack(OffsetDateTime, OffsetDateTime),
     /// A gap is named, though the service had everything in time.
     UntrueGap(OffsetDateTime, OffsetDateTime),
+    /// A gap was saved, but no run ended with the status that says so.
+    SilentGap(OffsetDateTime, OffsetDateTime),
     /// So many requests came although the quota was spent.
     QuotaExceeded(usize),
     /// A run took so long.
@@ -49,6 +51,9 @@ impl fmt::Display for Violation {
                 write!(f, "the position went back from {from} to {to}")
             }
             Violation::UntrueGap(from, to) => write!(f, "there is no gap from {from} to {to}"),
+            Violation::SilentGap(from, to) => {
+                write!(f, "no run told of the gap from {from} to {to}")
+            }
             Violation::QuotaExceeded(requests) => {
                 write!(f, "{requests} requests were beyond the quota")
             }

@@ -23,9 +23,12 @@ use super::world::{Death, Simulated, Troubles};
 const TO_HEAL: usize = 3;
 const APART: Duration = Duration::from_secs(40 * 60);
 /// How far back the first run begins, where that is configured.
-const BEFORE: time::Duration = time::Duration::hours(3);
+const BEFORE: time::Duration = time::Duration::hours(2);
 /// Then one more, for the recheck.
 const RECHECK: Duration = Duration::from_secs(14 * 3600);
+
+/// The edge of what a service keeps moves while a run works, and the program leaves some headroom.
+const SLACK: time::Duration = time::Duration::hours(3);
 
 /// The states of a disk after a crash that are not chosen by chance: everything is there, or nothing that was not
 /// synced.
@@ -108,6 +111,7 @@ pub fn crash_everywhere(
         service,
         link: Duration::from_millis(1),
         most_unconfirmed: Some(3_000),
+        rechecks: false,
         runs,
     };
     let undisturbed = scenario(vec![run(Vec::new()), run(Vec::new())]);
@@ -139,7 +143,8 @@ struct Simulation {
     /// For each connection of the receiver, whether its events may come again.
     excused: Vec<bool>,
     position: Option<OffsetDateTime>,
-    gaps: Vec<(OffsetDateTime, OffsetDateTime)>,
+    /// The gaps that the program has named, and whether a run has ended with that status.
+    gaps: Vec<(OffsetDateTime, OffsetDateTime, bool)>,
     operations: Vec<u64>,
     trace: Vec<String>,
 }
@@ -180,10 +185,12 @@ impl Simulation {
                 troubles: Vec::new(),
             })?;
         }
-        self.run(&Run {
-            after: RECHECK,
-            troubles: Vec::new(),
-        })?;
+        if scenario.rechecks {
+            self.run(&Run {
+                after: RECHECK,
+                troubles: Vec::new(),
+            })?;
+        }
         self.judge()
     }
 
@@ -212,6 +219,10 @@ impl Simulation {
                 Trouble::OurClock(by) => troubles.clocks.0 = by,
                 Trouble::ItsClock(by) => troubles.clocks.1 = by,
             }
+        }
+        // what begins at the present begins where our clock says that it is
+        if self.since.is_none() {
+            troubles.clocks.0 = time::Duration::ZERO;
         }
         let clocks = troubles.clocks;
         let first = self.excused.len();
@@ -286,23 +297,37 @@ impl Simulation {
         let Ok(state) = serde_json::from_slice::<Value>(&bytes) else {
             return Ok(());
         };
-        let began = self.runs.last().map(|run| run.began);
-        self.since = self.since.or(began);
         let time = |value: &Value| OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok();
         let until = time(&state["checkpoint"]["until"]);
+        // a start that is counted from the present is where the first state says that it is
+        let began = self.runs.last().map(|run| run.began);
+        self.since = self.since.or(began.max(until));
         if let (Some(before), Some(until)) = (self.position, until)
             && until < before
         {
             return Err(Violation::WentBack(before, until));
         }
-        // what a run could not sync may go back with the next crash
-        if is_durable {
+        if let (Some(line), Some(until)) = (self.trace.last_mut(), until) {
+            *line += &format!(", position {}", proofpull::clock::utc(until));
+        }
+        // what a run could not sync may go back with the next crash, and a start that was counted from the present
+        // is corrected by the clock of the service, as long as nothing was read
+        if is_durable && state["begun"].is_null() {
             self.position = until.or(self.position);
         }
         let gaps = state["gaps"].as_array().into_iter().flatten();
-        self.gaps = gaps
-            .filter_map(|gap| Some((time(&gap["from"])?, time(&gap["to"])?)))
-            .collect();
+        let gaps = gaps.filter_map(|gap| {
+            let is_said = gap["said"].as_bool()?;
+            Some((time(&gap["from"])?, time(&gap["to"])?, is_said))
+        });
+        let gaps: Vec<_> = gaps.collect();
+        let kept_from = self.runs.last().map(|run| run.ended - self.setup.keep);
+        for (from, to, _) in gaps.iter().skip(self.gaps.len()) {
+            if kept_from.is_some_and(|kept_from| *to > kept_from + SLACK) {
+                return Err(Violation::UntrueGap(*from, *to));
+            }
+        }
+        self.gaps = gaps;
         Ok(())
     }
 
@@ -335,8 +360,11 @@ impl Simulation {
         judge_events(&expected, &copies, |serial| {
             let created = self.setup.model.created(serial);
             let mut gaps = self.gaps.iter();
-            created.is_some_and(|at| gaps.any(|(from, to)| (*from..*to).contains(&at)))
+            created.is_some_and(|at| gaps.any(|(from, to, _)| (*from..*to).contains(&at)))
         })?;
+        if let Some((from, to, _)) = self.gaps.iter().find(|(.., is_said)| !is_said) {
+            return Err(Violation::SilentGap(*from, *to));
+        }
         match self.setup.model.exceeded() {
             0 => Ok(()),
             exceeded => Err(Violation::QuotaExceeded(exceeded)),

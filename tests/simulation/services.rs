@@ -73,6 +73,8 @@ pub struct Setup {
     pub start: Option<OffsetDateTime>,
     /// How far back each run reads again.
     pub look_back: Duration,
+    /// How long the service keeps events.
+    pub keep: Duration,
 }
 
 /// The model of a service.
@@ -182,6 +184,14 @@ impl Setup {
             look_back: match service.starts_with("isolation") {
                 true => Duration::HOUR,
                 false => Duration::minutes(45),
+            },
+            keep: match service {
+                "tap-campaigns" => Duration::days(90),
+                // a day is reported once
+                _ if service.starts_with("tap-people") => Duration::ZERO,
+                _ if start.is_none() => Duration::HOUR,
+                _ if service.starts_with("tap") => Duration::days(7),
+                _ => Duration::days(30),
             },
         }
     }

@@ -31,6 +31,7 @@ fn scenario(service: &'static str, runs: Vec<Vec<Trouble>>) -> Scenario {
         service,
         link: Duration::ZERO,
         most_unconfirmed: None,
+        rechecks: false,
         runs: runs.collect(),
     }
 }
@@ -86,5 +87,19 @@ fn a_record_that_cannot_be_read_for_a_moment_stays_as_it_is() {
         let once = vec![Trouble::Disk(at, DiskFault::Io)];
         check(&scenario("tap-clicks-blocked", vec![once.clone()]));
         check(&scenario("tap-clicks-blocked", vec![Vec::new(), once]));
+    }
+}
+
+/// The identities were durable and their file's name was not, when the state named them. Found by seed 3533 of
+/// `isolation-web`.
+#[test]
+fn the_first_identities_have_a_durable_name_before_the_state_counts_them() {
+    let found = crash_everywhere("isolation-web", 1, &(2..6).collect::<Vec<_>>());
+    if let Err((scenario, failure)) = found {
+        panic!(
+            "{scenario}\n{}\n{}",
+            failure.trace.join("\n"),
+            failure.violation
+        );
     }
 }
