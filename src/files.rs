@@ -47,6 +47,12 @@ impl FileError {
         }
     }
 
+    /// Whether the system said it, and not we of something that is no regular file.
+    #[must_use]
+    pub(crate) fn is_of_the_system(&self) -> bool {
+        self.source.raw_os_error().is_some()
+    }
+
     /// What kind of thing went wrong.
     #[must_use]
     pub(crate) fn kind(&self) -> ErrorKind {

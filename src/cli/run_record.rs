@@ -198,13 +198,14 @@ impl RunRecord {
     }
 }
 
-/// The runs of the file, none if it is damaged; `None` if it cannot be read.
+/// The runs of the file, none if it is damaged or no file; `None` if the system cannot read it now.
 fn runs_before(path: &Path) -> Option<Runs> {
     let error = match Runs::load(path) {
         Ok(runs) => return Some(runs.unwrap_or_else(Runs::none)),
         Err(error) => error,
     };
-    let is_unreadable = matches!(error, StateError::Unreadable(..));
+    let is_unreadable =
+        matches!(&error, StateError::Unreadable(_, error) if error.is_of_the_system());
     let error = Failure::from(error);
     if is_unreadable {
         log::warn!("{error}; this run is not recorded");
