@@ -151,15 +151,15 @@ thread_local! {
 /// Does `work` in this world, on this thread.
 pub fn within<T>(world: &Arc<dyn World>, work: impl FnOnce() -> T) -> T {
     /// The world before, also after a panic.
-    struct Before(Option<Arc<dyn World>>);
+    struct Entered(Option<Arc<dyn World>>);
 
-    impl Drop for Before {
+    impl Drop for Entered {
         fn drop(&mut self) {
             WORLD.set(self.0.take());
         }
     }
 
-    let _before = Before(WORLD.replace(Some(Arc::clone(world))));
+    let _before = Entered(WORLD.replace(Some(Arc::clone(world))));
     work()
 }
 

@@ -28,7 +28,7 @@ pub(super) fn run_all(
         .exit(Exit::Software)?;
     // read once, since it may come from a pipe
     let text = text(common)?;
-    let config = parse(&text, report, clock.now())?;
+    let mut config = parse(&text, report, clock.now())?;
     let services = selected(&args.services, &config)?;
     for folder in exposed_folders(&config, &text.path, &state_dir(common, &config)) {
         log::warn!("{}; {}", folder.said, folder.remedy);
@@ -41,13 +41,13 @@ pub(super) fn run_all(
         clock,
     };
     if let [only] = services[..] {
-        return run(only, config, context);
+        return run(only, &mut config, context);
     }
     let run = |service: &'static Service| {
         if args.dry_run {
             output::answer(&format!("{}:\n", service.name))?;
         }
-        run(service, parse(&text, report, clock.now())?, context)
+        run(service, &mut parse(&text, report, clock.now())?, context)
     };
     let is_over = || shutdown.reason().is_some();
     Ok(each(&services, is_over, run, |failure| {

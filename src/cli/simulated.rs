@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
+use time::OffsetDateTime;
 
 use super::args::{Cli, Command, Common, RunArgs};
 use super::run::{RunContext, run};
 use super::select::selected;
 use crate::clock::Clock;
-use crate::config;
-use crate::error::{Exit, Failure, Result, fail, of_panic};
+use crate::config::{self, file::Config};
+use crate::error::{Exit, Result, fail, of_panic};
 use crate::output::Report;
+use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::world::{World, within};
 
@@ -21,7 +23,8 @@ use crate::world::{World, within};
 pub struct SimulatedRun {
     args: RunArgs,
     common: Common,
-    config: String,
+    config: Config,
+    service: &'static Service,
 }
 
 /// How a run ended.
@@ -34,26 +37,39 @@ pub struct SimulatedEnd {
 }
 
 impl SimulatedRun {
-    /// Reads the words that follow `proofpull`. `config` is the text of the configuration.
+    /// Reads the words that follow `proofpull`, and the text of the configuration, at this time.
     ///
     /// # Errors
-    /// What to say where the words are no run.
-    pub fn new(words: &[&str], config: &str) -> std::result::Result<SimulatedRun, String> {
+    /// What is wrong with them.
+    pub fn new(
+        words: &[&str],
+        config: &str,
+        now: OffsetDateTime,
+    ) -> std::result::Result<SimulatedRun, String> {
         let words = ["proofpull"].iter().chain(words);
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-        match cli.command {
-            Command::Run(args) => Ok(SimulatedRun {
-                args,
-                common: cli.common,
-                config: config.to_owned(),
-            }),
-            _ => Err("only run can be simulated".to_owned()),
-        }
+        let Command::Run(args) = cli.command else {
+            return Err("only run can be simulated".to_owned());
+        };
+        let config = config::file::check(config, Path::new("/"), now).map_err(|faults| {
+            let faults = faults.iter().map(ToString::to_string);
+            faults.collect::<Vec<_>>().join("; ")
+        })?;
+        let services = selected(&args.services, &config).map_err(|failure| failure.to_string())?;
+        let [service] = services[..] else {
+            return Err("a simulated run has one service".to_owned());
+        };
+        Ok(SimulatedRun {
+            args,
+            common: cli.common,
+            config,
+            service,
+        })
     }
 
     /// Makes the run in this world, until it ends or `shutdown` is raised. Nothing is printed.
     #[must_use]
-    pub fn start(&self, world: &Arc<dyn World>, shutdown: &Shutdown) -> SimulatedEnd {
+    pub fn start(&mut self, world: &Arc<dyn World>, shutdown: &Shutdown) -> SimulatedEnd {
         let ended = within(world, || {
             catch_unwind(AssertUnwindSafe(|| self.run(shutdown)))
                 .unwrap_or_else(|panic| fail(Exit::Software, of_panic(panic.as_ref())))
@@ -70,26 +86,15 @@ impl SimulatedRun {
         }
     }
 
-    fn run(&self, shutdown: &Shutdown) -> Result<Exit> {
+    fn run(&mut self, shutdown: &Shutdown) -> Result<Exit> {
         let clock = Clock::of_the_machine();
-        let config = config::file::check(&self.config, Path::new("/"), clock.now());
-        let config = config.map_err(|faults| {
-            let faults = faults.iter().map(ToString::to_string);
-            Failure::new(faults.collect::<Vec<_>>().join("; ")).with_exit(Exit::Config)
-        })?;
-        match selected(&self.args.services, &config)?[..] {
-            [service] => run(
-                service,
-                config,
-                RunContext {
-                    args: &self.args,
-                    common: &self.common,
-                    report: &Report::silent(clock),
-                    shutdown,
-                    clock,
-                },
-            ),
-            _ => fail(Exit::Usage, "a simulated run has one service"),
-        }
+        let context = RunContext {
+            args: &self.args,
+            common: &self.common,
+            report: &Report::silent(clock),
+            shutdown,
+            clock,
+        };
+        run(self.service, &mut self.config, context)
     }
 }

@@ -159,7 +159,7 @@ impl Simulation {
         let most = scenario.most_unconfirmed.map(|bytes| bytes.to_string());
         let mut words = vec!["run", scenario.service];
         words.extend(most.iter().flat_map(|most| ["--most-unconfirmed", most]));
-        let program = SimulatedRun::new(&words, &setup.configuration);
+        let program = SimulatedRun::new(&words, &setup.configuration, BEGIN);
         Simulation {
             world: Simulated::new(BEGIN, scenario.link, (PORT, setup.model.api())),
             since: setup.start,

@@ -50,7 +50,11 @@ pub(super) struct RunContext<'a> {
 ///
 /// # Errors
 /// When the run fails.
-pub(super) fn run(service: &'static Service, config: Config, context: RunContext) -> Result<Exit> {
+pub(super) fn run(
+    service: &'static Service,
+    config: &mut Config,
+    context: RunContext,
+) -> Result<Exit> {
     let pull = |record: &mut RunRecord| pull(service, config, context, record);
     let ended = RunRecord::of(pull, context.clock);
     // those of the next run begin anew
@@ -60,7 +64,7 @@ pub(super) fn run(service: &'static Service, config: Config, context: RunContext
 
 fn pull(
     service: &'static Service,
-    mut config: Config,
+    config: &mut Config,
     context: RunContext,
     record: &mut RunRecord,
 ) -> Result<Exit> {
@@ -75,15 +79,15 @@ fn pull(
     if args.start_time.is_some() || args.stdout && config.devo.is_some() {
         config.service_mut(service).api.replay_only();
     }
-    let config = config;
+    let config = &*config;
     if common.now.is_some() {
-        refuse_beyond_loopback(&config, service)?;
+        refuse_beyond_loopback(config, service)?;
     }
-    let paths = RunPaths::new(&state_dir(common, &config), service, args);
+    let paths = RunPaths::new(&state_dir(common, config), service, args);
     if args.dry_run {
-        return dry_run(&paths, args, &config, clock.now());
+        return dry_run(&paths, args, config, clock.now());
     }
-    record.begin(&config, service.name, &paths.file("json"), clock.now());
+    record.begin(config, service.name, &paths.file("json"), clock.now());
     files::make_dir(&paths.dir)
         .exit(Exit::CantCreate)
         .hint("create it, writable by the user running proofpull, or set state_dir")?;
@@ -104,15 +108,15 @@ fn pull(
     });
     let job = RunParts {
         service,
-        config: &config,
-        network: network(&config)?,
+        config: config,
+        network: network(config)?,
         shutdown: shutdown.after(args.max_duration.or(usual)),
         clock,
         pulling_id: pulling_id.to_string(),
         started: Instant::now(),
         settings,
     };
-    let mut ledger = ledger(&paths, &config, &job.shutdown)?;
+    let mut ledger = ledger(&paths, config, &job.shutdown)?;
     let mut attempt = job.attempt(&paths, args, report, record, &mut ledger)?;
     let mut broke_before = false;
     while let Ok(CycleEnd::Broken(failure)) = attempt.end {
