@@ -108,7 +108,7 @@ fn pull(
     });
     let job = RunParts {
         service,
-        config: config,
+        config,
         network: network(config)?,
         shutdown: shutdown.after(args.max_duration.or(usual)),
         clock,
