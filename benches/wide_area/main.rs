@@ -192,7 +192,7 @@ impl Bench {
             arguments: range.to_vec(),
             url,
             told: told.chain(hours).collect(),
-            target: 1.0,
+            target: 0.6,
         };
         self.compare("PoD, 24 hours of the archive", &env, &job);
     }

@@ -160,6 +160,13 @@ impl Tls {
         self.write_out()
     }
 
+    /// Ends a connection over which nothing was sent; nobody waits for the peer.
+    pub(crate) fn close(mut self) {
+        // the peer may be gone
+        let _ = self.send_close_notify();
+        let _ = self.tcp.shutdown_write();
+    }
+
     /// Reads once, for a moment at most, after our close_notify.
     ///
     /// # Errors

@@ -71,21 +71,31 @@ impl WebSocket {
     /// When nobody answers as a WebSocket server, or the run is to end.
     pub(crate) fn open(opening: &HandshakeRequest<'_>) -> Result<HandshakeOutcome, NetError> {
         let HandshakeRequest { url, network, .. } = opening;
-        let what = |error: NetError| error.context(format_args!("opening {url}"));
         let trust = match url.scheme_is_tls() {
             true => Some(network.public_trust().map_err(NetError::Lasting)?),
             false => None,
         };
         let scheme = if trust.is_some() { "https" } else { "http" };
-        let tcp = network
-            .dial(url.address(), scheme, opening.shutdown)
-            .map_err(what)?;
-        let limit = network.timeout();
-        let mut stream = NetStream::secure(tcp, trust, url.address(), limit).map_err(what)?;
-        stream.tcp().begin_exchange(limit);
+        let tcp = network.dial(url.address(), scheme, opening.shutdown);
+        let stream =
+            tcp.and_then(|tcp| NetStream::secure(tcp, trust, url.address(), network.timeout()));
+        let stream = stream.map_err(|error| error.context(format_args!("opening {url}")))?;
+        WebSocket::open_over(stream, opening)
+    }
+
+    /// Completes the handshake over a connection that nothing was sent over.
+    ///
+    /// # Errors
+    /// As [`WebSocket::open`].
+    pub(crate) fn open_over(
+        mut stream: NetStream,
+        opening: &HandshakeRequest<'_>,
+    ) -> Result<HandshakeOutcome, NetError> {
+        stream.tcp().begin_exchange(opening.network.timeout());
         let opened = shake_hands(opening, Wire::new(stream));
         opened.map_err(|error| {
-            what(error).or_exit(Exit::Unavailable).or_hint(
+            let error = error.context(format_args!("opening {}", opening.url));
+            error.or_exit(Exit::Unavailable).or_hint(
                 "check base_url and url of the service, and that proxies and firewalls on the way \
                  allow WebSockets",
             )

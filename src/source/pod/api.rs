@@ -197,7 +197,7 @@ impl ConfiguredPod {
             ("sinceTime", since_time.as_str()),
             ("toTime", to_time.as_str()),
         ];
-        let opened = session.try_to_open(&times, context.shutdown, now);
+        let opened = session.try_to_open(&times, None, context.shutdown, now);
         *ahead = session.clocks.ahead();
         let mut socket = opened?;
         socket.close();

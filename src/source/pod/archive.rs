@@ -49,7 +49,8 @@ impl Pod {
             ("toTime", to_time.as_str()),
         ];
         log::debug!("requesting the archive hour of {}", utc(from));
-        let Some(mut socket) = self.session.open(&times, context)? else {
+        let goes_on = self.plan.goes_on_behind(from, &self.moment(context));
+        let Some(mut socket) = self.session.open(&times, goes_on, context)? else {
             return Ok(Batch::default());
         };
         // by now the server has told its time

@@ -38,7 +38,7 @@ pub(super) struct Live {
 
 impl Pod {
     pub(super) fn open_live(&mut self, context: &mut PollContext) -> Result<Batch, FetchError> {
-        let Some(socket) = self.session.open(&[], context)? else {
+        let Some(socket) = self.session.open(&[], false, context)? else {
             return Ok(Batch::default());
         };
         log::debug!("the live stream is open");

@@ -234,6 +234,13 @@ impl PodPlan {
         Some(BegunHour { is_unfinished })
     }
 
+    /// Whether another hour is read behind this one, as far as is known by now.
+    pub(super) fn goes_on_behind(&self, from: OffsetDateTime, moment: &Moment) -> bool {
+        let next = self.position.until.max(from + HOUR);
+        let is_in_range = self.end.is_none_or(|end| next + HOUR <= end);
+        is_in_range && self.is_over_and_kept(next, moment.clocks)
+    }
+
     /// What an answer for an hour is judged by: what it held, how many events of the hour were shown
     /// by now, and whether the server ended it in good order.
     pub(super) fn reading(
@@ -516,6 +523,29 @@ mod tests {
     #[track_caller]
     fn check(mut plan: PodPlan, moment: Moment, expected: &str) {
         assert_eq!(phases(&mut plan, moment), expected, "{plan:?} {moment:?}");
+    }
+
+    #[test]
+    fn it_is_known_whether_another_hour_follows() {
+        // up to 09:00 the archive has them; from 05:00 on they are new, before that open
+        let table = [
+            (8, None, false),
+            (7, None, true),
+            (5, None, true),
+            (2, None, true),
+            (5, Some(6), false),
+            (5, Some(7), true),
+            (2, Some(5), false),
+        ];
+        for (from, end, goes_on) in table {
+            let mut plan = plan(Mode::Complete, &[]);
+            plan.end = end.map(at);
+            assert_eq!(
+                plan.goes_on_behind(at(from), &CONNECTED),
+                goes_on,
+                "{from} {end:?}"
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::clock::Instant;
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
-use crate::net::{NetError, Network};
+use crate::net::{NetError, Network, Preconnect};
 use crate::output::Counters;
 use crate::pipeline::batch::{Batch, EventId, Record};
 use crate::secret::{self, Secret};
@@ -65,6 +65,8 @@ pub(super) struct Session {
     pub(super) opened: bool,
     /// Sessions opened in this run.
     pub(super) requests: u32,
+    /// The connection of the next session: no request was made over it, so it counts as none.
+    next: Option<Preconnect>,
 }
 
 /// Why reading stopped.
@@ -134,20 +136,29 @@ impl Session {
             refused: None,
             opened: false,
             requests: 0,
+            next: None,
         }
     }
 
-    /// Opens a session; `None` if another attempt follows after a wait.
+    /// Opens a session; `None` if another attempt follows after a wait. If the run `goes_on` with another
+    /// one behind it, that one's connection is made meanwhile.
     ///
     /// # Errors
     /// When another attempt is useless.
     pub(super) fn open(
         &mut self,
         times: &[(&str, &str)],
+        goes_on: bool,
         context: &mut PollContext,
     ) -> Result<Option<WebSocket>, FetchError> {
         context.counters.requests += 1;
-        let failure = match self.try_to_open(times, context.shutdown, context.now) {
+        let next = match goes_on && self.failures == 0 {
+            true => self.preconnect(context.shutdown),
+            false => None,
+        };
+        let connection = std::mem::replace(&mut self.next, next);
+        let opened = self.try_to_open(times, connection, context.shutdown, context.now);
+        let failure = match opened {
             Ok(socket) => {
                 self.opened = true;
                 self.vain = None;
@@ -178,27 +189,36 @@ impl Session {
         Ok(None)
     }
 
-    /// Opens a session at `now`, with one attempt.
+    /// Opens a session at `now`, with one attempt, over this `connection` if there is one.
     ///
     /// # Errors
     /// When no session was opened.
     pub(super) fn try_to_open(
         &mut self,
         times: &[(&str, &str)],
+        connection: Option<Preconnect>,
         shutdown: &Shutdown,
         now: OffsetDateTime,
     ) -> Result<WebSocket, SessionError> {
         let started = Instant::now();
         let mut query = vec![("cid", self.cluster.as_str()), ("type", self.stream)];
         query.extend_from_slice(times);
-        let opened = WebSocket::open(&websocket::HandshakeRequest {
+        let opening = websocket::HandshakeRequest {
             network: &self.network,
             url: &self.url,
             query: &query,
             authorization: &self.authorization,
             max_message: self.max_message,
             shutdown,
-        });
+        };
+        let opened = match connection.and_then(Preconnect::ready) {
+            Some(stream) => match WebSocket::open_over(stream, &opening) {
+                // the server may have closed it just then
+                Err(NetError::Cut(_)) => WebSocket::open(&opening),
+                opened => opened,
+            },
+            None => WebSocket::open(&opening),
+        };
         let opened = opened.map_err(SessionError::Net)?;
         let date = match &opened {
             HandshakeOutcome::Open(socket) => socket.date,
@@ -218,6 +238,16 @@ impl Session {
                 Err(SessionError::Refused(failure.context(doing)))
             }
         }
+    }
+
+    /// Begins to connect, where the connection has TLS.
+    fn preconnect(&self, shutdown: &Shutdown) -> Option<Preconnect> {
+        if !self.url.scheme_is_tls() {
+            return None;
+        }
+        let trust = self.network.public_trust().ok()?;
+        let to = self.url.address();
+        self.network.preconnect(to, trust, shutdown)
     }
 
     /// Schedules the next attempt, and returns the wait.
