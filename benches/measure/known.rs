@@ -67,7 +67,7 @@ fn make(path: &Path, count: u64, hour: u32) -> SavedIndex {
     let mut dedup = DedupIndex::empty(path);
     for number in 0..count {
         insert(&mut dedup, number, hour);
-        if number % 100_000 == 0 {
+        if number % 1_000_000 == 0 {
             dedup.commit().expect("there is room");
         }
     }

@@ -37,6 +37,8 @@ impl Way {
 /// A simulated Proofpoint, a receiver that counts lines, and a configuration for the program.
 pub(crate) struct BenchEnv {
     way: Way,
+    /// A service of TAP keeps its start, since another one would be a new beginning.
+    made: OffsetDateTime,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) certs: Certs,
     pub(crate) tap: Tap,
@@ -71,6 +73,7 @@ impl BenchEnv {
         let devo = Devo::start(&certs, options);
         BenchEnv {
             way,
+            made: OffsetDateTime::now_utc(),
             dir,
             certs,
             tap,
@@ -101,16 +104,22 @@ impl BenchEnv {
         self.command(service, state, &self.devo.address(), &tables)
     }
 
-    /// `proofpull run SERVICE`, from so many minutes ago.
+    /// `proofpull run SERVICE` for a service of TAP, from so many minutes before this environment was made.
     pub(crate) fn proofpull_since(&self, service: &str, state: &str, minutes: u64) -> Command {
         let tables = self.tables(service, minutes);
         self.command(service, state, &self.devo.address(), &tables)
     }
 
-    /// The tables of a service of TAP or Isolation that starts so many minutes ago.
+    /// The tables of a service of TAP that starts so many minutes before this environment was made, or of Isolation
+    /// so many minutes ago.
     fn tables(&self, service: &str, minutes: u64) -> String {
-        let start = ago(minutes);
-        match service.starts_with("isolation") {
+        let is_isolation = service.starts_with("isolation");
+        let now = match is_isolation {
+            true => OffsetDateTime::now_utc(),
+            false => self.made,
+        };
+        let start = utc(now - Duration::from_secs(60 * minutes));
+        match is_isolation {
             true => format!(
                 "[isolation]\napi_key = {API_KEY:?}\n[services.{service}]\nurl = {:?}\nstart_time = {start:?}\n",
                 self.isolation.url(),
@@ -164,10 +173,6 @@ impl BenchEnv {
         std::fs::write(&path, texts.concat()).expect("the roots");
         path
     }
-}
-
-fn ago(minutes: u64) -> String {
-    utc(OffsetDateTime::now_utc() - Duration::from_secs(60 * minutes))
 }
 
 fn make_private(path: &Path) {
