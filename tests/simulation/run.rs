@@ -132,6 +132,15 @@ pub fn crash_everywhere(
     Ok(crashes)
 }
 
+/// Which events of a connection may come again.
+#[derive(Debug, Clone, Copy)]
+enum Excuse {
+    None,
+    All,
+    /// All but those that the position has passed from one time to another.
+    Unsaved(OffsetDateTime, OffsetDateTime),
+}
+
 struct Simulation {
     world: Arc<Simulated>,
     setup: Setup,
@@ -140,8 +149,10 @@ struct Simulation {
     /// Where the program began to read.
     since: Option<OffsetDateTime>,
     runs: Vec<Done>,
-    /// For each connection of the receiver, whether its events may come again.
-    excused: Vec<bool>,
+    /// For each connection of the receiver, which of its events may come again.
+    excused: Vec<Excuse>,
+    /// The position on the disk, whether it is durable or not.
+    on_disk: Option<OffsetDateTime>,
     position: Option<OffsetDateTime>,
     /// The gaps that the program has named, and whether a run has ended with that status.
     gaps: Vec<(OffsetDateTime, OffsetDateTime, bool)>,
@@ -168,6 +179,7 @@ impl Simulation {
             service: scenario.service,
             runs: Vec::new(),
             excused: Vec::new(),
+            on_disk: None,
             position: None,
             gaps: Vec::new(),
             operations: Vec::new(),
@@ -261,7 +273,7 @@ impl Simulation {
             is_good,
             is_calm: run.troubles.is_empty(),
         });
-        self.excuse(first, is_good);
+        let before = self.on_disk;
         if death.is_none() {
             judge_time(took, MAX_DURATION)?;
             // 75 waits for what a service has refused for a time; a job of Isolation may fail by itself
@@ -270,20 +282,40 @@ impl Simulation {
                 return Err(Violation::Ended(end.status, end.said));
             }
         }
-        self.look_at_the_state(death.is_none() && end.status != 73)
+        self.look_at_the_state(death.is_none() && end.status != 73)?;
+        self.excuse(first, is_good, before);
+        Ok(())
     }
 
-    /// Notes which connections of this run may be sent again: those without a proper goodbye, and the last
-    /// one with events of a run that failed, whose confirmation may not have been saved.
-    fn excuse(&mut self, first: usize, is_good: bool) {
+    /// Notes what of this run may be sent again: what is in connections without a proper goodbye, and in the last one
+    /// with events of a run that failed, whose confirmation may not have been saved. But where the position on the
+    /// disk has passed an event, its identity must be there, too.
+    fn excuse(&mut self, first: usize, is_good: bool, before: Option<OffsetDateTime>) {
         let (confirmed, last) = self.world.received(|received| {
             let last = received.lines.last().map(|line| line.connection);
             (received.confirmed.clone(), last)
         });
+        let confirmed = confirmed[first..].iter();
         self.excused
-            .extend(confirmed[first..].iter().map(|confirmed| !confirmed));
-        if let Some(last) = last.filter(|last| *last >= first && !is_good) {
-            self.excused[last] = true;
+            .extend(confirmed.map(|confirmed| match confirmed {
+                true => Excuse::None,
+                false => Excuse::All,
+            }));
+        let last = last.filter(|last| *last >= first && !is_good);
+        if let Some(last) = last.filter(|last| matches!(self.excused[*last], Excuse::None)) {
+            let before = before.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            self.excused[last] = Excuse::Unsaved(before, self.on_disk.unwrap_or(before));
+        }
+    }
+
+    fn is_excused(&self, connection: usize, serial: u64) -> bool {
+        match self.excused[connection] {
+            Excuse::None => false,
+            Excuse::All => true,
+            Excuse::Unsaved(before, after) => {
+                let at = self.setup.model.passed_at(serial);
+                at.is_none_or(|at| !(before..after).contains(&at))
+            }
         }
     }
 
@@ -299,6 +331,7 @@ impl Simulation {
         };
         let time = |value: &Value| OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok();
         let until = time(&state["checkpoint"]["until"]);
+        self.on_disk = until.or(self.on_disk);
         // a start that is counted from the present is where the first state says that it is
         let began = self.runs.last().map(|run| run.began);
         self.since = self.since.or(began.max(until));
@@ -347,7 +380,7 @@ impl Simulation {
                 match serial(&line.line) {
                     Some(serial) => copies.push(Copy {
                         serial,
-                        is_excused: self.excused[line.connection],
+                        is_excused: self.is_excused(line.connection, serial),
                     }),
                     None => return Some(String::from_utf8_lossy(&line.line).into_owned()),
                 }

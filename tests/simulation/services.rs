@@ -287,6 +287,14 @@ impl Model {
         }
     }
 
+    /// The time at which the position passes an event, where each is read with its window.
+    pub fn passed_at(&self, serial: u64) -> Option<OffsetDateTime> {
+        match self {
+            Model::Events(..) | Model::Isolation(_) => self.created(serial),
+            Model::Beside(..) | Model::Pod(..) => None,
+        }
+    }
+
     /// Requests that the service refused because its quota was spent.
     pub fn exceeded(&self) -> usize {
         match self {
