@@ -146,7 +146,7 @@ impl Disk {
 
     pub(super) fn open_or_create(&mut self, path: &Path) -> Result<usize> {
         match self.find(path) {
-            Ok(_) => self.open(path),
+            Ok(inode) => self.call(Call::Change).map(|()| inode),
             Err(_) => self.create(path),
         }
     }
@@ -279,22 +279,28 @@ impl Inode {
 
     fn crash(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
         for write in self.writes.drain(..) {
-            match (choose(4), write) {
-                (0, write) => write.apply(&mut self.durable),
-                (1, _) => {}
-                // torn
-                (2, Write::At(at, bytes)) => {
-                    let half = bytes.len() / 2;
-                    Write::At(at, bytes[..half].to_owned()).apply(&mut self.durable);
-                }
-                // its length without its bytes
-                (_, Write::At(at, bytes)) => {
-                    let end = at as usize + bytes.len();
-                    if self.durable.len() < end {
-                        self.durable.resize(end, 0);
+            match write {
+                Write::Length(_) if choose(2) == 1 => {}
+                Write::Length(_) => write.apply(&mut self.durable),
+                Write::At(at, bytes) => {
+                    let (end, half) = (at + bytes.len() as u64, bytes.len() / 2);
+                    let (kept, lasts_to) = match choose(5) {
+                        0 => (0..bytes.len(), end),
+                        1 => (0..0, 0),
+                        // torn
+                        2 => (0..half, at + half as u64),
+                        // torn, and the later part came first
+                        3 => (half..bytes.len(), end),
+                        // its length without its bytes
+                        _ => (0..0, end),
+                    };
+                    let durable = &mut self.durable;
+                    durable.resize(durable.len().max(lasts_to as usize), 0);
+                    let from = at + kept.start as u64;
+                    if !kept.is_empty() {
+                        Write::At(from, bytes[kept].to_owned()).apply(durable);
                     }
                 }
-                (_, write) => write.apply(&mut self.durable),
             }
         }
         self.content.clone_from(&self.durable);
@@ -313,5 +319,216 @@ impl Write {
                 content[at..end].copy_from_slice(bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &[u8] = b"old";
+    const NEW: &[u8] = b"new state";
+
+    /// Makes choices by a number: 0 and those that follow go through all of them.
+    #[derive(Debug)]
+    struct Numbered {
+        rest: u64,
+        /// How many numbers there are, as far as choices were made.
+        count: u64,
+    }
+
+    impl Numbered {
+        /// The choices of this number.
+        fn new(number: u64) -> Numbered {
+            Numbered {
+                rest: number,
+                count: 1,
+            }
+        }
+
+        /// One of so many.
+        fn choose(&mut self, of: usize) -> usize {
+            self.count = self.count.saturating_mul(of as u64);
+            let chosen = self.rest % of as u64;
+            self.rest /= of as u64;
+            chosen as usize
+        }
+    }
+
+    fn disk_with(path: &str, content: &[u8]) -> Disk {
+        let mut disk = Disk::default();
+        let inode = disk.create(Path::new(path)).unwrap();
+        disk.write(inode, 0, content).unwrap();
+        disk.sync(inode).unwrap();
+        disk.sync_folder(Path::new("/s")).unwrap();
+        disk
+    }
+
+    /// Every content that the file may have after a crash behind these calls.
+    fn states(path: &str, calls: impl Fn() -> Disk) -> BTreeSet<Option<Vec<u8>>> {
+        let (mut states, mut number) = (BTreeSet::new(), 0);
+        loop {
+            let (mut disk, mut choices) = (calls(), Numbered::new(number));
+            disk.crash(&mut |of| choices.choose(of));
+            states.insert(disk.content(Path::new(path)).map(<[u8]>::to_vec));
+            number += 1;
+            if number == choices.count {
+                return states;
+            }
+        }
+    }
+
+    fn some(contents: &[&[u8]]) -> BTreeSet<Option<Vec<u8>>> {
+        contents.iter().map(|bytes| Some(bytes.to_vec())).collect()
+    }
+
+    /// The steps by which a file is replaced, but for those left out.
+    fn replaced(steps: usize, leave_out: &[usize]) -> Disk {
+        let mut disk = disk_with("/s/a", OLD);
+        let (new, path) = (Path::new("/s/a.new"), Path::new("/s/a"));
+        let mut inode = 0;
+        for step in (0..steps).filter(|step| !leave_out.contains(step)) {
+            match step {
+                0 => inode = disk.create(new).unwrap(),
+                1 => drop(disk.write(inode, 0, &NEW[..4]).unwrap()),
+                2 => drop(disk.write(inode, 4, &NEW[4..]).unwrap()),
+                3 => disk.sync(inode).unwrap(),
+                4 => disk.rename(new, path).unwrap(),
+                _ => disk.sync_folder(Path::new("/s")).unwrap(),
+            }
+        }
+        disk
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_with_all_syncs_is_the_old_one_or_the_new_one() {
+        for steps in 0..5 {
+            let before = states("/s/a", || replaced(steps, &[]));
+            assert_eq!(before, some(&[OLD]), "{steps}");
+        }
+        assert_eq!(states("/s/a", || replaced(5, &[])), some(&[OLD, NEW]));
+        assert_eq!(states("/s/a", || replaced(6, &[])), some(&[NEW]));
+    }
+
+    #[test]
+    fn without_its_sync_a_new_file_may_be_empty_torn_or_zeros() {
+        let states = states("/s/a", || replaced(6, &[3]));
+        for content in [
+            b"".as_slice(),
+            b"new ",
+            b"ne",
+            b"\0\0\0\0\0\0\0\0\0",
+            b"\0\0\0\0state",
+            NEW,
+        ] {
+            assert!(states.contains(&Some(content.to_vec())), "{content:?}");
+        }
+        assert!(!states.contains(&Some(OLD.to_vec())));
+    }
+
+    #[test]
+    fn a_file_that_was_synced_has_no_name_without_the_sync_of_its_folder() {
+        let both = |is_synced: bool| {
+            move || {
+                let mut disk = Disk::default();
+                let inode = disk.create(Path::new("/s/a")).unwrap();
+                disk.write(inode, 0, NEW).unwrap();
+                disk.sync(inode).unwrap();
+                disk.sync_folder(Path::new(if is_synced { "/s" } else { "/other" }))
+                    .unwrap();
+                disk
+            }
+        };
+        assert_eq!(states("/s/a", both(true)), some(&[NEW]));
+        assert_eq!(
+            states("/s/a", both(false)),
+            [None, Some(NEW.to_vec())].into()
+        );
+    }
+
+    #[test]
+    fn what_is_written_in_place_may_be_lost_torn_at_either_end_or_zeros_and_a_cut_may_be_undone() {
+        let appended = || {
+            let mut disk = disk_with("/s/a", b"ab");
+            disk.write(0, 2, b"cdef").unwrap();
+            disk
+        };
+        let torn: [&[u8]; 5] = [b"ab", b"abcd", b"ab\0\0ef", b"ab\0\0\0\0", b"abcdef"];
+        assert_eq!(states("/s/a", appended), some(&torn));
+        let cut = || {
+            let mut disk = disk_with("/s/a", b"ab");
+            disk.set_length(0, 1).unwrap();
+            disk
+        };
+        assert_eq!(states("/s/a", cut), some(&[b"ab", b"a"]));
+    }
+
+    #[test]
+    fn a_file_that_is_removed_may_come_back_until_its_folder_is_synced() {
+        let removed = || {
+            let mut disk = disk_with("/s/a", OLD);
+            disk.remove(Path::new("/s/a")).unwrap();
+            assert_eq!(disk.content(Path::new("/s/a")), None);
+            disk
+        };
+        assert_eq!(states("/s/a", removed), [None, Some(OLD.to_vec())].into());
+        let synced = || {
+            let mut disk = removed();
+            disk.sync_folder(Path::new("/s")).unwrap();
+            disk
+        };
+        assert_eq!(states("/s/a", synced), [None].into());
+    }
+
+    #[test]
+    fn a_sync_that_fails_loses_what_it_was_to_keep_and_the_next_one_hides_it() {
+        let failed = || {
+            let mut disk = disk_with("/s/a", OLD);
+            disk.begin([(2, DiskFault::Io)].into());
+            disk.write(0, 0, b"NEW").unwrap();
+            assert_eq!(disk.sync(0).unwrap_err().raw_os_error(), Some(EIO));
+            disk.sync(0).unwrap();
+            assert_eq!(disk.content(Path::new("/s/a")), Some(b"NEW".as_slice()));
+            disk
+        };
+        assert_eq!(states("/s/a", failed), some(&[OLD]));
+    }
+
+    #[test]
+    fn a_full_disk_takes_a_part_and_then_nothing_and_one_for_reading_takes_nothing() {
+        let mut disk = disk_with("/s/a", OLD);
+        disk.begin([(1, DiskFault::Full)].into());
+        assert_eq!(disk.write(0, 3, b"1234").unwrap(), 2);
+        let full = disk.write(0, 5, b"34").unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+        disk.sync(0).unwrap();
+        disk.begin([(1, DiskFault::ReadOnly)].into());
+        let mut content = [0; 9];
+        assert_eq!(disk.read(0, 0, &mut content).unwrap(), 5);
+        assert_eq!(&content[..5], b"old12");
+        let path = Path::new("/s/a");
+        for error in [
+            disk.write(0, 0, b"x").unwrap_err(),
+            disk.set_length(0, 0).unwrap_err(),
+            disk.rename(path, Path::new("/s/b")).unwrap_err(),
+            disk.remove(path).unwrap_err(),
+            disk.create(Path::new("/s/b")).unwrap_err(),
+            disk.open_or_create(path).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
+        }
+        disk.begin(BTreeMap::new());
+        assert_eq!(disk.write(0, 0, b"x").unwrap(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_free_once_it_is_let_go_or_the_machine_has_crashed() {
+        let mut disk = disk_with("/s/a", OLD);
+        assert!(disk.try_lock(0));
+        assert!(!disk.try_lock(0));
+        disk.unlock(0);
+        assert!(disk.try_lock(0));
+        disk.crash(&mut |_| 0);
+        assert!(disk.try_lock(0));
     }
 }

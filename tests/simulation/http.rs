@@ -29,6 +29,14 @@ pub enum Fault {
     CutBody(usize),
     /// The same with a reset.
     ResetBody(usize),
+    /// The right answer in chunks of so many bytes.
+    Chunks(usize),
+    /// The same, and the connection ends in the place of the last chunk, which is empty.
+    CutChunks(usize),
+    /// The right answer without its length, up to the end of the connection.
+    UntilClose,
+    /// The same, but that end comes after so many bytes of the body.
+    CutUntilClose(usize),
     /// A reset, and no answer.
     Reset,
     /// The end, and no answer.
@@ -152,10 +160,20 @@ impl HttpConnection {
                 }
                 head += "\r\n";
                 out.send(after, Sent::Bytes(head.into()));
-                self.stream = Some(LogStream::new(stream, fault));
+                self.stream = Some(LogStream::new(stream, fault.as_ref()));
                 return;
             }
         };
+        if let Some((text, is_last)) = fault.as_ref().and_then(|fault| reframed(fault, &answer)) {
+            let mut bytes = head_of(&answer, date);
+            bytes.extend_from_slice(&text);
+            out.send(after, Sent::Bytes(bytes));
+            if is_last {
+                out.send(after, Sent::End);
+                self.is_over = true;
+            }
+            return;
+        }
         let bytes = text_of(&answer, date);
         let body = bytes.len() - answer.body.len();
         match fault {
@@ -224,7 +242,35 @@ fn page(text: &str) -> Vec<u8> {
         .into()
 }
 
-fn text_of(answer: &Answer, date: Option<OffsetDateTime>) -> Vec<u8> {
+/// An answer whose body has no length in front: what follows its headers, and whether the connection ends then.
+fn reframed(fault: &Fault, answer: &Answer) -> Option<(Vec<u8>, bool)> {
+    let body = &answer.body;
+    match *fault {
+        _ if answer.status == 204 => None,
+        Fault::Chunks(size) | Fault::CutChunks(size) => {
+            let mut text = b"Transfer-Encoding: chunked\r\n\r\n".to_vec();
+            for chunk in body.chunks(size.max(1)) {
+                text.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                text.extend_from_slice(chunk);
+                text.extend_from_slice(b"\r\n");
+            }
+            let is_cut = matches!(fault, Fault::CutChunks(_));
+            if !is_cut {
+                text.extend_from_slice(b"0\r\n\r\n");
+            }
+            Some((text, is_cut))
+        }
+        Fault::UntilClose => Some(([b"\r\n", &body[..]].concat(), true)),
+        Fault::CutUntilClose(at) => {
+            let kept = body.len().saturating_sub(1).min(at);
+            Some(([b"\r\n", &body[..kept]].concat(), true))
+        }
+        _ => None,
+    }
+}
+
+/// The status and the headers but for those that frame the body.
+fn head_of(answer: &Answer, date: Option<OffsetDateTime>) -> Vec<u8> {
     let mut head = String::with_capacity(160 + answer.body.len());
     // writing to a String cannot fail
     let _ = write!(head, "HTTP/1.1 {} Status\r\n", answer.status);
@@ -234,12 +280,17 @@ fn text_of(answer: &Answer, date: Option<OffsetDateTime>) -> Vec<u8> {
     for (name, value) in &answer.headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }
+    head.into_bytes()
+}
+
+fn text_of(answer: &Answer, date: Option<OffsetDateTime>) -> Vec<u8> {
+    let mut bytes = head_of(answer, date);
     // nothing follows a 204, not even a length
     if answer.status != 204 {
-        let _ = write!(head, "Content-Length: {}\r\n", answer.body.len());
+        let length = format!("Content-Length: {}\r\n", answer.body.len());
+        bytes.extend_from_slice(length.as_bytes());
     }
-    head += "\r\n";
-    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&answer.body);
     bytes
 }
@@ -283,4 +334,221 @@ fn first_request(bytes: &[u8]) -> Option<(Request, usize)> {
             .collect(),
     };
     Some((request, end + 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::api::{Step, Stream};
+    use super::*;
+
+    const HEAD: &str = "HTTP/1.1 200 Status\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\nX: y\r\n";
+    const PLAIN: &str = "Content-Length: 12\r\n\r\n{\"n\": [1,2]}";
+
+    /// Answers with a small object; at `/stream` with a stream, at `/none` with 204.
+    #[derive(Debug)]
+    struct Service;
+
+    impl Api for Service {
+        fn answer(&mut self, request: &Request, _: OffsetDateTime) -> Reply {
+            let status = match request.path.as_str() {
+                "/stream" => return Reply::Stream(Box::new(Silent)),
+                "/none" => 204,
+                _ => 200,
+            };
+            let text = if status == 204 { "" } else { "{\"n\": [1,2]}" };
+            Reply::Http(Answer {
+                status,
+                headers: vec![("X".into(), "y".into())],
+                body: text.into(),
+            })
+        }
+    }
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Stream for Silent {
+        fn step(&mut self, _: OffsetDateTime) -> Step {
+            Step::Wait(Duration::from_secs(1))
+        }
+
+        fn closed(&mut self, _: OffsetDateTime) {}
+    }
+
+    /// What comes back for these bytes with this fault, how the connection ends, and when the last of it is due.
+    fn answered(bytes: &[&[u8]], fault: Option<Fault>) -> (String, Option<Sent>, Duration) {
+        let server = Server {
+            api: Box::new(Service),
+            faults: fault.map(|fault| (0, fault)).into_iter().collect(),
+            requests: 0,
+            begin: OffsetDateTime::UNIX_EPOCH,
+        };
+        let mut connection = HttpConnection::to(&Arc::new(Mutex::new(server)));
+        let mut out = Outbox::default();
+        for bytes in bytes {
+            connection.receive(bytes, Duration::from_secs(1), &mut out);
+        }
+        let due = out.last_due();
+        let (mut text, mut end) = (Vec::new(), None);
+        for sent in out.sent() {
+            match sent {
+                Sent::Bytes(bytes) => text.extend(bytes),
+                other => end = Some(other),
+            }
+        }
+        (String::from_utf8(text).unwrap(), end, due)
+    }
+
+    #[test]
+    fn a_request_is_read_from_any_pieces_and_a_connection_takes_more_than_one() {
+        let text = b"GET /a?q=a+%26b&n= HTTP/1.1\r\nHost: h\r\nX-Key:  v \r\n\r\nGET";
+        let (request, length) = first_request(text).unwrap();
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("GET", "/a")
+        );
+        assert_eq!(length, text.len() - 3);
+        assert_eq!(request.parameter("q"), Some("a &b"));
+        assert_eq!(request.parameter("n"), Some(""));
+        assert_eq!(request.header("x-key"), Some("v"));
+        assert!(first_request(&text[..length - 1]).is_none());
+        let pieces = [&text[..20], &text[20..], b" / HTTP/1.1\r\n\r\n"];
+        let twice = format!("{HEAD}{PLAIN}{HEAD}{PLAIN}");
+        assert_eq!(answered(&pieces, None), (twice, None, Duration::ZERO));
+    }
+
+    #[test]
+    fn each_fault_changes_the_answer_as_it_says() {
+        let none = Duration::ZERO;
+        let status = |retry_after: Option<&str>| Fault::Status {
+            code: 429,
+            retry_after: retry_after.map(str::to_owned),
+            body: "no",
+        };
+        let second = Duration::from_secs(1);
+        let drip = Fault::Drip {
+            piece: 50,
+            pause: second,
+        };
+        let refused = "HTTP/1.1 429 Status\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n";
+        let chunks = "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"n\": [\r\n5\r\n1,2]}\r\n";
+        let plain = format!("{HEAD}{PLAIN}");
+        let without_date = HEAD.replace("Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n", "");
+        let wrong_date = HEAD.replace("Thu, 01 Jan 1970 00", "Wed, 31 Dec 1969 23");
+        let table = [
+            (
+                status(None),
+                format!("{refused}Content-Length: 2\r\n\r\nno"),
+                None,
+                none,
+            ),
+            (
+                status(Some("7")),
+                format!("{refused}Retry-After: 7\r\nContent-Length: 2\r\n\r\nno"),
+                None,
+                none,
+            ),
+            (
+                Fault::CutBody(3),
+                plain[..plain.len() - 9].to_owned(),
+                Some(Sent::End),
+                none,
+            ),
+            (
+                Fault::ResetBody(99),
+                plain[..plain.len() - 1].to_owned(),
+                Some(Sent::Reset),
+                none,
+            ),
+            (
+                Fault::Chunks(7),
+                format!("{HEAD}{chunks}0\r\n\r\n"),
+                None,
+                none,
+            ),
+            (
+                Fault::CutChunks(7),
+                format!("{HEAD}{chunks}"),
+                Some(Sent::End),
+                none,
+            ),
+            (
+                Fault::UntilClose,
+                format!("{HEAD}\r\n{{\"n\": [1,2]}}"),
+                Some(Sent::End),
+                none,
+            ),
+            (
+                Fault::CutUntilClose(2),
+                format!("{HEAD}\r\n{{\""),
+                Some(Sent::End),
+                none,
+            ),
+            (
+                Fault::CutUntilClose(12),
+                format!("{HEAD}\r\n{{\"n\": [1,2]"),
+                Some(Sent::End),
+                none,
+            ),
+            (Fault::Reset, String::new(), Some(Sent::Reset), none),
+            (Fault::Close, String::new(), Some(Sent::End), none),
+            (Fault::Silence, String::new(), None, none),
+            (Fault::Stall(second), plain.clone(), None, second),
+            (
+                drip,
+                plain.clone(),
+                None,
+                second * plain.len().div_ceil(50) as u32,
+            ),
+            (Fault::NoDate, format!("{without_date}{PLAIN}"), None, none),
+            (
+                Fault::WrongDate(time::Duration::hours(-1)),
+                format!("{wrong_date}{PLAIN}"),
+                None,
+                none,
+            ),
+        ];
+        for (fault, text, end, due) in table {
+            let answer = answered(&[b"GET / HTTP/1.1\r\n\r\n"], Some(fault.clone()));
+            assert_eq!(answer, (text, end, due), "{fault:?}");
+        }
+        for (fault, body) in [
+            (Fault::Junk, "<html>maintenance"),
+            (Fault::EmptyBody, ""),
+            (Fault::WithoutArray, "{}"),
+        ] {
+            let (text, end, _) = answered(&[b"GET / HTTP/1.1\r\n\r\n"], Some(fault));
+            let end_of_head = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+            assert!(
+                text.starts_with("HTTP/1.1 200") && text.ends_with(&end_of_head),
+                "{text}"
+            );
+            assert_eq!(end, None);
+        }
+    }
+
+    #[test]
+    fn no_content_has_no_length_and_a_connection_that_is_over_is_reset() {
+        let nothing = [b"GET /none HTTP/1.1\r\n\r\n".as_slice()];
+        let head = HEAD.replace("200", "204");
+        for fault in [None, Some(Fault::Chunks(3)), Some(Fault::UntilClose)] {
+            let (text, end, _) = answered(&nothing, fault);
+            assert_eq!((text, end), (format!("{head}\r\n"), None));
+        }
+        let twice = [b"GET / HTTP/1.1\r\n\r\n".as_slice(); 2];
+        let (_, end, _) = answered(&twice, Some(Fault::Close));
+        assert_eq!(end, Some(Sent::Reset));
+    }
+
+    /// The key and its answer are those of RFC 6455, 1.3.
+    #[test]
+    fn a_handshake_is_answered_with_the_key_of_the_standard() {
+        let opening =
+            b"GET /stream HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let (text, end, _) = answered(&[opening], None);
+        assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+        let accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+        assert!(text.contains(accept), "{text}");
+        assert_eq!(end, None);
+    }
 }

@@ -17,6 +17,7 @@ mod api;
 mod demand;
 mod disk;
 mod event;
+mod handles;
 mod http;
 mod isolation;
 mod network;

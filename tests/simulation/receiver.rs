@@ -8,7 +8,12 @@ use super::network::{Outbox, Peer, Sent};
 const HELLO: u8 = 0;
 const DATA: u8 = 1;
 const CLOSE_NOTIFY: u8 = 2;
+const ALERT: u8 = 3;
 const HEADER: usize = 5;
+/// How long after its last read a receiver ends that does so early. Its kernel has acknowledged the bytes by then.
+const EARLY: Duration = Duration::from_millis(10);
+/// Bytes that its kernel takes when it reads no more.
+const RECEIVE_BUFFER: usize = 1_024;
 
 /// What a connection of the receiver does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub enum Behaviour {
     CutHandshake,
     /// Nobody answers the handshake.
     Silent,
+    /// Refuses us behind the handshake, as TLS 1.3 does with a certificate, and keeps nothing.
+    Alert,
     /// Keeps the whole lines among so many bytes, and resets.
     ResetAfter(usize),
     /// Takes so many bytes, keeps nothing, and resets.
@@ -36,7 +43,7 @@ pub enum Behaviour {
     ForgetAtGoodbye,
     /// Keeps everything, and never says goodbye.
     NeverClose,
-    /// Reads no more after so many bytes.
+    /// Reads no more after so many bytes, and its kernel takes no more soon after.
     StopReading(usize),
     /// Says goodbye so long after ours.
     SlowClose(Duration),
@@ -75,6 +82,8 @@ pub struct Session {
     line: Vec<u8>,
     /// Bytes of events so far.
     taken: usize,
+    /// Bytes that its kernel has taken.
+    arrived: usize,
     is_over: bool,
 }
 
@@ -90,6 +99,7 @@ impl Session {
             partial: Vec::new(),
             line: Vec::new(),
             taken: 0,
+            arrived: 0,
             is_over: false,
         }
     }
@@ -172,12 +182,12 @@ impl Session {
     fn at_limit(&mut self, out: &mut Outbox) {
         match self.behaviour {
             Behaviour::ResetAfter(_) | Behaviour::ForgetThenReset(_) => {
-                out.send(Duration::ZERO, Sent::Reset);
+                out.send(EARLY, Sent::Reset);
                 self.is_over = true;
             }
             Behaviour::ForgetThenClose(_) => {
-                out.send(Duration::ZERO, Sent::Bytes(record(CLOSE_NOTIFY)));
-                out.send(Duration::ZERO, Sent::End);
+                out.send(EARLY, Sent::Bytes(record(CLOSE_NOTIFY)));
+                out.send(EARLY, Sent::End);
                 self.is_over = true;
             }
             _ => {}
@@ -189,6 +199,12 @@ impl Session {
             HELLO => match self.behaviour {
                 Behaviour::Silent => {}
                 Behaviour::CutHandshake => {
+                    out.send(Duration::ZERO, Sent::End);
+                    self.is_over = true;
+                }
+                Behaviour::Alert => {
+                    out.send(Duration::ZERO, Sent::Bytes(record(HELLO)));
+                    out.send(Duration::ZERO, Sent::Bytes(record(ALERT)));
                     out.send(Duration::ZERO, Sent::End);
                     self.is_over = true;
                 }
@@ -206,6 +222,7 @@ impl Session {
 
 impl Peer for Session {
     fn receive(&mut self, bytes: &[u8], _: Duration, out: &mut Outbox) {
+        self.arrived += bytes.len();
         if self.is_over {
             // nobody has the socket any more
             out.send(Duration::ZERO, Sent::Reset);
@@ -220,7 +237,7 @@ impl Peer for Session {
             self.partial.drain(..end);
             self.handle(kind, &content, out);
         }
-        // what was not read when it closed
+        // what was not read when it closed is answered so
         if !self.partial.is_empty() {
             out.send(Duration::ZERO, Sent::Reset);
         }
@@ -233,6 +250,13 @@ impl Peer for Session {
     fn wake(&mut self, _: Duration, _: &mut Outbox) -> Option<Duration> {
         None
     }
+
+    fn room(&self) -> usize {
+        match self.behaviour {
+            Behaviour::StopReading(bytes) => (bytes + RECEIVE_BUFFER).saturating_sub(self.arrived),
+            _ => usize::MAX,
+        }
+    }
 }
 
 /// An empty record.
@@ -243,4 +267,152 @@ fn record(kind: u8) -> Vec<u8> {
 fn first_record(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let length = u32::from_be_bytes(*bytes.get(1..)?.first_chunk()?);
     Some((bytes[0], bytes.get(HEADER..HEADER + length as usize)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::super::network::Connection;
+    use super::*;
+
+    /// What a client notices after a step: each record, `end`, `reset`, or nothing.
+    fn noticed(connection: &mut Connection, now: Duration) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut header = [0; HEADER];
+            seen += match connection.read(&mut header, now, false) {
+                Ok(None) => return seen,
+                Ok(Some(0)) => match connection.take_error(now) {
+                    Ok(()) => return seen + "end",
+                    Err(_) => return seen + "end reset",
+                },
+                Ok(Some(_)) => match header[0] {
+                    HELLO => "hello ",
+                    CLOSE_NOTIFY => "goodbye ",
+                    _ => "alert ",
+                },
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                    return seen + "reset";
+                }
+            };
+        }
+    }
+
+    #[test]
+    fn each_behaviour_keeps_and_ends_as_it_says() {
+        let slow = Duration::from_secs(3);
+        let all = "one two three";
+        // the behaviour, what is kept, whether it is confirmed, and what is noticed after the handshake, after the
+        // events, and after our goodbye
+        let table = [
+            (Behaviour::Normal, all, true, ["hello ", "", "goodbye end"]),
+            (Behaviour::NoGoodbye, all, false, ["hello ", "", "end"]),
+            (
+                Behaviour::ResetAfter(9),
+                "one two",
+                false,
+                ["hello ", "reset", ""],
+            ),
+            (
+                Behaviour::ForgetThenReset(9),
+                "",
+                false,
+                ["hello ", "reset", ""],
+            ),
+            (
+                Behaviour::ForgetThenReset(99),
+                "",
+                false,
+                ["hello ", "", "reset"],
+            ),
+            (
+                Behaviour::ForgetThenClose(14),
+                "",
+                false,
+                ["hello ", "goodbye end", "end reset"],
+            ),
+            (
+                Behaviour::ForgetThenClose(99),
+                "",
+                false,
+                ["hello ", "", "reset"],
+            ),
+            (
+                Behaviour::ResetAtGoodbye,
+                all,
+                false,
+                ["hello ", "", "reset"],
+            ),
+            (
+                Behaviour::ForgetAtGoodbye,
+                "",
+                false,
+                ["hello ", "", "reset"],
+            ),
+            (Behaviour::NeverClose, all, false, ["hello ", "", ""]),
+            (Behaviour::StopReading(5), "one", false, ["hello ", "", ""]),
+            (
+                Behaviour::SlowClose(slow),
+                all,
+                false,
+                ["hello ", "", "goodbye end"],
+            ),
+            (Behaviour::Silent, all, true, ["", "", "goodbye end"]),
+            (Behaviour::CutHandshake, "", false, ["end", "end reset", ""]),
+            (
+                Behaviour::Alert,
+                "",
+                false,
+                ["hello alert end", "end reset", ""],
+            ),
+        ];
+        for (behaviour, kept, is_confirmed, seen) in table {
+            let receiver = Receiver::default();
+            let session = Session::new(&receiver, behaviour.clone());
+            let mut connection = Connection::to(Box::new(session), Duration::ZERO);
+            let mut data = vec![DATA, 0, 0, 0, 14];
+            data.extend_from_slice(b"one\ntwo\nthree\n");
+            let mut now = Duration::ZERO;
+            for (step, sent) in [record(HELLO), data, record(CLOSE_NOTIFY)]
+                .iter()
+                .enumerate()
+            {
+                if connection.write(sent, now).is_ok() {
+                    now += slow;
+                    let seen = seen[step];
+                    assert_eq!(noticed(&mut connection, now), seen, "{behaviour:?}, {step}");
+                }
+            }
+            let received = receiver.lock().unwrap();
+            let lines = received.lines.iter().map(|line| line.line.as_slice());
+            let lines = lines.collect::<Vec<_>>().join(b" ".as_slice());
+            assert_eq!(lines, kept.as_bytes(), "{behaviour:?}");
+            assert_eq!(received.confirmed, [is_confirmed], "{behaviour:?}");
+        }
+    }
+
+    #[test]
+    fn events_in_pieces_are_kept_as_whole_lines() {
+        let receiver = Receiver::default();
+        let mut connections = [(); 2].map(|()| {
+            let session = Session::new(&receiver, Behaviour::Normal);
+            Connection::to(Box::new(session), Duration::ZERO)
+        });
+        for bytes in [
+            [DATA, 0, 0, 0, 4].as_slice(),
+            b"on",
+            b"e\n",
+            &[DATA, 0, 0, 0, 2],
+            b"tw",
+        ] {
+            connections[1].write(bytes, Duration::ZERO).unwrap();
+        }
+        let received = receiver.lock().unwrap();
+        let [line] = &received.lines[..] else {
+            panic!("{received:?}");
+        };
+        assert_eq!((line.connection, &line.line[..]), (1, b"one".as_slice()));
+    }
 }

@@ -250,7 +250,16 @@ fn fault(rng: &mut Rng) -> Fault {
             pause: Duration::from_millis(500),
         },
         11 => Fault::Junk,
-        12 => rng.pick(&[Fault::EmptyBody, Fault::WithoutArray]).clone(),
+        12 => rng
+            .pick(&[
+                Fault::EmptyBody,
+                Fault::WithoutArray,
+                Fault::Chunks(1 + at),
+                Fault::CutChunks(1 + at),
+                Fault::UntilClose,
+                Fault::CutUntilClose(at),
+            ])
+            .clone(),
         _ => match rng.chance(50) {
             true => Fault::NoDate,
             false => Fault::WrongDate(clock(rng)),
@@ -272,6 +281,6 @@ fn behaviour(rng: &mut Rng) -> Behaviour {
         10 => Behaviour::NeverClose,
         11 => Behaviour::StopReading(bytes),
         12 => Behaviour::SlowClose(Duration::from_secs(1 + rng.bits() % 30)),
-        _ => Behaviour::Silent,
+        _ => rng.pick(&[Behaviour::Silent, Behaviour::Alert]).clone(),
     }
 }

@@ -3,17 +3,18 @@
 //! It counts what the program does in it, so that a run can end at any operation.
 
 use std::collections::BTreeMap;
-use std::io::{self, Error, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Error, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use proofpull::shutdown::Shutdown;
-use proofpull::world::{World, WorldFile, WorldSocket, WorldWatch};
+use proofpull::world::{World, WorldFile, WorldSocket};
 use time::OffsetDateTime;
 
 use super::api::Api;
 use super::disk::{Disk, DiskFault};
+use super::handles::{File, Socket};
 use super::http::{Fault, HttpConnection, Server, SharedServer};
 use super::network::Connection;
 use super::receiver::{Behaviour, Received, Receiver, Session};
@@ -56,8 +57,9 @@ pub struct Simulated {
     own: Weak<Simulated>,
 }
 
+/// What is in a world.
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     begin: OffsetDateTime,
     elapsed: Duration,
     link: Duration,
@@ -108,7 +110,7 @@ impl Simulated {
         })
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +179,7 @@ fn crashed() -> Error {
 
 impl Inner {
     /// Counts an operation, and fails it once the run is over.
-    fn operate(&mut self) -> io::Result<()> {
+    pub(super) fn operate(&mut self) -> io::Result<()> {
         self.operations += 1;
         self.elapsed += OPERATION;
         if self.troubles.terminate == Some(self.operations) {
@@ -196,11 +198,12 @@ impl Inner {
     }
 
     /// The connection of a socket, and the time.
-    fn socket(&mut self, number: usize) -> (&mut Connection, Duration) {
+    pub(super) fn socket(&mut self, number: usize) -> (&mut Connection, Duration) {
         (&mut self.sockets[number], self.elapsed)
     }
 
-    fn read(
+    /// Reads from a socket, or looks at what there is to read, within `step`.
+    pub(super) fn read(
         &mut self,
         number: usize,
         buffer: &mut [u8],
@@ -220,6 +223,27 @@ impl Inner {
             }
             self.elapsed = next.clamp(now, until);
         }
+    }
+
+    /// Writes to a socket within `step`.
+    pub(super) fn write(
+        &mut self,
+        number: usize,
+        bytes: &[u8],
+        step: Duration,
+    ) -> io::Result<usize> {
+        self.operate()?;
+        let (connection, now) = self.socket(number);
+        connection.write(bytes, now).inspect_err(|error| {
+            if error.kind() == ErrorKind::WouldBlock {
+                self.elapsed += step;
+            }
+        })
+    }
+
+    /// Frees a lock, as the kernel does when a file is closed.
+    pub(super) fn unlock(&mut self, inode: usize) {
+        self.disk.unlock(inode);
     }
 
     fn connect(&mut self, port: u16) -> io::Result<usize> {
@@ -299,16 +323,13 @@ impl World for Simulated {
 
     fn connect(&self, _: &str, port: u16, _: Duration) -> io::Result<Box<dyn WorldSocket>> {
         let number = self.inner().connect(port)?;
-        Ok(Box::new(Socket {
-            world: self.own(),
-            number,
-            step: Duration::ZERO,
-        }))
+        Ok(Box::new(Socket::new(self.own(), number)))
     }
 }
 
 impl Simulated {
-    fn disk<T>(&self, call: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
+    /// Makes a call to the disk.
+    pub(super) fn disk<T>(&self, call: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
         let mut inner = self.inner();
         inner.operate()?;
         call(&mut inner.disk)
@@ -319,165 +340,153 @@ impl Simulated {
         open: impl FnOnce(&mut Disk) -> io::Result<usize>,
     ) -> io::Result<Box<dyn WorldFile>> {
         let inode = self.disk(open)?;
-        Ok(Box::new(File {
-            world: self.own(),
-            inode,
-            at: 0,
-            has_lock: false,
-        }))
+        Ok(Box::new(File::new(self.own(), inode)))
     }
 }
 
-#[derive(Debug)]
-struct File {
-    world: Arc<Simulated>,
-    inode: usize,
-    at: u64,
-    has_lock: bool,
-}
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, SeekFrom, Write};
 
-impl Read for File {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self
-            .world
-            .disk(|disk| disk.read(self.inode, self.at, buffer))?;
-        self.at += count as u64;
-        Ok(count)
-    }
-}
+    use super::super::api::{Answer, Reply, Request};
+    use super::*;
 
-impl Write for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self
-            .world
-            .disk(|disk| disk.write(self.inode, self.at, bytes))?;
-        self.at += count as u64;
-        Ok(count)
-    }
+    const LINK: Duration = Duration::from_millis(20);
+    const SERVICE: u16 = 1001;
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+    #[derive(Debug)]
+    struct Empty;
 
-impl Seek for File {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let length = self.world.disk(|disk| Ok(disk.length(self.inode)))?;
-        self.at = match to {
-            SeekFrom::Start(at) => at,
-            SeekFrom::End(by) => length.saturating_add_signed(by),
-            SeekFrom::Current(by) => self.at.saturating_add_signed(by),
-        };
-        Ok(self.at)
-    }
-}
-
-impl WorldFile for File {
-    fn length(&self) -> io::Result<u64> {
-        self.world.disk(|disk| Ok(disk.length(self.inode)))
-    }
-
-    fn set_length(&self, length: u64) -> io::Result<()> {
-        self.world.disk(|disk| disk.set_length(self.inode, length))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.world.disk(|disk| disk.sync(self.inode))
-    }
-
-    fn try_lock(&mut self) -> io::Result<bool> {
-        self.has_lock = self.world.disk(|disk| Ok(disk.try_lock(self.inode)))?;
-        Ok(self.has_lock)
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        if self.has_lock {
-            self.world.inner().disk.unlock(self.inode);
+    impl Api for Empty {
+        fn answer(&mut self, _: &Request, _: OffsetDateTime) -> Reply {
+            Reply::Http(Answer {
+                status: 200,
+                headers: Vec::new(),
+                body: b"{}".to_vec(),
+            })
         }
     }
-}
 
-#[derive(Debug)]
-struct Socket {
-    world: Arc<Simulated>,
-    number: usize,
-    step: Duration,
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.world
-            .inner()
-            .read(self.number, buffer, self.step, false)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut inner = self.world.inner();
-        inner.operate()?;
-        let (connection, now) = inner.socket(self.number);
-        connection.write(bytes, now)
+    /// A world in which a run has begun.
+    fn world(troubles: Troubles) -> (Arc<Simulated>, Shutdown) {
+        let begin = OffsetDateTime::UNIX_EPOCH;
+        let world = Simulated::new(begin, LINK, (SERVICE, Box::new(Empty)));
+        let shutdown = world.begin(troubles);
+        (world, shutdown)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl WorldSocket for Socket {
-    fn set_step(&mut self, step: Duration) {
-        self.step = step;
+    /// Only the program asks a flag whether it is raised.
+    fn is_raised(shutdown: &Shutdown) -> bool {
+        format!("{shutdown:?}").contains("raised: true")
     }
 
-    fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.world
-            .inner()
-            .read(self.number, buffer, self.step, true)
+    fn connect(world: &Simulated, port: u16) -> io::Result<Box<dyn WorldSocket>> {
+        world.connect("127.0.0.1", port, Duration::from_secs(1))
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
-        let mut inner = self.world.inner();
-        inner.operate()?;
-        let (connection, now) = inner.socket(self.number);
-        connection.shut_down(now)
+    #[test]
+    fn a_file_is_written_read_and_locked_by_one() {
+        let (world, _) = world(Troubles::default());
+        let path = Path::new("/s/a");
+        let mut file = world.create(path).unwrap();
+        file.write_all(b"one two").unwrap();
+        file.seek(SeekFrom::Start(4)).unwrap();
+        let mut rest = String::new();
+        file.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "two");
+        file.set_length(3).unwrap();
+        assert_eq!(world.length(path).unwrap(), 3);
+        assert_eq!(file.seek(SeekFrom::End(-1)).unwrap(), 2);
+        assert!(file.try_lock().unwrap());
+        let mut other = world.open_or_create(path).unwrap();
+        assert!(!other.try_lock().unwrap());
+        // what does not hold the lock does not free it
+        drop(other);
+        assert!(!world.open(path).unwrap().try_lock().unwrap());
+        drop(file);
+        assert!(world.open(path).unwrap().try_lock().unwrap());
+        assert_eq!(world.content(path).as_deref(), Some(b"one".as_slice()));
     }
 
-    fn take_error(&self) -> io::Result<()> {
-        let mut inner = self.world.inner();
-        inner.operate()?;
-        let (connection, now) = inner.socket(self.number);
-        connection.take_error(now)
+    #[test]
+    fn an_answer_takes_a_round_trip_and_a_read_waits_for_its_step_at_most() {
+        let (world, _) = world(Troubles::default());
+        let mut socket = connect(&world, SERVICE).unwrap();
+        let step = Duration::from_millis(15);
+        socket.set_step(step);
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let (asked, mut head) = (world.elapsed(), [0; 8]);
+        let waits = socket.read(&mut head).unwrap_err();
+        assert_eq!(waits.kind(), ErrorKind::WouldBlock);
+        assert_eq!(world.elapsed(), asked + OPERATION + step);
+        assert_eq!(socket.peek(&mut head).unwrap(), 8);
+        assert_eq!(world.elapsed(), asked + LINK);
+        assert_eq!(socket.read(&mut head).unwrap(), 8);
+        assert_eq!(&head, b"HTTP/1.1");
+        assert_eq!(
+            connect(&world, 9).unwrap_err().kind(),
+            ErrorKind::ConnectionRefused
+        );
     }
 
-    fn watch(&self) -> Arc<dyn WorldWatch> {
-        Arc::new(Watch {
-            world: Arc::clone(&self.world),
-            number: self.number,
-        })
+    #[test]
+    fn a_write_to_a_peer_that_reads_no_more_waits_for_its_step() {
+        let troubles = Troubles {
+            connections: [(0, Behaviour::StopReading(0))].into(),
+            ..Troubles::default()
+        };
+        let (world, _) = world(troubles);
+        let mut socket = connect(&world, RECEIVER).unwrap();
+        let step = Duration::from_millis(100);
+        socket.set_step(step);
+        let error = loop {
+            match socket.write(&[0; 4096]) {
+                Ok(count) => assert!(count > 0 && world.elapsed() < step),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert!(world.elapsed() > step);
+        assert!(socket.watch().unacknowledged().unwrap() > 4096);
     }
-}
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let mut inner = self.world.inner();
-        let (connection, now) = inner.socket(self.number);
-        connection.drop_at(now);
+    #[test]
+    fn a_run_that_has_died_can_do_nothing_more() {
+        let troubles = Troubles {
+            death: Some((2, Death::Crash)),
+            ..Troubles::default()
+        };
+        let (world, shutdown) = world(troubles);
+        let path = Path::new("/s/a");
+        let mut file = world.create(path).unwrap();
+        assert!(!is_raised(&shutdown));
+        assert!(file.write_all(b"lost").is_err());
+        assert!(is_raised(&shutdown));
+        assert_eq!(world.death(), Some(Death::Crash));
+        assert!(world.open(path).is_err());
+        assert!(connect(&world, RECEIVER).is_err());
+        drop(file);
+        world.crash(&mut |_| 1);
+        assert_eq!(world.content(path), None);
+        world.begin(Troubles::default());
+        assert_eq!((world.death(), world.operations()), (None, 0));
+        assert!(world.create(path).is_ok());
     }
-}
 
-#[derive(Debug)]
-struct Watch {
-    world: Arc<Simulated>,
-    number: usize,
-}
-
-impl WorldWatch for Watch {
-    fn unacknowledged(&self) -> Option<u64> {
-        let mut inner = self.world.inner();
-        let (connection, now) = inner.socket(self.number);
-        connection.unacknowledged(now)
+    #[test]
+    fn clocks_may_be_wrong_and_sigterm_comes_at_its_operation() {
+        let hour = time::Duration::HOUR;
+        let troubles = Troubles {
+            terminate: Some(2),
+            clocks: (hour, time::Duration::ZERO),
+            ..Troubles::default()
+        };
+        let (world, shutdown) = world(troubles);
+        world.sleep(Duration::from_secs(5));
+        assert_eq!(world.utc() - world.now(), hour);
+        assert!(world.elapsed() >= Duration::from_secs(5));
+        assert!(!is_raised(&shutdown));
+        world.create_folder(Path::new("/s")).unwrap();
+        assert!(is_raised(&shutdown));
     }
 }
