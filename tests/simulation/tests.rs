@@ -10,7 +10,7 @@ use super::scenario::{Run, Scenario, Trouble};
 use super::services::SERVICES;
 
 /// Simulations of each service.
-const EACH: u64 = 12;
+const EACH: u64 = 10;
 
 #[track_caller]
 fn check(scenario: &Scenario) {
@@ -56,7 +56,7 @@ fn a_seed_is_the_same_simulation_each_time() {
 
 #[test]
 fn wherever_the_machine_crashes_in_a_first_or_a_second_run_nothing_is_lost() {
-    let crashes = crash_everywhere("tap-messages-delivered", 1, &[0, 1]);
+    let crashes = crash_everywhere("tap-messages-delivered", 1, &[1]);
     let crashes = crashes.unwrap_or_else(|(scenario, failure)| {
         panic!(
             "{scenario}\n{}\n{}",
@@ -71,8 +71,8 @@ fn wherever_the_machine_crashes_in_a_first_or_a_second_run_nothing_is_lost() {
 /// program waited for a person. Found by seed 7 of `tap-clicks-blocked`.
 #[test]
 fn a_crash_in_a_first_run_leaves_no_record_that_looks_like_a_missing_state() {
-    for at in 1..40 {
-        for state in 0..12 {
+    for at in 1..30 {
+        for state in 0..6 {
             let crash = Trouble::Crash { at, state };
             check(&scenario("tap-clicks-blocked", vec![vec![crash]]));
         }
@@ -94,7 +94,7 @@ fn a_record_that_cannot_be_read_for_a_moment_stays_as_it_is() {
 /// `isolation-web`.
 #[test]
 fn the_first_identities_have_a_durable_name_before_the_state_counts_them() {
-    let found = crash_everywhere("isolation-web", 1, &(2..6).collect::<Vec<_>>());
+    let found = crash_everywhere("isolation-web", 1, &[2, 3]);
     if let Err((scenario, failure)) = found {
         panic!(
             "{scenario}\n{}\n{}",
