@@ -774,7 +774,8 @@ fn hours_of_the_archive_leave_half_of_the_time_to_the_live_stream() {
     hours.happen(NOW, 20);
     hours.env.devo.behave(|_| slow(100_000, Wait::ZERO));
     let run = hours.start(NOW, &["--max-duration", "8s"]).wait();
-    run.assert_status(0);
+    let says = "stopped reading the archive at half of max_duration: ";
+    run.assert_status(0).assert_says(says);
     let asked = hours.env.pod.asked();
     let read = asked.iter().filter_map(|asked| asked.hours).count();
     assert_eq!(read, asked.len() - 1, "the live stream comes last");

@@ -506,7 +506,8 @@ fn events_before_a_stall_are_confirmed_and_known_before_their_answer_is_whole() 
 
 #[test]
 fn an_answer_that_trickles_in_is_confirmed_every_few_seconds() {
-    let (piece, pause) = (1500, Wait::from_millis(100));
+    // an answer of more than 10 s, which is two confirmations before its end
+    let (piece, pause) = (800, Wait::from_millis(100));
     let env = plain(move |number| (number == 0).then_some(Fault::Slow { piece, pause }));
     env.run(SERVICE, &[]).assert_status(0);
     let connections = env.devo.connections();

@@ -58,6 +58,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) transform: &'a Transform,
     /// What the service remembers.
     pub(crate) state: &'a mut State,
+    /// How many bytes may be unconfirmed, if less than the state allows.
+    pub(crate) most_unconfirmed: Option<u64>,
     /// The time.
     pub(crate) clock: Clock,
     /// Ends the cycle early.
@@ -254,6 +256,7 @@ impl Cycle<'_> {
             pending.once = batch.once;
         }
         let limit = self.state.unconfirmed_limit();
+        let limit = self.most_unconfirmed.map_or(limit, |most| most.min(limit));
         for (event, record) in batch.iter() {
             self.counters.received += 1;
             if !self.state.dedup.insert(record.identity, batch.request)? {
@@ -412,6 +415,7 @@ mod tests {
     struct Ends {
         answers: VecDeque<Answer>,
         limit: Option<&'static str>,
+        most_unconfirmed: Option<u64>,
         /// Windows that the source counts before it says the first answer.
         windows: u64,
         sink: FakeSink,
@@ -538,6 +542,7 @@ mod tests {
                 sink: &mut ends.sink,
                 transform: &Transform::default(),
                 state: &mut state,
+                most_unconfirmed: ends.most_unconfirmed,
                 clock: Clock::set_to(NOON),
                 shutdown,
                 counters: &mut counters,
@@ -657,16 +662,18 @@ mod tests {
     #[test]
     fn much_is_confirmed_in_parts() {
         let (saved, mut ends) = (Saved::new(), Ends::default());
-        let mut state = saved.open();
         // two events are less than that, three are as much
-        state.limit_unconfirmed(9);
-        state.prove().unwrap();
+        ends.most_unconfirmed = Some(9);
         ends.answers = [Ok(Some(window("abcdefgh", 1)))].into();
         let (end, _) = saved.run(&mut ends, &Shutdown::default());
         assert!(end.is_ok(), "{end:?}");
         let calls = ends.sink.calls[2..].join(", ");
         assert_eq!(calls, "send 3, confirm, send 3, confirm, send 2, confirm");
         assert_eq!(ends.sink.delivered, b"abcdefgh");
+        // that was for one run
+        assert!(saved.open().unconfirmed_limit() > 9);
+        // that was for one run
+        assert!(saved.open().unconfirmed_limit() > 9);
     }
 
     #[test]

@@ -205,11 +205,6 @@ impl State {
         self.saved.unconfirmed_limit
     }
 
-    /// At most so many bytes may be unconfirmed from now on.
-    pub(crate) fn limit_unconfirmed(&mut self, bytes: u64) {
-        self.saved.unconfirmed_limit = self.saved.unconfirmed_limit.min(bytes);
-    }
-
     /// What the receiver is like is not known any more.
     pub(crate) fn forget_receiver(&mut self) {
         self.saved.receiver = None;

@@ -203,9 +203,6 @@ impl RunParts<'_> {
         if args.forget_receiver {
             state.forget_receiver();
         }
-        if let Some(bytes) = args.most_unconfirmed {
-            state.limit_unconfirmed(bytes);
-        }
         let untried = state.rule_stats.iter().map(|fit| fit.tried == 0).collect();
         let mut source = self.source(&state)?;
         let (mut sink, transform): (Box<dyn Sink>, Transform) = match args.stdout {
@@ -229,6 +226,7 @@ impl RunParts<'_> {
             sink: sink.as_mut(),
             transform: &transform,
             state: &mut state,
+            most_unconfirmed: args.most_unconfirmed,
             clock: self.clock,
             shutdown: &self.shutdown,
             counters: &mut record.counters,

@@ -46,6 +46,8 @@ pub(crate) struct Pod {
     extension: Option<Extension>,
     /// Whether an hour was read whose events may not be confirmed yet.
     is_unconfirmed: bool,
+    /// Whether the run has ended with hours left to read.
+    is_left: bool,
 }
 
 /// What is being read.
@@ -71,6 +73,11 @@ impl Source for Pod {
         }
     }
 
+    fn limit(&self) -> Option<&'static str> {
+        self.is_left
+            .then_some("stopped reading the archive at half of max_duration")
+    }
+
     fn ahead(&self) -> Option<Duration> {
         self.session.clocks.ahead()
     }
@@ -94,6 +101,7 @@ impl Pod {
             failed: None,
             extension: None,
             is_unconfirmed: false,
+            is_left: false,
         }
     }
 
@@ -114,6 +122,7 @@ impl Pod {
             PodPhase::Live => self.open_live(context).map(Some),
             PodPhase::End => {
                 self.session.check_that_it_was_ours(context.shutdown)?;
+                self.is_left = self.plan.is_left(&self.moment(context));
                 let clocks = self.clocks(context);
                 if let Some(position) = self.plan.undecided(clocks) {
                     self.failed.get_or_insert(undecided(position, clocks));

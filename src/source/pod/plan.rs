@@ -146,6 +146,15 @@ impl PodPlan {
         }
     }
 
+    /// Whether hours are left that the first half of the run's time was too short for.
+    pub(super) fn is_left(&self, moment: &Moment) -> bool {
+        let with_time = Moment {
+            is_half_over: false,
+            ..*moment
+        };
+        moment.is_half_over && self.next_hour(&with_time).is_some()
+    }
+
     /// The next hour to request, if one is left for this run.
     fn next_hour(&self, moment: &Moment) -> Option<OffsetDateTime> {
         if self.mode == Mode::Live || moment.is_stopping {
@@ -627,6 +636,32 @@ mod tests {
         };
         let open = [open(2, Empty, DUE), open(3, Unfinished, DUE)];
         check(plan(Mode::Complete, &open), half, "3, live");
+    }
+
+    #[test]
+    fn hours_are_left_where_half_of_the_time_was_too_short_for_them() {
+        let half = Moment {
+            is_half_over: true,
+            ..CONNECTED
+        };
+        let drained = Moment {
+            is_drained: true,
+            ..half
+        };
+        let caught_up = Moment {
+            clocks: both(at(5) + Duration::minutes(50)),
+            ..drained
+        };
+        for (mode, moment, expected) in [
+            (Mode::Complete, half, true),
+            (Mode::Complete, drained, true),
+            (Mode::Complete, CONNECTED, false),
+            (Mode::Complete, caught_up, false),
+            (Mode::Live, drained, false),
+        ] {
+            let is_left = plan(mode, &[]).is_left(&moment);
+            assert_eq!(is_left, expected, "{mode:?} {moment:?}");
+        }
     }
 
     #[test]
