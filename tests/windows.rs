@@ -45,11 +45,11 @@ fn gaps(env: &TestEnv) -> Vec<serde_json::Value> {
 #[test]
 fn windows_touch_and_are_asked_for_as_tap_takes_them() {
     let mut env = TestEnv::new();
-    env.start_at(ago(200));
+    let mut from = ago(200);
+    env.start_at(from);
     env.service_table += "threat_type = [\"url\", \"attachment\"]\nthreat_status = [\"active\"]\n";
     env.run(SERVICE, &[]).assert_status(0);
     let requests = env.tap.requests();
-    let mut from = ago(200);
     for request in &requests {
         let (start, end) = window(request);
         let interval = format!("{}/{}", utc(start), utc(end));

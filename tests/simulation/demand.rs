@@ -38,6 +38,8 @@ impl Run {
 pub struct History<'a> {
     /// Where its first run began to read. Nothing before it is wanted.
     pub since: OffsetDateTime,
+    /// Nothing before it may come, where the start is configured.
+    pub earliest: Option<OffsetDateTime>,
     /// Its runs in their order, those that crashed included.
     pub runs: &'a [Run],
     /// `look_back`, or its default.
@@ -47,6 +49,13 @@ pub struct History<'a> {
     /// How far the program's clock was ahead of the service's at most while an answer did not tell the
     /// service's time. Zero if every answer told it: then the program heeds the earlier clock.
     pub untold: Duration,
+}
+
+impl History<'_> {
+    /// How often what is read by this time is delivered at most.
+    pub fn most(&self, at: OffsetDateTime) -> usize {
+        usize::from(self.earliest.is_none_or(|earliest| at >= earliest))
+    }
 }
 
 /// How often the events of a serial are delivered.
@@ -198,6 +207,7 @@ mod tests {
         };
         let history = History {
             since: minutes(-60),
+            earliest: None,
             runs,
             look_back: Duration::minutes(45),
             recheck_after: Some(Duration::hours(12)),
@@ -209,6 +219,13 @@ mod tests {
             ..history
         };
         assert!(!EVENTS.must(&later, &event));
+        for (earliest, most) in [(None, 1), (Some(NOON), 1), (Some(minutes(1)), 0)] {
+            let history = History {
+                earliest,
+                ..history
+            };
+            assert_eq!(history.most(event.at), most);
+        }
     }
 
     #[test]

@@ -155,7 +155,10 @@ impl Isolation {
         // of a single second, an overlap looks like records of their own
         let most = if self.options.overlap > 0 { 2 } else { 1 };
         let events = self.events.iter();
-        sum(events.map(|event| (event.serial, ISOLATION.must(history, event), most)))
+        sum(events.map(|event| {
+            let most = most * history.most(event.at);
+            (event.serial, ISOLATION.must(history, event), most)
+        }))
     }
 
     /// The answer to a request that is signed, or a refusal without words.

@@ -198,6 +198,8 @@ impl Simulation {
             })?;
         }
         if scenario.rechecks {
+            // the recheck would find what was lost before
+            self.judge()?;
             self.run(&Run {
                 after: RECHECK,
                 troubles: Vec::new(),
@@ -282,7 +284,7 @@ impl Simulation {
                 return Err(Violation::Ended(end.status, end.said));
             }
         }
-        self.look_at_the_state(death.is_none() && end.status != 73)?;
+        self.look_at_the_state(death.is_none().then_some(end.status))?;
         self.excuse(first, is_good, before);
         Ok(())
     }
@@ -319,8 +321,9 @@ impl Simulation {
         }
     }
 
-    /// The position never goes back, and gaps are kept.
-    fn look_at_the_state(&mut self, is_durable: bool) -> Result<(), Violation> {
+    /// The position never goes back, and gaps are kept; those that the run has told of, it ended with their status,
+    /// if it did not die.
+    fn look_at_the_state(&mut self, status: Option<u8>) -> Result<(), Violation> {
         let path = format!("/state/{}.json", self.service);
         let Some(bytes) = self.world.content(Path::new(&path)) else {
             return Ok(());
@@ -345,6 +348,7 @@ impl Simulation {
         }
         // what a run could not sync may go back with the next crash, and a start that was counted from the present
         // is corrected by the clock of the service, as long as nothing was read
+        let is_durable = status.is_some_and(|status| status != 73);
         if is_durable && state["begun"].is_null() {
             self.position = until.or(self.position);
         }
@@ -360,6 +364,13 @@ impl Simulation {
                 return Err(Violation::UntrueGap(*from, *to));
             }
         }
+        let were_said = self.gaps.iter().map(|gap| gap.2);
+        let were_said = were_said.chain(std::iter::repeat(false));
+        for ((from, to, is_said), was_said) in gaps.iter().zip(were_said) {
+            if *is_said && !was_said && status == Some(0) {
+                return Err(Violation::SilentGap(*from, *to));
+            }
+        }
         self.gaps = gaps;
         Ok(())
     }
@@ -368,6 +379,7 @@ impl Simulation {
         let history = History {
             // without a state nothing was delivered
             since: self.since.unwrap_or(BEGIN + time::Duration::days(3_650)),
+            earliest: self.setup.start,
             runs: &self.runs,
             look_back: self.setup.look_back,
             recheck_after: Some(time::Duration::hours(12)),

@@ -89,14 +89,18 @@ impl Tap {
         sum(events.map(|(content, event)| {
             let is_hidden =
                 content.status == Status::FalsePositive && self.options.hides_false_positives;
-            (event.serial, !is_hidden && EVENTS.must(history, event), 1)
+            let must = !is_hidden && EVENTS.must(history, event);
+            (event.serial, must, history.most(event.at))
         }))
     }
 
     /// What is expected of a service of `threats`.
     pub fn expected_beside(&self, service: Beside, history: &History<'_>) -> Vec<Expected> {
         let events = self.events.all().iter();
-        let named = events.map(|(content, event)| (content, EVENTS.must(history, event)));
+        let named = events.map(|(content, event)| {
+            let must = EVENTS.must(history, event);
+            (content, must, history.most(event.at))
+        });
         self.threats.expected(service, named, history)
     }
 

@@ -126,15 +126,18 @@ impl Threats {
     pub fn expected<'a>(
         &self,
         service: Beside,
-        named: impl Iterator<Item = (&'a Content, bool)>,
+        named: impl Iterator<Item = (&'a Content, bool, usize)>,
         history: &History<'_>,
     ) -> Vec<Expected> {
         match service {
-            Beside::Summaries | Beside::ForensicsByThreat => self
-                .pairs(named.map(|(content, must)| (Some(content.threat), content.status, must))),
-            Beside::Forensics => {
-                self.pairs(named.map(|(content, must)| (content.campaign, content.status, must)))
+            Beside::Summaries | Beside::ForensicsByThreat => {
+                self.pairs(named.map(|(content, must, most)| {
+                    (Some(content.threat), content.status, (must, most))
+                }))
             }
+            Beside::Forensics => self.pairs(
+                named.map(|(content, must, most)| (content.campaign, content.status, (must, most))),
+            ),
             Beside::Campaigns => {
                 let known = self.updates.iter();
                 let known = known.filter(|update| update.serial < self.known);
@@ -145,16 +148,20 @@ impl Threats {
     }
 
     /// Each known thing that is named is expected once with each status.
-    fn pairs(&self, named: impl Iterator<Item = (Option<u64>, Status, bool)>) -> Vec<Expected> {
-        let mut pairs: BTreeMap<(u64, Status), bool> = BTreeMap::new();
-        for (number, status, must) in named {
+    fn pairs(
+        &self,
+        named: impl Iterator<Item = (Option<u64>, Status, (bool, usize))>,
+    ) -> Vec<Expected> {
+        let mut pairs: BTreeMap<(u64, Status), (bool, usize)> = BTreeMap::new();
+        for (number, status, (must, most)) in named {
             if let Some(number) = number.filter(|number| *number < self.known) {
-                *pairs.entry((number, status)).or_default() |= must;
+                let pair = pairs.entry((number, status)).or_default();
+                *pair = (pair.0 | must, pair.1.max(most));
             }
         }
         sum(pairs
             .into_iter()
-            .map(|((number, _), must)| (number, must, 1)))
+            .map(|((number, _), (must, most))| (number, must, most)))
     }
 
     /// The report of each day on which a good run began late enough, and ended before the next.

@@ -211,7 +211,9 @@ impl Log {
         sum(self.events.iter().map(|event| {
             let must = mode != Mode::Archive && is_heard(event, history)
                 || mode != Mode::Live && self.is_archived(event, lag, history);
-            (event.event.serial, must, 1)
+            // hours are read whole
+            let most = history.most(start(event.hour + 1) - Duration::SECOND);
+            (event.event.serial, must, most)
         }))
     }
 
