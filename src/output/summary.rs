@@ -1,12 +1,14 @@
 //! `summary` counts what a run did and formats its end line.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock::utc;
 use crate::config::Confirmation;
+use crate::files;
 use crate::human::{age, bytes, count};
 use crate::pipeline::batch::Late;
 use crate::pipeline::checkpoint::Gap;
@@ -167,7 +169,8 @@ pub(crate) fn late(run: &Late, ever: &Late, look_back: Duration) -> Option<Strin
 /// Peak memory use of the process (proc(5), `VmHWM`), in bytes.
 #[must_use]
 pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = files::read(Path::new("/proc/self/status")).ok()??;
+    let status = String::from_utf8(status).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;

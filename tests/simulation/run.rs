@@ -1,5 +1,7 @@
 //! Lets a scenario happen, and asks the oracle what it says.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +64,7 @@ pub struct Failure {
 pub fn simulate(scenario: &Scenario) -> Result<Outcome, Failure> {
     let mut simulation = Simulation::new(scenario);
     let judged = simulation.all(scenario);
+    PROGRAMS.with_borrow_mut(|programs| programs.insert(simulation.made_from, simulation.program));
     match judged {
         Ok(()) => Ok(Outcome {
             runs: simulation.runs.len(),
@@ -141,10 +144,17 @@ enum Excuse {
     Unsaved(OffsetDateTime, OffsetDateTime),
 }
 
+thread_local! {
+    /// Programs by their words and configuration: to read those takes as long as a run.
+    static PROGRAMS: RefCell<HashMap<(String, String), SimulatedRun>> = RefCell::default();
+}
+
 struct Simulation {
     world: Arc<Simulated>,
     setup: Setup,
     program: SimulatedRun,
+    /// What the program is made from.
+    made_from: (String, String),
     service: &'static str,
     /// Where the program began to read.
     since: Option<OffsetDateTime>,
@@ -170,12 +180,18 @@ impl Simulation {
         let most = scenario.most_unconfirmed.map(|bytes| bytes.to_string());
         let mut words = vec!["run", scenario.service];
         words.extend(most.iter().flat_map(|most| ["--most-unconfirmed", most]));
-        let program = SimulatedRun::new(&words, &setup.configuration, BEGIN);
+        let made_from = (words.join(" "), setup.configuration.clone());
+        let known = PROGRAMS.with_borrow_mut(|programs| programs.remove(&made_from));
+        let program = known.unwrap_or_else(|| {
+            let program = SimulatedRun::new(&words, &setup.configuration, BEGIN);
+            program.expect("the configuration is right")
+        });
         Simulation {
             world: Simulated::new(BEGIN, scenario.link, (PORT, setup.model.api())),
             since: setup.start,
             setup,
-            program: program.expect("the configuration is right"),
+            program,
+            made_from,
             service: scenario.service,
             runs: Vec::new(),
             excused: Vec::new(),

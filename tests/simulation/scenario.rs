@@ -98,7 +98,9 @@ impl Scenario {
             seed,
             service,
             link: Duration::from_millis(*rng.pick(&[0, 1, 20, 100])),
-            most_unconfirmed: rng.chance(60).then(|| 300 + rng.bits() % 6_000),
+            most_unconfirmed: rng
+                .chance(60)
+                .then(|| *rng.pick(&[300, 700, 1_500, 3_000, 6_000])),
             rechecks: rng.chance(40),
             runs: (0..count)
                 .map(|_| {
