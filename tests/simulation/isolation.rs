@@ -62,6 +62,25 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// As a scenario may choose them.
+    pub fn by_chance(rng: &mut Rng) -> Options {
+        let page = *rng.pick(&[1, 7, 50]);
+        Options {
+            is_end_inclusive: rng.chance(50),
+            page,
+            overlap: rng.pick(&[0, 0, 0, 1, 3]).min(&(page - 1)).to_owned(),
+            looks: *rng.pick(&[0, 2, 6]),
+            do_pages_pend: rng.chance(30),
+            failing: *rng.pick(&[0, 0, 10]),
+            single: *rng.pick(&[0, 10, 60]),
+            gone: *rng.pick(&[400, 404, 410]),
+            twins: *rng.pick(&[0, 10, 40]),
+            ..Options::default()
+        }
+    }
+}
+
 /// Isolation.
 #[derive(Debug)]
 pub struct Isolation {

@@ -101,6 +101,33 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// As a scenario may choose them.
+    pub fn by_chance(rng: &mut Rng) -> Options {
+        Options {
+            is_hour_of_arrival: rng.chance(20),
+            is_respelt: rng.chance(30),
+            late: *rng.pick(&[0, 0, 10]),
+            unsaid: *rng.pick(&[0, 5, 30]),
+            archived_late: *rng.pick(&[0, 3, 20]),
+            archive_repeats: *rng.pick(&[0, 12, 60]),
+            repeats: *rng.pick(&[0, 0, 3]),
+            late_words: *rng.pick(&[0, 1, 5]),
+            empty: *rng.pick(&[0, 3, 30]),
+            has_line_feeds: rng.chance(30),
+            linger: Duration::seconds(*rng.pick(&[0, 20, 90])),
+            lingers: *rng.pick(&[0, 30, 100]),
+            idle: *rng.pick(&[
+                None,
+                None,
+                Some(Duration::seconds(20)),
+                Some(Duration::minutes(5)),
+            ]),
+            ..Options::default()
+        }
+    }
+}
+
 /// What goes wrong with a session.
 #[derive(Debug, Clone)]
 pub enum Trouble {

@@ -75,6 +75,8 @@ pub struct Setup {
     pub look_back: Duration,
     /// How long the service keeps events.
     pub keep: Duration,
+    /// Whether requests are so few that a run may end by them.
+    pub has_few_requests: bool,
 }
 
 /// The model of a service.
@@ -124,6 +126,7 @@ impl Setup {
         let hours = (end - start).whole_hours().clamp(1, 40) as usize;
         let count = *rng.pick(&[1, 3, 10]) * hours;
         let own = Rng::new(rng.bits());
+        let mut has_few_requests = false;
         let from_start = format!("start_time = {:?}\n", proofpull::clock::utc(start));
         let (model, table, start) = match service.split_once('-') {
             Some(("pod", stream)) => {
@@ -134,7 +137,7 @@ impl Setup {
                     (Mode::Live, "live"),
                     (Mode::Archive, "archive"),
                 ]);
-                let pod = Pod::new(pod::Options::default(), own);
+                let pod = Pod::new(pod::Options::by_chance(rng), own);
                 pod.with(stream, |log| log.fill(range, count));
                 let table = format!("mode = {word:?}\nidle_exit = \"30s\"\n");
                 match mode {
@@ -147,7 +150,7 @@ impl Setup {
                 }
             }
             Some(("isolation", _)) => {
-                let mut isolation = Isolation::new(isolation::Options::default(), own);
+                let mut isolation = Isolation::new(isolation::Options::by_chance(rng), own);
                 isolation.fill(range, count);
                 let table = format!(
                     "url = \"http://127.0.0.1:{PORT}/api/v2/reporting/usage-data\"\n{from_start}"
@@ -155,21 +158,25 @@ impl Setup {
                 (Model::Isolation(Shared::new(isolation)), table, Some(start))
             }
             _ => {
-                let mut tap = Tap::new(tap::Options::default(), own);
-                match (Array::of(service), Beside::of(service)) {
+                let mut options = tap::Options::by_chance(rng);
+                let array = Array::of(service);
+                let mut table = from_start;
+                if let Some(few) = array.and(*rng.pick(&[None, None, None, Some(6), Some(20)])) {
+                    options.quota = few;
+                    has_few_requests = true;
+                    table += &format!("requests = [{{ period = \"1d\", at_most = {few} }}]\n");
+                }
+                let mut tap = Tap::new(options, own);
+                match (array, Beside::of(service)) {
                     (Some(array), _) => {
                         tap.events.fill(array, range, count);
-                        (
-                            Model::Events(array, Shared::new(tap)),
-                            from_start,
-                            Some(start),
-                        )
+                        (Model::Events(array, Shared::new(tap)), table, Some(start))
                     }
                     (None, Some(beside)) => {
                         let is_of_events = fill_beside(&mut tap, beside, range, count, rng);
                         let model = Model::Beside(beside, Shared::new(tap));
                         match is_of_events {
-                            true => (model, from_start, Some(start)),
+                            true => (model, table, Some(start)),
                             false => (model, String::new(), None),
                         }
                     }
@@ -193,6 +200,7 @@ impl Setup {
                 _ if service.starts_with("tap") => Duration::days(7),
                 _ => Duration::days(30),
             },
+            has_few_requests,
         }
     }
 }

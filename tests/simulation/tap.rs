@@ -51,6 +51,19 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// As a scenario may choose them.
+    pub fn by_chance(rng: &mut Rng) -> Options {
+        Options {
+            is_end_inclusive: rng.chance(20),
+            still_current: Duration::seconds(*rng.pick(&[0, 0, 20, 50])),
+            hides_false_positives: rng.chance(80),
+            repeats: *rng.pick(&[0, 3, 30]),
+            ..Options::default()
+        }
+    }
+}
+
 /// TAP.
 #[derive(Debug)]
 pub struct Tap {
