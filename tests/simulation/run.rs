@@ -161,6 +161,8 @@ struct Simulation {
     runs: Vec<Done>,
     /// For each connection of the receiver, which of its events may come again.
     excused: Vec<Excuse>,
+    /// How far our clock was ahead of the service's at most while an answer did not tell its time.
+    untold: time::Duration,
     /// The position on the disk, whether it is durable or not.
     on_disk: Option<OffsetDateTime>,
     position: Option<OffsetDateTime>,
@@ -195,6 +197,7 @@ impl Simulation {
             service: scenario.service,
             runs: Vec::new(),
             excused: Vec::new(),
+            untold: time::Duration::ZERO,
             on_disk: None,
             position: None,
             gaps: Vec::new(),
@@ -255,6 +258,10 @@ impl Simulation {
             troubles.clocks.0 = time::Duration::ZERO;
         }
         let clocks = troubles.clocks;
+        let mut faults = troubles.answers.values();
+        if faults.any(|fault| matches!(fault, Fault::NoDate)) {
+            self.untold = self.untold.max(clocks.0 - clocks.1);
+        }
         let first = self.excused.len();
         let began = self.world.now();
         let shutdown = self.world.begin(troubles);
@@ -401,7 +408,7 @@ impl Simulation {
             runs: &self.runs,
             look_back: self.setup.look_back,
             recheck_after: Some(time::Duration::hours(12)),
-            untold: time::Duration::ZERO,
+            untold: self.untold,
         };
         let expected = self.setup.model.expected(&history);
         let mut copies = Vec::new();

@@ -383,6 +383,7 @@ mod tests {
     fn history(runs: &[Run]) -> History<'_> {
         History {
             since: NOON - Duration::hours(24),
+            earliest: None,
             runs,
             look_back: Duration::ZERO,
             recheck_after: None,
@@ -429,7 +430,7 @@ mod tests {
         let range = (NOON - Duration::hours(9), NOON - Duration::hours(2));
         events.fill(Array::MessagesBlocked, range, 60);
         let threats = Threats::new(4);
-        let named = || events.all().iter().map(|(content, _)| (content, true));
+        let named = || events.all().iter().map(|(content, _)| (content, true, 1));
         let expected = threats.expected(Beside::Summaries, named(), &history(&[]));
         assert_eq!(
             expected.iter().map(|one| one.serial).collect::<Vec<_>>(),

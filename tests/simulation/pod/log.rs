@@ -332,6 +332,7 @@ mod tests {
     fn check(log: &Log, mode: Mode, runs: &[Run], expected: &[u64]) {
         let history = History {
             since: at(-600),
+            earliest: None,
             runs,
             look_back: Duration::ZERO,
             recheck_after: None,
