@@ -216,3 +216,171 @@ impl Quota for LedgerFile {
         Ok(self.change(|book| book.hold(&self.current, now, wait))?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Limit;
+    use time::macros::datetime;
+
+    const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+    static POOL: Pool = Pool {
+        name: "pool",
+        limits: &[Limit::a_day(8)],
+    };
+    static LOOKUPS: Pool = Pool {
+        name: "lookups",
+        limits: &[Limit::a_day(3)],
+    };
+
+    fn ledger(dir: &Path) -> LedgerFile {
+        let policy = QuotaPolicy {
+            service: "a",
+            pool: &POOL,
+            own: vec![Limit::a_day(6)],
+            lookups: Some(&LOOKUPS),
+            held_back: 0,
+        };
+        LedgerFile::of("account", dir, policy, &Shutdown::default())
+    }
+
+    /// How many requests are used by each limit.
+    fn used(ledger: &LedgerFile) -> Vec<(&'static str, u32)> {
+        let (usage, ..) = ledger.foresee(NOON, 0).unwrap();
+        usage.iter().map(|usage| (usage.of, usage.used)).collect()
+    }
+
+    #[test]
+    fn what_one_run_booked_counts_for_the_next_in_its_own_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = ledger(dir.path());
+        assert_eq!(one.left(), None);
+        one.book(NOON).unwrap();
+        one.book_repeat(NOON).unwrap();
+        assert_eq!(one.left(), Some(4));
+        one.use_pool(Some(&LOOKUPS));
+        one.book(NOON).unwrap();
+        assert_eq!(one.left(), Some(2));
+        one.use_pool(None);
+        one.book(NOON).unwrap();
+        let next = ledger(dir.path());
+        assert_eq!(used(&next), [("pool", 3), ("a", 3), ("lookups", 1)]);
+        let (_, made, spent) = next.foresee(NOON, 9).unwrap();
+        assert_eq!(
+            (made, spent.unwrap().free()),
+            (3, NOON + time::Duration::DAY)
+        );
+        let other = LedgerFile::of("other", dir.path(), next.policy, &Shutdown::default());
+        assert_eq!(used(&other), [("pool", 0), ("a", 0), ("lookups", 0)]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_left_again_and_free_for_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = ledger(dir.path());
+        // before anything was booked nothing is known of what is left
+        one.give_back(NOON).unwrap();
+        assert_eq!(one.left(), None);
+        for _ in 0..3 {
+            one.book(NOON).unwrap();
+        }
+        one.give_back(NOON).unwrap();
+        assert_eq!(one.left(), Some(4));
+        assert_eq!(used(&ledger(dir.path()))[0], ("pool", 2));
+    }
+
+    #[test]
+    fn what_is_held_back_is_left_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = ledger(dir.path()).holding_back(2);
+        let (_, made, _) = one.foresee(NOON, 9).unwrap();
+        assert_eq!(made, 4);
+        for _ in 0..4 {
+            one.book(NOON).unwrap();
+        }
+        assert!(matches!(one.book(NOON), Err(QuotaError::Exceeded(_))));
+        ledger(dir.path()).book(NOON).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_of_the_service_holds_back_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let until = NOON + time::Duration::HOUR;
+        let held = ledger(dir.path()).hold(NOON, time::Duration::HOUR);
+        assert_eq!(held.unwrap(), until);
+        let mut next = ledger(dir.path());
+        let Err(QuotaError::Exceeded(failure)) = next.book(NOON) else {
+            panic!("a request was booked");
+        };
+        assert_eq!(failure.exit(), Exit::TempFail);
+        next.book(until).unwrap();
+    }
+
+    #[test]
+    fn repeats_have_their_share_and_are_to_blame_for_a_limit_that_they_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = ledger(dir.path());
+        for _ in 0..2 {
+            one.book_repeat(NOON).unwrap();
+        }
+        let repeated = one.book_repeat(NOON);
+        assert!(matches!(repeated, Err(QuotaError::RepeatsExceeded(_))));
+        for _ in 0..4 {
+            one.book(NOON).unwrap();
+        }
+        let Err(QuotaError::Exceeded(failure)) = one.book(NOON) else {
+            panic!("a request was booked");
+        };
+        assert_eq!(failure.exit(), Exit::Unavailable);
+        assert_eq!(one.left(), Some(0));
+    }
+
+    #[test]
+    fn a_damaged_or_older_ledger_is_moved_away_at_a_booking_and_a_newer_one_is_refused() {
+        let write = |path: &Path, version| {
+            let pools = Ledger::default();
+            file::write(StateFile::Ledger, path, &SavedLedger { version, pools }).unwrap();
+        };
+        let known = StateFile::Ledger.version();
+        for version in [None, Some(known - 1), Some(known + 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut one = ledger(dir.path());
+            match version {
+                None => std::fs::write(&one.path, "{").unwrap(),
+                Some(version) => write(&one.path, version),
+            }
+            let before = std::fs::read(&one.path).unwrap();
+            let aside = one.path.with_extension("damaged");
+            if version > Some(known) {
+                let foreseen = one.foresee(NOON, 1);
+                assert!(matches!(foreseen, Err(StateError::OtherVersion { .. })));
+                assert!(matches!(one.book(NOON), Err(QuotaError::Unkept(_))));
+                assert_eq!(std::fs::read(&one.path).unwrap(), before);
+                continue;
+            }
+            assert_eq!(one.foresee(NOON, 1).unwrap().1, 1, "{version:?}");
+            assert!(!aside.exists(), "to look changes nothing");
+            one.book(NOON).unwrap();
+            assert_eq!(std::fs::read(&aside).unwrap(), before, "{version:?}");
+            assert_eq!(used(&one)[0], ("pool", 1), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_to_end_does_not_wait_for_the_ledger() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = ledger(dir.path());
+        let _held = one.lock().unwrap();
+        one.shutdown.raise();
+        assert!(matches!(one.book(NOON), Err(QuotaError::Stopped)));
+        assert!(!one.path.exists());
+    }
+
+    #[test]
+    fn a_booking_that_changes_nothing_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = ledger(dir.path());
+        one.change(|_| ()).unwrap();
+        assert!(!one.path.exists());
+    }
+}
