@@ -114,6 +114,7 @@ pub fn crash_everywhere(
         service,
         link: Duration::from_millis(1),
         most_unconfirmed: Some(3_000),
+        is_varied: false,
         rechecks: false,
         runs,
     };
@@ -178,7 +179,7 @@ impl Simulation {
         let start = (BEGIN - BEFORE).replace_nanosecond(0).unwrap_or(BEGIN);
         let lasts: Duration = scenario.runs.iter().map(|run| run.after).sum();
         let end = BEGIN + lasts + APART * TO_HEAL as u32;
-        let setup = Setup::new(scenario.service, &mut rng, start, end);
+        let setup = Setup::new(scenario.service, scenario.is_varied, &mut rng, (start, end));
         let most = scenario.most_unconfirmed.map(|bytes| bytes.to_string());
         let mut words = vec!["run", scenario.service];
         words.extend(most.iter().flat_map(|most| ["--most-unconfirmed", most]));

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub link: Duration,
     /// The bytes of a transaction, where they are limited.
     pub most_unconfirmed: Option<u64>,
+    /// Whether what is not certain of the service is chosen by chance.
+    pub is_varied: bool,
     /// Whether the last run comes so late that old hours are read once more.
     pub rechecks: bool,
     /// The runs in which something may go wrong.
@@ -101,6 +103,7 @@ impl Scenario {
             most_unconfirmed: rng
                 .chance(60)
                 .then(|| *rng.pick(&[300, 700, 1_500, 3_000, 6_000])),
+            is_varied: true,
             rechecks: rng.chance(40),
             runs: (0..count)
                 .map(|_| {

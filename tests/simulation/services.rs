@@ -119,9 +119,14 @@ impl<T: Api> Api for Shared<T> {
 }
 
 impl Setup {
-    /// A service from `start` on, with events of chance up to `end`. Some are older than the start, and wanted by
-    /// nobody.
-    pub fn new(service: &str, rng: &mut Rng, start: OffsetDateTime, end: OffsetDateTime) -> Setup {
+    /// A service from a start on, with events of chance up to an end. Some are older than the start, and wanted by
+    /// nobody. What is not certain of the service is chosen by chance if `is_varied`.
+    pub fn new(
+        service: &str,
+        is_varied: bool,
+        rng: &mut Rng,
+        (start, end): (OffsetDateTime, OffsetDateTime),
+    ) -> Setup {
         let range = (start - Duration::minutes(30), end);
         let hours = (end - start).whole_hours().clamp(1, 40) as usize;
         let count = *rng.pick(&[1, 3, 10]) * hours;
@@ -137,7 +142,11 @@ impl Setup {
                     (Mode::Live, "live"),
                     (Mode::Archive, "archive"),
                 ]);
-                let pod = Pod::new(pod::Options::by_chance(rng), own);
+                let options = match is_varied {
+                    true => pod::Options::by_chance(rng),
+                    false => pod::Options::default(),
+                };
+                let pod = Pod::new(options, own);
                 pod.with(stream, |log| log.fill(range, count));
                 let table = format!("mode = {word:?}\nidle_exit = \"30s\"\n");
                 match mode {
@@ -150,7 +159,11 @@ impl Setup {
                 }
             }
             Some(("isolation", _)) => {
-                let mut isolation = Isolation::new(isolation::Options::by_chance(rng), own);
+                let options = match is_varied {
+                    true => isolation::Options::by_chance(rng),
+                    false => isolation::Options::default(),
+                };
+                let mut isolation = Isolation::new(options, own);
                 isolation.fill(range, count);
                 let table = format!(
                     "url = \"http://127.0.0.1:{PORT}/api/v2/reporting/usage-data\"\n{from_start}"
@@ -158,13 +171,17 @@ impl Setup {
                 (Model::Isolation(Shared::new(isolation)), table, Some(start))
             }
             _ => {
-                let mut options = tap::Options::by_chance(rng);
                 let array = Array::of(service);
                 let mut table = from_start;
-                if let Some(few) = array.and(*rng.pick(&[None, None, None, Some(6), Some(20)])) {
-                    options.quota = few;
-                    has_few_requests = true;
-                    table += &format!("requests = [{{ period = \"1d\", at_most = {few} }}]\n");
+                let mut options = tap::Options::default();
+                if is_varied {
+                    options = tap::Options::by_chance(rng);
+                    let few = *rng.pick(&[None, None, None, Some(6), Some(20)]);
+                    if let Some(few) = array.and(few) {
+                        options.quota = few;
+                        has_few_requests = true;
+                        table += &format!("requests = [{{ period = \"1d\", at_most = {few} }}]\n");
+                    }
                 }
                 let mut tap = Tap::new(options, own);
                 match (array, Beside::of(service)) {

@@ -31,6 +31,7 @@ fn scenario(service: &'static str, runs: Vec<Vec<Trouble>>) -> Scenario {
         service,
         link: Duration::ZERO,
         most_unconfirmed: None,
+        is_varied: false,
         rechecks: false,
         runs: runs.collect(),
     }
