@@ -672,8 +672,6 @@ mod tests {
         assert_eq!(ends.sink.delivered, b"abcdefgh");
         // that was for one run
         assert!(saved.open().unconfirmed_limit() > 9);
-        // that was for one run
-        assert!(saved.open().unconfirmed_limit() > 9);
     }
 
     #[test]
