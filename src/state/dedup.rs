@@ -650,4 +650,32 @@ mod tests {
         assert!(!dedup.insert(named(2), WINDOW));
         assert!(dedup.insert(named(1), WINDOW));
     }
+
+    #[test]
+    fn a_file_is_cleaned_up_once_most_of_it_is_expired_and_all_is_committed() {
+        // so many are in the file, so many of them are kept, and so many are not committed
+        for (in_file, kept, fresh, expected) in [
+            (FEW, 0, 0, false),
+            (FEW + 1, 0, 0, true),
+            (FEW + 2, FEW / 2 + 1, 0, false),
+            (FEW + 3, FEW / 2 + 1, 0, true),
+            (2 * FEW, 0, 1, false),
+        ] {
+            let (_dir, path) = path();
+            let mut dedup = DedupIndex::empty(&path);
+            for n in 0..in_file {
+                let request = if n < kept { AGAIN } else { WINDOW };
+                dedup.insert(named(n as u32), request);
+            }
+            let extent = dedup.commit().unwrap();
+            assert!(!dedup.is_mostly_expired(), "all is in memory");
+            let mut dedup = DedupIndex::load(&path, extent, AGAIN.end_hour).unwrap();
+            for n in 0..fresh {
+                dedup.insert(named(1_000_000 + n), AGAIN);
+            }
+            assert_eq!(dedup.count() as u64, kept + u64::from(fresh));
+            let found = dedup.is_mostly_expired();
+            assert_eq!(found, expected, "{in_file} {kept} {fresh}");
+        }
+    }
 }

@@ -352,27 +352,41 @@ mod tests {
     use super::super::{StartPoint, StateOrigin};
     use super::*;
     use crate::pipeline::batch::{EventId, RequestId};
+    use crate::pipeline::checkpoint::Recheck;
     use time::macros::datetime;
 
     const NOON: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
     const SERVICE: &str = "tap-clicks-blocked";
+    const KEPT: Retention = Retention {
+        look_back: Duration::HOUR,
+        recheck: Duration::hours(12),
+        memory: Duration::ZERO,
+    };
 
     fn open(path: &Path) -> Result<(State, StateOrigin), StateError> {
         open_at(path, NOON)
     }
 
     fn open_at(path: &Path, now: OffsetDateTime) -> Result<(State, StateOrigin), StateError> {
-        let start = StartPoint {
+        State::open(path, SERVICE, &a_day_ago(), KEPT, now)
+    }
+
+    /// No start is configured.
+    fn a_day_ago() -> StartPoint {
+        StartPoint {
             configured: None,
             range: None,
             checkpoint: Checkpoint::windows_at(NOON - Duration::DAY),
-        };
-        let retention = Retention {
-            look_back: Duration::HOUR,
-            recheck: Duration::hours(12),
-            memory: Duration::ZERO,
-        };
-        State::open(path, SERVICE, &start, retention, now)
+        }
+    }
+
+    /// A state that was begun, and nothing was read.
+    fn begun(start: &StartPoint) -> (tempfile::TempDir, State) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("{SERVICE}.json"));
+        let (mut state, _) = State::open(&path, SERVICE, start, KEPT, NOON).unwrap();
+        state.prove().unwrap();
+        (dir, state)
     }
 
     /// A state in which all members are written, with two identities.
@@ -534,31 +548,223 @@ mod tests {
     /// passed as they are kept for.
     #[test]
     fn a_run_without_an_event_cleans_up_once_most_identities_are_expired() {
-        for (hours, kept) in [(13, true), (23, true), (25, false), (40, false)] {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join(format!("{SERVICE}.json"));
-            let (mut state, _) = open(&path).unwrap();
-            state.prove().unwrap();
+        for (hours, count, kept) in [
+            (13, 2 * FEW, true),
+            (24, 2 * FEW, true),
+            (25, 2 * FEW, false),
+            (40, FEW + 1, false),
+            (40, FEW, true),
+        ] {
+            let (_dir, mut state) = begun(&a_day_ago());
             let end_hour = hour_after(NOON - Duration::DAY);
             let request = RequestId {
                 number: 1,
                 end_hour,
                 ..RequestId::default()
             };
-            for number in 0..2 * FEW {
+            for number in 0..count {
                 let digest = digest_of(number);
                 assert!(state.dedup.insert(EventId::Key(digest), request).unwrap());
             }
             let start = Checkpoint::windows_at(NOON - Duration::DAY);
             state.commit(&[Commit::from(start)], None).unwrap();
-            let (mut state, _) = open_at(&path, NOON + Duration::DAY).unwrap();
+            let (mut state, _) = open_at(&state.path, NOON + Duration::DAY).unwrap();
             state.prove().unwrap();
             let position = Checkpoint::windows_at(NOON - Duration::DAY + Duration::hours(hours));
             state.commit(&[Commit::from(position)], None).unwrap();
             state.finish().unwrap();
-            assert_eq!(state.dedup.in_file() > 0, kept, "{hours}");
-            assert_eq!(state.dedup.are_read(), !kept, "{hours}");
+            assert_eq!(state.dedup.in_file() > 0, kept, "{hours} {count}");
+            assert_eq!(state.dedup.are_read(), !kept, "{hours} {count}");
+            // no re-reading finds what is gone
+            let since = match kept {
+                true => NOON - Duration::DAY,
+                false => NOON - Duration::DAY + Duration::hours(hours - 12),
+            };
+            assert_eq!(state.identities_since(), since, "{hours} {count}");
+            let (state, _) = open_at(&state.path, NOON + Duration::DAY).unwrap();
+            assert_eq!(state.identities_since(), since, "{hours} {count}");
         }
+    }
+
+    #[test]
+    fn identities_are_kept_for_as_long_as_something_may_be_read_again() {
+        let (_dir, mut state) = begun(&a_day_ago());
+        let position = NOON - Duration::DAY;
+        // look-back, recheck and memory in hours, how long before the position a recheck goes on, and how much is kept
+        for (hours, recheck, kept) in [
+            ([0, 0, 0], None, 2),
+            ([3, 0, 0], None, 3),
+            ([1, 12, 0], None, 12),
+            ([1, 12, 30], None, 30),
+            ([1, 12, 0], Some(5), 12),
+            ([1, 12, 0], Some(20), 20),
+        ] {
+            let [look_back, recheck_after, memory] = hours.map(Duration::hours);
+            state.retention = Retention {
+                look_back,
+                recheck: recheck_after,
+                memory,
+            };
+            let mut windows = Checkpoint::windows_at(position).windows();
+            windows.recheck = recheck.map(|hours| Recheck {
+                until: position - Duration::hours(hours),
+                already_covered: None,
+            });
+            state.saved.checkpoint = Checkpoint::Windows(windows);
+            let expected = position - Duration::hours(kept);
+            assert_eq!(state.oldest_needed(), expected, "{hours:?} {recheck:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_keeps_how_it_fitted_as_long_as_it_stays_the_same() {
+        let (_dir, path) = filled();
+        let (mut state, _) = open(&path).unwrap();
+        let fits = |state: &State| -> Vec<(u64, bool)> {
+            let stats = state.rule_stats.iter();
+            stats.map(|fit| (fit.tried, fit.matched)).collect()
+        };
+        state.follow(vec![[0xcd; 16], [0xab; 16]]);
+        assert_eq!(fits(&state), [(0, false), (2, false)]);
+        state.rule_stats[0] = RuleStats {
+            tried: 5,
+            matched: true,
+        };
+        state.commit(&[], None).unwrap();
+        let (mut state, _) = open(&path).unwrap();
+        state.follow(vec![[0xcd; 16]]);
+        assert_eq!(fits(&state), [(5, true)]);
+        state.commit(&[], None).unwrap();
+        let (mut state, _) = open(&path).unwrap();
+        state.follow(vec![[0xab; 16]]);
+        assert_eq!(fits(&state), [(0, false)], "it was gone");
+    }
+
+    #[test]
+    fn a_start_is_counted_from_the_later_of_two_clocks_until_something_was_read() {
+        let range = Range {
+            words: ["a".into(), "b".into()],
+            from: NOON - Duration::DAY,
+            to: NOON,
+        };
+        let chosen = |configured, range| StartPoint {
+            configured,
+            range,
+            ..a_day_ago()
+        };
+        let starts = [
+            (a_day_ago(), true),
+            (chosen(Some(NOON - Duration::DAY), None), false),
+            (chosen(None, Some(range)), false),
+        ];
+        for (start, is_counted_back) in starts {
+            let (_dir, mut state) = begun(&start);
+            assert_eq!(state.is_counted_back(), is_counted_back, "{start:?}");
+            for (ahead, later) in [(-1, NOON), (0, NOON), (3, NOON + Duration::hours(3))] {
+                let expected = if is_counted_back { later } else { NOON };
+                let server = NOON + Duration::hours(ahead);
+                state.correct_begun(server).unwrap();
+                assert_eq!(state.begun(), Some(expected), "{ahead} {start:?}");
+                // the next run knows it
+                let (saved, _) = State::open(&state.path, SERVICE, &start, KEPT, later).unwrap();
+                assert_eq!(saved.begun(), Some(expected), "{ahead} {start:?}");
+            }
+            let commit = |state: &mut State, hours| {
+                let until = NOON - Duration::DAY + Duration::hours(hours);
+                let commits = [Commit::from(Checkpoint::windows_at(until))];
+                state.commit(&commits, None).unwrap();
+            };
+            // nothing was read yet: the start was counted anew
+            for hours in [0, -5] {
+                commit(&mut state, hours);
+                assert!(state.begun().is_some());
+                let since = NOON - Duration::DAY + Duration::hours(hours);
+                assert_eq!(state.identities_since(), since);
+            }
+            commit(&mut state, 1);
+            assert_eq!((state.begun(), state.is_counted_back()), (None, false));
+            assert_eq!(state.identities_since(), NOON - Duration::hours(29));
+            state.correct_begun(NOON + Duration::DAY).unwrap();
+            assert_eq!(state.begun(), None);
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_delivered_is_reported_once_by_a_run_that_ends_well() {
+        let (_dir, path) = filled();
+        // the run that found it did not end well
+        let (mut state, _) = open(&path).unwrap();
+        let unreported = state.finish().unwrap();
+        assert_eq!((unreported.gaps.len(), unreported.quarantined), (1, 1));
+        assert!(!unreported.is_empty());
+        assert!(state.finish().unwrap().is_empty());
+        let (mut state, _) = open(&path).unwrap();
+        assert!(state.finish().unwrap().is_empty());
+        // the gap stays known
+        assert_eq!(state.saved.gaps.len(), 1);
+        let gap = state.saved.gaps[0].gap();
+        for (gaps, quarantined) in [(vec![gap], 0), (Vec::new(), 1), (vec![gap], 1)] {
+            let unreported = Unreported { gaps, quarantined };
+            assert!(!unreported.is_empty(), "{unreported:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_quarantined_is_reported_even_if_there_is_no_gap() {
+        let (_dir, mut state) = begun(&a_day_ago());
+        for _ in 0..2 {
+            let bytes = b"{";
+            state.quarantine.add(bytes, "it is cut off", NOON).unwrap();
+            state.commit(&[], None).unwrap();
+        }
+        assert_eq!(state.finish().unwrap().quarantined, 2);
+        let (mut state, _) = open(&state.path).unwrap();
+        assert_eq!(state.finish().unwrap().quarantined, 0);
+    }
+
+    #[test]
+    fn failing_confirmations_halve_what_may_be_unconfirmed_and_runs_that_end_well_double_it() {
+        let (_dir, mut state) = begun(&a_day_ago());
+        let saved = |state: &State| open(&state.path).unwrap().0.unconfirmed_limit();
+        let mut expected = UNCONFIRMED;
+        while expected > LEAST_UNCONFIRMED {
+            expected /= 2;
+            state.halve_unconfirmed_limit().unwrap();
+            assert_eq!(
+                (state.unconfirmed_limit(), saved(&state)),
+                (expected, expected)
+            );
+        }
+        state.halve_unconfirmed_limit().unwrap();
+        assert_eq!(state.unconfirmed_limit(), LEAST_UNCONFIRMED);
+        while expected < UNCONFIRMED {
+            expected *= 2;
+            state.finish().unwrap();
+            assert_eq!(
+                (state.unconfirmed_limit(), saved(&state)),
+                (expected, expected)
+            );
+        }
+        state.finish().unwrap();
+        assert_eq!(state.unconfirmed_limit(), UNCONFIRMED);
+    }
+
+    #[test]
+    fn what_the_receiver_is_like_stays_until_it_is_known_otherwise() {
+        let (_dir, path) = filled();
+        let (mut state, _) = open(&path).unwrap();
+        let known = state.receiver().cloned().unwrap();
+        state.commit(&[], None).unwrap();
+        assert_eq!(open(&path).unwrap().0.receiver(), Some(&known));
+        let other = Receiver {
+            sends_close_notify: false,
+            ..known
+        };
+        state.commit(&[], Some(other.clone())).unwrap();
+        assert_eq!(open(&path).unwrap().0.receiver(), Some(&other));
+        state.forget_receiver();
+        state.commit(&[], None).unwrap();
+        assert_eq!(open(&path).unwrap().0.receiver(), None);
     }
 
     fn digest_of(number: u64) -> Digest {

@@ -217,6 +217,8 @@ mod tests {
         // the start and the begin in hours ago, how far the server is ahead, and the begin that counts
         for (start, begun, ahead, expected) in [
             (24, Some(0), 0, Some(0)),
+            // the oldest that was kept then
+            (169, Some(3), 0, Some(3)),
             // a service that was refused for eight days
             (216, Some(192), 0, Some(192)),
             // a clock that was years behind, once the server had told its time
@@ -230,6 +232,29 @@ mod tests {
             };
             let found = LIMITS.begun_by_right_clock(begun.map(ago), ago(start), clocks);
             assert_eq!(found, expected.map(ago), "{start} {begun:?} {ahead}");
+        }
+    }
+
+    #[test]
+    fn what_a_service_no_longer_keeps_is_lost_unless_it_never_kept_it_since_the_start() {
+        let ago = |seconds: i64| NOON - Duration::hours(167) - Duration::seconds(seconds);
+        // from, to and begun, in seconds before what is kept just now or then; and from where the gap goes
+        for (from, to, begun, expected) in [
+            (10, 0, None, Some(10)),
+            (0, 0, None, None),
+            (0, 10, None, None),
+            // begun when what is kept reached so far back: of a longer time, nothing is said
+            (100_000, 0, Some(90_000), Some(90_000)),
+            (50_000, 0, Some(90_000), Some(50_000)),
+            (100_000, 0, Some(3601), Some(3601)),
+            (100_000, 0, Some(3600), None),
+            (100_000, 0, Some(0), None),
+        ] {
+            let now = |seconds: i64| NOON - Duration::seconds(seconds);
+            let gap = LIMITS.lost(LIMITS.ceil(ago(from)), LIMITS.ceil(ago(to)), begun.map(now));
+            let from = expected.map(|from| LIMITS.ceil(ago(from)));
+            assert_eq!(gap.map(|gap| gap.from), from, "{from:?} {to} {begun:?}");
+            assert!(gap.is_none_or(|gap| gap.to == LIMITS.ceil(ago(to))));
         }
     }
 
