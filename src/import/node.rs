@@ -8,6 +8,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::config::ConfigError;
 use crate::error::Exit;
+use crate::human::one_line;
 
 /// Largest number of nodes in a file.
 const MAX_NODES: usize = 100_000;
@@ -65,7 +66,7 @@ impl Node {
     }
 }
 
-/// An error at a line.
+/// An error at a line. Their names may stand in it, so it is put on one line.
 pub(super) fn fault(
     line: usize,
     message: impl Into<String>,
@@ -75,8 +76,8 @@ pub(super) fn fault(
         line,
         column: 1,
         exit: Exit::Config,
-        message: message.into(),
-        hint: hint.into(),
+        message: one_line(&message.into()),
+        hint: one_line(&hint.into()),
     }
 }
 

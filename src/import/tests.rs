@@ -539,6 +539,14 @@ fn what_cannot_be_followed_is_named_with_its_line_and_no_value() {
 }
 
 #[test]
+fn a_name_with_a_line_break_is_said_on_one_line() {
+    let text = filled(TAP_JSON).replace("\"proofpoint_tap\"", "\"proofpoint_tap\\n\\u001b@\"");
+    let said = faults(&text.replace("\"password\"", "\"token\""), None).concat();
+    let wanted = "inputs.proofpoint_tap  @.credentials: has no password";
+    assert!(said.contains(wanted), "{said:?}");
+}
+
+#[test]
 fn without_outputs_there_is_no_receiver_and_what_belongs_to_it_is_said() {
     let text = filled(TAP_JSON).replace("\"id\"", "\"environment\": \"prod\", \"id\"");
     let plan = planned(&text, None).unwrap();
