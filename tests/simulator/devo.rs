@@ -465,8 +465,12 @@ impl Session {
                 self.goodbye()
             }
             Behaviour::CloseAfterAndDrain(_) if cut_off => {
-                self.ended(Ended::ByBehaviour);
                 self.goodbye()?;
+                // one goodbye crossed the other: this was no early end
+                if self.has_said_goodbye()? {
+                    return Ok(());
+                }
+                self.ended(Ended::ByBehaviour);
                 self.drain()
             }
             Behaviour::Slow { read, pause, hold } => {
