@@ -445,6 +445,8 @@ mod tests {
         let (mut state, origin) = open(&path).unwrap();
         assert_eq!(origin, StateOrigin::Known);
         assert_eq!((count(&mut state), state.saved.gaps.len()), (2, 1));
+        let late = (state.late().events, state.late().by_recheck);
+        assert_eq!((late, state.late().greatest_seconds), ((1, 1), 90));
     }
 
     #[test]
@@ -641,12 +643,32 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_counted_from_the_later_of_two_clocks_until_something_was_read() {
-        let range = Range {
+    fn a_backfill_is_left_until_its_end_is_read() {
+        let (_dir, state) = begun(&a_day_ago());
+        assert!(state.range().is_none() && !state.is_left());
+        let start = StartPoint {
+            range: Some(some_range()),
+            ..a_day_ago()
+        };
+        let (_dir, mut state) = begun(&start);
+        assert_eq!(state.range(), Some(&some_range()));
+        for (until, is_left) in [(NOON - Duration::SECOND, true), (NOON, false)] {
+            let position = Checkpoint::windows_at(until);
+            state.commit(&[Commit::from(position)], None).unwrap();
+            assert_eq!(state.is_left(), is_left, "{until}");
+        }
+    }
+
+    fn some_range() -> Range {
+        Range {
             words: ["a".into(), "b".into()],
             from: NOON - Duration::DAY,
             to: NOON,
-        };
+        }
+    }
+
+    #[test]
+    fn a_start_is_counted_from_the_later_of_two_clocks_until_something_was_read() {
         let chosen = |configured, range| StartPoint {
             configured,
             range,
@@ -655,7 +677,7 @@ mod tests {
         let starts = [
             (a_day_ago(), true),
             (chosen(Some(NOON - Duration::DAY), None), false),
-            (chosen(None, Some(range)), false),
+            (chosen(None, Some(some_range())), false),
         ];
         for (start, is_counted_back) in starts {
             let (_dir, mut state) = begun(&start);
