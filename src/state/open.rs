@@ -478,6 +478,18 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_kept_is_not_replaced() {
+        let folder = known();
+        fs::write(folder.file("json"), "{").unwrap();
+        // a file cannot take the place of a folder
+        fs::create_dir(folder.file("seen.old")).unwrap();
+        let (mut state, _) = folder.start_over().unwrap();
+        let error = state.prove().unwrap_err();
+        assert!(matches!(error, StateError::Unwritable(_)), "{error:?}");
+        assert_eq!(fs::read(folder.file("json")).unwrap(), b"{");
+    }
+
+    #[test]
     fn a_good_state_is_not_started_over_and_where_there_is_none_nothing_is_wrong() {
         let folder = known();
         let error = folder.start_over().unwrap_err();
