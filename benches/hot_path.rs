@@ -20,7 +20,7 @@ use proofpull::pipeline::batch::{Batch, EventId, Record, RequestId};
 use proofpull::shutdown::Shutdown;
 use proofpull::sink::Sink;
 use proofpull::sink::devo::{self, Devo};
-use proofpull::source::tap::{EventKind, identify};
+use proofpull::source::tap::{EventKind, identify, identify_by_outline};
 use proofpull::state::dedup::DedupIndex;
 use proofpull::transform::Transform;
 use time::OffsetDateTime;
@@ -51,21 +51,25 @@ fn bytes(events: &[Vec<u8>]) -> BytesCount {
     BytesCount::new(events.iter().map(Vec::len).sum::<usize>())
 }
 
-#[divan::bench]
-fn split(bencher: Bencher) {
-    let events = events();
+/// An answer with these events.
+fn answer(events: &[Vec<u8>]) -> Vec<u8> {
     let array = events.join(&b","[..]);
-    let answer = [
-        &br#"{"queryEndTime":"","messagesBlocked":["#[..],
-        &array,
-        b"]}",
-    ]
-    .concat();
+    let frame = &br#"{"queryEndTime":"","messagesBlocked":["#[..];
+    [frame, &array, b"]}"].concat()
+}
+
+/// Without the outlines of the events, and with them.
+#[divan::bench(args = [false, true])]
+fn split(bencher: Bencher, with_outlines: bool) {
+    let answer = answer(&events());
     let (mut text, mut ends) = (Vec::new(), Vec::new());
     bencher
         .counter(BytesCount::new(answer.len()))
         .bench_local(|| {
             let mut splitter = Splitter::new(&["messagesBlocked"]);
+            if with_outlines {
+                splitter = splitter.with_outlines();
+            }
             text.clear();
             ends.clear();
             for piece in answer.chunks(PIECE) {
@@ -75,12 +79,31 @@ fn split(bencher: Bencher) {
         });
 }
 
+/// By a parser.
 #[divan::bench]
 fn identities(bencher: Bencher) {
     let events = events();
     bencher.counter(bytes(&events)).bench_local(|| {
         for event in &events {
             black_box(identify(EventKind::Message, event));
+        }
+    });
+}
+
+/// By their outlines.
+#[divan::bench]
+fn identities_by_outline(bencher: Bencher) {
+    let events = events();
+    let (mut text, mut ends) = (Vec::new(), Vec::new());
+    let mut splitter = Splitter::new(&["messagesBlocked"]).with_outlines();
+    splitter
+        .feed(&answer(&events), &mut text, &mut ends)
+        .expect("JSON");
+    let outlines = splitter.take_outlines();
+    bencher.counter(bytes(&events)).bench_local(|| {
+        for (event, outline) in events.iter().zip(outlines.each()) {
+            assert!(!outline.is_empty());
+            black_box(identify_by_outline(EventKind::Message, event, outline));
         }
     });
 }

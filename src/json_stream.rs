@@ -2,15 +2,18 @@
 //!
 //! The frame is one object. The records are the elements of the arrays under some of its keys; a
 //! few small members beside them can be kept. The splitter checks the frame only: it finds the end
-//! of a record by strings and brackets, and leaves it to others whether the record is JSON. It
-//! knows nothing of services or connections.
+//! of a record by strings and brackets, and leaves it to others whether the record is JSON. On request
+//! it outlines the records at the same time. It knows nothing of services or connections.
 
 mod block;
+mod outline;
 
 use std::fmt;
 
 use crate::pipeline::batch::make_room;
-use block::{Carry, SIZE};
+use block::{Block, Carry, SIZE};
+use outline::Outliner;
+pub use outline::{ItemKind, OutlineItem, RecordOutlines};
 
 /// Longest record, in bytes.
 pub(crate) const MAX_RECORD: usize = 64 * 1024 * 1024;
@@ -37,6 +40,8 @@ pub struct Splitter {
     carry: Carry,
     key: Vec<u8>,
     bytes: u64,
+    /// Outlines the records, if that is wanted.
+    outliner: Option<Box<Outliner>>,
 }
 
 /// Where in the frame the next byte stands.
@@ -128,7 +133,25 @@ impl Splitter {
             carry: Carry::default(),
             key: Vec::new(),
             bytes: 0,
+            outliner: None,
         }
+    }
+
+    /// The same; also outlines the records.
+    #[must_use]
+    pub fn with_outlines(self) -> Splitter {
+        Splitter {
+            outliner: Some(Box::default()),
+            ..self
+        }
+    }
+
+    /// Takes the outlines of the records that were completed since the last call; of none without
+    /// [`Splitter::with_outlines`].
+    #[must_use]
+    pub fn take_outlines(&mut self) -> RecordOutlines {
+        let outliner = self.outliner.as_mut();
+        outliner.map_or_else(RecordOutlines::default, |outliner| outliner.take())
     }
 
     /// Takes the next bytes of the answer. Appends records to `text` and the end of each to `ends`.
@@ -280,7 +303,14 @@ impl Splitter {
         text: &mut Vec<u8>,
         ends: &mut Vec<usize>,
     ) -> Result<usize, Broken> {
-        let (taken, ended) = self.pass(rest);
+        let mut outliner = self.outliner.take();
+        let (taken, ended) = match &mut outliner {
+            None => self.pass(rest, |_, _, _| {}),
+            Some(outliner) => self.pass(rest, |block, bytes, length| {
+                outliner.read(block, bytes, length);
+            }),
+        };
+        self.outliner = outliner;
         make_room(text, taken);
         text.extend_from_slice(&rest[..taken]);
         let start = ends.last().copied().unwrap_or(0);
@@ -293,13 +323,16 @@ impl Splitter {
                 text.pop();
             }
             ends.push(text.len());
+            if let Some(outliner) = &mut self.outliner {
+                outliner.end_record();
+            }
             self.place = ParseState::AfterRecord;
         }
         Ok(taken)
     }
 
     fn skip(&mut self, rest: &[u8]) -> Result<usize, Broken> {
-        let (taken, ended) = self.pass(rest);
+        let (taken, ended) = self.pass(rest, |_, _, _| {});
         if let Some(at) = self.keeping {
             self.kept[at].extend_from_slice(&rest[..taken]);
             if self.kept[at].len() > MAX_MEMBER {
@@ -312,16 +345,21 @@ impl Splitter {
         Ok(taken)
     }
 
-    /// Reads on in a value: how many of the bytes belong to it, and whether it ends there.
-    fn pass(&mut self, rest: &[u8]) -> (usize, bool) {
+    /// Reads on in a value: how many of the bytes belong to it, and whether it ends there. Each block is shown to
+    /// `look`, with its bytes, and how many of them belong to the value.
+    #[inline]
+    fn pass(&mut self, rest: &[u8], mut look: impl FnMut(&Block, &[u8], usize)) -> (usize, bool) {
         for at in (0..rest.len()).step_by(SIZE) {
-            let block = self.carry.block(&rest[at..]);
+            let bytes = &rest[at..];
+            let length = bytes.len().min(SIZE);
+            let block = self.carry.block(bytes);
             let opening = block.opening & !block.strings;
             let closing = block.closing & !block.strings;
             // most blocks lie inside a record
             if self.depth > closing.count_ones() {
                 self.depth += opening.count_ones();
                 self.depth -= closing.count_ones();
+                look(&block, bytes, length);
                 continue;
             }
             let mut stops = opening | closing;
@@ -332,11 +370,13 @@ impl Splitter {
                 let place = stops.trailing_zeros() as usize;
                 stops &= stops - 1;
                 let is_in_string = block.strings >> place & 1 == 1;
-                if let Some(taken) = self.shutdown(rest[at + place], is_in_string) {
+                if let Some(taken) = self.shutdown(bytes[place], is_in_string) {
                     self.carry = Carry::default();
+                    look(&block, bytes, place + taken);
                     return (at + place + taken, true);
                 }
             }
+            look(&block, bytes, length);
         }
         (rest.len(), false)
     }

@@ -1,4 +1,4 @@
-//! `block` finds quotes, brackets and commas in 64 bytes of JSON at once, one bit per byte.
+//! `block` finds what gives 64 bytes of JSON their structure at once, one bit per byte.
 //!
 //! Only this file names the crate `wide`.
 
@@ -20,6 +20,14 @@ pub(super) struct Block {
     pub(super) closing: u64,
     /// Commas, also in strings.
     pub(super) commas: u64,
+    /// Colons, also in strings.
+    pub(super) colons: u64,
+    /// Backslashes.
+    pub(super) backslashes: u64,
+    /// The bytes that a backslash escapes.
+    pub(super) escaped: u64,
+    /// Bytes below a blank, which no string may contain; also outside of strings.
+    pub(super) controls: u64,
 }
 
 /// State that carries over from one block to the next.
@@ -49,7 +57,6 @@ impl Carry {
     #[inline]
     fn look(&mut self, bytes: &[u8; SIZE], length: usize) -> Block {
         let mut block = Block::default();
-        let mut backslashes = 0;
         for at in 0..SIZE / 16 {
             let part = bytes[at * 16..].first_chunk().copied();
             let part = u8x16::new(part.unwrap_or_default());
@@ -59,12 +66,15 @@ impl Carry {
             let folded = part | u8x16::splat(0x20);
             let is_folded = |byte: u8| folded.simd_eq(u8x16::splat(byte));
             block.quotes |= bits(is(b'"'));
-            backslashes |= bits(is(b'\\'));
+            block.backslashes |= bits(is(b'\\'));
             block.opening |= bits(is_folded(b'{'));
             block.closing |= bits(is_folded(b'}'));
             block.commas |= bits(is(b','));
+            block.colons |= bits(is(b':'));
+            block.controls |= bits(part.min(u8x16::splat(b' ' - 1)).simd_eq(part));
         }
-        block.quotes &= !self.escaped(backslashes, length);
+        block.escaped = self.escaped(block.backslashes, length);
+        block.quotes &= !block.escaped;
         block.strings = within(block.quotes) ^ if self.in_string { u64::MAX } else { 0 };
         self.in_string = block.strings >> (SIZE - 1) == 1;
         block

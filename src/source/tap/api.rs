@@ -127,7 +127,9 @@ impl ConfiguredApi for ConfiguredEvents {
             .address(self.windows.url.as_ref(), self.api.path)?;
         let api = self.account.open(context, address, &hints::WORDS)?;
         Ok(Box::new(Tap {
-            siem: Siem::new(context, api, self.api.listing(), query).asking_ahead(),
+            siem: Siem::new(context, api, self.api.listing(), query)
+                .asking_ahead()
+                .with_outlines(),
             kind: self.api.identity,
         }))
     }

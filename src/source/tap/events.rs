@@ -7,12 +7,12 @@
 //! - Without one of these: the canonical record and its ordinal among equals.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::IgnoredAny;
 
+use super::event_fields::{ClickFields, MessageFields, MessageThreat, OptionalText};
 use crate::digest::{self, Hasher};
+use crate::json_stream::OutlineItem;
 use crate::pipeline::batch::{Digest, EventId};
 use crate::source::wire_time;
 
@@ -39,14 +39,39 @@ pub struct TapEvent<'a> {
 impl TapEvent<'_> {
     /// When it was created, in the spelling of the service.
     #[must_use]
-    pub(crate) fn created(&self) -> Option<&str> {
+    pub fn created(&self) -> Option<&str> {
         let times = self.times.iter().map(AsRef::as_ref);
         // a fraction may follow or not
         times.max_by_key(|time: &&str| time.get(..wire_time::SECONDS))
     }
 }
 
-/// Identifies a record.
+/// Identifies a record by its outline, or by a parser if that is empty or does not settle it.
+#[must_use]
+pub fn identify_by_outline<'a>(
+    kind: EventKind,
+    record: &'a [u8],
+    outline: &[OutlineItem],
+) -> TapEvent<'a> {
+    let text = match outline.is_empty() || digest::is_too_complex(record) {
+        true => None,
+        false => std::str::from_utf8(record).ok(),
+    };
+    let read = text.and_then(|text| match kind {
+        EventKind::Message => MessageFields::of_outline(text, outline).map(MessageFields::read),
+        EventKind::Click => ClickFields::of_outline(text, outline).map(ClickFields::read),
+    });
+    match read {
+        Some((Some(key), times)) => TapEvent {
+            identity: EventId::Key(key),
+            readable: true,
+            times,
+        },
+        _ => identify(kind, record),
+    }
+}
+
+/// Identifies a record by a parser.
 #[must_use]
 pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
     if digest::is_too_complex(record) {
@@ -76,32 +101,6 @@ pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
         readable,
         times,
     }
-}
-
-#[derive(Deserialize)]
-struct MessageFields<'a> {
-    #[serde(borrow, default)]
-    id: OptionalText<'a>,
-    #[serde(borrow, default, rename = "GUID")]
-    guid: OptionalText<'a>,
-    #[serde(borrow, default)]
-    recipient: OptionalTexts<'a>,
-    #[serde(borrow, default, rename = "messageTime")]
-    time: OptionalText<'a>,
-    #[serde(borrow, default, rename = "threatsInfoMap")]
-    threats: Option<Vec<MessageThreat<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct MessageThreat<'a> {
-    #[serde(borrow, default, rename = "threatID")]
-    id: OptionalText<'a>,
-    #[serde(borrow, default, rename = "threatStatus")]
-    status: OptionalText<'a>,
-    #[serde(borrow, default, rename = "campaignID")]
-    campaign: OptionalText<'a>,
-    #[serde(borrow, default, rename = "threatTime")]
-    time: OptionalText<'a>,
 }
 
 impl<'a> MessageFields<'a> {
@@ -151,21 +150,6 @@ impl MessageThreat<'_> {
     }
 }
 
-#[derive(Deserialize)]
-struct ClickFields<'a> {
-    #[serde(borrow, default)]
-    id: OptionalText<'a>,
-    #[serde(borrow, default, rename = "threatStatus")]
-    status: OptionalText<'a>,
-    /// Often empty or null at first, and filled in later.
-    #[serde(borrow, default, rename = "campaignId")]
-    campaign: OptionalText<'a>,
-    #[serde(borrow, default, rename = "clickTime")]
-    time: OptionalText<'a>,
-    #[serde(borrow, default, rename = "threatTime")]
-    threat_time: OptionalText<'a>,
-}
-
 impl<'a> ClickFields<'a> {
     fn read(self) -> (Option<Digest>, Vec<Cow<'a, str>>) {
         (self.digest(), vec![self.time.0, self.threat_time.0])
@@ -183,93 +167,10 @@ impl<'a> ClickFields<'a> {
     }
 }
 
-/// A string, borrowed if it has no escapes; null counts as empty.
-#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OptionalText<'a>(Cow<'a, str>);
-
-impl OptionalText<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// An array of strings, or one string, as the document says.
-#[derive(Debug, Default)]
-struct OptionalTexts<'a>(Vec<OptionalText<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for OptionalText<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct One;
-        impl<'de> Visitor<'de> for One {
-            type Value = OptionalText<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or null")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(OptionalText(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(OptionalText(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(OptionalText::default())
-            }
-        }
-        deserializer.deserialize_any(One)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for OptionalTexts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Many;
-        impl<'de> Visitor<'de> for Many {
-            type Value = OptionalTexts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of strings, a string or null")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(OptionalTexts(vec![OptionalText(Cow::Borrowed(text))]))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(OptionalTexts(vec![OptionalText(Cow::Owned(
-                    text.to_owned(),
-                ))]))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(OptionalTexts::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = seq.next_element()? {
-                    texts.push(text);
-                }
-                Ok(OptionalTexts(texts))
-            }
-        }
-        deserializer.deserialize_any(Many)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json_stream::Splitter;
 
     const MESSAGE: &str = r#"{"GUID":"g","id":"i","recipient":["a@x"],"messageTime":"2025-01-14T08:12:05.000Z",
         "messageParts":[{"md5":"1"},{"md5":null}],"threatsInfoMap":[
@@ -566,5 +467,97 @@ mod tests {
         assert_eq!(found.created(), Some("2025-01-14T08:16:41.000Z"));
         let found = identify(EventKind::Message, b"{}");
         assert_eq!(found.created(), Some(""));
+    }
+    /// By its outline, in an answer that comes in pieces of this size, each record is what a parser says.
+    fn check_outline(kind: EventKind, record: &[u8], piece: usize) {
+        let answer = [b"{\"events\":[", record, b"]}"].concat();
+        let mut splitter = Splitter::new(&["events"]).with_outlines();
+        let (mut text, mut ends) = (Vec::new(), Vec::new());
+        for bytes in answer.chunks(piece) {
+            if splitter.feed(bytes, &mut text, &mut ends).is_err() {
+                break;
+            }
+        }
+        let (outlines, mut start) = (splitter.take_outlines(), 0);
+        for (end, outline) in ends.into_iter().zip(outlines.each()) {
+            let record = &text[start..end];
+            let (found, wanted) = (
+                identify_by_outline(kind, record, outline),
+                identify(kind, record),
+            );
+            assert_eq!(
+                (found.identity, found.readable, found.created()),
+                (wanted.identity, wanted.readable, wanted.created()),
+                "{}",
+                String::from_utf8_lossy(record)
+            );
+            start = end;
+        }
+    }
+
+    /// A message and a click without white space, with every member that is read.
+    const COMPACT: [(EventKind, &str); 2] = [
+        (
+            EventKind::Message,
+            r#"{"spamScore":0,"GUID":"g","policyRoutes":["a","b"],"id":"i","recipient":["b@x","a@x"],"messageTime":"2025-01-14T08:12:05.000Z","messageParts":[{"md5":"1","id":"x"},{"md5":null}],"subject":"\"\u00e9\"","threatsInfoMap":[{"threatID":"t1","threatStatus":"active","campaignID":null,"threatTime":"2025-01-14T08:16:41.000Z","classification":"phish"},{},{"threatID":"t2","threatStatus":"active","campaignID":"c","threatTime":"2025-01-14T08:15:02.000Z"}],"completelyRewritten":true}"#,
+        ),
+        (
+            EventKind::Click,
+            r#"{"campaignId":"","id":"i","clickIP":"10.0.0.7","threatStatus":"active","clickTime":"2025-01-14T09:41:18.000Z","threatTime":null,"url":"https:\/\/x.example\/"}"#,
+        ),
+    ];
+
+    #[test]
+    fn an_outline_tells_of_an_event_what_a_parser_tells() {
+        for (kind, record) in COMPACT {
+            let (record, other) = (
+                record.as_bytes(),
+                COMPACT[usize::from(kind == EventKind::Message)].1,
+            );
+            for piece in 1..200 {
+                check_outline(kind, record, piece);
+            }
+            check_outline(kind, other.as_bytes(), 1000);
+            // every change of a byte, and every piece of another event in the place of a piece
+            let replacements = br#"{}[]:,"\ 01entu"#;
+            for at in 0..record.len() {
+                for byte in replacements {
+                    let mut changed = record.to_vec();
+                    changed[at] = *byte;
+                    check_outline(kind, &changed, 1000);
+                }
+                for length in [1, 2, 7, 30] {
+                    let end = record.len().min(at + length);
+                    let without = [&record[..at], &record[end..]].concat();
+                    check_outline(kind, &without, 1000);
+                    let twice = [&record[..end], &record[at..]].concat();
+                    check_outline(kind, &twice, 1000);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_with_outlines_is_identified_by_them() {
+        for (kind, record) in COMPACT {
+            let answer = format!("{{\"events\":[{record}]}}");
+            let mut splitter = Splitter::new(&["events"]).with_outlines();
+            let (mut text, mut ends) = (Vec::new(), Vec::new());
+            splitter
+                .feed(answer.as_bytes(), &mut text, &mut ends)
+                .unwrap();
+            let outlines = splitter.take_outlines();
+            let outline = outlines.each().next().unwrap();
+            let read = match kind {
+                EventKind::Message => {
+                    MessageFields::of_outline(record, outline).map(MessageFields::read)
+                }
+                EventKind::Click => ClickFields::of_outline(record, outline).map(ClickFields::read),
+            };
+            let EventId::Key(key) = identify(kind, record.as_bytes()).identity else {
+                panic!("{record} has no name");
+            };
+            assert_eq!(read.unwrap().0, Some(key));
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 pub(crate) mod campaigns;
+mod event_fields;
 mod events;
 pub(crate) mod forensics;
 mod hints;
@@ -17,7 +18,7 @@ use super::fetch_error::FetchError;
 use super::http_api::each;
 use super::{PollContext, Source};
 use crate::pipeline::batch::{Batch, Record};
-pub use events::{EventKind, identify};
+pub use events::{EventKind, identify, identify_by_outline};
 use siem::{Part, Siem, Then};
 
 /// An event service of TAP.
@@ -33,11 +34,14 @@ impl Tap {
             pending,
             text,
             ends,
+            outlines,
             then,
         } = part;
         let mut records = Vec::with_capacity(ends.len());
+        let mut outlines = outlines.each();
         for (record, &end) in each(&text, &ends).zip(&ends) {
-            let found = identify(self.kind, record);
+            let outline = outlines.next().unwrap_or_default();
+            let found = identify_by_outline(self.kind, record, outline);
             context.counters.unreadable += u64::from(!found.readable);
             records.push(Record {
                 end: u32::try_from(end).unwrap_or(u32::MAX),

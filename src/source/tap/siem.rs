@@ -8,7 +8,7 @@ use std::time::Duration as Wait;
 use time::{Duration, OffsetDateTime};
 
 use super::hints;
-use crate::json_stream::Splitter;
+use crate::json_stream::{RecordOutlines, Splitter};
 use crate::pipeline::batch::RequestId;
 use crate::pipeline::checkpoint::Commit;
 use crate::source::PollContext;
@@ -80,6 +80,8 @@ pub(super) struct Siem {
     ahead: Option<AskedWindow>,
     /// Whether windows are requested before their turn.
     asks_ahead: bool,
+    /// Whether records are outlined.
+    has_outlines: bool,
     /// Whether the last answer was so small that the next one need not wait for it to be read.
     is_small: bool,
     open: Option<OpenWindow>,
@@ -122,6 +124,7 @@ pub(super) struct Part {
     /// Records, and where each ends.
     pub(super) text: Vec<u8>,
     pub(super) ends: Vec<usize>,
+    pub(super) outlines: RecordOutlines,
     pub(super) then: Then,
 }
 
@@ -152,6 +155,7 @@ impl Siem {
             asked: None,
             ahead: None,
             asks_ahead: false,
+            has_outlines: false,
             is_small: false,
             open: None,
             next_page: None,
@@ -162,6 +166,14 @@ impl Siem {
     pub(super) fn asking_ahead(self) -> Siem {
         Siem {
             asks_ahead: true,
+            ..self
+        }
+    }
+
+    /// The same, where records are outlined.
+    pub(super) fn with_outlines(self) -> Siem {
+        Siem {
+            has_outlines: true,
             ..self
         }
     }
@@ -261,9 +273,14 @@ impl Siem {
             self.windows.compare_clocks(date, heard);
         }
         pending.server = pending.server.or(answer.date);
+        let splitter = Splitter::new(self.listing.arrays);
+        let splitter = match self.has_outlines {
+            true => splitter.with_outlines(),
+            false => splitter,
+        };
         let open = OpenWindow {
             pending,
-            reading: Reading::new(answer, Splitter::new(self.listing.arrays)),
+            reading: Reading::new(answer, splitter),
             records: 0,
             bytes: 0,
         };
@@ -312,6 +329,7 @@ impl Siem {
         let pending = open.pending;
         let read = self.api.read_on(&mut open.reading, PART, context.shutdown);
         let (text, ends) = open.reading.take();
+        let outlines = open.reading.splitter.take_outlines();
         open.records += ends.len();
         open.bytes += text.len();
         let is_full = self.listing.page.is_some_and(|page| open.records >= page);
@@ -345,6 +363,7 @@ impl Siem {
             pending,
             text,
             ends,
+            outlines,
             then,
         }
     }
@@ -381,6 +400,7 @@ impl Part {
             pending,
             text: Vec::new(),
             ends: Vec::new(),
+            outlines: RecordOutlines::default(),
             then: Then::More,
         }
     }

@@ -8,7 +8,7 @@ pub(crate) mod api;
 use serde::Deserialize;
 use time::Duration;
 
-use super::events::OptionalText;
+use super::event_fields::OptionalText;
 use super::hints;
 use super::lookups::{LookupKind, Named, has_id};
 use super::siem::Listing;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::digest::Hasher;
 use crate::pipeline::batch::Digest;
-use crate::source::tap::events::OptionalText;
+use crate::source::tap::event_fields::OptionalText;
 use crate::source::tap::lookups::Named;
 
 /// Hands on the threats that an event names.
