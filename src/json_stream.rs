@@ -370,7 +370,7 @@ impl Splitter {
                 let place = stops.trailing_zeros() as usize;
                 stops &= stops - 1;
                 let is_in_string = block.strings >> place & 1 == 1;
-                if let Some(taken) = self.shutdown(bytes[place], is_in_string) {
+                if let Some(taken) = self.end_of_value(bytes[place], is_in_string) {
                     self.carry = Carry::default();
                     look(&block, bytes, place + taken);
                     return (at + place + taken, true);
@@ -383,7 +383,7 @@ impl Splitter {
 
     /// Takes a byte that may end a value; if it does, returns how many bytes of it belong to the
     /// value.
-    fn shutdown(&mut self, byte: u8, is_in_string: bool) -> Option<usize> {
+    fn end_of_value(&mut self, byte: u8, is_in_string: bool) -> Option<usize> {
         match byte {
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' if self.depth > 0 => {
