@@ -451,7 +451,11 @@ impl Session {
         };
         let mut cut_off = self.read_until(limit)?;
         // under load a thread may wait longer than a client does for an early end
-        if cut_off && matches!(behaviour, Behaviour::CloseAfterAndDrain(_)) {
+        let closes_early = matches!(
+            behaviour,
+            Behaviour::CloseAfter(_) | Behaviour::CloseAfterAndDrain(_)
+        );
+        if cut_off && closes_early {
             cut_off = !self.has_said_goodbye()?;
         }
         match *behaviour {
@@ -460,18 +464,17 @@ impl Session {
                 thread::sleep(wait);
                 self.reset()
             }
-            Behaviour::CloseAfter(_) if cut_off => {
-                self.ended(Ended::ByBehaviour);
-                self.goodbye()
-            }
-            Behaviour::CloseAfterAndDrain(_) if cut_off => {
+            Behaviour::CloseAfter(_) | Behaviour::CloseAfterAndDrain(_) if cut_off => {
                 self.goodbye()?;
                 // one goodbye crossed the other: this was no early end
                 if self.has_said_goodbye()? {
                     return Ok(());
                 }
                 self.ended(Ended::ByBehaviour);
-                self.drain()
+                match behaviour {
+                    Behaviour::CloseAfterAndDrain(_) => self.drain(),
+                    _ => Ok(()),
+                }
             }
             Behaviour::Slow { read, pause, hold } => {
                 if cut_off {
