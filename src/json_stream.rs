@@ -13,6 +13,8 @@ use std::fmt;
 use crate::pipeline::batch::make_room;
 use block::{Block, Carry, SIZE};
 use outline::Outliner;
+#[cfg(test)]
+pub(crate) use outline::tests::split as split_with_outlines;
 pub use outline::{ItemKind, OutlineItem, RecordOutlines};
 
 /// Longest record, in bytes.

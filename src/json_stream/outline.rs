@@ -29,9 +29,9 @@ pub struct OutlineItem {
 pub enum ItemKind {
     /// A member of the record: its key in quotes, without escapes, a colon, and its value.
     Member,
-    /// An element of an array that is the value of a member. Or the value of a member of such an object.
+    /// A value that stands directly in the array or object of a member.
     Element,
-    /// A member of an element.
+    /// A member of an element that is an object.
     ElementMember,
 }
 
@@ -354,11 +354,11 @@ impl RecordState {
 
 /// Whether it is a number, or a word of JSON.
 fn is_word(text: &[u8]) -> bool {
-    matches!(text, b"null" | b"true" | b"false") || is_number(text).is_some()
+    matches!(text, b"null" | b"true" | b"false") || number(text).is_some()
 }
 
-/// Something, if it is a number (RFC 8259, section 6).
-fn is_number(text: &[u8]) -> Option<()> {
+/// Reads a number to its end (RFC 8259, section 6); `None` if it is none.
+fn number(text: &[u8]) -> Option<()> {
     fn digits(text: &[u8]) -> Option<&[u8]> {
         let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
         (count > 0).then(|| &text[count..])
@@ -380,7 +380,7 @@ fn is_number(text: &[u8]) -> Option<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::Splitter;
     use super::ItemKind::{Element, ElementMember, Member};
     use super::*;
@@ -389,7 +389,7 @@ mod tests {
     use serde_json::{Map, Value};
 
     /// Splits records that come in pieces of this size; each with its outline.
-    fn split(records: &[u8], piece: usize) -> Vec<(Vec<u8>, Vec<OutlineItem>)> {
+    pub(crate) fn split(records: &[u8], piece: usize) -> Vec<(Vec<u8>, Vec<OutlineItem>)> {
         let answer = [b"{\"events\":[", records, b"]}"].concat();
         let mut splitter = Splitter::new(&["events"]).with_outlines();
         let (mut text, mut ends) = (Vec::new(), Vec::new());
