@@ -13,8 +13,6 @@ use std::fmt;
 use crate::pipeline::batch::make_room;
 use block::{Block, Carry, SIZE};
 use outline::Outliner;
-#[cfg(test)]
-pub(crate) use outline::tests::split as split_with_outlines;
 pub use outline::{ItemKind, OutlineItem, RecordOutlines};
 
 /// Longest record, in bytes.
@@ -400,6 +398,32 @@ impl Splitter {
         }
         None
     }
+}
+
+/// Splits records that come in pieces of this size; each with its outline.
+#[cfg(test)]
+pub(crate) fn split_with_outlines(
+    records: &[u8],
+    piece: usize,
+) -> Vec<(Vec<u8>, Vec<OutlineItem>)> {
+    let answer = [b"{\"events\":[", records, b"]}"].concat();
+    let mut splitter = Splitter::new(&["events"]).with_outlines();
+    let (mut text, mut ends) = (Vec::new(), Vec::new());
+    for bytes in answer.chunks(piece) {
+        // what is no answer has its records up to there
+        if splitter.feed(bytes, &mut text, &mut ends).is_err() {
+            break;
+        }
+    }
+    let outlines = splitter.take_outlines();
+    assert_eq!(outlines.each().count(), ends.len());
+    let mut start = 0;
+    let records = ends.iter().zip(outlines.each()).map(|(&end, outline)| {
+        let record = text[start..end].to_vec();
+        start = end;
+        (record, outline.to_vec())
+    });
+    records.collect()
 }
 
 #[cfg(test)]

@@ -380,35 +380,13 @@ fn number(text: &[u8]) -> Option<()> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::super::Splitter;
+mod tests {
+    use super::super::split_with_outlines as split;
     use super::ItemKind::{Element, ElementMember, Member};
     use super::*;
     use proptest::prelude::*;
     use serde::de::IgnoredAny;
     use serde_json::{Map, Value};
-
-    /// Splits records that come in pieces of this size; each with its outline.
-    pub(crate) fn split(records: &[u8], piece: usize) -> Vec<(Vec<u8>, Vec<OutlineItem>)> {
-        let answer = [b"{\"events\":[", records, b"]}"].concat();
-        let mut splitter = Splitter::new(&["events"]).with_outlines();
-        let (mut text, mut ends) = (Vec::new(), Vec::new());
-        for bytes in answer.chunks(piece) {
-            // what is no answer has its records up to there
-            if splitter.feed(bytes, &mut text, &mut ends).is_err() {
-                break;
-            }
-        }
-        let outlines = splitter.take_outlines();
-        assert_eq!(outlines.each().count(), ends.len());
-        let mut start = 0;
-        let records = ends.iter().zip(outlines.each()).map(|(&end, outline)| {
-            let record = text[start..end].to_vec();
-            start = end;
-            (record, outline.to_vec())
-        });
-        records.collect()
-    }
 
     /// Each item with the text from its place on.
     fn shown<'a>(record: &'a [u8], outline: &[OutlineItem]) -> Vec<(ItemKind, &'a str)> {
