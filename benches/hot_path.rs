@@ -149,7 +149,7 @@ fn transform(bencher: Bencher) {
     bencher.counter(bytes(&events)).bench_local(|| {
         out.clear();
         for event in &events {
-            transform.write(event, &mut out, &mut []);
+            transform.write(event, false, &mut out, &mut []);
         }
     });
 }
@@ -186,6 +186,7 @@ fn deliver(bencher: Bencher, size: usize, compression: config::Compression) {
             end: u32::try_from(batch.text.len()).expect("1 MiB"),
             identity: EventId::Key([0; 16]),
             late: None,
+            is_plain: false,
         });
     }
     let batches = (size / batch.text.len()).max(1);

@@ -178,7 +178,7 @@ fn alone() {
             let started = Instant::now();
             for _ in 0..TIMES {
                 out.clear();
-                transform.write(black_box(&event), &mut out, &mut rule_stats);
+                transform.write(black_box(&event), false, &mut out, &mut rule_stats);
                 black_box(&out);
             }
             started.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES)

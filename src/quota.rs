@@ -515,6 +515,20 @@ mod tests {
     }
 
     #[test]
+    fn the_use_of_a_limit_counts_requests_of_its_own_period() {
+        let both = policy("a", &[(4, Duration::DAY), (2, Duration::HOUR)], 0);
+        let mut book = Ledger::default();
+        for minute in [0, 30] {
+            assert_eq!(book.book(&both, at(minute)), Ok(()));
+        }
+        let left = |now| -> Vec<u32> { book.usage(&both, now).iter().map(Usage::left).collect() };
+        assert_eq!(left(at(30)), [3, 2, 0]);
+        assert_eq!(left(at(60)), [3, 2, 1]);
+        assert_eq!(left(at(90)), [3, 2, 2]);
+        assert_eq!(left(at(24 * 60)), [3, 3, 2]);
+    }
+
+    #[test]
     fn requests_in_another_pool_count_there_alone() {
         static LOOKUPS: Pool = Pool {
             name: "lookups",

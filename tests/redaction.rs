@@ -44,7 +44,7 @@ fn anywhere() -> Vec<Rule> {
 
 fn treated(rules: &[Rule], event: &[u8]) -> (Outcome, String) {
     let (mut out, mut fits) = (Vec::new(), vec![RuleStats::default(); rules.len()]);
-    let fate = Transform::following(rules.to_vec(), None).write(event, &mut out, &mut fits);
+    let fate = Transform::following(rules.to_vec(), None).write(event, false, &mut out, &mut fits);
     (fate, String::from_utf8(out).unwrap())
 }
 

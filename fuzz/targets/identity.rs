@@ -28,7 +28,7 @@ fuzz_target!(|record: &[u8]| {
     }
     let mut out = Vec::new();
     let transform = Transform::default().appending([("@id", "7")]);
-    let outcome = transform.write(record, &mut out, &mut []);
+    let outcome = transform.write(record, false, &mut out, &mut []);
     assert!(!out.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)));
     assert!(std::str::from_utf8(&out).is_ok());
     // what is no object is quarantined

@@ -84,6 +84,8 @@ pub struct Record {
     /// For a late event, the known delay until it became visible, in seconds. An event is late if
     /// it was created before the position from which this run started.
     pub late: Option<u32>,
+    /// Whether it is known to be UTF-8 without control characters, so that it may be written as it is.
+    pub is_plain: bool,
 }
 
 /// Some events: their bytes in one text, and the end and identity of each.

@@ -272,9 +272,10 @@ impl Cycle<'_> {
                 quarantine,
                 ..
             } = &mut *self.state;
+            let out = &mut pending.out.text;
             match self
                 .transform
-                .write(event, &mut pending.out.text, rule_stats)
+                .write(event, record.is_plain, out, rule_stats)
             {
                 Outcome::Emit => {}
                 Outcome::Filtered => {
@@ -567,6 +568,7 @@ mod tests {
                 end,
                 identity,
                 late: None,
+                is_plain: false,
             });
         }
         batch

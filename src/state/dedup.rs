@@ -1,14 +1,14 @@
 //! `DedupIndex` knows the identities of the events that were delivered already.
 //!
-//! In memory they take 24 bytes each: a sorted vector, and a small table of the newest that is
-//! folded into it from time to time. A commit writes only the new ones to their file.
+//! In memory they take 24 bytes each: a sorted map, and a small table of the newest that is folded into it from time
+//! to time. A commit writes only the new ones to their file.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 
+use super::digest_map::DigestMap;
 use super::error::StateError;
 use super::seen::{SavedIndex, SeenFile, SeenRecord, record};
 use crate::digest;
@@ -28,7 +28,7 @@ pub(super) const FEW: u64 = 3000;
 #[derive(Debug)]
 pub struct DedupIndex {
     file: SeenFile,
-    known: Vec<IndexEntry>,
+    known: DigestMap<EntryMark>,
     recent: HashMap<Digest, EntryMark, BuildHasherDefault<FirstBytes>>,
     /// Admitted since the last commit, as records of the file.
     fresh: Vec<SeenRecord>,
@@ -40,12 +40,6 @@ pub struct DedupIndex {
     met: u32,
     /// What the window that is being read has held.
     answered: AnswerTotals,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct IndexEntry {
-    digest: Digest,
-    mark: EntryMark,
 }
 
 /// Packed: there are millions.
@@ -102,7 +96,7 @@ impl DedupIndex {
     pub(super) fn of(file: SeenFile) -> DedupIndex {
         DedupIndex {
             file,
-            known: Vec::new(),
+            known: DigestMap::new(),
             recent: HashMap::default(),
             fresh: Vec::new(),
             repeats: HashMap::default(),
@@ -131,14 +125,11 @@ impl DedupIndex {
     /// # Errors
     /// As [`DedupIndex::load`].
     pub(super) fn read(&mut self, oldest_hour: u32) -> Result<(), StateError> {
-        let mut known = self.file.read(|digest, hour| {
+        let known = self.file.read(|digest, hour| {
             let mark = EntryMark::new(hour, 0, 0);
-            mark.is_kept(oldest_hour)
-                .then_some(IndexEntry { digest, mark })
+            mark.is_kept(oldest_hour).then_some((digest, mark))
         })?;
-        known.sort_unstable_by_key(|entry| key(&entry.digest));
-        known.dedup_by_key(|entry| entry.digest);
-        self.known = known;
+        self.known = DigestMap::of(known);
         Ok(())
     }
 
@@ -228,10 +219,10 @@ impl DedupIndex {
     /// When the file cannot be written.
     pub(crate) fn write_new_file(&mut self, oldest_hour: u32) -> Result<SavedIndex, StateError> {
         self.fold();
-        self.known.retain(|entry| entry.mark.is_kept(oldest_hour));
+        self.known.retain(|mark| mark.is_kept(oldest_hour));
         let known = self.known.iter();
         self.file
-            .write_new_file(known.map(|entry| record(entry.digest, entry.mark.hour())))?;
+            .write_new_file(known.map(|(digest, mark)| record(digest, mark.hour())))?;
         Ok(self.file.extent())
     }
 
@@ -245,8 +236,8 @@ impl DedupIndex {
     }
 
     fn meet(&mut self, digest: Digest, request: RequestId, content: u32) -> LastMet {
-        let mark = match find(&self.known, &digest) {
-            Some(at) => Some(&mut self.known[at].mark),
+        let mark = match self.known.get_mut(&digest) {
+            Some(mark) => Some(mark),
             None => match self.recent.entry(digest) {
                 MapEntry::Occupied(entry) => Some(entry.into_mut()),
                 MapEntry::Vacant(entry) => {
@@ -276,33 +267,15 @@ impl DedupIndex {
 
     /// Begins the marks of windows anew.
     fn wipe_met(&mut self) {
-        let known = self.known.iter_mut().map(|entry| &mut entry.mark);
-        for mark in known.chain(self.recent.values_mut()) {
+        for mark in self.known.values_mut().chain(self.recent.values_mut()) {
             *mark = EntryMark::new(mark.hour(), 0, mark.content);
         }
         self.met = 1;
     }
 
-    /// Merges the newest into the sorted ones, from the end, in place: no second vector.
+    /// Merges the newest into the sorted ones.
     fn fold(&mut self) {
-        let mut recent: Vec<IndexEntry> = self
-            .recent
-            .drain()
-            .map(|(digest, mark)| IndexEntry { digest, mark })
-            .collect();
-        recent.sort_unstable_by_key(|entry| key(&entry.digest));
-        let (mut old, mut new) = (self.known.len(), recent.len());
-        self.known.reserve_exact(recent.len());
-        self.known.extend_from_slice(&recent);
-        while new > 0 {
-            let from_old = old > 0 && self.known[old - 1].digest > recent[new - 1].digest;
-            self.known[old + new - 1] = if from_old {
-                self.known[old - 1]
-            } else {
-                recent[new - 1]
-            };
-            if from_old { old -= 1 } else { new -= 1 }
-        }
+        self.known.merge(self.recent.drain().collect());
     }
 }
 
@@ -338,11 +311,11 @@ impl EntryMark {
 
 impl DedupView for DedupIndex {
     fn contains(&self, digest: &Digest) -> bool {
-        find(&self.known, digest).is_some() || self.recent.contains_key(digest)
+        self.known.contains(digest) || self.recent.contains_key(digest)
     }
 
     fn shown(&self, hour: u32) -> u64 {
-        let known = self.known.iter().map(|entry| entry.mark.hour());
+        let known = self.known.iter().map(|(_, mark)| mark.hour());
         let recent = self.recent.values().map(|mark| mark.hour());
         known
             .chain(recent)
@@ -356,49 +329,6 @@ impl DedupView for DedupIndex {
             false => AnswerTotals::default(),
         }
     }
-}
-
-/// Digests in the order of their bytes, as numbers, which are faster to compare.
-fn key(digest: &Digest) -> u128 {
-    u128::from_be_bytes(*digest)
-}
-
-/// Where the digest is among the sorted ones.
-///
-/// They are evenly spread, so its first bytes tell about where to look: each round gets from an
-/// error of n places to one of the root of n. A binary search misses the cache at most steps.
-fn find(known: &[IndexEntry], digest: &Digest) -> Option<usize> {
-    const ROUNDS: usize = 2;
-    const STEPS: usize = 64;
-    let value = |digest: &Digest| {
-        digest
-            .first_chunk()
-            .map_or(0, |first| u64::from_be_bytes(*first))
-    };
-    let places = |distance: u64| ((u128::from(distance) * known.len() as u128) >> 64) as usize;
-    let wanted = value(digest);
-    let last = known.len().checked_sub(1)?;
-    let mut at = places(wanted).min(last);
-    for _ in 0..ROUNDS {
-        let found = value(&known[at].digest);
-        at = match found < wanted {
-            true => (at + places(wanted - found)).min(last),
-            false => at.saturating_sub(places(found - wanted)),
-        };
-    }
-    let upwards = known[at].digest < *digest;
-    for _ in 0..STEPS {
-        at = match (known[at].digest.cmp(digest), upwards) {
-            (Ordering::Equal, _) => return Some(at),
-            (Ordering::Less, true) if at < last => at + 1,
-            (Ordering::Greater, false) if at > 0 => at - 1,
-            _ => return None,
-        };
-    }
-    // not so evenly
-    known
-        .binary_search_by(|entry| entry.digest.cmp(digest))
-        .ok()
 }
 
 #[cfg(test)]
@@ -477,37 +407,6 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_found_however_they_are_spread() {
-        let spread = |n: u32| digest(n);
-        let alike = |n: u32| {
-            let mut digest = digest(n);
-            digest[..12].fill(7);
-            digest
-        };
-        let at_ends = |n: u32| {
-            let mut digest = digest(n);
-            digest[..4].fill(if n < 2500 { 0 } else { 255 });
-            digest
-        };
-        let makes: [&dyn Fn(u32) -> Digest; 3] = [&spread, &alike, &at_ends];
-        for (make, count) in makes
-            .into_iter()
-            .flat_map(|make| [0, 1, 2, 3, 5000].map(|count| (make, count)))
-        {
-            let entry = |n| IndexEntry {
-                digest: make(n),
-                mark: EntryMark::new(0, 0, 0),
-            };
-            let mut known: Vec<IndexEntry> = (0..count).map(entry).collect();
-            known.sort_unstable_by_key(|entry| entry.digest);
-            for n in 0..count + 1000 {
-                let found = find(&known, &make(n)).map(|at| known[at].digest);
-                assert_eq!(found, (n < count).then(|| make(n)), "{n} of {count}");
-            }
-        }
-    }
-
-    #[test]
     fn an_identity_is_new_once() {
         let (_dir, path) = path();
         let mut dedup = DedupIndex::empty(&path);
@@ -517,28 +416,6 @@ mod tests {
         }
         assert!((0..100_000).all(|n| !dedup.insert(named(n), AGAIN)));
         assert_eq!(dedup.count(), 100_000);
-    }
-
-    #[test]
-    fn a_digest_is_found_among_any_others() {
-        let number = |n: u128| IndexEntry {
-            digest: n.to_be_bytes(),
-            mark: EntryMark::new(1, 0, 0),
-        };
-        // evenly spread, all at one end, and none
-        let spread: Vec<u128> = (1..5000).map(|n| n * (u128::MAX / 5001)).collect();
-        let low: Vec<u128> = (1..5000).map(|n| n * 2).collect();
-        let high: Vec<u128> = (1..5000).map(|n| u128::MAX - 20_000 + n * 2).collect();
-        for numbers in [spread, low, high, vec![7], vec![]] {
-            let sorted: Vec<IndexEntry> = numbers.iter().map(|n| number(*n)).collect();
-            for (at, n) in numbers.iter().enumerate() {
-                assert_eq!(find(&sorted, &n.to_be_bytes()), Some(at));
-                assert_eq!(find(&sorted, &(n + 1).to_be_bytes()), None);
-                assert_eq!(find(&sorted, &(n - 1).to_be_bytes()), None);
-            }
-            assert_eq!(find(&sorted, &[0; 16]), None);
-            assert_eq!(find(&sorted, &[0xff; 16]), None);
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! What cannot be understood is refused; the program never starts over in silence.
 
 pub mod dedup;
+mod digest_map;
 mod error;
 mod file;
 mod identities;

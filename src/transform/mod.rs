@@ -83,21 +83,32 @@ impl Transform {
         Transform { append, ..self }
     }
 
-    /// Appends a record to `out`, if it is to be delivered. `stats` has one entry per rule.
-    pub fn write(&self, record: &[u8], out: &mut Vec<u8>, stats: &mut [RuleStats]) -> Outcome {
+    /// Appends a record to `out`, if it is to be delivered. Whether it `is_plain`, [`Record::is_plain`] says. `stats` has
+    /// one entry per rule.
+    ///
+    /// [`Record::is_plain`]: crate::pipeline::batch::Record::is_plain
+    pub fn write(
+        &self,
+        record: &[u8],
+        is_plain: bool,
+        out: &mut Vec<u8>,
+        stats: &mut [RuleStats],
+    ) -> Outcome {
         let start = out.len();
         if let Some(why) = self.unfit(record) {
             return Outcome::Quarantine(why);
         }
         make_room(out, self.most_written(record));
-        if self.rules.is_empty() {
+        if self.rules.is_empty() && is_plain {
+            out.extend_from_slice(record);
+        } else if self.rules.is_empty() {
             // a lossy conversion reads byte by byte, so it is only for what needs one
             match std::str::from_utf8(record) {
                 Ok(text) => put_on_one_line(text, out),
                 Err(_) => put_on_one_line(&String::from_utf8_lossy(record), out),
             }
         } else {
-            let outcome = self.follow(record, out, stats);
+            let outcome = self.follow(record, is_plain, out, stats);
             if outcome != Outcome::Emit {
                 out.truncate(start);
                 return outcome;
@@ -142,11 +153,20 @@ impl Transform {
     }
 
     /// Appends the record as the rules allow.
-    fn follow(&self, record: &[u8], out: &mut Vec<u8>, stats: &mut [RuleStats]) -> Outcome {
+    fn follow(
+        &self,
+        record: &[u8],
+        is_plain: bool,
+        out: &mut Vec<u8>,
+        stats: &mut [RuleStats],
+    ) -> Outcome {
         let Ok(record) = std::str::from_utf8(record) else {
             return Outcome::Quarantine("it is not UTF-8");
         };
-        let event = in_one_line(record);
+        let event = match is_plain {
+            true => record.into(),
+            false => in_one_line(record),
+        };
         let mut matches = match find(&event, &self.rules) {
             Ok(matches) => matches,
             Err(error) if error.is_eof() => return Outcome::Quarantine("it is cut off"),

@@ -56,7 +56,7 @@ fn treat(rules: &[Rule], record: &[u8]) -> Transformed {
     let treat = Transform::following(rules.to_vec(), Some(key));
     let mut stats = vec![RuleStats::default(); rules.len()];
     let mut out = b"before".to_vec();
-    let outcome = treat.write(record, &mut out, &mut stats);
+    let outcome = treat.write(record, false, &mut out, &mut stats);
     let text = String::from_utf8(out).unwrap();
     let text = text.strip_prefix("before").unwrap().to_owned();
     Transformed {
@@ -174,6 +174,7 @@ fn a_pseudonym_is_that_of_what_is_meant_and_addresses_are_folded() {
     let mut out = Vec::new();
     treat.write(
         br#"{"u":"dana","v":"-a-"}"#,
+        false,
         &mut out,
         &mut [RuleStats::default(); 2],
     );
@@ -484,7 +485,7 @@ fn what_is_no_json_does_not_go_out_where_there_are_rules() {
         }
         let mut out = Vec::new();
         assert_eq!(
-            Transform::default().write(record, &mut out, &mut []),
+            Transform::default().write(record, false, &mut out, &mut []),
             Outcome::Emit
         );
     }
@@ -492,6 +493,30 @@ fn what_is_no_json_does_not_go_out_where_there_are_rules() {
     assert_eq!(why(b"{\"a\":"), Outcome::Quarantine("it is cut off"));
     assert_eq!(why(b"{\"a\":]"), Outcome::Quarantine("it is not JSON"));
     assert_eq!(why(b"{\"\xff"), Outcome::Quarantine("it is not UTF-8"));
+}
+
+#[test]
+fn a_plain_event_is_written_as_any_other() {
+    let long = format!(r#"{{"u":"dana","text":"{}"}}"#, "é".repeat(LARGE));
+    for record in [r#"{"u":"dana","v":{"w":["caf\u00e9 é",1]}}"#, &long] {
+        for rules in [
+            vec![],
+            vec![mask("u")],
+            vec![drop_where("v.w.*", "nothing")],
+        ] {
+            let treat = Transform::following(rules.clone(), None).appending([("x", "y")]);
+            let written = [true, false].map(|is_plain| {
+                let (mut out, mut stats) = (Vec::new(), vec![RuleStats::default(); rules.len()]);
+                let outcome = treat.write(record.as_bytes(), is_plain, &mut out, &mut stats);
+                assert_eq!(outcome, Outcome::Emit);
+                (out, stats)
+            });
+            assert_eq!(written[0], written[1]);
+        }
+    }
+    // what is no object is no event, however plain
+    let outcome = Transform::default().write(b"[]", true, &mut Vec::new(), &mut []);
+    assert!(matches!(outcome, Outcome::Quarantine(_)));
 }
 
 #[test]
@@ -610,7 +635,7 @@ fn an_event_is_treated_as_the_one_line_that_it_becomes() {
     );
     let treat = Transform::following(vec![mask("u")], None).appending([("u", "@"), ("id", "7")]);
     let mut out = Vec::new();
-    treat.write(b"{\"u\":1\n}", &mut out, &mut [RuleStats::default()]);
+    treat.write(b"{\"u\":1\n}", false, &mut out, &mut [RuleStats::default()]);
     assert_eq!(out, br#"{"u":-1,"u":"@","id":"7"}"#);
 }
 
@@ -651,7 +676,7 @@ fn paths_and_patterns_have_limits() {
 
 fn check_line(treat: &Transform, record: &[u8], expected: &str) {
     let mut out = b"before".to_vec();
-    assert_eq!(treat.write(record, &mut out, &mut []), Outcome::Emit);
+    assert_eq!(treat.write(record, false, &mut out, &mut []), Outcome::Emit);
     assert_eq!(String::from_utf8_lossy(&out), format!("before{expected}"));
 }
 #[test]

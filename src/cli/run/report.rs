@@ -62,12 +62,13 @@ fn deliver(
 ) -> Result<(), SinkError> {
     let mut batch = Batch::default();
     for object in objects {
-        transform.write(object.as_bytes(), &mut batch.text, &mut []);
+        transform.write(object.as_bytes(), false, &mut batch.text, &mut []);
         batch.records.push(Record {
             end: u32::try_from(batch.text.len()).unwrap_or(u32::MAX),
             // nobody asks whether a report is known
             identity: EventId::Content(Default::default()),
             late: None,
+            is_plain: true,
         });
     }
     let mut sink = Devo::new(options);

@@ -352,6 +352,7 @@ impl Job {
                 end,
                 identity,
                 late,
+                is_plain: false,
             });
         }
         if !self.page.is_open() {

@@ -385,6 +385,7 @@ fn add(
         end: u32::try_from(batch.text.len()).unwrap_or(u32::MAX),
         identity: (limits_of_read.recognise)(found, batch.request.end_hour),
         late: None,
+        is_plain: false,
     });
 }
 

@@ -32,6 +32,8 @@ pub struct TapEvent<'a> {
     pub identity: EventId,
     /// Whether it is JSON.
     pub readable: bool,
+    /// Whether it is known to be UTF-8 without control characters: its outline tells.
+    pub is_plain: bool,
     /// Its times; it was created at the latest of them.
     times: Vec<Cow<'a, str>>,
 }
@@ -65,6 +67,7 @@ pub fn identify_by_outline<'a>(
         Some((Some(key), times)) => TapEvent {
             identity: EventId::Key(key),
             readable: true,
+            is_plain: true,
             times,
         },
         _ => identify(kind, record),
@@ -78,6 +81,7 @@ pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
         return TapEvent {
             identity: EventId::Content(digest::canonical(record, &[])),
             readable: true,
+            is_plain: false,
             times: Vec::new(),
         };
     }
@@ -99,6 +103,7 @@ pub fn identify(kind: EventKind, record: &[u8]) -> TapEvent<'_> {
     TapEvent {
         identity: named.map_or_else(canonical, EventId::Key),
         readable,
+        is_plain: false,
         times,
     }
 }
@@ -479,6 +484,9 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(&record)
             );
+            let is_plain =
+                str::from_utf8(&record).is_ok() && record.iter().all(|byte| *byte >= b' ');
+            assert!(is_plain || !found.is_plain, "{record:?}");
         }
     }
 
@@ -506,7 +514,7 @@ mod tests {
             }
             check_outline(kind, other.as_bytes(), 1000);
             // every change of a byte, and every piece of another event in the place of a piece
-            let replacements = br#"{}[]:,"\ 01entu"#;
+            let replacements = b"{}[]:,\"\\ 01entu\n\t\0\x1f\x7f\xc3\xff";
             for at in 0..record.len() {
                 for byte in replacements {
                     let mut changed = record.to_vec();
@@ -529,6 +537,7 @@ mod tests {
         for (kind, record) in COMPACT {
             let split = split_with_outlines(record.as_bytes(), 1000);
             let (_, outline) = &split[0];
+            assert!(identify_by_outline(kind, record.as_bytes(), outline).is_plain);
             let read = match kind {
                 EventKind::Message => {
                     MessageFields::of_outline(record, outline).map(MessageFields::read)

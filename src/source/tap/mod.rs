@@ -47,6 +47,7 @@ impl Tap {
                 end: u32::try_from(end).unwrap_or(u32::MAX),
                 identity: found.identity,
                 late: self.siem.windows.seconds_late(found.created()),
+                is_plain: found.is_plain,
             });
         }
         let commit = match then {

@@ -270,6 +270,7 @@ impl Lookups {
                         end: u32::try_from(text.len()).unwrap_or(u32::MAX),
                         identity: EventId::Key(lookup.digest),
                         late: None,
+                        is_plain: false,
                     };
                     let batch = Some(Batch {
                         text,

@@ -26,6 +26,7 @@ impl Person {
             end: u32::try_from(end).unwrap_or(u32::MAX),
             identity: self.identity,
             late: None,
+            is_plain: false,
         }
     }
 }
