@@ -421,6 +421,23 @@ mod tests {
     }
 
     #[test]
+    fn a_block_of_a_wrong_size_is_not_trusted_up_to_the_end_of_a_full_one() {
+        let (_dir, file) = filled(&[9000, 77]);
+        let good = std::fs::read(&file.path).unwrap();
+        let full = HEADER + BLOCK * RECORD;
+        let ends = [1, 2].map(|blocks| (MAGIC.len() + blocks * full) as u64);
+        for count in [0, BLOCK as u32 + 1, u32::MAX] {
+            let mut bad = good.clone();
+            bad[MAGIC.len() + full..][..4].copy_from_slice(&count.to_le_bytes());
+            std::fs::write(&file.path, bad).unwrap();
+            let Err(StateError::Damaged { bytes, .. }) = load(&file.path, file.extent()) else {
+                panic!("{count} identities in a block");
+            };
+            assert_eq!(bytes, ends[0]..ends[1], "{count}");
+        }
+    }
+
+    #[test]
     fn a_cut_is_found_unless_only_what_was_not_committed_is_lost() {
         let (_dir, mut file) = filled(&[1, 2]);
         let committed = file.extent();

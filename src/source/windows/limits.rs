@@ -233,6 +233,18 @@ mod tests {
             let found = LIMITS.begun_by_right_clock(begun.map(ago), ago(start), clocks);
             assert_eq!(found, expected.map(ago), "{start} {begun:?} {ahead}");
         }
+        let begun = ago(192);
+        for (start, expected) in [
+            (LIMITS.oldest(begun), begun),
+            (LIMITS.oldest(begun) - Duration::SECOND, NOON),
+        ] {
+            let clocks = ClockReading {
+                ours: NOON,
+                server: Some(NOON),
+            };
+            let found = LIMITS.begun_by_right_clock(Some(begun), start, clocks);
+            assert_eq!(found, Some(expected), "{start}");
+        }
     }
 
     #[test]
