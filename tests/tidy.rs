@@ -53,7 +53,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gethostname", &["cli"]),
     ("hmac", &["digest"]),
     ("http", &["config"]),
-    ("indicatif", &["output"]),
     ("native_tls", &["net"]),
     ("openssl_probe", &["net"]),
     ("percent_encoding", &["net"]),

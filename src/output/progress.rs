@@ -1,30 +1,43 @@
 //! `progress` draws the progress bar on a terminal and keeps messages out of its way.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
 use time::OffsetDateTime;
 
 use super::Counters;
-use crate::clock::seconds_between;
+use crate::clock::{Instant, seconds_between};
 use crate::human::{age, count};
 
-/// The bar on the terminal; there is at most one.
-static BAR: OnceLock<ProgressBar> = OnceLock::new();
+/// Shortest time between two pictures of the bar.
+const PERIOD: Duration = Duration::from_millis(250);
 
-/// Writes while the bar is suspended.
+/// The bar on the terminal; there is at most one.
+static BAR: Mutex<Option<Bar>> = Mutex::new(None);
+
+/// Writes while the bar is away.
 pub(super) fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
-    match BAR.get() {
-        Some(bar) if !bar.is_finished() => bar.suspend(write),
-        _ => write(),
-    }
+    let bar = bar();
+    let Some(drawn) = bar.as_ref().filter(|bar| bar.drawn.is_some()) else {
+        // nobody waits for a peer that does not read
+        drop(bar);
+        return write();
+    };
+    drawn.clear();
+    let written = write();
+    drawn.draw();
+    written
+}
+
+fn bar() -> MutexGuard<'static, Option<Bar>> {
+    BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows how far a run has come on a terminal; elsewhere it does nothing.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    bar: Option<&'static ProgressBar>,
+    is_shown: bool,
     from: OffsetDateTime,
 }
 
@@ -35,21 +48,21 @@ impl Progress {
         from: OffsetDateTime,
         to: OffsetDateTime,
     ) -> Option<Progress> {
-        let target = ProgressDrawTarget::stderr_with_hz(4);
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}%{msg}").ok()?;
-        if target.is_hidden() {
+        let terminal = Term::stderr();
+        if !terminal.is_term() {
             return None;
         }
-        let length = seconds_between(from, to).as_secs();
-        let bar = ProgressBar::with_draw_target(Some(length), target);
-        let bar = BAR.get_or_init(|| bar.with_style(style));
-        // it may have shown another service
-        bar.reset();
-        bar.set_length(length);
-        bar.set_prefix(service.to_owned());
-        bar.set_message("");
+        *bar() = Some(Bar {
+            terminal,
+            service: service.to_owned(),
+            length: seconds_between(from, to).as_secs(),
+            position: 0,
+            received: 0,
+            begun: Instant::now(),
+            drawn: None,
+        });
         Some(Progress {
-            bar: Some(bar),
+            is_shown: true,
             from,
         })
     }
@@ -58,18 +71,82 @@ impl Progress {
     #[must_use]
     pub(crate) fn hidden() -> Progress {
         Progress {
-            bar: None,
+            is_shown: false,
             from: OffsetDateTime::UNIX_EPOCH,
         }
     }
 
-    /// Shows that everything before `until` is complete.
+    /// Shows that everything before `until` was read.
     pub(crate) fn show(&self, until: OffsetDateTime, counters: &Counters) {
-        if let Some(bar) = self.bar {
-            bar.set_position(seconds_between(self.from, until).as_secs());
-            let done = bar.position() as f64 / bar.length().unwrap_or(0) as f64;
-            bar.set_message(message(counters.received, bar.elapsed(), done));
+        if self.is_shown
+            && let Some(bar) = &mut *bar()
+        {
+            bar.position = seconds_between(self.from, until).as_secs();
+            bar.received = counters.received;
+            if bar.drawn.is_none_or(|drawn| drawn.elapsed() >= PERIOD) {
+                bar.draw();
+                bar.drawn = Some(Instant::now());
+            }
         }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown
+            && let Some(bar) = bar().take()
+        {
+            bar.clear();
+        }
+    }
+}
+
+/// How far a run has come.
+#[derive(Debug)]
+struct Bar {
+    terminal: Term,
+    service: String,
+    /// Of the range of time, in seconds.
+    length: u64,
+    /// Of what was read, in seconds.
+    position: u64,
+    /// Events.
+    received: u64,
+    begun: Instant,
+    /// When it was drawn last; `None` while it is not on the terminal.
+    drawn: Option<Instant>,
+}
+
+impl Bar {
+    fn draw(&self) {
+        self.clear();
+        let columns = usize::from(self.terminal.size().1);
+        // without a terminal, nobody looks at it
+        let _ = self
+            .terminal
+            .write_str(&self.line(self.begun.elapsed(), columns));
+    }
+
+    fn clear(&self) {
+        let _ = self.terminal.clear_line();
+    }
+
+    /// The bar after this time, in fewer columns than these: some terminals break the line at the last one.
+    fn line(&self, took: Duration, columns: usize) -> String {
+        let done = (self.position as f64 / self.length.max(1) as f64).min(1.0);
+        let percent = (100.0 * done) as u64;
+        let message = message(self.received, took, done);
+        let ends = [
+            format!("{} ", self.service),
+            format!(" {percent}%{message}"),
+        ];
+        let taken: usize = ends.iter().map(|end| end.chars().count()).sum();
+        let columns = columns.saturating_sub(1);
+        let width = columns.saturating_sub(taken);
+        let filled = (width as f64 * done) as usize;
+        let bar = "█".repeat(filled) + &"░".repeat(width - filled);
+        let line = ends.join(&bar);
+        line.chars().take(columns).collect()
     }
 }
 
@@ -85,17 +162,42 @@ fn message(received: u64, took: Duration, done: f64) -> String {
     said.into_iter().flatten().collect()
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bar_fills_what_the_words_leave_of_the_line() {
+        let bar = |position, length| Bar {
+            terminal: Term::stderr(),
+            service: "tap".into(),
+            length,
+            position,
+            received: 5000,
+            begun: Instant::now(),
+            drawn: None,
+        };
+        let table = [
+            (0, 200, 40, "tap ░░░░░░░░░░░░░ 0% 5000 events, 500/s"),
+            (
+                50,
+                200,
+                50,
+                "tap ███░░░░░░░░░ 25% 5000 events, 500/s, 30s left",
+            ),
+            (200, 200, 45, "tap ████████████████ 100% 5000 events, 500/s"),
+            (300, 200, 45, "tap ████████████████ 100% 5000 events, 500/s"),
+            (0, 0, 45, "tap ░░░░░░░░░░░░░░░░░░ 0% 5000 events, 500/s"),
+            (50, 200, 20, "tap  25% 5000 event"),
+            (50, 200, 1, ""),
+            (50, 200, 0, ""),
+        ];
+        for (position, length, columns, wanted) in table {
+            let line = bar(position, length).line(Duration::from_secs(10), columns);
+            assert_eq!(line, wanted, "{position} of {length}");
+            assert!(line.chars().count() < columns.max(1));
+        }
+    }
 
     #[test]
     fn the_bar_says_events_rate_and_time_left() {
@@ -106,7 +208,6 @@ mod tests {
             (5000, ten, 0.25, " 5000 events, 500/s, 30s left"),
             (5000, ten, 0.99, " 5000 events, 500/s"),
             (5000, ten, 1.0, " 5000 events, 500/s"),
-            (5000, ten, f64::NAN, " 5000 events, 500/s"),
         ];
         for (received, took, done, wanted) in table {
             assert_eq!(message(received, took, done), wanted);

@@ -12,7 +12,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::human::count;
 use crate::output::{Counters, Progress};
 use crate::pipeline::batch::{BATCH, Batch, EventId, Record};
-use crate::pipeline::checkpoint::Commit;
+use crate::pipeline::checkpoint::{Checkpoint, Commit};
 use crate::quota::Quota;
 use crate::shutdown::{Shutdown, ShutdownReason};
 use crate::sink::{Sink, SinkError};
@@ -94,6 +94,12 @@ impl Pending {
             self.commits.push(commit.clone());
             self.since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// The position that counts once everything is confirmed; `None` if it is the one that counts now.
+    fn checkpoint(&self) -> Option<&Checkpoint> {
+        let mut newest = self.commits.iter().rev();
+        newest.find_map(|commit| commit.checkpoint.as_ref())
     }
 }
 
@@ -302,8 +308,6 @@ impl Cycle<'_> {
                 .insert(EventId::Key(*digest), batch.request)?;
         }
         self.send(pending)?;
-        self.progress
-            .show(self.state.checkpoint().until(), self.counters);
         let is_old = pending.since.is_some_and(|since| since.elapsed() >= OLDEST);
         let is_due = match &batch.commit {
             Some(commit) => commit.at_once || batch.once,
@@ -311,6 +315,8 @@ impl Cycle<'_> {
             None => batch.records.is_empty() && !batch.goes_on,
         };
         pending.gather(batch.commit.as_ref());
+        let reached = pending.checkpoint().unwrap_or(self.state.checkpoint());
+        self.progress.show(reached.until(), self.counters);
         match is_old || is_due {
             true => self.commit(pending),
             false => Ok(()),
@@ -399,7 +405,7 @@ mod tests {
 
     use crate::config::Confirmation;
     use crate::net::NetError;
-    use crate::pipeline::checkpoint::{Checkpoint, Retention};
+    use crate::pipeline::checkpoint::{Gap, Retention};
     use crate::quota::{Pool, QuotaError};
     use crate::state::{Receiver, StartPoint};
     use time::macros::datetime;
@@ -595,6 +601,27 @@ mod tests {
             once: true,
             ..batch
         }
+    }
+
+    #[test]
+    fn a_bar_shows_what_was_read_before_it_is_confirmed() {
+        let mut pending = Pending::default();
+        assert!(pending.checkpoint().is_none());
+        for hours in [1, 2] {
+            pending.gather(window("", hours).commit.as_ref());
+        }
+        // what is given up beside it moves nothing
+        let gap = Gap {
+            from: START,
+            to: START + Span::HOUR,
+        };
+        let commit = Commit {
+            gap: Some(gap),
+            ..Commit::default()
+        };
+        pending.gather(Some(&commit));
+        let until = pending.checkpoint().map(Checkpoint::until);
+        assert_eq!(until, Some(START + Span::hours(2)));
     }
 
     #[test]
