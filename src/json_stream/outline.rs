@@ -4,7 +4,7 @@
 //! It takes 64 bytes at a time. What may follow what is checked by shifts of whole masks; only brackets, escapes,
 //! numbers, words and listed items are visited one by one. It is sure of less than a parser: a record with white space
 //! between its tokens, with an escape in a key, or of unusual depth or size has an empty outline. A record whose
-//! outline is not empty is an object in JSON, if it is UTF-8.
+//! outline is not empty has no control characters, and is an object in JSON, if it is UTF-8.
 
 use super::block::Block;
 

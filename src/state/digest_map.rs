@@ -1,11 +1,11 @@
 //! `DigestMap` keeps values by digest, in the order of the digests.
 //!
-//! A digest and its value stand in one vector, without gaps. A small index says where the digests begin that start
-//! with the same bits. So a digest is looked for among a few, and where it is missing, that shows at once.
+//! Digests and values stand in one vector, without gaps. A small index says where the digests begin that start with
+//! the same bits: a bucket. A digest is looked for in its bucket alone.
 
 use crate::pipeline::batch::Digest;
 
-/// So many digests start with the same bits, on average, up to twice as many.
+/// A bucket holds so many digests on average, and up to twice as many before there are more buckets.
 const BUCKET: usize = 4;
 
 /// A map from digests, which are evenly spread. Any others are found as well, only more slowly.
