@@ -10,7 +10,7 @@ use std::mem;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Size from which bytes are written to the connection.
+/// Most bytes that are written to the connection at once, but for a longer event: TLS takes them in one piece.
 pub const PIECE: usize = 256 * 1024;
 /// Size at which a member ends, in bytes before compression: the one that Devo's collectors use.
 pub const MEMBER: usize = 50 * 1024;
@@ -28,7 +28,7 @@ impl Encoder {
     /// Lines as they are.
     #[must_use]
     pub fn plain() -> Encoder {
-        Encoder::Plain(Vec::with_capacity(PIECE + PIECE / 4))
+        Encoder::Plain(Vec::with_capacity(PIECE))
     }
 
     /// Lines as gzip members.
@@ -50,9 +50,14 @@ impl Encoder {
     ) -> Result<(), E> {
         match self {
             Encoder::Plain(lines) => {
+                let length = head.len() + event.len() + 1;
+                if !lines.is_empty() && lines.len() + length > PIECE {
+                    write(lines)?;
+                    lines.clear();
+                }
                 lines.extend_from_slice(head);
                 // a large event is not copied
-                if event.len() >= PIECE {
+                if length > PIECE {
                     write(lines)?;
                     lines.clear();
                     write(event)?;
@@ -60,10 +65,6 @@ impl Encoder {
                     lines.extend_from_slice(event);
                 }
                 lines.push(b'\n');
-                if lines.len() >= PIECE {
-                    write(lines)?;
-                    lines.clear();
-                }
             }
             Encoder::Gzip(encoder, inside) => {
                 *inside += head.len() + event.len() + 1;
@@ -179,6 +180,25 @@ mod tests {
             }
             assert!(unpacked == lines, "{lengths:?}");
         }
+    }
+
+    #[test]
+    fn a_piece_is_as_long_as_tls_takes_at_once() {
+        let line = b"<14>head: ".len() + 900 + 1;
+        let (plain, _) = pieces(Encoder::plain(), &[900; 1000]);
+        let (last, whole) = plain.split_last().unwrap();
+        assert!(last.is_empty());
+        let lengths: Vec<usize> = whole.iter().map(Vec::len).collect();
+        let full = PIECE / line * line;
+        assert_eq!(lengths, [full, full, full, 1000 * line - 3 * full]);
+        // the longest line that is copied, and one that is not
+        let longest = PIECE - b"<14>head: ".len() - 1;
+        let lengths = |event| -> Vec<usize> {
+            let (plain, _) = pieces(Encoder::plain(), &[5, event, 5]);
+            plain.iter().map(Vec::len).collect()
+        };
+        assert_eq!(lengths(longest), [16, PIECE, 16, 0]);
+        assert_eq!(lengths(longest + 1), [16, 10, longest + 1, 17, 0]);
     }
 
     #[test]
