@@ -49,7 +49,10 @@ fuzz_target!(|event: &[u8]| {
     let transform = Transform::following(rules(), None);
     let write = |event: &[u8]| {
         let (mut out, mut rule_stats) = (Vec::new(), [RuleStats::default(); 4]);
-        (transform.write(event, false, &mut out, &mut rule_stats), out)
+        (
+            transform.write(event, false, &mut out, &mut rule_stats),
+            out,
+        )
     };
     let (fate, out) = write(event);
     if fate != Outcome::Emit {
