@@ -155,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_one_request_are_counted_until_a_window_is_complete() {
+        let mut failures = WindowFailures::new(3);
+        let hour = Duration::HOUR;
+        for count in 0..3 {
+            assert_eq!(failures.in_a_row(), count);
+            failures.add(Transient, hour, Duration::MINUTE);
+        }
+        failures.complete(hour);
+        assert_eq!(failures.in_a_row(), 0);
+    }
+
+    #[test]
     fn a_server_that_always_breaks_down_on_a_window_is_asked_for_half_of_it_by_the_next_run() {
         check(&[
             failure(ServerFailed, 3600, Repeat),

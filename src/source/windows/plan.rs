@@ -612,6 +612,62 @@ mod tests {
         assert_eq!(lengths, expected);
     }
 
+    /// The lengths of the windows over four hours of which the second is too large, and its first half as
+    /// well. Each window is read by a plan of its own, as in a new run, or all by one.
+    fn lengths_after_two_halves(growth: Growth, in_new_runs: bool) -> Vec<i64> {
+        let clocks = ClockReading::of_both(NOON + LIMITS.margin);
+        let mut start = Start {
+            look_back: Duration::ZERO,
+            recheck_after: None,
+            ..fresh(4)
+        };
+        let mut plan = WindowPlan::new(LIMITS, &start);
+        let (mut lengths, mut halves) = (Vec::new(), 0);
+        while let Some(step) = plan.next(clocks).unwrap() {
+            if halves < 2 && step.window.from == NOON - Duration::hours(3) {
+                halves += 1;
+                plan.halve(step, growth);
+                start.checkpoint = plan.checkpoint();
+            } else {
+                lengths.push(step.window.length().whole_minutes());
+                let commit = plan.complete(step, clocks.server, clocks);
+                start.checkpoint = commit.checkpoint.unwrap();
+            }
+            if in_new_runs {
+                plan = WindowPlan::new(LIMITS, &start);
+            }
+        }
+        lengths
+    }
+
+    #[test]
+    fn halved_windows_grow_again_once_what_was_too_large_is_complete_in_later_runs_too() {
+        for in_new_runs in [false, true] {
+            let later = lengths_after_two_halves(Growth::Later, in_new_runs);
+            assert_eq!(later, [60, 15, 15, 30, 60, 60], "{in_new_runs}");
+            let at_once = lengths_after_two_halves(Growth::AtOnce, in_new_runs);
+            assert_eq!(at_once, [60, 15, 30, 60, 60, 15], "{in_new_runs}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_moves_nothing_leaves_the_state_as_begun() {
+        let mut plan = WindowPlan::new(LIMITS, &fresh(160));
+        let step = plan.next(ClockReading::of_both(NOON)).unwrap().unwrap();
+        // the server's clock was behind the whole window
+        let server = step.window.from;
+        let clocks = ClockReading {
+            ours: NOON,
+            server: Some(server),
+        };
+        assert_eq!(plan.complete(step, Some(server), clocks).gap, None);
+        // nothing was ever read, so what has become too old since is no gap, but a later start
+        let soon = ClockReading::of_both(NOON + Duration::hours(7) + Duration::minutes(30));
+        let step = plan.next(soon).unwrap().unwrap();
+        assert_eq!(step.window.from, LIMITS.oldest(soon.ours));
+        assert_eq!(plan.complete(step, soon.server, soon).gap, None);
+    }
+
     #[test]
     fn a_wrong_clock_of_ours_looks_at_nothing_too_early() {
         let mut start = fresh(24);

@@ -160,6 +160,28 @@ mod tests {
         check(&[(600, 720, 900), (800, 860, 900)], 0, Some((800, 860)));
     }
 
+    #[test]
+    fn it_stays_between_the_first_known_time_and_the_position() {
+        let within = |until: i64, covered: Option<(i64, i64)>| {
+            let saved = Recheck {
+                until: at(until),
+                already_covered: covered.map(|(from, to)| window(from, to)),
+            };
+            let is = saved.within(at(60), at(600));
+            let minute = (is.until - MIDNIGHT).whole_minutes();
+            (minute, is.already_covered.map(minutes))
+        };
+        assert_eq!(within(0, None), (60, None));
+        assert_eq!(within(90, None), (90, None));
+        assert_eq!(within(700, None), (600, None));
+        // a range that no run saves, or that ends after the position, is read again
+        let right = Some((200, 600));
+        assert_eq!(within(90, right), (90, right));
+        for wrong in [(200, 601), (300, 300), (400, 300), (700, 650)] {
+            assert_eq!(within(90, Some(wrong)), (90, None), "{wrong:?}");
+        }
+    }
+
     /// The windows that are read one after the other when everything before `due` is old enough.
     fn check_next(mut look: Recheck, due: i64, length: Duration, expected: &[(i64, i64)]) {
         let mut asked = Vec::new();
@@ -192,6 +214,8 @@ mod tests {
         let hour = Duration::HOUR;
         check_next(start(90, 240), 310, hour, &[(0, 60), (60, 90), (240, 300)]);
         check_next(start(60, 300), 310, hour, &[(0, 60)]);
+        // what is spared was old enough by a clock that has gone back since
+        check_next(start(90, 240), 61, hour, &[(0, 60)]);
         let mut short = start(60, 300);
         short.until = at(60) - Duration::seconds(5);
         let window = short.next(&LIMITS, at(310), hour).unwrap();
