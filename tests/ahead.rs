@@ -7,7 +7,7 @@ use proofpull::clock::utc;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
-use crate::simulator::{Event, Fault, Rng, wait_until};
+use crate::simulator::{Behaviour, Ended, Event, Fault, Rng, wait_until};
 use crate::test_env::{TestEnv, ago, seed};
 
 const SERVICE: &str = "tap-messages-blocked";
@@ -83,6 +83,37 @@ fn a_window_that_fails_costs_the_one_that_was_requested_meanwhile_and_loses_noth
     // the first, the one that fails, the one ahead, and the one that failed again
     assert_eq!(windows[3], windows[1], "{windows:?}");
     assert_eq!(windows[2].0, windows[1].1, "{windows:?}");
+    env.assert_exactly_once(SERVICE);
+}
+
+#[test]
+fn the_next_transaction_is_opened_while_the_last_one_is_confirmed() {
+    let mut env = filled(2);
+    env.most_unconfirmed = Some(1000);
+    env.devo.behave(|number| match number {
+        // the first one after the proof is read, and not confirmed
+        1 => Behaviour::Slow {
+            read: 1_000_000,
+            pause: Wait::ZERO,
+            hold: NEVER,
+        },
+        _ => Behaviour::Normal,
+    });
+    let run = env.start(SERVICE, &[]);
+    let is_open = || {
+        let connections = env.devo.connections();
+        let next = connections.get(2);
+        connections.len() == 3 && next.is_some_and(|next| next.tls_version.is_some())
+    };
+    wait_until(is_open, "the connection of the next transaction");
+    let next = &env.devo.connections()[2];
+    assert_eq!((next.bytes, &next.ended), (0, &Ended::StillOpen));
+    run.signal("TERM");
+    run.wait();
+
+    env.devo.behave(|_| Behaviour::Normal);
+    env.devo.clear();
+    env.run(SERVICE, &[]).assert_status(0);
     env.assert_exactly_once(SERVICE);
 }
 

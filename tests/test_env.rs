@@ -637,11 +637,12 @@ impl TestEnv {
         before_proofs.map(|pair| pair[0]).sum::<usize>() + last.unwrap_or(&0)
     }
 
-    /// How many events came by the newest connection, once all have ended: after a run that failed
-    /// or was killed no more than these may come again.
+    /// How many events came by the newest connection that brought any, once all have ended: after a run
+    /// that failed or was killed no more than these may come again.
     pub(crate) fn unconfirmed(&self) -> usize {
         self.settled();
-        let newest = self.devo.connections().into_iter().last();
+        let connections = self.devo.connections();
+        let newest = connections.iter().rfind(|one| one.lines > 0);
         newest.map_or(0, |connection| connection.lines)
     }
 }

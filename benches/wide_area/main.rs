@@ -31,6 +31,8 @@ const ROUND_TRIP: Wait = Wait::from_millis(100);
 /// Events in an hour, of TAP and of PoD.
 const PER_HOUR: i32 = 10;
 const THREATS: usize = 500;
+/// Events of a large answer, and their size in bytes: several times what may be unconfirmed.
+const MASSES: (u64, usize) = (200_000, 2_000);
 /// Pages of the job of Isolation, and records on each.
 const PAGES: (usize, usize) = (20, 500);
 
@@ -52,6 +54,9 @@ fn main() {
     }
     if wanted("days") {
         bench.tap("TAP over 7 days", 166, 0.9);
+    }
+    if wanted("masses") {
+        bench.masses();
     }
     if wanted("threats") {
         bench.threats();
@@ -93,6 +98,15 @@ impl Bench {
             env.tap.add("messagesBlocked", Event::new(created, body));
         }
         self.compare_tap(what, &env, ("tap-messages-blocked", "tap"), start, target);
+    }
+
+    fn masses(&self) {
+        let env = BenchEnv::new();
+        let (events, size) = MASSES;
+        env.tap.set_flood(events, size);
+        let what = format!("TAP, {events} events in an hour");
+        let names = ("tap-messages-blocked", "tap");
+        self.compare_tap(&what, &env, names, ago(1), 0.9);
     }
 
     fn threats(&self) {

@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use super::Network;
 use super::tls::{PeerEvent, Tls, Trust};
-use super::{NetStream, Network};
 use crate::clock::Instant;
 use crate::config::Address;
 use crate::error::Failure;
@@ -24,30 +24,30 @@ const FRESH: Duration = Duration::from_secs(5);
 pub(crate) struct Preconnect(Receiver<(Box<Tls>, Instant)>);
 
 impl Network {
-    /// Begins to connect to `to`; `None` where no thread can.
+    /// Begins to connect to `to`, whose certificate must be for `server_name`; `None` where no thread can.
     pub(crate) fn preconnect(
         self: &Arc<Network>,
         to: &Address,
+        server_name: &str,
         trust: &Trust,
         shutdown: &Shutdown,
     ) -> Option<Preconnect> {
         if simulated().is_some() {
             return None;
         }
-        let (network, to) = (Arc::clone(self), to.clone());
+        let (network, to, name) = (Arc::clone(self), to.clone(), server_name.to_owned());
         let (trust, shutdown) = (trust.clone(), shutdown.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
         let connect = move || {
             let tcp = network.dial(&to, "https", &shutdown);
             let limit = network.timeout();
-            match tcp.and_then(|tcp| NetStream::secure(tcp, Some(&trust), &to, limit)) {
-                Ok(NetStream::Tls(tls)) => {
-                    if let Err(unwanted) = sender.send((tls, Instant::now())) {
+            match tcp.and_then(|tcp| Tls::handshake(tcp, &trust, &name, limit)) {
+                Ok(tls) => {
+                    if let Err(unwanted) = sender.send((Box::new(tls), Instant::now())) {
                         unwanted.0.0.close();
                     }
                 }
-                Ok(NetStream::Plain(_)) => {}
-                Err(error) => log::debug!("{}", Failure::from(error)),
+                Err(error) => log::debug!("connecting to {to} ahead: {}", Failure::from(error)),
             }
         };
         let thread = thread::Builder::new().name("preconnect".to_owned());
@@ -57,10 +57,10 @@ impl Network {
 
 impl Preconnect {
     /// The connection, if it can be used; waits until it is made.
-    pub(crate) fn ready(self) -> Option<NetStream> {
+    pub(crate) fn ready(self) -> Option<Box<Tls>> {
         let (mut tls, made) = self.0.recv().ok()?;
         if made.elapsed() < FRESH && matches!(tls.listen(), Ok(PeerEvent::Nothing)) {
-            return Some(NetStream::Tls(tls));
+            return Some(tls);
         }
         tls.close();
         None
@@ -126,7 +126,7 @@ mod tests {
             host: "localhost".into(),
             port,
         };
-        let begun = network.preconnect(&to, trust, &Shutdown::never());
+        let begun = network.preconnect(&to, "localhost", trust, &Shutdown::never());
         (begun.unwrap(), server)
     }
 

@@ -299,7 +299,7 @@ impl Cycle<'_> {
             pending.out.records.push(Record { end, ..*record });
             if pending.bytes + u64::from(end) >= limit {
                 self.send(pending)?;
-                self.commit(pending)?;
+                self.commit_and_go_on(pending)?;
             }
         }
         for digest in &batch.passed_over {
@@ -317,9 +317,10 @@ impl Cycle<'_> {
         pending.gather(batch.commit.as_ref());
         let reached = pending.checkpoint().unwrap_or(self.state.checkpoint());
         self.progress.show(reached.until(), self.counters);
-        match is_old || is_due {
-            true => self.commit(pending),
-            false => Ok(()),
+        match (is_due, is_old) {
+            (true, _) => self.commit(pending),
+            (false, true) => self.commit_and_go_on(pending),
+            (false, false) => Ok(()),
         }
     }
 
@@ -344,6 +345,14 @@ impl Cycle<'_> {
         pending.out.text.shrink_to(KEPT);
         pending.out.records.clear();
         Ok(())
+    }
+
+    /// The same as [`Cycle::commit`], where more events are likely to follow at once.
+    fn commit_and_go_on(&mut self, pending: &mut Pending) -> Result<(), PullError> {
+        if pending.events > 0 && !pending.once {
+            self.sink.prepare_next();
+        }
+        self.commit(pending)
     }
 
     /// Confirms everything so far, then makes the identities durable, then the position.
@@ -433,6 +442,8 @@ mod tests {
         /// The call that fails, from 0, and how.
         failure: Option<(usize, fn() -> SinkError)>,
         calls: Vec<String>,
+        /// The calls before which it was to prepare the next transaction.
+        prepared: Vec<usize>,
         open: Vec<u8>,
         /// What was confirmed: a byte for each event.
         delivered: Vec<u8>,
@@ -474,6 +485,11 @@ mod tests {
             let events = batch.iter().map(|(event, _)| event[1]);
             self.open.extend(events);
             Ok(())
+        }
+
+        fn prepare_next(&mut self) {
+            // it cannot fail
+            self.prepared.push(self.calls.len());
         }
 
         fn confirm(&mut self) -> std::result::Result<(), SinkError> {
@@ -698,6 +714,8 @@ mod tests {
         assert!(end.is_ok(), "{end:?}");
         let calls = ends.sink.calls[2..].join(", ");
         assert_eq!(calls, "send 3, confirm, send 3, confirm, send 2, confirm");
+        // the next transaction is prepared while the one before it is confirmed, and none after the last
+        assert_eq!(ends.sink.prepared, [3, 5]);
         assert_eq!(ends.sink.delivered, b"abcdefgh");
         // that was for one run
         assert!(saved.open().unconfirmed_limit() > 9);

@@ -16,6 +16,10 @@ pub trait Sink {
     /// When the receiver does not take it. Everything since the last confirmation counts as unsent.
     fn send(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
+    /// Says that another transaction is likely to follow the open one at once: a sink may connect for it
+    /// already.
+    fn prepare_next(&mut self) {}
+
     /// Ends the transaction and proves that the receiver has read everything. Returns at once if
     /// none is open.
     ///

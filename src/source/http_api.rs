@@ -255,7 +255,12 @@ impl HttpApi {
             text,
             ends,
         } = reading;
-        text.reserve((enough + READ).saturating_sub(text.len()));
+        if text.capacity() < enough + READ {
+            // a new block: to grow one may take memory of the thread that made it, which glibc keeps apart
+            let mut block = Vec::with_capacity(enough + READ);
+            block.append(text);
+            *text = block;
+        }
         // most answers are small, and zeros for a large one take longer than to read them
         let mut buffer = vec![0; FIRST_READ];
         let started = Instant::now();

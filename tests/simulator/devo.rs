@@ -218,6 +218,20 @@ impl Devo {
         *lock(&self.shared.behave) = Box::new(behave);
     }
 
+    /// Asked for every connection from now on, with those before it.
+    pub fn behave_after(
+        &self,
+        mut behave: impl FnMut(&[ConnectionReport]) -> Behaviour + Send + 'static,
+    ) {
+        let shared = Arc::downgrade(&self.shared);
+        self.behave(move |number| {
+            let shared = shared.upgrade().expect("it listens");
+            let mut connections = lock(&shared.received).connections.clone();
+            connections.retain(|one| one.number < number);
+            behave(&connections)
+        });
+    }
+
     /// How many complete lines have come.
     pub fn count(&self) -> usize {
         self.shared.count.load(Ordering::SeqCst)

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Address, Compression, Confirmation};
 use crate::error::{Exit, Failure, Result};
 use crate::net::tls::{PeerEvent, Tls, Trust};
-use crate::net::{NetError, Network};
+use crate::net::{NetError, Network, Preconnect};
 use crate::pipeline::batch::Batch;
 use crate::shutdown::Shutdown;
 use crate::state::Receiver;
@@ -47,6 +47,8 @@ pub struct Devo {
     /// The weakest confirmation up to now.
     confirmed_by: Option<Confirmation>,
     open: Option<Tls>,
+    /// The connection of the next transaction, if it is made ahead.
+    next: Option<Preconnect>,
     /// Whether the transaction contains events.
     sent: bool,
     encoder: Encoder,
@@ -98,6 +100,7 @@ impl Devo {
             confirm: options.confirm,
             confirmed_by: None,
             open: None,
+            next: None,
             sent: false,
             encoder: match options.compression {
                 Compression::None => Encoder::plain(),
@@ -181,10 +184,11 @@ impl Sink for Devo {
             Some(tls) => tls,
             None => {
                 self.sent = false;
-                // what was read is delivered although the run is to end
-                match batch.records.is_empty() {
-                    true => self.connect(&self.shutdown)?,
-                    false => self.connect(&self.shutdown.with_grace())?,
+                match self.next.take().and_then(Preconnect::ready) {
+                    Some(tls) => *tls,
+                    None if batch.records.is_empty() => self.connect(&self.shutdown)?,
+                    // what was read is delivered although the run is to end
+                    None => self.connect(&self.shutdown.with_grace())?,
                 }
             }
         };
@@ -208,6 +212,12 @@ impl Sink for Devo {
         }
         self.open = Some(tls);
         Ok(())
+    }
+
+    fn prepare_next(&mut self) {
+        let shutdown = self.shutdown.with_grace();
+        let (to, name) = (&self.address, &self.server_name);
+        self.next = self.network.preconnect(to, name, &self.trust, &shutdown);
     }
 
     fn confirm(&mut self) -> Result<(), SinkError> {

@@ -12,7 +12,7 @@ use crate::clock::Instant;
 use crate::config::Url;
 use crate::error::{Exit, Failure, Result};
 use crate::net::websocket::{self, CloseReason, HandshakeOutcome, StreamEvent, TooLong, WebSocket};
-use crate::net::{NetError, Network, Preconnect};
+use crate::net::{NetError, NetStream, Network, Preconnect};
 use crate::output::Counters;
 use crate::pipeline::batch::{Batch, EventId, Record};
 use crate::secret::{self, Secret};
@@ -212,7 +212,7 @@ impl Session {
             shutdown,
         };
         let opened = match connection.and_then(Preconnect::ready) {
-            Some(stream) => match WebSocket::open_over(stream, &opening) {
+            Some(tls) => match WebSocket::open_over(NetStream::Tls(tls), &opening) {
                 // the server may have closed it just then
                 Err(NetError::Cut(_)) => WebSocket::open(&opening),
                 opened => opened,
@@ -247,7 +247,7 @@ impl Session {
         }
         let trust = self.network.public_trust().ok()?;
         let to = self.url.address();
-        self.network.preconnect(to, trust, shutdown)
+        self.network.preconnect(to, &to.host, trust, shutdown)
     }
 
     /// Schedules the next attempt, and returns the wait.

@@ -447,6 +447,13 @@ mod tests {
             assert_eq!(first.window.from, oldest);
             let second = plan.next(unheard);
             assert_eq!(second.is_err(), is_too_old, "{until}: {second:?}");
+            // and waits while the two clocks do not agree on it
+            let apart = ClockReading {
+                ours: NOON,
+                server: Some(NOON + Duration::hours(2)),
+            };
+            let first = WindowPlan::new(LIMITS, &start).next(apart);
+            assert_eq!(first.is_err(), is_too_old, "{until}: {first:?}");
         }
     }
 
