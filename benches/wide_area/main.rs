@@ -1,6 +1,6 @@
 //! proofpull beside plain clients in Python where Proofpoint and Devo are each 100 ms away, there and
-//! back: a catch-up of TAP over 48 hours and over 7 days, 500 summaries of threats, a job of Isolation
-//! with 20 pages, and 24 hours of PoD's archive.
+//! back: a catch-up of TAP over 48 hours and over 7 days, an hour with 200,000 events, 500 summaries of
+//! threats, a job of Isolation with 20 pages, and 24 hours of PoD's archive.
 //!
 //! ```text
 //! python3 -m venv target/devo-sdk && target/devo-sdk/bin/pip install devo-sdk requests websocket-client
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It prints how long each took, over how many connections to the receiver, and their ratio. `cargo bench
-//! --bench wide_area -- days threats` does these parts alone; the others are hours, isolation and pod.
+//! --bench wide_area -- days threats` does these parts alone; the others are hours, masses, isolation and pod.
 
 use std::path::Path;
 use std::process::Command;
