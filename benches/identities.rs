@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     let peak = peak_memory().unwrap_or(0);
     let promised = REST + AN_IDENTITY * count;
     println!(
-        "peak memory                {peak} bytes for {count}; promised {promised} (16 MiB and 24 bytes an identity)"
+        "peak memory                {peak} bytes for {count}; promised {promised} (16 MiB and 25 bytes an identity)"
     );
     match is_idle_small && peak <= promised && file <= AN_IDENTITY as f64 {
         true => ExitCode::SUCCESS,

@@ -152,7 +152,7 @@ fn soak(ground: &Ground) -> bool {
         if let Some((count, memory)) = at {
             let rest = memory.saturating_sub(AN_IDENTITY * count);
             println!(
-                "  memory at {part:2} %                {memory} bytes, {rest} apart from 24 bytes an identity"
+                "  memory at {part:2} %                {memory} bytes, {rest} apart from 25 bytes an identity"
             );
         }
     }

@@ -117,6 +117,38 @@ fn the_next_transaction_is_opened_while_the_last_one_is_confirmed() {
     env.assert_exactly_once(SERVICE);
 }
 
+#[test]
+fn what_a_signal_finds_on_a_connection_that_was_made_ahead_is_delivered() {
+    let mut env = filled(2);
+    env.most_unconfirmed = Some(1000);
+    env.devo.behave(|number| match number {
+        // that of the second transaction, longer than the rest of the run would take
+        2 => Behaviour::Slow {
+            read: 50,
+            pause: Wait::from_millis(50),
+            hold: Wait::from_millis(500),
+        },
+        _ => Behaviour::Normal,
+    });
+    let run = env.start(SERVICE, &[]);
+    let has_begun = || {
+        env.devo
+            .connections()
+            .get(2)
+            .is_some_and(|one| one.bytes > 0)
+    };
+    wait_until(has_begun, "events of the second transaction");
+    run.signal("TERM");
+    run.wait().assert_status(0);
+    let second = &env.devo.connections()[2];
+    assert!(second.is_beside && second.lines > 0, "{second:?}");
+    assert_eq!(second.ended, Ended::Goodbye);
+
+    env.devo.behave(|_| Behaviour::Normal);
+    env.run(SERVICE, &[]).assert_status(0);
+    env.assert_exactly_once(SERVICE);
+}
+
 /// So many threats, named one by one.
 fn naming(threats: i64) -> TestEnv {
     let mut env = TestEnv::new();

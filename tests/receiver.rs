@@ -147,8 +147,10 @@ fn an_early_close_in_good_order_is_no_confirmation() {
 #[test]
 fn a_receiver_that_restarts_costs_a_warning_and_a_second_time_in_a_row_the_run() {
     const AGAIN: &str = "the run begins once more from its saved state";
-    // whether it resets after so many resets, and whether it has confirmed anything; a proof is too small
-    let rows: [(&str, fn(usize, bool) -> bool, i32, usize); 3] = [
+    /// Whether a connection resets, from the resets so far and whether anything was confirmed. A proof is too small
+    /// for it.
+    type Resets = fn(usize, bool) -> bool;
+    let rows: [(&str, Resets, i32, usize); 3] = [
         ("once", |resets, _| resets == 0, 0, 1),
         ("always", |_, _| true, 74, 1),
         (

@@ -669,6 +669,23 @@ fn colours_are_for_a_terminal_alone_and_not_with_no_color() {
     assert!(output.stdout.starts_with(b"14 services: "), "{output:?}");
 }
 
+#[test]
+fn a_message_takes_the_place_of_the_bar() {
+    let mut env = TestEnv::new();
+    env.fill(&mut Rng::new(seed()), 3, 5);
+    let Some(said) = on_a_terminal(&env, &format!("run {SERVICE} -vv")) else {
+        return;
+    };
+    let pictures: Vec<&str> = said.split('\r').collect();
+    let bar = pictures.iter().position(|picture| picture.contains("% "));
+    let messages = |picture: &&str| picture.contains("debug: ");
+    let behind = &pictures[bar.unwrap()..];
+    assert!(behind.iter().any(messages), "{said:?}");
+    for picture in behind.iter().filter(|picture| messages(picture)) {
+        assert!(!picture.contains('%'), "{picture:?} of {said:?}");
+    }
+}
+
 /// What the program says to a terminal of its own.
 fn on_a_terminal(env: &TestEnv, words: &str) -> Option<String> {
     let config = env.write_config();

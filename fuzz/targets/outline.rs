@@ -1,5 +1,6 @@
 //! An event of any bytes, in an answer that is cut anywhere: whatever has an outline is JSON, and is identified by
-//! it as by a parser; what is said to be plain text is. Half of the time the bytes change an event that is as it should be.
+//! it as by a parser. A record that is said to be plain is plain. Half of the time the bytes change an event that is as it
+//! should be.
 
 #![no_main]
 

@@ -29,7 +29,7 @@ use proxy::Proxies;
 pub(crate) use socket::Watch;
 pub(crate) use stream::NetStream;
 pub(crate) use tcp::{Tcp, is_wait};
-use tls::{Roots, Trust};
+use tls::{Roots, Tls, Trust};
 
 /// Makes all connections of a run.
 #[derive(Debug)]
@@ -79,6 +79,22 @@ impl Network {
             return Ok(self.public.get_or_init(|| trust));
         }
         self.public.get().ok_or_else(|| Failure::new("roots"))
+    }
+
+    /// Connects to `to` by TLS, through a proxy if there is one; its certificate must be for `server_name`.
+    ///
+    /// # Errors
+    /// As [`Network::dial`] and [`Tls::handshake`].
+    pub(crate) fn connect_tls(
+        &self,
+        to: &Address,
+        server_name: &str,
+        trust: &Trust,
+        shutdown: &Shutdown,
+    ) -> Result<Tls, NetError> {
+        let tcp = self.dial(to, "https", shutdown)?;
+        let tls = Tls::handshake(tcp, trust, server_name, self.timeout);
+        tls.map_err(|error| error.context(format_args!("connecting to {to}")))
     }
 
     /// Connects to `to`, through a proxy if there is one. `scheme` is the protocol, by which the

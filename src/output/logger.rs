@@ -67,13 +67,14 @@ impl Report {
         if level == LevelFilter::Trace {
             builder.filter(Some(BATCH), LevelFilter::Debug);
         }
-        builder.format(move |out, record| {
+        builder.format(move |_, record| {
             let message = record.args().to_string();
             if record.level() == Level::Warn {
                 report.keep(&message);
             }
-            let message = report.render(record.level(), &message);
-            beside_the_bar(|| writeln!(out, "{message}"))
+            // not by the crate, which would print it over the bar
+            say(&report.render(record.level(), &message));
+            Ok(())
         });
         builder
             .try_init()
@@ -233,8 +234,10 @@ pub(crate) fn early(message: &str) {
 }
 
 fn say(line: &str) {
+    // in one piece, since other programs may write to it as well
+    let line = format!("{line}\n");
     // a closed standard error must not end a run
-    let _ = beside_the_bar(|| writeln!(std::io::stderr().lock(), "{line}"));
+    let _ = beside_the_bar(|| std::io::stderr().lock().write_all(line.as_bytes()));
 }
 
 /// Prints the answer of a command to standard output.

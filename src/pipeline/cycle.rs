@@ -696,6 +696,7 @@ mod tests {
             let (proof, calls) = ends.sink.calls.split_at(2);
             assert_eq!(proof, ["send 0", "confirm"]);
             assert_eq!(calls.join(", "), wanted);
+            assert!(ends.sink.prepared.is_empty(), "{wanted}");
             assert_eq!(saved.hours(), hours, "{wanted}");
             let delivered = ends.sink.delivered.len() as u64;
             assert_eq!(counters.delivered, delivered);
@@ -719,6 +720,15 @@ mod tests {
         assert_eq!(ends.sink.delivered, b"abcdefgh");
         // that was for one run
         assert!(saved.open().unconfirmed_limit() > 9);
+
+        // what a live stream has sent goes on when more comes
+        let (saved, mut ends) = (Saved::new(), Ends::default());
+        ends.most_unconfirmed = Some(9);
+        ends.answers = [Ok(Some(once(window("abcdefgh", 1))))].into();
+        let (end, _) = saved.run(&mut ends, &Shutdown::default());
+        assert!(end.is_ok(), "{end:?}");
+        assert!(ends.sink.prepared.is_empty(), "{:?}", ends.sink.prepared);
+        assert_eq!(ends.sink.delivered, b"abcdefgh");
     }
 
     #[test]

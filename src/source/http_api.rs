@@ -256,7 +256,7 @@ impl HttpApi {
             ends,
         } = reading;
         if text.capacity() < enough + READ {
-            // a new block: to grow one may take memory of the thread that made it, which glibc keeps apart
+            // a new block: glibc grows one in the arena where it began, which may be that of a thread that has ended
             let mut block = Vec::with_capacity(enough + READ);
             block.append(text);
             *text = block;

@@ -1,6 +1,6 @@
 //! `DedupIndex` knows the identities of the events that were delivered already.
 //!
-//! In memory they take 24 bytes each: a sorted map, and a small table of the newest that is folded into it from time
+//! In memory they take 25 bytes each: a sorted map, and a small table of the newest that is folded into it from time
 //! to time. A commit writes only the new ones to their file.
 
 use std::collections::HashMap;

@@ -83,7 +83,7 @@ impl Transform {
         Transform { append, ..self }
     }
 
-    /// Appends a record to `out`, if it is to be delivered. Whether it `is_plain`, [`Record::is_plain`] says. `stats` has
+    /// Appends a record to `out`, if it is to be delivered. [`Record::is_plain`] says what `is_plain` means. `stats` has
     /// one entry per rule.
     ///
     /// [`Record::is_plain`]: crate::pipeline::batch::Record::is_plain

@@ -123,13 +123,12 @@ fn disturb_the_receiver(subject: &Subject, rng: &mut Rng) -> Numbers {
 /// How many events came by connections from the first on that were disturbed or cut off, and by the
 /// newest one, whose confirmation may not have been saved.
 fn unconfirmed(subject: &Subject, first: usize, disturbed: &Numbers) -> usize {
-    subject.env.settled();
-    let connections = subject.env.devo.connections();
+    let connections = subject.env.used_connections();
     let disturbed = disturbed.lock().unwrap();
-    let newest = connections.len().saturating_sub(1);
+    let newest = connections.last().map(|newest| newest.number);
     let repeated = connections.iter().filter(|connection| {
         connection.number >= first
-            && (connection.number == newest
+            && (Some(connection.number) == newest
                 || connection.ended != Ended::Goodbye
                 || disturbed.contains(&connection.number))
     });

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration as Wait;
 
-use crate::simulator::{Event, Line, Rng, wait_until};
+use crate::simulator::{Event, Line, Rng, wait_until, wait_within};
 use crate::test_env::{Run, Running, TestEnv, ago, array, each, seed};
 
 const SERVICE: &str = "tap-messages-delivered";
@@ -283,6 +283,8 @@ impl Receiver {
             Kind::Node | Kind::Java => {
                 let (name, _) = kind.template();
                 let [version, ca, cert, key] = &self.words;
+                // its best compiler makes a start twice as long
+                command.args((*kind == Kind::Java).then_some("-XX:TieredStopAtLevel=1"));
                 command
                     .arg(file(name))
                     .arg(self.port.to_string())
@@ -301,7 +303,8 @@ impl Receiver {
             over = running.is_over();
             over || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
         };
-        wait_until(&mut listens, "the receiver to listen");
+        // a small machine that does much else takes more than a minute to start Java
+        wait_within(Wait::from_secs(300), &mut listens, "the receiver to listen");
         match over {
             false => self.running = Some(running),
             true => println!("{}", running.wait().stderr),

@@ -126,6 +126,8 @@ pub enum Behaviour {
 pub struct ConnectionReport {
     /// Counted from 0 over the life of the receiver.
     pub number: usize,
+    /// Whether another one was open when it came, as when a client makes it ahead.
+    pub is_beside: bool,
     /// Read by the application.
     pub bytes: usize,
     /// Complete lines among them.
@@ -390,8 +392,11 @@ fn listen(shared: &Arc<Shared>, listener: TcpListener) -> Listening {
             let mut received = lock(&shared.received);
             let number = received.accepted;
             received.accepted += 1;
+            let is_open = |one: &ConnectionReport| one.ended == Ended::StillOpen;
+            let is_beside = received.connections.iter().any(is_open);
             received.connections.push(ConnectionReport {
                 number,
+                is_beside,
                 bytes: 0,
                 lines: 0,
                 ended: Ended::StillOpen,

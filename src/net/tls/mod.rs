@@ -27,7 +27,7 @@ pub use trust::Trust;
 pub(super) use trust::certificates;
 
 /// TLS write buffer size, in bytes.
-const WRITE: usize = 256 * 1024;
+pub(crate) const WRITE: usize = 256 * 1024;
 /// Most bytes that a peer with nothing to say may send after the handshake: session tickets and alerts.
 const HEARD: usize = 16 * 1024;
 

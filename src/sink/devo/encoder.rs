@@ -10,8 +10,9 @@ use std::mem;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Most bytes that are written to the connection at once, but for a longer event: TLS takes them in one piece.
-pub const PIECE: usize = 256 * 1024;
+/// Lines as they are gather up to this many bytes, which TLS takes at once; a longer event is written by itself. Of gzip
+/// members at least as many gather.
+pub const PIECE: usize = crate::net::tls::WRITE;
 /// Size at which a member ends, in bytes before compression: the one that Devo's collectors use.
 pub const MEMBER: usize = 50 * 1024;
 

@@ -28,6 +28,8 @@ use crate::state::Receiver;
 
 /// Attempts to connect before the run gives up; nothing was sent by then.
 const ATTEMPTS: u32 = 3;
+/// How long the connection of the next transaction waits for events. Some receivers take 5 s to confirm.
+const KEEP: Duration = Duration::from_secs(10);
 /// A confirmation takes at most so many times the longest silence, however its bytes drip.
 const CONFIRMATION: u32 = 5;
 
@@ -131,12 +133,8 @@ impl Devo {
     }
 
     fn try_to_connect(&self, shutdown: &Shutdown) -> Result<Tls, NetError> {
-        let limit = self.network.timeout();
-        let tcp = self.network.dial(&self.address, "https", shutdown);
-        let tls = tcp.and_then(|tcp| {
-            let tls = Tls::handshake(tcp, &self.trust, &self.server_name, limit);
-            tls.map_err(|error| error.context(format_args!("connecting to {}", self.address)))
-        });
+        let (to, name) = (&self.address, &self.server_name);
+        let tls = self.network.connect_tls(to, name, &self.trust, shutdown);
         tls.map_err(|error| error.or_exit(Exit::Unavailable))
     }
 
@@ -217,7 +215,10 @@ impl Sink for Devo {
     fn prepare_next(&mut self) {
         let shutdown = self.shutdown.with_grace();
         let (to, name) = (&self.address, &self.server_name);
-        self.next = self.network.preconnect(to, name, &self.trust, &shutdown);
+        let next = self
+            .network
+            .preconnect(to, name, &self.trust, KEEP, &shutdown);
+        self.next = next;
     }
 
     fn confirm(&mut self) -> Result<(), SinkError> {

@@ -34,6 +34,8 @@ const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 const UNLIMITED: Duration = Duration::from_secs(50 * 60);
 /// Longest wait before a source returns.
 const TURN: Duration = Duration::from_secs(4);
+/// How long the connection of the next session waits for its request; no server that is known closes one so soon.
+const KEEP: Duration = Duration::from_secs(5);
 /// Attempts at an address that has not answered in this run.
 const ATTEMPTS: u32 = 3;
 /// Longest time from the first message of a batch to its delivery.
@@ -247,7 +249,7 @@ impl Session {
         }
         let trust = self.network.public_trust().ok()?;
         let to = self.url.address();
-        self.network.preconnect(to, &to.host, trust, shutdown)
+        self.network.preconnect(to, &to.host, trust, KEEP, shutdown)
     }
 
     /// Schedules the next attempt, and returns the wait.
