@@ -39,7 +39,7 @@ def tap(principal, secret, *windows):
     session.auth = (principal, secret)
     for window in windows:
         for event in get("/v2/siem/messages/blocked", format="json", interval=window)["messagesBlocked"]:
-            send("mail.proofpoint.tapsiem_v2.messagesblocked", event["GUID"], event)
+            send("mail.proofpoint.tapsiem_v2.messagesblocked", event["GUID"] + event["id"], event)
 
 
 def threats(principal, secret, *windows):
