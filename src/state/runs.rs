@@ -290,6 +290,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_number_of_an_end_line_stays_as_it_is_however_often_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.json");
+        let text = "{\"least\":5e-324,\"large\":6.666666666666666e+90,\"seconds\":3.123456789}";
+        let mut last = run(Exit::Ok, datetime!(2026-11-24 10:00 UTC));
+        last.summary = serde_json::from_str(text).unwrap();
+        let wanted = last.summary.clone();
+        let mut runs = Runs::none();
+        runs.end(last, &Map::new());
+        for _ in 0..3 {
+            runs.save(&path).unwrap();
+            runs = Runs::load(&path).unwrap().unwrap();
+            assert_eq!(runs.last.as_ref().unwrap().summary, wanted);
+        }
+    }
+
     fn delivery(pulling_id: u64) -> Delivery {
         (pulling_id, 3100, 70).into()
     }
