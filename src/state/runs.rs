@@ -294,7 +294,7 @@ mod tests {
     fn a_number_of_an_end_line_stays_as_it_is_however_often_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("runs.json");
-        let text = "{\"least\":5e-324,\"large\":6.666666666666666e+90,\"seconds\":3.123456789}";
+        let text = "{\"seconds\":3.123456789,\"long\":1234567.125,\"short\":0.000000001}";
         let mut last = run(Exit::Ok, datetime!(2026-11-24 10:00 UTC));
         last.summary = serde_json::from_str(text).unwrap();
         let wanted = last.summary.clone();
