@@ -25,6 +25,7 @@ const AN_HOUR: u64 = 1_000_000;
 const CHECKPOINTS: u64 = 720;
 /// Promised for an identity, in memory and on disk.
 const AN_IDENTITY: u64 = 25;
+const IN_FILE: f64 = 24.0;
 /// Taken by the rest of the program.
 const REST: u64 = 16 << 20;
 /// A run that finds nothing is too short for the clock that counts its CPU time.
@@ -84,7 +85,7 @@ fn main() -> ExitCode {
     println!(
         "peak memory                {peak} bytes for {count}; promised {promised} (16 MiB and 25 bytes an identity)"
     );
-    match is_idle_small && peak <= promised && file <= AN_IDENTITY as f64 {
+    match is_idle_small && peak <= promised && file <= IN_FILE {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -86,19 +86,28 @@ fn a_window_that_fails_costs_the_one_that_was_requested_meanwhile_and_loses_noth
     env.assert_exactly_once(SERVICE);
 }
 
-#[test]
-fn the_next_transaction_is_opened_while_the_last_one_is_confirmed() {
+/// Several small transactions, of which that by the connection with this number goes so; 0 is the proof.
+fn in_transactions(number: usize, behaviour: Behaviour) -> TestEnv {
     let mut env = filled(2);
     env.most_unconfirmed = Some(1000);
-    env.devo.behave(|number| match number {
-        // the first one after the proof is read, and not confirmed
-        1 => Behaviour::Slow {
+    env.devo.behave(move |at| match at == number {
+        true => behaviour.clone(),
+        false => Behaviour::Normal,
+    });
+    env
+}
+
+#[test]
+fn the_next_transaction_is_opened_while_the_last_one_is_confirmed() {
+    // it is read, and not confirmed
+    let env = in_transactions(
+        1,
+        Behaviour::Slow {
             read: 1_000_000,
             pause: Wait::ZERO,
             hold: NEVER,
         },
-        _ => Behaviour::Normal,
-    });
+    );
     let run = env.start(SERVICE, &[]);
     let is_open = || {
         let connections = env.devo.connections();
@@ -119,29 +128,23 @@ fn the_next_transaction_is_opened_while_the_last_one_is_confirmed() {
 
 #[test]
 fn what_a_signal_finds_on_a_connection_that_was_made_ahead_is_delivered() {
-    let mut env = filled(2);
-    env.most_unconfirmed = Some(1000);
-    env.devo.behave(|number| match number {
-        // that of the second transaction, longer than the rest of the run would take
-        2 => Behaviour::Slow {
+    // it takes longer than the rest of the run
+    let env = in_transactions(
+        2,
+        Behaviour::Slow {
             read: 50,
             pause: Wait::from_millis(50),
             hold: Wait::from_millis(500),
         },
-        _ => Behaviour::Normal,
-    });
+    );
     let run = env.start(SERVICE, &[]);
-    let has_begun = || {
-        env.devo
-            .connections()
-            .get(2)
-            .is_some_and(|one| one.bytes > 0)
-    };
+    let second = || env.devo.connections().into_iter().nth(2);
+    let has_begun = || second().is_some_and(|one| one.bytes > 0);
     wait_until(has_begun, "events of the second transaction");
     run.signal("TERM");
     run.wait().assert_status(0);
-    let second = &env.devo.connections()[2];
-    assert!(second.is_beside && second.lines > 0, "{second:?}");
+    let second = second().unwrap();
+    assert!(second.lines > 0, "{second:?}");
     assert_eq!(second.ended, Ended::Goodbye);
 
     env.devo.behave(|_| Behaviour::Normal);

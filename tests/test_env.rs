@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use crate::simulator::{
-    API_KEY, CLUSTER, Certs, ConnectionReport, Devo, Ended, Event, Isolation, Kind, Options,
-    PRINCIPAL, Pod, Rng, SECRET, TOKEN, Tap, sample, scenario, wait_until,
+    API_KEY, CLUSTER, Certs, Devo, Ended, Event, Isolation, Kind, Options, PRINCIPAL, Pod, Rng,
+    SECRET, TOKEN, Tap, sample, scenario, wait_until,
 };
 use proofpull::config::EffectiveKeys;
 use proofpull::config::file::look;
@@ -628,27 +628,24 @@ impl TestEnv {
     /// How many events may come again after a run whose connections began with this number: those of
     /// the newest connection if it failed, and of each after which it began once more, by a proof.
     pub(crate) fn unconfirmed_from(&self, first: usize, has_failed: bool) -> usize {
-        let connections = self.used_connections();
+        self.settled();
+        let connections = self.devo.connections();
         let run = connections.iter().filter(|report| report.number >= first);
+        // not those that were made ahead in vain
+        let run = run.filter(|report| report.lines > 0 || !report.is_beside);
         let lines: Vec<usize> = run.map(|report| report.lines).collect();
         let before_proofs = lines.windows(2).filter(|pair| pair[1] == 0);
         let last = lines.last().filter(|_| has_failed);
         before_proofs.map(|pair| pair[0]).sum::<usize>() + last.unwrap_or(&0)
     }
 
-    /// How many events came by the newest connection, once all have ended: after a run that failed
-    /// or was killed no more than these may come again.
+    /// How many events came by the newest connection that brought any, once all have ended: after a run that
+    /// failed or was killed no more than these may come again. One behind it may have been made ahead.
     pub(crate) fn unconfirmed(&self) -> usize {
-        let newest = self.used_connections().into_iter().last();
-        newest.map_or(0, |connection| connection.lines)
-    }
-
-    /// The connections of the receiver, once all have ended, without those that were made ahead in vain.
-    pub(crate) fn used_connections(&self) -> Vec<ConnectionReport> {
         self.settled();
-        let mut connections = self.devo.connections();
-        connections.retain(|one| one.lines > 0 || !one.is_beside);
-        connections
+        let connections = self.devo.connections();
+        let newest = connections.iter().rfind(|one| one.lines > 0);
+        newest.map_or(0, |connection| connection.lines)
     }
 }
 

@@ -72,7 +72,7 @@ impl Report {
             if record.level() == Level::Warn {
                 report.keep(&message);
             }
-            // not by the crate, which would print it over the bar
+            // the crate itself would print it once the bar is there again
             say(&report.render(record.level(), &message));
             Ok(())
         });

@@ -347,14 +347,6 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    /// The same as [`Cycle::commit`], where more events are likely to follow at once.
-    fn commit_and_go_on(&mut self, pending: &mut Pending) -> Result<(), PullError> {
-        if pending.events > 0 && !pending.once {
-            self.sink.prepare_next();
-        }
-        self.commit(pending)
-    }
-
     /// Confirms everything so far, then makes the identities durable, then the position.
     fn commit(&mut self, pending: &mut Pending) -> Result<(), PullError> {
         if pending.since.take().is_none() {
@@ -376,6 +368,14 @@ impl Cycle<'_> {
         self.counters.delivered += std::mem::take(&mut pending.events);
         self.counters.bytes += std::mem::take(&mut pending.bytes);
         Ok(())
+    }
+
+    /// The same where more events are likely to follow at once.
+    fn commit_and_go_on(&mut self, pending: &mut Pending) -> Result<(), PullError> {
+        if pending.events > 0 && !pending.once {
+            self.sink.prepare_next();
+        }
+        self.commit(pending)
     }
 
     /// Sends events that cannot be requested again; retries once, in a new transaction.

@@ -121,11 +121,13 @@ fn disturb_the_receiver(subject: &Subject, rng: &mut Rng) -> Numbers {
 }
 
 /// How many events came by connections from the first on that were disturbed or cut off, and by the
-/// newest one, whose confirmation may not have been saved.
+/// newest one that brought any, whose confirmation may not have been saved.
 fn unconfirmed(subject: &Subject, first: usize, disturbed: &Numbers) -> usize {
-    let connections = subject.env.used_connections();
+    subject.env.settled();
+    let connections = subject.env.devo.connections();
     let disturbed = disturbed.lock().unwrap();
-    let newest = connections.last().map(|newest| newest.number);
+    let newest = connections.iter().rfind(|connection| connection.lines > 0);
+    let newest = newest.map(|newest| newest.number);
     let repeated = connections.iter().filter(|connection| {
         connection.number >= first
             && (Some(connection.number) == newest

@@ -10,8 +10,8 @@ use std::mem;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Lines as they are gather up to this many bytes, which TLS takes at once; a longer event is written by itself. Of gzip
-/// members at least as many gather.
+/// Plain lines are gathered up to this many bytes, which TLS takes at once. A longer event is written by itself. Gzip
+/// members are gathered to at least as many bytes.
 pub const PIECE: usize = crate::net::tls::WRITE;
 /// Size at which a member ends, in bytes before compression: the one that Devo's collectors use.
 pub const MEMBER: usize = 50 * 1024;
